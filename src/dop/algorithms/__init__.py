@@ -1,0 +1,37 @@
+"""Algorithms, found by themselves: every module of this package that defines `ALGORITHM` (a class) is one.
+
+The module's name, with dashes, is the name on the command line: `stochastic_dop` is `stochastic-dop`.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+from typing import Any
+
+from dop.errors import UnknownName
+from dop.types import Algorithm
+
+
+@functools.cache
+def algorithms() -> dict[str, type[Algorithm[Any, Any]]]:
+    """The algorithm classes of this package, by their command-line names."""
+    modules = {found.name: importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)}
+    return {name.replace("_", "-"): module.ALGORITHM for name, module in modules.items() if hasattr(module, "ALGORITHM")}
+
+
+def get(name: str) -> type[Algorithm[Any, Any]]:
+    """The class of the algorithm called `name`, for example `stochastic-dop`.
+
+    Raises:
+        UnknownName: no such algorithm; the message names the nearest.
+    """
+    if name not in algorithms():
+        raise UnknownName("algorithm", name, algorithms())
+    return algorithms()[name]
+
+
+def name_of(algorithm: Algorithm[Any, Any]) -> str:
+    """The command-line name of an algorithm object."""
+    return next(name for name, cls in algorithms().items() if type(algorithm) is cls)

@@ -1,0 +1,35 @@
+"""Errors for people: what was wrong, the value, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DopError(Exception):
+    """Base of every error that this library raises on purpose."""
+
+
+class UnknownName(DopError):
+    """A name that no registry knows."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        super().__init__(f"There is no {kind} {name!r}.{hint} Known: {', '.join(names)}.")
+
+
+class ConfigError(DopError):
+    """Hyper-parameters, sizes or an environment that cannot work together."""
+
+
+class RunError(DopError):
+    """A run directory or checkpoint that cannot be used as asked."""
+
+
+class MissingExtra(DopError):
+    """An optional dependency that is not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs {package}, which is not installed. Install it with: pip install 'dop-marl[{extra}]'")

@@ -1,0 +1,189 @@
+"""The vocabulary of the library: what an environment says, what an episode holds, what an algorithm must offer.
+
+Axes, by the names that the annotations use:
+
+    agent    the n agents of the team, in the order of `EnvSpec.agents`
+    action   the |A| discrete actions, padded to the largest agent's; `legal` says which exist
+    obs      an agent's own observation, padded to the largest agent's
+    state    the global state, which only critics see
+    time     the T = `EnvSpec.time_limit` steps of an episode; `time+1` also has the state after the last step
+
+Every record holds ONE example (one step, one episode). Batches are made by `jax.vmap`, never by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
+
+import equinox as eqx
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+
+ActionKind: TypeAlias = Literal["discrete", "continuous"]
+Metrics: TypeAlias = dict[str, Float[Array, ""]]
+EnvState: TypeAlias = PyTree
+Memory: TypeAlias = PyTree
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvSpec:
+    """What an environment is: everything that networks, replay and records need to know of it, fixed before a run.
+
+    `name` and `version` identify it in a run directory; results of different versions are not compared.
+    """
+
+    name: str
+    """The name it is made by, for example `smax:2s3z`."""
+    version: str
+    """Changes whenever its dynamics, observations or rewards do."""
+    agents: tuple[str, ...]
+    """One name per agent; the order of every `agent` axis."""
+    obs_sizes: tuple[int, ...]
+    """Length of each agent's own observation, before padding."""
+    action_sizes: tuple[int, ...]
+    """Number of actions (discrete) or of action components (continuous) of each agent, before padding."""
+    state_size: int
+    """Length of the global state."""
+    time_limit: int
+    """Longest episode, in steps. Reaching it truncates; it does not terminate."""
+    action_kind: ActionKind = "discrete"
+    obs_bound: float | None = None
+    """No entry of an observation or state is ever larger in size, so that replay may keep them in half precision; None if unknown."""
+    metrics: tuple[str, ...] = ()
+    """Names of `TimeStep.metrics`, reported at the end of each episode, for example `battle_won`."""
+
+    @property
+    def n_agents(self) -> int:
+        return len(self.agents)
+
+    @property
+    def obs_size(self) -> int:
+        return max(self.obs_sizes)
+
+    @property
+    def action_size(self) -> int:
+        return max(self.action_sizes)
+
+
+class TimeStep(eqx.Module):
+    """What an environment answers. `reset` fills `reward` with 0 and both flags with False."""
+
+    obs: Float[Array, "agent obs"]
+    state: Float[Array, " state"]
+    legal: Bool[Array, "agent action"]
+    reward: Float[Array, ""]
+    """Shared by the team."""
+    terminated: Bool[Array, ""]
+    """The task ended: nothing comes after, the value of what follows is 0."""
+    truncated: Bool[Array, ""]
+    """The episode was cut, by the time limit say: something would have come after, and its value counts."""
+    metrics: Float[Array, " metric"]
+    """In the order of `EnvSpec.metrics`."""
+
+
+@runtime_checkable
+class Environment(Protocol):
+    """A team task in JAX. Both functions are pure, can be jitted and vmapped, and never reset by themselves."""
+
+    @property
+    def spec(self) -> EnvSpec: ...
+
+    def reset(self, key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
+        """Start an episode."""
+        ...
+
+    def step(self, key: PRNGKeyArray, state: EnvState, action: Int[Array, " agent"]) -> tuple[EnvState, TimeStep]:
+        """Advance by one joint action. `terminated` and `truncated` are never both True."""
+        ...
+
+
+class Choice(eqx.Module):
+    """What the agents do at one step, and how likely the policy that acted was to do it."""
+
+    action: Int[Array, " agent"]
+    probability: Float[Array, " agent"]
+
+
+class Episode(eqx.Module):
+    """One whole episode, padded with zeros from its end to the time limit."""
+
+    obs: Float[Array, "time+1 agent obs"]
+    state: Float[Array, "time+1 state"]
+    legal: Bool[Array, "time+1 agent action"]
+    action: Int[Array, "time agent"]
+    final_action: Int[Array, " agent"]
+    """What the behaviour policy would have done after the last step: what a sampled bootstrap at a time limit needs."""
+    behaviour: Float[Array, "time agent"]
+    """Probability of each action taken, under the policy that took it."""
+    reward: Float[Array, " time"]
+    terminated: Bool[Array, " time"]
+    """True on the last step of an episode that ended for real, nowhere else."""
+    mask: Bool[Array, " time"]
+    """True on the steps that were taken: the first `length` of them."""
+
+
+class Learner(eqx.Module):
+    """What an algorithm carries from update to update. Algorithms extend it with their networks and optimisers."""
+
+    env_steps: eqx.AbstractVar[Int[Array, ""]]
+    """Environment steps collected so far, kept by the engine; schedules (epsilon) read it."""
+
+
+class ReplayBuffer(Protocol):
+    """What `Algorithm.sample` may ask of the replay. A `window` restricts a draw to the newest episodes."""
+
+    def latest(self, n: int) -> Episode: ...
+
+    def uniform(self, key: PRNGKeyArray, n: int, *, window: int | None = None) -> Episode: ...
+
+
+L = TypeVar("L", bound=Learner)
+B = TypeVar("B")
+
+
+class Algorithm(Protocol[L, B]):
+    """A learning method. Implementations are frozen dataclasses: their fields ARE the hyper-parameters.
+
+    Everything is pure: no buffer, no environment and no clock inside.
+    """
+
+    @property
+    def episodes_per_iteration(self) -> int:
+        """Episodes collected, in parallel environments, before each update."""
+        ...
+
+    @property
+    def replay_capacity(self) -> int:
+        """Episodes that the replay keeps."""
+        ...
+
+    @property
+    def warmup_episodes(self) -> int:
+        """Episodes collected before the first update."""
+        ...
+
+    @classmethod
+    def presets(cls) -> Mapping[str, Self]:
+        """Named settings; `default` is always among them."""
+        ...
+
+    def check(self, spec: EnvSpec) -> None:
+        """Raise `dop.errors.ConfigError` if these hyper-parameters, or this environment, cannot work."""
+        ...
+
+    def init(self, key: PRNGKeyArray, spec: EnvSpec) -> L: ...
+
+    def initial_memory(self, spec: EnvSpec) -> Memory:
+        """What the agents remember at the start of an episode, for one environment."""
+        ...
+
+    def act(self, learner: L, memory: Memory, step: TimeStep, key: PRNGKeyArray, *, explore: bool) -> tuple[Choice, Memory]:
+        """Choose for one environment at one step: with exploration, or greedily."""
+        ...
+
+    def sample(self, replay: Any, key: PRNGKeyArray) -> B:
+        """What one update learns from: the latest episodes, random ones, or both."""
+        ...
+
+    def update(self, learner: L, batch: B, key: PRNGKeyArray) -> tuple[L, Metrics]: ...
