@@ -10,7 +10,7 @@ class DopError(Exception):
     """Base of every error that this library raises on purpose."""
 
 
-class UnknownName(DopError):
+class UnknownNameError(DopError):
     """A name that no registry knows."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
@@ -28,7 +28,7 @@ class RunError(DopError):
     """A run directory or checkpoint that cannot be used as asked."""
 
 
-class MissingExtra(DopError):
+class MissingExtraError(DopError):
     """An optional dependency that is not installed."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:

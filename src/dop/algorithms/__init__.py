@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 from typing import Any
 
-from dop.errors import UnknownName
+from dop.errors import UnknownNameError
 from dop.types import Algorithm
 
 
@@ -25,10 +25,10 @@ def get(name: str) -> type[Algorithm[Any, Any]]:
     """The class of the algorithm called `name`, for example `stochastic-dop`.
 
     Raises:
-        UnknownName: no such algorithm; the message names the nearest.
+        UnknownNameError: no such algorithm; the message names the nearest.
     """
     if name not in algorithms():
-        raise UnknownName("algorithm", name, algorithms())
+        raise UnknownNameError("algorithm", name, algorithms())
     return algorithms()[name]
 
 

@@ -16,7 +16,7 @@ import pkgutil
 from types import ModuleType
 from typing import Any
 
-from dop.errors import ConfigError, UnknownName
+from dop.errors import ConfigError, UnknownNameError
 from dop.types import Environment
 
 
@@ -40,7 +40,7 @@ def make(name: str, **options: Any) -> Environment:
     """The environment called `name`, for example `smax:2s3z`; `options` go to its maker.
 
     Raises:
-        UnknownName: no such family or variant; the message names the nearest.
+        UnknownNameError: no such family or variant; the message names the nearest.
         ConfigError: the options, or the user's own function, do not give an environment.
     """
     family, _, variant = name.partition(":")
@@ -48,7 +48,7 @@ def make(name: str, **options: Any) -> Environment:
         return families()[family].make(variant or None, **options)
     if variant and ("." in family or importlib.util.find_spec(family)):
         return _import_environment(family, variant, options)
-    raise UnknownName("environment", name, names())
+    raise UnknownNameError("environment", name, names())
 
 
 def _import_environment(module_name: str, function_name: str, options: dict[str, Any]) -> Environment:
@@ -60,6 +60,7 @@ def _import_environment(module_name: str, function_name: str, options: dict[str,
     environment = function(**options)
     if not isinstance(environment, Environment):
         raise ConfigError(
-            f"{spec!r} returned {type(environment).__name__}, which is not an environment: it must have spec, reset and step (see dop.Environment)."
+            f"{spec!r} returned {type(environment).__name__}, which is not an environment: "
+            "it must have spec, reset and step (see dop.Environment)."
         )
     return environment
