@@ -1,0 +1,31 @@
+"""Checks of the options that environments share. Each returns the value it was given, or says what to do about it."""
+
+from __future__ import annotations
+
+import math
+
+from dop.errors import ConfigError
+
+
+def positive_integer(name: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{name} is {value!r}; it must be a whole number of at least 1.")
+    return value
+
+
+def finite(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ConfigError(f"{name} is {value!r}; it must be a finite number.")
+    return float(value)
+
+
+def positive(name: str, value: float) -> float:
+    if finite(name, value) <= 0.0:
+        raise ConfigError(f"{name} is {value!r}; it must be above 0.")
+    return float(value)
+
+
+def fraction(name: str, value: float) -> float:
+    if not 0.0 <= finite(name, value) <= 1.0:
+        raise ConfigError(f"{name} is {value!r}; it must be between 0 and 1.")
+    return float(value)

@@ -1,0 +1,97 @@
+"""The matrix game of the DOP paper's Sec. 3.1: n agents, one step, one joint action that pays.
+
+    r(a) = optimal_reward    if a_i = 0 for every agent i
+         = other_reward      otherwise
+
+With the paper's 10 agents, 10 actions and rewards of +10 and -10, a joint action drawn at random pays with probability 1e-10.
+Agents see nothing: observation and state are a constant 1. The episode terminates after its one step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from dop.envs._options import finite, positive_integer
+from dop.errors import ConfigError, UnknownNameError
+from dop.types import EnvSpec, TimeStep
+
+FAMILY = "matrix-game"
+
+
+def variants() -> tuple[str, ...]:
+    return ()
+
+
+def make(
+    variant: str | None = None, *, n_agents: int = 10, n_actions: int = 10, optimal_reward: float = 10.0, other_reward: float = -10.0
+) -> MatrixGame:
+    """The game of the paper, or one of another size or other rewards.
+
+    Raises:
+        UnknownNameError: there are no variants.
+        ConfigError: a size below 1, a reward that is not finite, or an optimal reward that is not the larger one.
+    """
+    if variant is not None:
+        raise UnknownNameError("environment", f"{FAMILY}:{variant}", [FAMILY])
+    return MatrixGame(n_agents=n_agents, n_actions=n_actions, optimal_reward=optimal_reward, other_reward=other_reward)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatrixGame:
+    """An `Environment`; its state is empty, since every episode is one step."""
+
+    n_agents: int = 10
+    """Size of the team (Sec. 3.1: 10)."""
+    n_actions: int = 10
+    """Actions of each agent (Sec. 3.1: 10)."""
+    optimal_reward: float = 10.0
+    """Paid when every agent takes the first action (Sec. 3.1: 10)."""
+    other_reward: float = -10.0
+    """Paid for any other joint action (Sec. 3.1: -10)."""
+
+    def __post_init__(self) -> None:
+        positive_integer("n_agents", self.n_agents)
+        positive_integer("n_actions", self.n_actions)
+        if finite("optimal_reward", self.optimal_reward) <= finite("other_reward", self.other_reward):
+            raise ConfigError(
+                f"optimal_reward is {self.optimal_reward!r} and other_reward {self.other_reward!r}; the optimal one must be the larger."
+            )
+
+    @cached_property
+    def spec(self) -> EnvSpec:
+        return EnvSpec(
+            name=FAMILY,
+            version="1",
+            agents=tuple(f"agent_{i}" for i in range(self.n_agents)),
+            obs_sizes=(1,) * self.n_agents,
+            action_sizes=(self.n_actions,) * self.n_agents,
+            state_size=1,
+            time_limit=1,
+            obs_bound=1.0,
+            metrics=("optimal",),
+        )
+
+    def reset(self, key: PRNGKeyArray) -> tuple[tuple[()], TimeStep]:
+        del key
+        return (), self._time_step(reward=jnp.zeros(()), optimal=jnp.zeros((), bool), terminated=jnp.zeros((), bool))
+
+    def step(self, key: PRNGKeyArray, state: tuple[()], action: Int[Array, " agent"]) -> tuple[tuple[()], TimeStep]:
+        del key, state
+        optimal = jnp.all(action == 0)
+        reward = jnp.where(optimal, float(self.optimal_reward), float(self.other_reward))
+        return (), self._time_step(reward=reward, optimal=optimal, terminated=jnp.ones((), bool))
+
+    def _time_step(self, *, reward: Float[Array, ""], optimal: Bool[Array, ""], terminated: Bool[Array, ""]) -> TimeStep:
+        return TimeStep(
+            obs=jnp.ones((self.n_agents, 1)),
+            state=jnp.ones((1,)),
+            legal=jnp.ones((self.n_agents, self.n_actions), bool),
+            reward=reward,
+            terminated=terminated,
+            truncated=jnp.zeros((), bool),
+            metrics=optimal.astype(jnp.float32)[None],
+        )

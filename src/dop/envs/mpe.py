@@ -1,0 +1,99 @@
+"""Multi-agent particle environments of JaxMARL whose agents can share one reward.
+
+Lowe et al., Multi-Agent Actor-Critic for Mixed Cooperative-Competitive Environments (2017); `jaxmarl.environments.mpe`.
+
+    spread             3 agents cover 3 landmarks and avoid each other
+    speaker-listener   the speaker sees which of 3 landmarks is meant and says one of 3 words; the listener hears it and goes there
+    reference          2 agents; each knows the other's landmark, moves, and says one of 10 words (5 moves x 10 words: 50 actions)
+
+Dynamics: discrete actions (0 stay, then -x, +x, -y, +y) push agents of inertia and friction about a plane, 0.1 s a step.
+
+Reward: the mean over the agents of their own rewards. On spread that is, with JaxMARL's `local_ratio` of 1/2,
+
+    1/2 * sum over landmarks of -(distance of the nearest agent)  +  1/2 * mean over agents of -(number of agents it collides with)
+
+on speaker-listener both agents earn the same, -(squared distance of the listener to its landmark); on reference it is the mean over the
+agents of -(distance to their landmark).
+
+Observations are padded with zeros, and actions with illegal ones, to the largest agent's. State: all observations, unpadded, one after
+the other. Positions and speeds have no bound. Nothing terminates: an episode is truncated after exactly `time_limit` steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+
+from dop.envs import _jaxmarl
+from dop.envs._options import positive_integer
+from dop.errors import UnknownNameError
+from dop.types import EnvSpec, TimeStep
+
+FAMILY = "mpe"
+
+_TASKS = {"spread": "SimpleSpreadMPE", "speaker-listener": "SimpleSpeakerListenerMPE", "reference": "SimpleReferenceMPE"}
+
+
+def variants() -> tuple[str, ...]:
+    return tuple(_TASKS)
+
+
+def make(variant: str | None, *, time_limit: int = 25) -> Mpe:
+    """The task `variant`, cut after `time_limit` steps.
+
+    Raises:
+        UnknownNameError: no such task.
+        ConfigError: a time limit below 1.
+    """
+    if variant not in _TASKS:
+        raise UnknownNameError("MPE task", variant or "", _TASKS)
+    positive_integer("time_limit", time_limit)
+    game = getattr(_jaxmarl.import_quietly("jaxmarl.environments.mpe"), _TASKS[variant])(max_steps=time_limit)
+    obs_sizes = tuple(game.observation_space(agent).shape[0] for agent in game.agents)
+    spec = EnvSpec(
+        name=f"{FAMILY}:{variant}",
+        version=_jaxmarl.version(revision=1),
+        agents=tuple(game.agents),
+        obs_sizes=obs_sizes,
+        action_sizes=tuple(game.action_space(agent).n for agent in game.agents),
+        state_size=sum(obs_sizes),
+        time_limit=time_limit,
+    )
+    return Mpe(spec=spec, game=game)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Mpe:
+    """An `Environment` around one of JaxMARL's MPE tasks, whose own state it carries."""
+
+    spec: EnvSpec
+    game: Any
+    """A `jaxmarl.environments.mpe.SimpleMPE`; everything in it is constant."""
+
+    def reset(self, key: PRNGKeyArray) -> tuple[PyTree, TimeStep]:
+        obs, state = self.game.reset(key)
+        return state, self._time_step(state, obs, jnp.zeros(()))
+
+    def step(self, key: PRNGKeyArray, state: PyTree, action: Int[Array, " agent"]) -> tuple[PyTree, TimeStep]:
+        actions = dict(zip(self.spec.agents, action, strict=True))
+        obs, next_state, rewards, _, _ = self.game.step_env(key, state, actions)
+        return next_state, self._time_step(next_state, obs, jnp.mean(jnp.stack([rewards[agent] for agent in self.spec.agents])))
+
+    def _time_step(self, state: Any, obs: dict[str, Float[Array, "..."]], reward: Float[Array, ""]) -> TimeStep:
+        own = [obs[agent] for agent in self.spec.agents]
+        return TimeStep(
+            obs=jnp.stack([jnp.pad(o, (0, self.spec.obs_size - o.shape[0])) for o in own]),
+            state=jnp.concatenate(own),
+            legal=self._legal(),
+            reward=reward,
+            terminated=jnp.zeros((), bool),
+            truncated=state.step >= self.spec.time_limit,  # JaxMARL's own `done` comes a step late
+            metrics=jnp.zeros((0,)),
+        )
+
+    def _legal(self) -> Bool[Array, "agent action"]:
+        return jnp.asarray(np.arange(self.spec.action_size) < np.array(self.spec.action_sizes)[:, None])

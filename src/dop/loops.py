@@ -1,0 +1,82 @@
+"""Loops over the first `length` of T steps, `length` known only at run time: padding after the longest episode costs nothing.
+
+`jax.lax.scan` always runs all T steps, and `jax.lax.while_loop` cannot be differentiated in reverse. `scan` here runs `length` steps
+forwards and as many backwards, keeping one carry a step and recomputing the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, PyTree
+
+Step = Callable[[Any, Any, Any], tuple[Any, Any]]
+
+
+def at(xs: PyTree, t: Int[Array, ""]) -> PyTree:
+    """Entry `t` of the leading axis of every leaf."""
+    return jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, t, keepdims=False), xs)
+
+
+def _set_at(xs: PyTree, t: Int[Array, ""], x: PyTree) -> PyTree:
+    return jax.tree.map(lambda whole, part: jax.lax.dynamic_update_index_in_dim(whole, part, t, 0), xs, x)
+
+
+def _zeros(shapes: PyTree, length: int) -> PyTree:
+    return jax.tree.map(lambda x: jnp.zeros((length, *x.shape), x.dtype), shapes)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def scan(step: Step, params: PyTree, carry: PyTree, xs: PyTree, length: Int[Array, ""]) -> PyTree:
+    """The outputs y_t of `carry, y_t = step(params, carry, xs[t])` for t < length, and 0 after.
+
+    Reverse-mode gradients flow to `params` and `carry`; `xs` is data and gets none. `step` must not close over traced values.
+    """
+    return _forward(step, params, carry, xs, length, keep_carries=False)[0]
+
+
+def _forward(step: Step, params: PyTree, carry: PyTree, xs: PyTree, length: Int[Array, ""], *, keep_carries: bool) -> tuple[PyTree, PyTree]:
+    total = jax.tree.leaves(xs)[0].shape[0]
+    _, y = jax.eval_shape(step, params, carry, jax.tree.map(lambda x: x[0], xs))
+
+    def body(t: Int[Array, ""], loop: tuple[PyTree, PyTree, PyTree]) -> tuple[PyTree, PyTree, PyTree]:
+        carry, carries, ys = loop
+        carries = _set_at(carries, t, carry) if keep_carries else carries
+        carry, y = step(params, carry, at(xs, t))
+        return carry, carries, _set_at(ys, t, y)
+
+    carries = _zeros(carry, total if keep_carries else 0)
+    _, carries, ys = jax.lax.fori_loop(0, length, body, (carry, carries, _zeros(y, total)))
+    return ys, carries
+
+
+def _scan_forward(step: Step, params: PyTree, carry: PyTree, xs: PyTree, length: Int[Array, ""]) -> tuple[PyTree, tuple]:
+    ys, carries = _forward(step, params, carry, xs, length, keep_carries=True)
+    return ys, (params, carries, xs, length)
+
+
+def _scan_backward(step: Step, residuals: tuple, y_bars: PyTree) -> tuple[PyTree, PyTree, None, None]:
+    params, carries, xs, length = residuals
+
+    def body(i: Int[Array, ""], bars: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
+        params_bar, carry_bar = bars
+        t = length - 1 - i
+        _, pull_back = jax.vjp(lambda p, c: step(p, c, at(xs, t)), params, at(carries, t))
+        step_params_bar, carry_bar = pull_back((carry_bar, at(y_bars, t)))
+        return jax.tree.map(jnp.add, params_bar, step_params_bar), carry_bar
+
+    zeros = jax.tree.map(jnp.zeros_like, (params, jax.tree.map(lambda x: x[0], carries)))
+    params_bar, carry_bar = jax.lax.fori_loop(0, length, body, zeros)
+    return params_bar, carry_bar, None, None
+
+
+scan.defvjp(_scan_forward, _scan_backward)
+
+
+def map_steps(f: Callable[[Any, Any], Any], params: PyTree, xs: PyTree, length: Int[Array, ""]) -> PyTree:
+    """`f(params, xs[t])` for t < length, and 0 after. Not differentiable in reverse."""
+    return _forward(lambda p, carry, x: (carry, f(p, x)), params, (), xs, length, keep_carries=False)[0]

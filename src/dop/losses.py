@@ -1,0 +1,103 @@
+"""Losses of critics and actors (Wang et al., Eqs. 6 and 9, Theorem 7). One episode in, one number out.
+
+None of them has structure in time, so a batch of episodes laid end to end is one long episode: that is how the learner calls them, and why
+a long episode weighs more than a short one. `mask` says which steps count; on the others anything may stand, NaN included.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Num
+
+Mask = Bool[Array, " time"] | Num[Array, " time"]
+
+
+def masked_mean(x: Float[Array, "*steps_and_rest"], mask: Bool[Array, "*steps"] | Num[Array, "*steps"]) -> Float[Array, ""]:
+    """The mean of `x` over the steps that count (its leading axes are the mask's) and over all other axes; 0 if no step counts."""
+    counts = mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim)).astype(bool)
+    others = x.size // max(1, mask.size)
+    return jnp.sum(jnp.where(counts, x, 0)) / jnp.maximum(jnp.sum(counts) * others, 1)
+
+
+def taken(x: Float[Array, "*batch agent action"], action: Int[Array, "*batch agent"]) -> Float[Array, "*batch agent"]:
+    """The entry of `x` that each agent's action picks."""
+    return jnp.take_along_axis(x, action[..., None], axis=-1)[..., 0]
+
+
+def aristocrat_utility(
+    policy: Float[Array, "time agent action"], q: Float[Array, "time agent action"], k: Float[Array, "time agent"]
+) -> Float[Array, "time agent action"]:
+    """U_i(a) = k_i (Q_i(a) - sum_x pi_i(x) Q_i(x)): what agent i's action adds to what its policy would get anyway (App. A.3)."""
+    return k[..., None] * (q - jnp.sum(policy * q, axis=-1, keepdims=True))
+
+
+def stochastic_dop_actor(
+    policy: Float[Array, "time agent action"],
+    q: Float[Array, "time agent action"],
+    k: Float[Array, "time agent"],
+    action: Int[Array, "time agent"],
+    mask: Mask,
+    ratio: Float[Array, " time"] | None = None,
+) -> Float[Array, ""]:
+    """The loss whose gradient is Eq. 9 with the aristocrat-utility baseline, from the actions that were taken.
+
+        - mean_{t, i} ratio_t U_it(a_it) log pi_it(a_it),   no gradient through U
+
+    Args:
+        policy: pi_i(. | tau_i); the gradient flows through it.
+        q: Q_i(tau, .), constants to the gradient.
+        k: k_i(tau), constants to the gradient.
+        action: what each agent did.
+        mask: the steps that count.
+        ratio: pi(a | tau) / beta(a | tau) of Theorem 7 (Eq. 22), constants to the gradient; none for on-policy data.
+    """
+    utility = jax.lax.stop_gradient(taken(aristocrat_utility(policy, q, k), action))
+    weight = utility if ratio is None else utility * jax.lax.stop_gradient(ratio)[:, None]
+    probability = jnp.where(mask.astype(bool)[:, None], taken(policy, action), 1)
+    return -masked_mean(weight * jnp.log(probability), mask)
+
+
+def stochastic_dop_actor_expected(
+    policy: Float[Array, "time agent action"],
+    q: Float[Array, "time agent action"],
+    k: Float[Array, "time agent"],
+    mask: Mask,
+) -> Float[Array, ""]:
+    """The same gradient in expectation over each agent's own action: no action is needed, and sampling adds no variance.
+
+        - mean_{t, i} sum_a pi_it(a) U_it(a),   no gradient through U
+
+    E_{a ~ pi}[U(a) grad log pi(a)] = sum_a U(a) grad pi(a), and the decomposed critic has every Q_i(a) at hand.
+    """
+    utility = jax.lax.stop_gradient(aristocrat_utility(policy, q, k))
+    return -masked_mean(jnp.sum(policy * utility, axis=-1), mask)
+
+
+def entropy(policy: Float[Array, "*batch action"]) -> Float[Array, "*batch"]:
+    """-sum_a pi(a) log pi(a) in nats, with 0 log 0 = 0."""
+    possible = policy > 0
+    return -jnp.sum(jnp.where(possible, policy * jnp.log(jnp.where(possible, policy, 1)), 0), axis=-1)
+
+
+def utility_rms(utility: Float[Array, "time agent action"], legal: Bool[Array, "time agent action"], mask: Mask) -> Float[Array, ""]:
+    """Root mean square of the utilities over legal actions, then agents and steps: the scale that advantages are divided by."""
+    square = jnp.sum(jnp.where(legal, utility**2, 0), axis=-1) / jnp.maximum(jnp.sum(legal, axis=-1), 1)
+    return jnp.sqrt(masked_mean(square, mask))
+
+
+def critic_weights(
+    mask: Bool[Array, "*batch episode"], off_policy: Bool[Array, "*batch episode"], kappa: float | None, axis: int | tuple[int, ...]
+) -> Float[Array, "*batch episode"]:
+    """How much each step's squared error counts, the weights summing to 1 along `axis` (Eq. 6).
+
+    With a `kappa`, off-policy steps share kappa and on-policy steps 1 - kappa. With None all steps share alike, as in the released code's
+    one masked mean over both batches. Where one kind is missing its share is simply not there.
+    """
+
+    def share(counts: Bool[Array, "*batch episode"]) -> Float[Array, "*batch episode"]:
+        return counts / jnp.maximum(jnp.sum(counts, axis=axis, keepdims=True), 1)
+
+    if kappa is None:
+        return share(mask)
+    return kappa * share(mask & off_policy) + (1 - kappa) * share(mask & ~off_policy)

@@ -1,0 +1,51 @@
+"""Policies over discrete actions: masked softmax, the two ways of mixing in epsilon, sampling. One agent in, one out."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+
+def masked_softmax(logits: Float[Array, " action"], legal: Bool[Array, " action"]) -> Float[Array, " action"]:
+    """Softmax over the legal actions. Illegal ones have probability exactly 0, whatever their logits; with no legal action all are 0."""
+    top = jax.lax.stop_gradient(jnp.max(logits, where=legal, initial=-jnp.inf))
+    weight = jnp.where(legal, jnp.exp(jnp.where(legal, logits - top, 0)), 0)
+    total = jnp.sum(weight)
+    return weight / jnp.where(total > 0, total, 1)
+
+
+def uniform(legal: Bool[Array, " action"]) -> Float[Array, " action"]:
+    """Each legal action alike; all 0 where none is."""
+    return legal / jnp.maximum(jnp.sum(legal), 1)
+
+
+def epsilon_mixture(
+    policy: Float[Array, " action"], legal: Bool[Array, " action"], epsilon: float | Float[Array, ""]
+) -> Float[Array, " action"]:
+    """(1 - epsilon) policy + epsilon uniform over the legal actions."""
+    return (1 - epsilon) * policy + epsilon * uniform(legal)
+
+
+def unmasked_epsilon(logits: Float[Array, " action"], legal: Bool[Array, " action"], epsilon: float | Float[Array, ""]) -> Float[Array, ""]:
+    """The epsilon of `epsilon_mixture` that gives the released code's policy, which mixes before it masks.
+
+    There u = (1 - epsilon) softmax(all logits) + epsilon / |A| over all actions, then illegal ones are cut and the rest is rescaled.
+    With rho the share of the softmax that falls on legal actions, that is the masked mixture with
+
+        epsilon' = e / ((1 - epsilon) rho + e),   e = epsilon |legal| / |A|
+    """
+    rho = jnp.sum(jax.nn.softmax(logits), where=legal)
+    explored = epsilon * jnp.mean(legal)
+    total = (1 - epsilon) * rho + explored
+    return jnp.where(total > 0, explored / jnp.where(total > 0, total, 1), 0)
+
+
+def sample(key: PRNGKeyArray, policy: Float[Array, " action"]) -> Int[Array, ""]:
+    """An action drawn from `policy`; actions of probability 0 are never drawn (action 0 if all are 0)."""
+    return jax.random.categorical(key, jnp.log(policy)).astype(jnp.int32)
+
+
+def greedy(logits: Float[Array, " action"], legal: Bool[Array, " action"]) -> Int[Array, ""]:
+    """The legal action with the largest logit (action 0 if none is legal)."""
+    return jnp.argmax(jnp.where(legal, logits, -jnp.inf)).astype(jnp.int32)
