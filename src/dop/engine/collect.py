@@ -1,0 +1,143 @@
+"""Collection: the policy plays whole episodes in parallel environments, and stops stepping when the last of them has ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, DTypeLike, Float, Int, PRNGKeyArray, PyTree
+
+from dop.types import Algorithm, Environment, EnvSpec, Episode, Learner, TimeStep
+
+
+class EpisodeSummary(eqx.Module):
+    """What is reported of an episode."""
+
+    undiscounted_return: Float[Array, "*episode"]
+    length: Int[Array, "*episode"]
+    metrics: Float[Array, "*episode metric"]
+    """`TimeStep.metrics` at the last step."""
+
+
+class _Play(eqx.Module):
+    """The state of a batch of episodes under way; leading axis: episode, except in `record`, which has time first."""
+
+    t: Int[Array, ""]
+    key: PRNGKeyArray
+    env_state: PyTree
+    step: TimeStep
+    memory: PyTree
+    live: Bool[Array, " episode"]
+    record: Episode
+    total: Float[Array, " episode"]
+
+
+def storage_dtype(spec: EnvSpec, precision: str) -> DTypeLike:
+    """How observations and states are kept: half precision where the environment bounds them (|x| <= 1000), unless `full` is asked for."""
+    return jnp.float16 if precision == "auto" and spec.obs_bound is not None and spec.obs_bound <= 1000 else jnp.float32
+
+
+def episode_shape(spec: EnvSpec, dtype: DTypeLike) -> Episode:
+    """Shapes and types of one stored episode (`jax.ShapeDtypeStruct` leaves)."""
+    n, horizon = spec.n_agents, spec.time_limit
+
+    def leaf(kind: DTypeLike, *shape: int) -> Any:
+        return jax.ShapeDtypeStruct(shape, kind)
+
+    return Episode(
+        obs=leaf(dtype, horizon + 1, n, spec.obs_size),
+        state=leaf(dtype, horizon + 1, spec.state_size),
+        legal=leaf(bool, horizon + 1, n, spec.action_size),
+        action=leaf(jnp.int32, horizon, n),
+        final_action=leaf(jnp.int32, n),
+        behaviour=leaf(jnp.float32, horizon, n),
+        reward=leaf(jnp.float32, horizon),
+        terminated=leaf(bool, horizon),
+        mask=leaf(bool, horizon),
+    )
+
+
+def collect(
+    algorithm: Algorithm[Any, Any],
+    environment: Environment,
+    learner: Learner,
+    key: PRNGKeyArray,
+    *,
+    episodes: int,
+    explore: bool,
+    dtype: DTypeLike = jnp.float32,
+) -> tuple[Episode, EpisodeSummary]:
+    """Play `episodes` episodes side by side; both results have a leading episode axis."""
+    key_reset, key_final, key_play = jax.random.split(key, 3)
+    env_state, step = jax.vmap(environment.reset)(jax.random.split(key_reset, episodes))
+    memory = jax.tree.map(lambda x: jnp.broadcast_to(x, (episodes, *x.shape)), algorithm.initial_memory(environment.spec))
+    act = jax.vmap(lambda m, s, k: algorithm.act(learner, m, s, k, explore=explore))
+    play = _Play(
+        t=jnp.zeros((), jnp.int32),
+        key=key_play,
+        env_state=env_state,
+        step=step,
+        memory=memory,
+        live=jnp.ones((episodes,), bool),
+        record=_first_record(environment.spec, step, episodes, dtype),
+        total=jnp.zeros((episodes,)),
+    )
+    play = jax.lax.while_loop(
+        lambda play: jnp.any(play.live) & (play.t < environment.spec.time_limit), lambda play: _advance(act, environment, play), play
+    )
+    # Ended episodes stand still, so that each is now where it ended.
+    final, _ = act(play.memory, play.step, jax.random.split(key_final, episodes))
+    record = jax.tree.map(lambda x: x.swapaxes(0, 1), eqx.tree_at(lambda e: e.final_action, play.record, final.action.swapaxes(0, 1)))
+    length = jnp.sum(record.mask, axis=1, dtype=jnp.int32)
+    return record, EpisodeSummary(undiscounted_return=play.total, length=length, metrics=play.step.metrics)
+
+
+def _first_record(spec: EnvSpec, step: TimeStep, episodes: int, dtype: DTypeLike) -> Episode:
+    """An empty record, time first, with what `reset` gave in its first slot."""
+
+    def zeros(x: jax.ShapeDtypeStruct) -> Array:
+        return jnp.zeros((x.shape[0], episodes, *x.shape[1:]), x.dtype)
+
+    record = jax.tree.map(zeros, episode_shape(spec, dtype))
+    seen = lambda e: (e.obs, e.state, e.legal)  # noqa: E731
+    return eqx.tree_at(seen, record, tuple(x.at[0].set(y.astype(x.dtype)) for x, y in zip(seen(record), seen(step), strict=True)))
+
+
+def _advance(act: Any, environment: Environment, play: _Play) -> _Play:
+    """One step of every live episode."""
+    key, key_act, key_env = jax.random.split(play.key, 3)
+    episodes = play.live.shape[0]
+    choice, memory = act(play.memory, play.step, jax.random.split(key_act, episodes))
+    env_state, step = jax.vmap(environment.step)(jax.random.split(key_env, episodes), play.env_state, choice.action)
+
+    def if_live(new: Array, old: Array | float) -> Array:
+        return jnp.where(play.live.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
+
+    def put(slots: Array, at: Array, value: Array) -> Array:
+        return slots.at[at].set(if_live(value, 0).astype(slots.dtype))
+
+    record, t = play.record, play.t
+    record = Episode(
+        obs=put(record.obs, t + 1, step.obs),
+        state=put(record.state, t + 1, step.state),
+        legal=put(record.legal, t + 1, step.legal),
+        action=put(record.action, t, choice.action),
+        final_action=record.final_action,
+        behaviour=put(record.behaviour, t, choice.probability),
+        reward=put(record.reward, t, step.reward),
+        terminated=put(record.terminated, t, step.terminated),
+        mask=record.mask.at[t].set(play.live),
+    )
+    env_state, step, memory = jax.tree.map(if_live, (env_state, step, memory), (play.env_state, play.step, play.memory))
+    return _Play(
+        t=t + 1,
+        key=key,
+        env_state=env_state,
+        step=step,
+        memory=memory,
+        live=play.live & ~(step.terminated | step.truncated),
+        record=record,
+        total=play.total + jnp.where(play.live, step.reward, 0),
+    )
