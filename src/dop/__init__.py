@@ -1,3 +1,42 @@
-"""Decomposed off-policy policy gradients for teams of agents (Wang et al.), in JAX from the environment to the gradient."""
+"""Decomposed off-policy policy gradients for teams of agents (Wang et al.), in JAX from the environment to the gradient.
+
+import dop
+run = dop.train(dop.StochasticDOP(), dop.make("smax:2s3z"), env_steps=500_000, seeds=4)
+"""
 
 __version__ = "0.1.0"
+
+from dop import losses, mixers, returns
+from dop.algorithms.stochastic_dop import StochasticDOP
+from dop.api import Run, evaluate, resume, train
+from dop.engine.runs import Protocol
+from dop.envs import make
+from dop.envs import names as environments
+from dop.errors import ConfigError, DopError, MissingExtraError, RunError, UnknownNameError
+from dop.types import Algorithm, Choice, Environment, EnvSpec, Episode, Learner, TimeStep
+
+__all__ = [
+    "Algorithm",
+    "Choice",
+    "ConfigError",
+    "DopError",
+    "EnvSpec",
+    "Environment",
+    "Episode",
+    "Learner",
+    "MissingExtraError",
+    "Protocol",
+    "Run",
+    "RunError",
+    "StochasticDOP",
+    "TimeStep",
+    "UnknownNameError",
+    "environments",
+    "evaluate",
+    "losses",
+    "make",
+    "mixers",
+    "resume",
+    "returns",
+    "train",
+]

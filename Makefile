@@ -1,0 +1,43 @@
+# `make train` and `make test` do everything from nothing; the rest is for those who work on the library.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN_DIR ?= runs/smax-3m/stochastic-dop/first
+
+.PHONY: train test check fast slow lock clean
+
+train: $(VENV)/installed
+	$(BIN)/dop train stochastic-dop --env smax:3m --env-steps 200000 --run-dir $(RUN_DIR)
+
+test: check fast
+
+check: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+fast: $(VENV)/installed-dev
+	$(BIN)/pytest -n 2
+
+slow: $(VENV)/installed-dev
+	$(BIN)/pytest -m slow
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml requirements.lock | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e .
+	touch $@
+
+$(VENV)/installed-dev: pyproject.toml requirements.lock | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'
+	touch $@
+
+# Names and versions of what is installed now, without addresses.
+lock: $(VENV)/installed-dev
+	$(BIN)/python -m pip list --format=freeze --exclude-editable | grep -v -E '^(pip|setuptools|wheel)==' > requirements.lock
+
+clean:
+	rm -rf $(VENV) build dist

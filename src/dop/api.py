@@ -1,0 +1,176 @@
+"""The library from Python: `train`, `resume`, `evaluate`. The command line is a thin layer over these."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from dop import algorithms, envs
+from dop.engine import records
+from dop.engine.learn import Program
+from dop.engine.progress import Progress
+from dop.engine.runs import Protocol, RunConfig, RunFolder, default_folder
+from dop.engine.seeds import over_seeds
+from dop.engine.train import Outcome, Trainer, iteration_of, lowest_steps
+from dop.errors import ConfigError, RunError
+from dop.report import curves
+from dop.types import Algorithm, Environment
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on disk and how it last ended."""
+
+    path: Path
+    outcome: Outcome
+
+    @property
+    def records(self) -> list[records.Record]:
+        """Everything in `metrics.jsonl`."""
+        return records.read(RunFolder(self.path).metrics)
+
+    @property
+    def curve(self) -> Path:
+        """The picture of the learning curve."""
+        return RunFolder(self.path).curve
+
+
+def train(
+    algorithm: Algorithm[Any, Any],
+    environment: Environment | str,
+    *,
+    env_steps: int = Protocol.env_steps,
+    seeds: int | Sequence[int] = 1,
+    run_dir: Path | str | None = None,
+    environment_options: dict[str, Any] | None = None,
+    quiet: bool = False,
+    **protocol: Any,
+) -> Run:
+    """Train and leave a run directory behind.
+
+    Args:
+        algorithm: for example `dop.StochasticDOP()`.
+        environment: an environment, or its name as `dop.make` takes it.
+        env_steps: environment steps per seed.
+        seeds: how many (then 0, 1, ...), or which.
+        run_dir: where; default `runs/<environment>/<algorithm>/<date and time>`. It must not exist, or be empty.
+        environment_options: how `environment` was, or is to be, made: `resume` needs to know.
+        quiet: no progress on the terminal.
+        **protocol: the other fields of `dop.Protocol`.
+
+    Raises:
+        ConfigError: something cannot work; nothing has been computed or written.
+        RunError: the directory exists, or training broke down.
+    """
+    options = environment_options or {}
+    env = envs.make(environment, **options) if isinstance(environment, str) else environment
+    chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    rules = Protocol(env_steps=env_steps, seeds=chosen, **protocol)
+    rules.check()
+    algorithm.check(env.spec)
+    name = environment if isinstance(environment, str) else env.spec.name
+    config = RunConfig(
+        algorithm=algorithms.name_of(algorithm),
+        hyper_parameters=_hyper_parameters(algorithm),
+        environment=name,
+        environment_options=options,
+        environment_spec=_as_json(dataclasses.asdict(env.spec)),
+        protocol=rules,
+    )
+    folder = RunFolder(Path(run_dir)) if run_dir else default_folder(name, config.algorithm)
+    program = Program(algorithm=algorithm, environment=env, precision=rules.precision)
+    return _run(program, rules, folder, fresh=config, quiet=quiet)
+
+
+def resume(run_dir: Path | str, *, env_steps: int | None = None, environment: Environment | None = None, quiet: bool = False) -> Run:
+    """Go on exactly where the run was last saved, to its own `env_steps` or to more.
+
+    Args:
+        run_dir: a run directory.
+        env_steps: a new goal, in environment steps from the very start.
+        environment: needed only if the run was given an environment that `dop.make` cannot make again.
+    """
+    folder = RunFolder(Path(run_dir))
+    config, program = _rebuild(folder, environment)
+    if env_steps is not None:
+        config = replace(config, protocol=replace(config.protocol, env_steps=env_steps))
+        config.protocol.check()
+        folder.write_config(config)
+    return _run(program, config.protocol, folder, fresh=None, quiet=quiet)
+
+
+def evaluate(
+    run_dir: Path | str, *, episodes: int = 128, seed: int = 0, environment: Environment | None = None
+) -> dict[str, tuple[float, ...]]:
+    """Play greedy episodes with the newest checkpoint.
+
+    Args:
+        run_dir: a run directory.
+        episodes: how many, for each of the run's seeds.
+        seed: which episodes: the same number gives the same ones.
+        environment: as in `resume`.
+
+    Returns:
+        Means over episodes: metric, then the run's seeds in their order.
+    """
+    if episodes <= 0:
+        raise ConfigError(f"episodes must be positive, got {episodes}.")
+    config, program = _rebuild(RunFolder(Path(run_dir)), environment)
+    trainer = Trainer(program, config.protocol, RunFolder(Path(run_dir)))
+    state = trainer.restore()
+    play = over_seeds(lambda s: program.evaluate_with(s, jax.random.key(seed), episodes), trainer.devices)
+    return {name: tuple(np.asarray(values).tolist()) for name, values in play(state).items()}
+
+
+def _run(program: Program, protocol: Protocol, folder: RunFolder, *, fresh: RunConfig | None, quiet: bool) -> Run:
+    """Start (from `fresh`) or go on, with records on disk and progress on the terminal, and draw the curve at the end."""
+    trainer = Trainer(program, protocol, folder)
+    if fresh is None:
+        state = trainer.restore()
+        records.keep_until(folder.metrics, iteration_of(state))
+        done = lowest_steps(state)
+    else:
+        folder.create(fresh)
+        state, done = None, 0
+    with contextlib.ExitStack() as stack:
+        files: list[records.Sink] = [records.JsonLines(folder.metrics), records.TensorBoard(folder.tensorboard)]
+        shown: list[records.Sink] = [] if quiet else [Progress(protocol.env_steps, len(protocol.seeds), start=done)]
+        trainer.sinks = [stack.enter_context(contextlib.closing(sink)) for sink in (*files, *shown)]
+        outcome = trainer.run(trainer.start() if state is None else state)
+    curves.draw({folder.path.parent.name: records.read(folder.metrics)}, folder.curve, title=program.environment.spec.name)
+    return Run(folder.path, outcome)
+
+
+def _rebuild(folder: RunFolder, environment: Environment | None) -> tuple[RunConfig, Program]:
+    """The configuration of a run and the program that it describes, checked against each other."""
+    config = folder.read_config()
+    algorithm_class = algorithms.get(config.algorithm)
+    try:
+        algorithm = algorithm_class(**config.hyper_parameters)
+    except TypeError as error:
+        raise RunError(f"{folder.config} has hyper-parameters that {config.algorithm} does not know: {error}.") from error
+    env = environment or envs.make(config.environment, **config.environment_options)
+    spec = _as_json(dataclasses.asdict(env.spec))
+    differ = [name for name in spec if spec[name] != config.environment_spec.get(name)]
+    if differ:
+        was, now = config.environment_spec.get(differ[0]), spec[differ[0]]
+        raise RunError(f"{folder.path} was made with another {config.environment}: its {differ[0]} was {was}, now it is {now}.")
+    algorithm.check(env.spec)
+    return config, Program(algorithm=algorithm, environment=env, precision=config.protocol.precision)
+
+
+def _as_json(values: dict[str, Any]) -> dict[str, Any]:
+    """Tuples as lists, as they come back from a file."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def _hyper_parameters(algorithm: Any) -> dict[str, Any]:
+    """The fields of an algorithm, which is a dataclass."""
+    return dataclasses.asdict(algorithm)
