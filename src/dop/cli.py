@@ -13,7 +13,7 @@ import tyro
 
 import dop
 from dop import algorithms, api, envs
-from dop.engine.runs import Protocol
+from dop.engine.runs import Protocol, RunFolder
 from dop.engine.seeds import use_host_devices
 from dop.errors import ConfigError, DopError, UnknownNameError
 
@@ -116,14 +116,14 @@ def train(arguments: Sequence[str]) -> None:
 def resume(arguments: Sequence[str]) -> None:
     """`dop resume RUN`"""
     options = tyro.cli(ResumeOptions, args=arguments, prog="dop resume")
-    use_host_devices(len(dop.engine.runs.RunFolder(options.run).read_config().protocol.seeds))
+    use_host_devices(len(RunFolder(options.run).read_config().protocol.seeds))
     _tell(api.resume(options.run, env_steps=options.env_steps, quiet=options.quiet))
 
 
 def evaluate(arguments: Sequence[str]) -> None:
     """`dop evaluate RUN`"""
     options = tyro.cli(EvaluateOptions, args=arguments, prog="dop evaluate")
-    use_host_devices(len(dop.engine.runs.RunFolder(options.run).read_config().protocol.seeds))
+    use_host_devices(len(RunFolder(options.run).read_config().protocol.seeds))
     result = api.evaluate(options.run, episodes=options.episodes, seed=options.seed)
     print(f"{options.episodes} greedy episodes per seed:")
     _table(result)

@@ -20,7 +20,7 @@ from jax.sharding import Mesh
 from dop.engine import seeds
 from dop.engine.checkpoint import Checkpoints
 from dop.engine.learn import Program, RunState
-from dop.engine.records import Record, Sink
+from dop.engine.records import Kind, Record, Sink
 from dop.engine.runs import Protocol, RunFolder
 from dop.errors import RunError
 from dop.replay import check_fits
@@ -98,21 +98,24 @@ class Trainer:
         self.checkpoints.save(iteration, state, {"wall_seconds": time.monotonic() - self._started})
         return iteration
 
-    def _record(self, kind: str, state: RunState, metrics: dict[str, Any]) -> None:
-        seconds = time.monotonic() - self._started
+    def _record(self, kind: Kind, state: RunState, metrics: dict[str, Any]) -> None:
+        seconds = round(time.monotonic() - self._started, 3)
         values = {name: np.asarray(value) for name, value in metrics.items()}
         env_steps = np.asarray(state.learner.env_steps)
-        for place, seed in enumerate(self.protocol.seeds):
-            record = Record(
+        records = [
+            Record(
                 kind=kind,
                 seed=seed,
                 iteration=iteration_of(state),
                 env_steps=int(env_steps[place]),
-                wall_seconds=round(seconds, 3),
+                wall_seconds=seconds,
                 metrics={name: float(value[place]) for name, value in values.items()},
             )
-            for sink in self.sinks:
-                sink.write(record)
+            for place, seed in enumerate(self.protocol.seeds)
+        ]
+        for sink in self.sinks:
+            sink.write(*records)
+        for record in records:
             self._check_finite(record)
 
     def _check_finite(self, record: Record) -> None:

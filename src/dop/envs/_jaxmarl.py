@@ -6,13 +6,27 @@ import contextlib
 import importlib
 import importlib.metadata
 import io
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 
 def import_quietly(module: str) -> Any:
     """Import `module` of JaxMARL without the remarks on submodules that the package prints."""
-    with contextlib.redirect_stdout(io.StringIO()):
+    with _silence():
         return importlib.import_module(module)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Drop what is printed, and give both streams back: importing JaxMARL's MABrax sets them to the interpreter's original ones."""
+    original, sink = sys.__stdout__, io.StringIO()
+    with contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sys.stderr):
+        sys.__stdout__ = sink  # pyright: ignore[reportAttributeAccessIssue]
+        try:
+            yield
+        finally:
+            sys.__stdout__ = original  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def version(revision: int) -> str:

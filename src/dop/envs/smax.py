@@ -2,15 +2,15 @@
 
 Rutherford et al., JaxMARL: Multi-Agent RL Environments and Algorithms in JAX (2023); `jaxmarl.environments.smax`.
 
-Dynamics: each unit moves (4 directions), stops, or shoots at one enemy in range; a step is 8 physics steps of 1/16 s. The dead can only stop.
+Dynamics: each unit moves (4 directions), stops, or shoots at one enemy in range; a step is 8 physics steps of 1/16 s. The dead only stop.
 Touching the border of the map kills. The enemies (`HeuristicEnemySMAX`) shoot at whom they reach and walk towards whom they see.
 
 Observation of an ally: for each other ally, then each enemy, if alive and in sight: health, relative position, last movement, last target,
 weapon cooldown, unit type (one-hot), 13 numbers; then its own health, position, cooldown and type, 10 numbers. Zeros if dead.
 
-State: the 10 own numbers of every unit, allies first. This is SMAX's `world_state` with positions divided by the size of the map and
-cooldowns by the weapon's (clipped to [0, 1]: raw ones fall without end while a unit does not shoot), less two parts that say nothing more:
-`unit_teams` is constant, `unit_types` repeats the one-hot types. It comes out of the observations, which end in the same numbers.
+State: the 10 own numbers of every unit, allies first, zeros for the dead. It is SMAX's `world_state` with positions divided by the size of
+the map and cooldowns by the longest there is, below 0 taken as 0 (a raw cooldown falls without end while its unit does not shoot), less two
+parts that say nothing more: `unit_teams` is constant, and `unit_types` repeats the one-hot types.
 
 Both stay within [-1, 1], the box that SMAX declares: health and cooldown are fractions, what is in sight is nearer than the range of sight
 that it is divided by, movements have length 1. Only collisions (and SMACv2's starts) can put a unit outside of the map, where the next
@@ -27,10 +27,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from dop.envs import _jaxmarl
 from dop.envs._options import positive, positive_integer
@@ -118,56 +116,44 @@ def _spec(variant: str, game: Any, time_limit: int) -> EnvSpec:
     )
 
 
-class SmaxState(eqx.Module):
-    """A battle between two steps."""
-
-    game: Any
-    """JaxMARL's state of `HeuristicEnemySMAX`: the battle, and what the heuristic remembers."""
-    enemy_obs: Float[Array, "enemy obs"]
-    """What the enemies see. Kept, since JaxMARL's own step computes the observations of all units a second time for it."""
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Smax:
-    """An `Environment` around JaxMARL's `HeuristicEnemySMAX`; see the module for what it observes and rewards."""
+    """An `Environment` around JaxMARL's `HeuristicEnemySMAX`, whose own state it carries; the module says what is observed and rewarded."""
 
     spec: EnvSpec
     game: Any
     """`jaxmarl.environments.smax.HeuristicEnemySMAX`; everything in it is constant."""
     reward_scale: float
 
-    def reset(self, key: PRNGKeyArray) -> tuple[SmaxState, TimeStep]:
-        _, start = self.game.reset(key)  # what it observes is the allies' only; XLA drops it for that of all units
-        unit_obs = self._stack(self.game.get_all_unit_obs(start))
-        return SmaxState(game=start, enemy_obs=unit_obs[self.spec.n_agents :]), self._time_step(start, unit_obs, jnp.zeros(()))
+    def reset(self, key: PRNGKeyArray) -> tuple[PyTree, TimeStep]:
+        obs, state = self.game.reset(key)
+        return state, self._time_step(state, obs, jnp.zeros(()))
 
-    def step(self, key: PRNGKeyArray, state: SmaxState, action: Int[Array, " agent"]) -> tuple[SmaxState, TimeStep]:
-        """What `HeuristicEnemySMAX.step_env` does, key for key, with the enemies' observations taken from `state`."""
-        k_battle, k_enemy = jax.random.split(key)
-        enemy_actions, enemy_memory = self.game.get_enemy_actions(k_enemy, state.game.enemy_policy_state, state.enemy_obs)
-        joint_action = jnp.concatenate([action, jnp.stack([enemy_actions[enemy] for enemy in self.game.enemy_agents])])
-        decoded = self.game._decode_discrete_actions(joint_action)
-        obs, battle, rewards, _, _ = self.game.step_env_no_decode(k_battle, state.game.state, decoded)
-        game = state.game.replace(state=battle, enemy_policy_state=enemy_memory)
-        unit_obs = self._stack(obs)
-        reward = self.reward_scale * rewards[self.spec.agents[0]]
-        return SmaxState(game=game, enemy_obs=unit_obs[self.spec.n_agents :]), self._time_step(game, unit_obs, reward)
+    def step(self, key: PRNGKeyArray, state: PyTree, action: Int[Array, " agent"]) -> tuple[PyTree, TimeStep]:
+        actions = dict(zip(self.spec.agents, action, strict=True))
+        obs, next_state, rewards, _, _ = self.game.step_env(key, state, actions)
+        return next_state, self._time_step(next_state, obs, self.reward_scale * rewards[self.spec.agents[0]])
 
-    def _stack(self, obs: dict[str, Float[Array, " obs"]]) -> Float[Array, "unit obs"]:
-        return jnp.stack([obs[unit] for unit in self.game.all_agents])
-
-    def _time_step(self, game: Any, unit_obs: Float[Array, "unit obs"], reward: Float[Array, ""]) -> TimeStep:
-        n, battle = self.spec.n_agents, game.state
-        bounded = jnp.clip(unit_obs, -1.0, 1.0)
-        legal = self.game.get_avail_actions(game)
-        ally_alive, enemy_alive = jnp.any(battle.unit_alive[:n]), jnp.any(battle.unit_alive[n:])
+    def _time_step(self, state: Any, obs: dict[str, Float[Array, "..."]], reward: Float[Array, ""]) -> TimeStep:
+        agents, battle = self.spec.agents, state.state
+        legal = self.game.get_avail_actions(state)
+        ally_alive = jnp.any(battle.unit_alive[: len(agents)])
+        enemy_alive = jnp.any(battle.unit_alive[len(agents) :])
         terminated = ~(ally_alive & enemy_alive)
         return TimeStep(
-            obs=bounded[:n],
-            state=bounded[:, -len(self.game.own_features) :].flatten(),
-            legal=jnp.stack([legal[ally] for ally in self.spec.agents]).astype(bool),
+            obs=jnp.clip(jnp.stack([obs[agent] for agent in agents]), -1.0, 1.0),
+            state=self._scale(obs["world_state"]),
+            legal=jnp.stack([legal[agent] for agent in agents]).astype(bool),
             reward=reward,
             terminated=terminated,
             truncated=~terminated & (battle.step >= self.spec.time_limit),
             metrics=(ally_alive & ~enemy_alive).astype(jnp.float32)[None],
         )
+
+    def _scale(self, world_state: Float[Array, " world_state"]) -> Float[Array, " state"]:
+        """Keep each unit's own numbers: health, x, y, weapon cooldown, then the one-hot type."""
+        game = self.game
+        n_units, n_features = len(game.all_agents), len(game.own_features)
+        longest_cooldown = jnp.max(game.unit_type_weapon_cooldowns) + 2 * game.time_per_step  # SMAX draws up to two physics steps more
+        unit = jnp.ones(n_features).at[1:4].set(jnp.array([game.map_width, game.map_height, longest_cooldown]))
+        return jnp.clip(world_state[: n_units * n_features].reshape(n_units, n_features) / unit, 0.0, 1.0).flatten()

@@ -1,0 +1,58 @@
+"""Environment steps per second with the policy in the loop, against random legal actions without one.
+
+taskset -c 0 python bench/collect.py [--env smax:2s3z] [--episodes 4 32]
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import dop
+from dop import policies
+from dop.engine.collect import collect
+from machine import describe, seconds
+
+
+@dataclass(frozen=True)
+class RandomPolicy:
+    """Uniform over legal actions, nothing remembered: what collection costs without networks."""
+
+    def initial_memory(self, _: dop.EnvSpec) -> tuple[()]:
+        return ()
+
+    def act(self, _learner: Any, memory: Any, step: dop.TimeStep, key: jax.Array, *, explore: bool) -> tuple[dop.Choice, Any]:
+        del explore
+        policy = jax.vmap(policies.uniform)(step.legal)
+        action = jax.vmap(policies.sample)(jax.random.split(key, policy.shape[0]), policy)
+        return dop.Choice(action=action, probability=jnp.max(policy, axis=-1)), memory
+
+
+def steps_per_second(algorithm: Any, environment: dop.Environment, learner: Any, episodes: int) -> float:
+    """Filled environment steps per second of one jitted collection."""
+    run = jax.jit(lambda learner, key: collect(algorithm, environment, learner, key, episodes=episodes, explore=True))
+    _, summary = run(learner, jax.random.key(0))
+    return float(summary.length.sum()) / seconds(run, learner, jax.random.key(0))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--env", default="smax:2s3z")
+    parser.add_argument("--episodes", type=int, nargs="+", default=[4, 32])
+    options = parser.parse_args()
+    environment, algorithm = dop.make(options.env), dop.StochasticDOP()
+    learner = algorithm.init(jax.random.key(0), environment.spec)
+    print(f"{options.env}; {describe()}")
+    print(f"{'environments':>12}{'policy steps/s':>16}{'random steps/s':>16}{'ratio':>8}")
+    for episodes in options.episodes:
+        policy = steps_per_second(algorithm, environment, learner, episodes)
+        random = steps_per_second(RandomPolicy(), environment, None, episodes)
+        print(f"{episodes:12}{policy:16.0f}{random:16.0f}{policy / random:8.2f}")
+
+
+if __name__ == "__main__":
+    main()

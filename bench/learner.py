@@ -1,0 +1,119 @@
+"""One training iteration at SMAC's shapes, beside the machine's own matrix products and the released PyTorch code.
+
+    taskset -c 0 python bench/learner.py [--preset released|default|paper]
+
+The reference times are of the released code (PyTorch, float32, one core of an AMD EPYC with AVX-512, where JAX's products ran at
+170 GFLOP/s).
+The bound counts only the products that the algorithm needs, on filled steps, at the rate that this run measures.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from dop.algorithms.stochastic_dop import Batch, StochasticDOP
+from dop.types import EnvSpec, Episode
+from machine import describe, matmul_rate, random_like, seconds
+
+REFERENCE_MS = {("2s3z", "full"): 789, ("MMM", "full"): 2396, ("2s3z", "40-70"): 458, ("MMM", "40-70"): 1115}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of a SMAC map."""
+
+    n: int
+    actions: int
+    obs: int
+    state: int
+    steps: int
+
+    @property
+    def spec(self) -> EnvSpec:
+        agents = tuple(f"agent_{i}" for i in range(self.n))
+        return EnvSpec(
+            name="bench",
+            version="1",
+            agents=agents,
+            obs_sizes=(self.obs,) * self.n,
+            action_sizes=(self.actions,) * self.n,
+            state_size=self.state,
+            time_limit=self.steps,
+        )
+
+
+SHAPES = {"2s3z": Shape(5, 11, 80, 120, 120), "MMM": Shape(10, 18, 160, 290, 150)}
+
+
+def episodes(key: jax.Array, shape: Shape, lengths: jax.Array) -> Episode:
+    """Random episodes of the given lengths, all actions legal."""
+    k = jax.random.split(key, 4)
+    batch, n, horizon = lengths.shape[0], shape.n, shape.steps
+    mask = jnp.arange(horizon) < lengths[:, None]
+    return Episode(
+        obs=random_like(k[0], (batch, horizon + 1, n, shape.obs)),
+        state=random_like(k[1], (batch, horizon + 1, shape.state)),
+        legal=jnp.ones((batch, horizon + 1, n, shape.actions), bool),
+        action=jax.random.randint(k[2], (batch, horizon, n), 0, shape.actions),
+        final_action=jnp.zeros((batch, n), jnp.int32),
+        behaviour=jnp.full((batch, horizon, n), 1 / shape.actions),
+        reward=jnp.where(mask, jax.random.normal(k[3], (batch, horizon)), 0),
+        terminated=jnp.zeros((batch, horizon), bool),
+        mask=mask,
+    )
+
+
+def needed_operations(algorithm: StochasticDOP, shape: Shape, on_steps: int, off_steps: int) -> float:
+    """Floating-point operations of the products that one iteration needs; one-hot inputs are look-ups and count nothing."""
+    h, c, every = algorithm.actor_hidden, algorithm.critic_hidden, on_steps + off_steps
+    local = algorithm.critic_inputs == "state_obs_id"
+    actor_first, actor_rest = shape.obs * h, 6 * h * h + h * shape.actions
+    agents_first = shape.n * (shape.obs * c if local else 0 if algorithm.share_critics else shape.state * c)
+    team_first = shape.state * c if algorithm.share_critics else 0
+    hidden = shape.n * (c * c + c * (shape.actions + algorithm.dueling))
+    mixer = shape.state * (32 * (shape.n + 1) if algorithm.mixer_weights == "product" else shape.n + 1)
+    critic_forward = agents_first + team_first + hidden + mixer
+    critic_backward = critic_forward + hidden
+    actor_forward = shape.n * (actor_first + actor_rest)
+    actor_backward = actor_forward + shape.n * actor_rest
+    policy_steps = off_steps if algorithm.bootstrap == "taken" else every
+    products = (
+        policy_steps * actor_forward
+        + every * (2 * critic_forward + critic_backward)
+        + on_steps * critic_forward
+        + algorithm.actor_steps * on_steps * (actor_forward + actor_backward)
+    )
+    return 2.0 * products
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="released", choices=tuple(StochasticDOP.presets()))
+    algorithm = StochasticDOP.presets()[parser.parse_args().preset]
+    print(describe())
+    rate = matmul_rate()
+    print(
+        f"{'map':6}{'lengths':>9}{'ms':>9}{'reference ms':>14}{'times faster':>14}{'bound ms':>10}{'share of bound':>16}{'compile s':>11}"
+    )
+    for name, shape in SHAPES.items():
+        learner = jax.jit(lambda key, spec=shape.spec: algorithm.init(key, spec))(jax.random.key(0))
+        update = jax.jit(algorithm.update)
+        for kind in ("full", "40-70"):
+            k_on, k_off, k_lengths = jax.random.split(jax.random.key(1), 3)
+            drawn = jax.random.randint(k_lengths, (48,), 40, 71)
+            lengths = jnp.full_like(drawn, shape.steps) if kind == "full" else drawn
+            on, off = episodes(k_on, shape, lengths[:16]), episodes(k_off, shape, lengths[16:])
+            batch = Batch(on_policy=on, off_policy=off, actor=on)
+            compile_s = seconds(lambda u=update, a=(learner, batch): u.lower(*a, jax.random.key(2)).compile(), repeats=1)
+            ms = 1e3 * seconds(update, learner, batch, jax.random.key(2))
+            bound = 1e3 * needed_operations(algorithm, shape, int(lengths[:16].sum()), int(lengths[16:].sum())) / rate
+            reference = REFERENCE_MS[name, kind]
+            print(f"{name:6}{kind:>9}{ms:9.0f}{reference:14}{reference / ms:14.2f}{bound:10.0f}{bound / ms:15.0%}{compile_s:12.1f}")
+
+
+if __name__ == "__main__":
+    main()

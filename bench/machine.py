@@ -1,0 +1,42 @@
+"""What the machine can do, measured in the same run as what is compared to it."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def seconds(function: Callable[..., Any], *args: Any, repeats: int = 5) -> float:
+    """The shortest of `repeats` calls, after one that compiles."""
+    jax.block_until_ready(function(*args))
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(function(*args))
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def matmul_rate(rows: int = 240, width: int = 256, products: int = 500) -> float:
+    """Float32 products per second, counted as 2 operations each, of (rows, width) by (width, width): the learner's commonest product."""
+    x = jax.random.normal(jax.random.key(0), (rows, width))
+    w = jax.random.normal(jax.random.key(1), (width, width)) / width**0.5
+    run = jax.jit(lambda x, w: jax.lax.fori_loop(0, products, lambda _, y: y @ w, x))
+    return products * 2 * rows * width * width / seconds(run, x, w)
+
+
+def describe() -> str:
+    """One line for the top of a report."""
+    return (
+        f"{platform.machine()}, {jax.devices()[0].device_kind}, jax {jax.__version__}, float32 products {matmul_rate() / 1e9:.0f} GFLOP/s"
+    )
+
+
+def random_like(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Normal noise in half precision, as replay keeps observations."""
+    return jax.random.normal(key, shape).astype(jnp.float16)

@@ -1,0 +1,184 @@
+"""Records: what a run reports while it goes, and the places where that is written.
+
+A record is one line of `metrics.jsonl`, a flat JSON object: `kind`, `seed`, `iteration`, `env_steps`, `wall_seconds`, and metrics under
+PyMARL's names (`return_mean`, `ep_length_mean`, `critic_loss` ...; `test_return_mean`, `test_battle_won_mean` ... in evaluations).
+
+JSON has no NaN and no infinity: a metric that is not finite is written as null, and null is read back as NaN.
+A line is complete once its newline is there. A last line without one is what a crash leaves behind, and counts as never written.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NoReturn, Protocol, TypeAlias, get_args
+
+from tensorboardX import SummaryWriter
+
+from dop.errors import RunError
+
+Kind: TypeAlias = Literal["train", "evaluation"]
+_COUNTS = ("seed", "iteration", "env_steps")
+_HEADER = ("kind", *_COUNTS, "wall_seconds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What one seed reported at one moment."""
+
+    kind: Kind
+    """Learning with exploration, or a greedy evaluation."""
+    seed: int
+    iteration: int
+    """Updates of the learner so far."""
+    env_steps: int
+    """Environment steps collected by this seed so far; those of evaluations do not count."""
+    wall_seconds: float
+    """Seconds of computing since the run began; the time between a stop and its resumption does not count."""
+    metrics: dict[str, float]
+    """Means over the episodes or iterations since the record before."""
+
+    def to_json(self) -> str:
+        """One line, without its newline; metrics that are not finite become null."""
+        clash = sorted(set(self.metrics) & set(_HEADER))
+        if clash:
+            raise RunError(f"A metric cannot be called {clash[0]!r}: records have a field of that name. Rename the metric.")
+        header = {name: getattr(self, name) for name in _HEADER}
+        metrics = {name: float(value) if math.isfinite(value) else None for name, value in self.metrics.items()}
+        return json.dumps(header | metrics, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, line: str | bytes) -> Record:
+        """The inverse of `to_json`; null becomes NaN.
+
+        Raises:
+            ValueError: this is no record; the message says why.
+        """
+        found = json.loads(line, parse_constant=_refuse)
+        if not isinstance(found, dict):
+            raise ValueError(f"expected a JSON object, found {found!r}")
+        missing = [name for name in _HEADER if name not in found]
+        if missing:
+            raise ValueError(f"{missing[0]!r} is missing")
+        if found["kind"] not in get_args(Kind):
+            raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, found {found['kind']!r}")
+        return cls(
+            kind=found["kind"],
+            wall_seconds=_number("wall_seconds", found["wall_seconds"]),
+            metrics={name: math.nan if value is None else _number(name, value) for name, value in found.items() if name not in _HEADER},
+            **{name: _count(name, found[name]) for name in _COUNTS},
+        )
+
+
+class Sink(Protocol):
+    """A place for records."""
+
+    def write(self, *records: Record) -> None:
+        """Take records in the order in which they were made; those of one call (all seeds, say) become durable together."""
+        ...
+
+    def close(self) -> None:
+        """Finish what is open. Closing twice is allowed."""
+        ...
+
+
+class JsonLines:
+    """Appends to `metrics.jsonl`. When `write` returns, its records are on the disk: no crash loses them."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("ab")
+        self._file.truncate(len(_complete(path.read_bytes())))
+
+    def write(self, *records: Record) -> None:
+        self._file.write(_lines(records))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class TensorBoard:
+    """Event files for TensorBoard: tags `seed_0/return_mean`, environment steps along x. Metrics that are not finite are left out.
+
+    Args:
+        folder: made if it is not there.
+        resumed_at: environment steps of a resumed run. TensorBoard then hides what older files in `folder` have beyond that.
+    """
+
+    def __init__(self, folder: Path, *, resumed_at: int | None = None) -> None:
+        self._writer = SummaryWriter(str(folder), purge_step=None if resumed_at is None else resumed_at + 1)
+
+    def write(self, *records: Record) -> None:
+        for record in records:
+            for name, value in record.metrics.items():
+                if math.isfinite(value):
+                    self._writer.add_scalar(f"seed_{record.seed}/{name}", float(value), record.env_steps)
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def read(path: Path) -> list[Record]:
+    """Every record of a `metrics.jsonl`, in the order of the file; a half-written last line is left out.
+
+    Raises:
+        RunError: there is no such file, or another line is damaged.
+    """
+    if not path.is_file():
+        raise RunError(f"{path} does not exist. Every run that has started has one; is {path.parent} a run directory?")
+    return [_parse(line, number, path) for number, line in enumerate(_complete(path.read_bytes()).splitlines(), start=1)]
+
+
+def keep_until(path: Path, iteration: int) -> None:
+    """Drop records of later iterations, for a run that goes on from a checkpoint of `iteration`. Call it before opening `JsonLines`.
+
+    The file is replaced in one step: a crash leaves the old one or the new one.
+
+    Raises:
+        RunError: as `read`; the file is then left as it was.
+    """
+    kept = _lines(record for record in read(path) if record.iteration <= iteration)
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        file.write(kept)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _lines(records: Iterable[Record]) -> bytes:
+    return "".join(record.to_json() + "\n" for record in records).encode()
+
+
+def _complete(content: bytes) -> bytes:
+    """Without a last line that lacks its newline."""
+    return content[: content.rfind(b"\n") + 1]
+
+
+def _parse(line: bytes, number: int, path: Path) -> Record:
+    try:
+        return Record.from_json(line)
+    except ValueError as error:
+        raise RunError(f"{path}, line {number} is damaged: {error}. Repair or delete that line; nothing else needs it.") from error
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON; null stands for what is not finite")
+
+
+def _count(name: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"{name} must be a whole number, found {value!r}")
+    return value
+
+
+def _number(name: str, value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number, found {value!r}")
+    return float(value)

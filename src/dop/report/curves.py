@@ -1,0 +1,160 @@
+"""Learning curves: one picture of how greedy play, its cost in time, and the policy's entropy developed.
+
+Bold lines are means over seeds, bands their 95% confidence intervals (`dop.report.statistics`), thin lines single seeds. Two seeds get no
+band: theirs would be nine standard deviations to each side, and the two thin lines say more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+
+from dop.engine.progress import compact
+from dop.engine.records import Record
+from dop.errors import RunError
+from dop.report.statistics import Axis, align, curves, mean_interval
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's, which most colour-blind people can tell apart."""
+DASHES = ("-", "--", ":")
+"""Once all colours are used, the next style begins."""
+_INK, _FAINT = "#333333", "#e6e6e6"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One of the picture's plots."""
+
+    metric: str
+    axis: Axis
+    title: str
+    share: bool = False
+    """Whether the metric is a share, 0 to 1."""
+    from_zero: bool = False
+    """Whether the scale begins at 0, because being near it means something."""
+
+
+PANELS = (
+    Panel(metric="test_battle_won_mean", axis="env_steps", title="Greedy win rate", share=True),
+    Panel(metric="test_return_mean", axis="env_steps", title="Greedy return"),
+    Panel(metric="test_return_mean", axis="wall_seconds", title="Greedy return over time"),
+    Panel(metric="policy_entropy", axis="env_steps", title="Policy entropy (nats)", from_zero=True),
+)
+
+
+def draw(records_by_label: Mapping[str, Sequence[Record]], path: Path, *, title: str) -> None:
+    """Write the picture to `path`, in the format of its suffix, in one step: a reader sees the old picture or the new one.
+
+    Args:
+        records_by_label: what to compare: each label has the records of one run.
+        path: for example `curve.png`; replaced if it is there.
+        title: stands above, usually the environment's name.
+
+    Raises:
+        RunError: there is nothing to draw.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    figure(records_by_label, title=title).savefig(temporary, format=path.suffix.removeprefix(".") or "png", dpi=150)
+    temporary.replace(path)
+
+
+def figure(records_by_label: Mapping[str, Sequence[Record]], *, title: str) -> Figure:
+    """The picture itself, of those panels that at least one label has records for. It touches no global state of matplotlib."""
+    panels = [panel for panel in PANELS if any(curves(records, panel.metric) for records in records_by_label.values())]
+    if not panels:
+        raise RunError(f"There is nothing to draw for {title!r}: no record of {', '.join(records_by_label) or 'no run'} has an evaluation.")
+    rows = 2 if len(panels) == len(PANELS) else 1
+    columns = len(panels) // rows
+    picture = Figure(figsize=(4.6 * columns, 3.1 * rows + 0.9), layout="constrained", facecolor="white")
+    for panel, axes in zip(panels, picture.subplots(rows, columns, squeeze=False).ravel(), strict=True):
+        _draw_panel(axes, panel, records_by_label)
+    picture.suptitle(title, fontsize=13, fontweight="bold", color=_INK)
+    _explain(picture, records_by_label)
+    return picture
+
+
+def _explain(picture: Figure, records_by_label: Mapping[str, Sequence[Record]]) -> None:
+    """The legend below, in as many columns as fit."""
+    counts = {label: len({record.seed for record in records}) for label, records in records_by_label.items()}
+    captions = [f"{label} ({n} seed{'s' if n > 1 else ''})" for label, n in counts.items()]
+    handles = [Line2D([], [], label=caption, **_style(index)) for index, caption in enumerate(captions)]
+    fitting = int(picture.get_figwidth() * 11) // (max(len(caption) for caption in captions) + 6)
+    most = max(counts.values())
+    lines = "bold: mean over seeds, thin: single seeds"
+    picture.legend(
+        handles=handles,
+        title=None if most == 1 else lines if most == 2 else f"{lines}, band: 95% confidence interval of the mean",
+        loc="outside lower center",
+        ncols=max(1, min(len(handles), fitting)),
+        frameon=False,
+        labelcolor=_INK,
+        title_fontproperties={"size": 8.5},
+    )
+
+
+def _draw_panel(axes: Axes, panel: Panel, records_by_label: Mapping[str, Sequence[Record]]) -> None:
+    bands = []
+    for index, records in enumerate(records_by_label.values()):
+        seeds = [seed._replace(x=seed.x / _unit(panel.axis)) for seed in curves(records, panel.metric, panel.axis).values()]
+        if not seeds:
+            continue
+        common = align(seeds)
+        interval = mean_interval(common.y)
+        if len(seeds) > 1:
+            for seed in seeds:
+                axes.plot(seed.x, seed.y, color=_colour(index), linewidth=0.7, alpha=0.35, zorder=2)
+        dots = "o" if len(common.x) < 10 else ""  # A line of one point would not be seen.
+        axes.plot(common.x, interval.mean, marker=dots, markersize=4, zorder=3, **_style(index))
+        if len(seeds) > 2:
+            bands.append((common.x, interval.low, interval.high, _colour(index)))
+    _dress(axes, panel)
+    limits = axes.get_ylim()
+    for x, low, high, colour in bands:
+        axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0, zorder=1)
+    axes.set_ylim(limits)  # The lines set the scale: the band of a few seeds can be several times as wide as they are.
+
+
+def _dress(axes: Axes, panel: Panel) -> None:
+    """Scales, labels and a faint grid."""
+    axes.set_title(panel.title, loc="left", fontsize=10.5, color=_INK)
+    axes.margins(x=0, y=0.12)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    if panel.axis == "env_steps":
+        axes.set_xlabel("environment steps", fontsize=9, color=_INK)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
+    else:
+        axes.set_xlabel("wall-clock minutes", fontsize=9, color=_INK)
+    if panel.share:
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_yticks(np.linspace(0, 1, 6))
+        axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
+    elif panel.from_zero:
+        axes.set_ylim(bottom=0)
+    axes.grid(color=_FAINT, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=8.5, color=_FAINT, labelcolor=_INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#999999")
+
+
+def _unit(axis: Axis) -> float:
+    """Seconds are shown as minutes."""
+    return 60.0 if axis == "wall_seconds" else 1.0
+
+
+def _colour(index: int) -> str:
+    return COLOURS[index % len(COLOURS)]
+
+
+def _style(index: int) -> dict[str, Any]:
+    return {"color": _colour(index), "linestyle": DASHES[index // len(COLOURS) % len(DASHES)], "linewidth": 2.0}
