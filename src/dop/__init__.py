@@ -4,7 +4,7 @@ import dop
 run = dop.train(dop.StochasticDOP(), dop.make("smax:2s3z"), env_steps=500_000, seeds=4)
 """
 
-__version__ = "0.1.0"
+from importlib import metadata
 
 from dop import losses, mixers, returns
 from dop.algorithms.stochastic_dop import StochasticDOP
@@ -14,6 +14,8 @@ from dop.envs import make
 from dop.envs import names as environments
 from dop.errors import ConfigError, DopError, MissingExtraError, RunError, UnknownNameError
 from dop.types import Algorithm, Choice, Environment, EnvSpec, Episode, Learner, TimeStep
+
+__version__ = metadata.version("dop-marl")
 
 __all__ = [
     "Algorithm",

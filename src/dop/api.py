@@ -140,13 +140,15 @@ def _run(program: Program, protocol: Protocol, folder: RunFolder, *, fresh: RunC
         folder.create(fresh)
         state, done = None, 0
     with contextlib.ExitStack() as stack:
-        resumed_at = None if state is None else done
-        sinks: list[records.Sink] = [records.JsonLines(folder.metrics), records.TensorBoard(folder.tensorboard, resumed_at=resumed_at)]
+        sinks: list[records.Sink] = []
+        trainer.sinks = sinks
+        sinks.append(stack.enter_context(contextlib.closing(records.JsonLines(folder.metrics))))
+        tensorboard = records.TensorBoard(folder.tensorboard, resumed_at=None if state is None else done)
+        sinks.append(stack.enter_context(contextlib.closing(tensorboard)))
         if not quiet:
-            progress = Progress(protocol.env_steps, seeds=len(protocol.seeds), start=done)
+            progress = stack.enter_context(contextlib.closing(Progress(protocol.env_steps, seeds=len(protocol.seeds), start=done)))
             progress.message(f"run directory: {folder.path}; compiling, about half a minute ...")
             sinks.append(progress)
-        trainer.sinks = [stack.enter_context(contextlib.closing(sink)) for sink in sinks]
         outcome = trainer.run(trainer.start() if state is None else state)
     curves.draw({folder.path.parent.name: records.read(folder.metrics)}, folder.curve, title=program.environment.spec.name)
     return Run(folder.path, outcome)

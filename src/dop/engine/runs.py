@@ -21,7 +21,6 @@ from typing import Any, Literal
 
 import jax
 
-import dop
 from dop.errors import ConfigError, RunError
 
 FORMAT = 1
@@ -141,7 +140,7 @@ def default_folder(environment: str, algorithm: str) -> RunFolder:
 def surroundings() -> dict[str, Any]:
     """Versions and machine, for the record."""
     return {
-        "library_version": dop.__version__,
+        "library_version": metadata.version("dop-marl"),
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in _PACKAGES},
         "device": jax.devices()[0].device_kind,
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",

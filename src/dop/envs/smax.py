@@ -25,7 +25,7 @@ The episode terminates when one side is dead and is truncated at the time limit.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
@@ -37,7 +37,7 @@ from dop.types import EnvSpec, TimeStep
 
 FAMILY = "smax"
 
-AttackMode = Literal["closest", "random"]
+_ATTACK_MODES = ("closest", "random")
 
 _JAXMARL_MAPS = (
     *("3m", "8m", "25m", "5m_vs_6m", "10m_vs_11m", "27m_vs_30m"),
@@ -62,7 +62,7 @@ def make(
     time_limit: int | None = None,
     reward_scale: float = 10.0,
     see_enemy_actions: bool = True,
-    attack_mode: AttackMode = "closest",
+    attack_mode: str = "closest",
 ) -> Smax:
     """A battle on the map `variant`.
 
@@ -78,8 +78,8 @@ def make(
     """
     if variant not in variants():
         raise UnknownNameError("SMAX map", variant or "", variants())
-    if attack_mode not in get_args(AttackMode):
-        raise ConfigError(f"attack_mode is {attack_mode!r}; it must be one of {', '.join(get_args(AttackMode))}.")
+    if attack_mode not in _ATTACK_MODES:
+        raise ConfigError(f"attack_mode is {attack_mode!r}; it must be one of {', '.join(_ATTACK_MODES)}.")
     limit = _TIME_LIMITS.get(variant, _DEFAULT_TIME_LIMIT) if time_limit is None else positive_integer("time_limit", time_limit)
     smax = _jaxmarl.import_quietly("jaxmarl.environments.smax")
     game = smax.HeuristicEnemySMAX(
