@@ -46,9 +46,17 @@ def make(name: str, **options: Any) -> Environment:
     family, _, variant = name.partition(":")
     if family in families():
         return families()[family].make(variant or None, **options)
-    if variant and ("." in family or importlib.util.find_spec(family)):
+    if variant and ("." in family or _is_module(family)):
         return _import_environment(family, variant, options)
     raise UnknownNameError("environment", name, names())
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ValueError:
+        # A module that is running as the program, or was made by hand, has no spec but is there.
+        return True
 
 
 def _import_environment(module_name: str, function_name: str, options: dict[str, Any]) -> Environment:

@@ -23,9 +23,3 @@ def positive(name: str, value: float) -> float:
     if finite(name, value) <= 0.0:
         raise ConfigError(f"{name} is {value!r}; it must be above 0.")
     return float(value)
-
-
-def fraction(name: str, value: float) -> float:
-    if not 0.0 <= finite(name, value) <= 1.0:
-        raise ConfigError(f"{name} is {value!r}; it must be between 0 and 1.")
-    return float(value)

@@ -1,0 +1,10 @@
+"""Every test runs on the CPU, and checks the shapes and types in the signatures of the maths."""
+
+import os
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+from jaxtyping import install_import_hook
+
+CHECKED = ("returns", "losses", "policies", "mixers", "nets", "loops", "optim", "normalise", "replay")
+install_import_hook([f"dop.{module}" for module in CHECKED], "beartype.beartype")

@@ -1,0 +1,56 @@
+"""The matrix game of Sec. 3.1: who is paid what."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jaxtyping import PRNGKeyArray
+
+import dop.envs
+from dop.envs.matrix_game import make
+from dop.errors import ConfigError
+
+
+def key() -> PRNGKeyArray:
+    """A fresh one each time, so that JAX's check of key reuse stays quiet."""
+    return jax.random.key(0)
+
+
+def test_the_papers_sizes():
+    spec = dop.envs.make("matrix-game").spec
+    assert (spec.n_agents, spec.action_sizes, spec.time_limit) == (10, (10,) * 10, 1)
+
+
+def test_one_joint_action_of_all_is_optimal():
+    game = make(n_agents=3, n_actions=3, optimal_reward=7.0, other_reward=-2.0)
+    joint_actions = jnp.array(list(itertools.product(range(3), repeat=3)))  # (0, 0, 0) is the first of 27
+    _, steps = jax.vmap(lambda a: game.step(key(), (), a))(joint_actions)
+    np.testing.assert_array_equal(steps.reward, [7.0] + [-2.0] * 26)
+    np.testing.assert_array_equal(steps.metrics, [[1.0]] + [[0.0]] * 26)
+    assert steps.terminated.all()
+    assert not steps.truncated.any()
+
+
+def test_nothing_is_seen_or_earned_at_the_start():
+    _, start = make().reset(key())
+    np.testing.assert_array_equal(start.obs, np.ones((10, 1)))
+    np.testing.assert_array_equal(start.state, np.ones(1))
+    assert (start.reward, start.terminated) == (0.0, False)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_agents": 0}, "n_agents is 0"),
+        ({"n_actions": -3}, "n_actions is -3"),
+        ({"n_agents": True}, "n_agents is True"),
+        ({"optimal_reward": float("nan")}, "optimal_reward is nan"),
+        ({"other_reward": float("-inf")}, "other_reward is -inf"),
+        ({"optimal_reward": -10.0}, "must be the larger"),
+    ],
+)
+def test_impossible_options(options: dict, message: str):
+    with pytest.raises(ConfigError, match=message):
+        make(**options)

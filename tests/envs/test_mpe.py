@@ -1,0 +1,101 @@
+"""The particle tasks: the team's reward against positions worked out by hand, padding, and the time limit."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jaxtyping import PRNGKeyArray
+
+import dop.envs
+from dop.envs.mpe import Mpe, variants
+from dop.errors import ConfigError
+
+STAY = 0
+FAR = 10.0  # no collision force reaches from here
+
+
+def key() -> PRNGKeyArray:
+    """A fresh one each time, so that JAX's check of key reuse stays quiet."""
+    return jax.random.key(0)
+
+
+@functools.cache
+def make(variant: str, **options: Any) -> Mpe:
+    environment = dop.envs.make(f"mpe:{variant}", **options)
+    assert isinstance(environment, Mpe)
+    return environment
+
+
+@functools.cache
+def compiled_step(environment: Mpe) -> Any:
+    return jax.jit(environment.step, compiler_options={"xla_backend_optimization_level": 0})  # compiles in half the time
+
+
+def stay(environment: Mpe, positions: list[list[float]], **fields: Any) -> tuple[Any, Any]:
+    """One step on which no agent moves, from `positions` of the agents, then the landmarks, all at rest."""
+    state, _ = environment.reset(key())
+    state = state.replace(p_pos=jnp.array(positions), **fields)
+    return compiled_step(environment)(key(), state, jnp.full(environment.spec.n_agents, STAY))
+
+
+def test_spread_rewards_cover_and_punishes_collisions_on_average():
+    environment = make("spread")
+    # Agents at 0, 0.1 and 10; landmarks at 0, 0.1 + 3j and 10 + 4j: the nearest are 0, 3 and 4 away. Agents 0 and 1 overlap (radius 0.15):
+    # they collide once each, agent 2 does not. 1/2 * -(0 + 3 + 4) + 1/2 * -(1 + 1 + 0) / 3
+    _, step = stay(environment, [[0, 0], [0.1, 0], [FAR, 0], [0, 0], [0.1, 3], [FAR, 4]])
+    assert step.reward == pytest.approx(-3.5 - 1 / 3)
+
+
+def test_speaker_listener_rewards_the_listeners_squared_distance():
+    _, step = stay(make("speaker-listener"), [[5, 5], [0, 0], [9, 9], [3, 4], [9, 9]], goal=jnp.array(1))
+    assert step.reward == pytest.approx(-(3**2 + 4**2))
+
+
+def test_reference_rewards_the_mean_distance_to_each_agents_landmark():
+    _, step = stay(make("reference"), [[0, 0], [1, 0], [3, 4], [1, 1], [9, 9]], goal=jnp.array([0, 1]))
+    assert step.reward == pytest.approx(-(5 + 1) / 2)
+
+
+@pytest.mark.parametrize(("action", "velocity"), [(0, [0, 0]), (1, [-0.5, 0]), (2, [0.5, 0]), (3, [0, -0.5]), (4, [0, 0.5])])
+def test_actions_push_as_documented(action: int, velocity: list[float]):
+    environment = make("spread")
+    state, _ = environment.reset(key())
+    state = state.replace(p_pos=jnp.arange(12.0).reshape(6, 2))
+    next_state, _ = compiled_step(environment)(key(), state, jnp.array([action, STAY, STAY]))
+    np.testing.assert_allclose(next_state.p_vel[:3], [velocity, [0, 0], [0, 0]], atol=1e-6)  # acceleration 5 for 0.1 s
+
+
+def test_the_listener_hears_the_word():
+    environment = make("speaker-listener")
+    state, _ = environment.reset(key())
+    _, step = compiled_step(environment)(key(), state, jnp.array([2, STAY]))
+    np.testing.assert_array_equal(step.obs[1, -3:], [0, 0, 1])
+
+
+def test_unequal_agents_are_padded():
+    environment = make("speaker-listener")
+    _, start = environment.reset(key())
+    assert (environment.spec.obs_sizes, environment.spec.action_sizes) == ((3, 11), (3, 5))
+    np.testing.assert_array_equal(start.legal, [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
+    np.testing.assert_array_equal(start.obs[0, 3:], np.zeros(8))
+    np.testing.assert_array_equal(start.state, np.concatenate([start.obs[0, :3], start.obs[1]]))
+
+
+def test_the_time_limit_is_exact():
+    environment = make("reference", time_limit=3)
+    state, _ = environment.reset(key())
+    truncated = []
+    for _ in range(3):
+        state, step = compiled_step(environment)(key(), state, jnp.zeros(2, int))
+        truncated.append(bool(step.truncated))
+        assert not step.terminated
+    assert truncated == [False, False, True]
+
+
+@pytest.mark.parametrize("variant", variants())
+def test_impossible_time_limit(variant: str):
+    with pytest.raises(ConfigError, match="time_limit is -1"):
+        make(variant, time_limit=-1)
