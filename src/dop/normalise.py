@@ -34,6 +34,6 @@ class RunningMoments(eqx.Module):
             variance=(1 - share) * self.variance + share * variance + share * (1 - share) * (mean - self.mean) ** 2,
         )
 
-    def standardise(self, x: Num[Array, "*batch feature"], *, floor: float = 0.1, limit: float = 5.0) -> Float[Array, "*batch feature"]:
+    def standardise(self, x: Num[Array, "*batch feature"], *, floor: float = 0.02, limit: float = 5.0) -> Float[Array, "*batch feature"]:
         """(x - mean) / (standard deviation + floor), cut to [-limit, limit]. The floor keeps nearly constant features from exploding."""
         return jnp.clip((x - self.mean) / (jnp.sqrt(self.variance) + floor), -limit, limit)

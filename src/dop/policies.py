@@ -36,7 +36,7 @@ def unmasked_epsilon(logits: Float[Array, " action"], legal: Bool[Array, " actio
         epsilon' = e / ((1 - epsilon) rho + e),   e = epsilon |legal| / |A|
     """
     rho = jnp.sum(jax.nn.softmax(logits), where=legal)
-    explored = epsilon * jnp.mean(legal)
+    explored = epsilon * jnp.mean(legal, dtype=logits.dtype)
     total = (1 - epsilon) * rho + explored
     return jnp.where(total > 0, explored / jnp.where(total > 0, total, 1), 0)
 

@@ -426,7 +426,7 @@ class StochasticDOP:
             critic, optimiser, sums = carry
             (loss, error), gradient = self._critic_gradient(learner, critic, loops.at(data, j))
             critic, optimiser = optim.step(self._critic_optimiser, critic, gradient, optimiser)
-            return critic, optimiser, sums + jnp.stack([loss, error, optax.global_norm(gradient)])
+            return critic, optimiser, sums + jnp.stack([loss, error, optax.tree.norm(gradient)])
 
         start = (learner.critic, learner.critic_optimiser, jnp.zeros(3, data.target.dtype))
         critic, optimiser, sums = jax.lax.fori_loop(0, count, step, start)
@@ -444,21 +444,24 @@ class StochasticDOP:
         start = ((zero, zero), jax.tree.map(jnp.zeros_like, learner.critic))
         (loss, error), gradient = jax.lax.fori_loop(0, count, accumulate, start)
         critic, optimiser = optim.step(self._critic_optimiser, learner.critic, gradient, learner.critic_optimiser)
-        metrics = {"critic_loss": loss, "td_error_abs": error, "critic_grad_norm": optax.global_norm(gradient)}
+        metrics = {"critic_loss": loss, "td_error_abs": error, "critic_grad_norm": optax.tree.norm(gradient)}
         return replace(learner, critic=critic, critic_optimiser=optimiser), metrics
 
     def _update_actors(self, learner: DOPLearner, batch: Episode) -> tuple[DOPLearner, Metrics]:
-        """`actor_steps` steps of the policy gradient with the critic as it now is."""
+        """`actor_steps` steps of the policy gradient with the critic as it now is; the metrics are the last step's."""
         episodes = jax.tree.map(lambda x: x.swapaxes(0, 1), batch)
         length = longest(episodes)
         values = self._values(learner, learner.critic, episodes, length)
-        actor, optimiser = learner.actor, learner.actor_optimiser
-        metrics: Metrics = {}
-        for _ in range(self.actor_steps):
+
+        def step(carry: tuple, _: None) -> tuple[tuple, Metrics]:
+            actor, optimiser = carry
             gradient, metrics = jax.grad(self._actor_loss, has_aux=True)(actor, self._epsilon(learner), episodes, values, length)
-            actor, optimiser = optim.step(self._actor_optimiser, actor, gradient, optimiser)
-            metrics["actor_grad_norm"] = optax.global_norm(gradient)
-        return replace(learner, actor=actor, actor_optimiser=optimiser), metrics
+            metrics["actor_grad_norm"] = optax.tree.norm(gradient)
+            return optim.step(self._actor_optimiser, actor, gradient, optimiser), metrics
+
+        start = (learner.actor, learner.actor_optimiser)
+        (actor, optimiser), metrics = jax.lax.scan(step, start, length=self.actor_steps)
+        return replace(learner, actor=actor, actor_optimiser=optimiser), jax.tree.map(lambda x: x[-1], metrics)
 
     def _actor_loss(
         self, actor: PerAgent[RecurrentActor], epsilon: Float[Array, ""], episodes: Episode, values: Values, length: Int[Array, ""]
