@@ -1,0 +1,438 @@
+"""Stochastic DOP: what `update` does, step by step, against sums over rows, joint actions and samples written out by hand."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import fields, replace
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jaxtyping import Array, PyTree
+
+from dop import losses, policies
+from dop.algorithms import stochastic_dop
+from dop.algorithms.stochastic_dop import Batch, DOPLearner, StochasticDOP, longest
+from dop.errors import ConfigError
+from dop.types import Episode, TimeStep
+from helpers import make_episodes, make_spec
+
+SPEC = make_spec(time_limit=4)
+SMALL = StochasticDOP(critic_hidden=8, actor_hidden=8, on_policy_batch=3, off_policy_batch=2, actor_steps=1, target_interval=3)
+LENGTHS = (2, 4, 1, 3, 2)
+"""On-policy, then off-policy."""
+KEY = jax.random.key(0)
+
+compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # compiles in half the time
+close = functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=1e-6)
+
+
+@functools.cache
+def start(algorithm: StochasticDOP = SMALL) -> DOPLearner:
+    """A learner whose target critic is another than its critic."""
+
+    @functools.partial(compiled, static_argnums=1)
+    def both(key: Any, spec: Any) -> tuple[DOPLearner, DOPLearner]:
+        first, second = jax.random.split(key)
+        return algorithm.init(first, spec), algorithm.init(second, spec)
+
+    learner, other = both(KEY, SPEC)
+    return replace(learner, target=other.critic)
+
+
+@functools.cache
+def batch() -> Batch:
+    episodes = make_episodes(jax.random.key(1), SPEC, LENGTHS)
+    on_policy = jax.tree.map(lambda x: x[:3], episodes)
+    return Batch(on_policy=on_policy, off_policy=jax.tree.map(lambda x: x[3:], episodes), actor=on_policy)
+
+
+def time_first() -> tuple[Episode, Array]:
+    """All episodes as `critic_targets` and `_minibatches` take them, and which of them are off-policy."""
+    episodes = jax.tree.map(lambda x, y: jnp.concatenate([x, y]).swapaxes(0, 1), batch().on_policy, batch().off_policy)
+    return episodes, jnp.arange(len(LENGTHS)) >= 3
+
+
+def row_number(episodes: Episode) -> Array:
+    """A different number for every row, in place of its target: tells where the rows went."""
+    return jnp.arange(episodes.mask.size, dtype=jnp.float32).reshape(episodes.mask.shape)
+
+
+def critic_only(algorithm: StochasticDOP) -> Any:
+    return compiled(lambda learner, key: algorithm._update_critic(learner, batch(), key))
+
+
+def step_of(learner: DOPLearner, environment_steps: int = 0) -> DOPLearner:
+    return replace(learner, env_steps=jnp.asarray(environment_steps, jnp.int32))
+
+
+# -------------------------------------------------------------------------------------------------------- hyper-parameters
+
+
+def test_presets_have_the_values_of_the_paper_and_of_the_released_code():
+    """Design, section 8, row by row."""
+    assert {"default", "paper", "released"} == StochasticDOP.presets().keys()
+    paper, released = StochasticDOP.presets()["paper"], StochasticDOP.presets()["released"]
+    rows = {
+        "mixer_bias": (True, False),
+        "mixer_weights": ("linear", "product"),
+        "critic_inputs": ("state", "state_obs_id"),
+        "share_critics": (False, True),
+        "share_actors": (False, True),
+        "dueling": (False, True),
+        "epsilon_start": (1.0, 0.5),
+        "epsilon_in": ("behaviour", "policy"),
+        "kappa": (0.5, None),
+        "critic_schedule": ("full", "timestep"),
+        "target_unit": ("iterations", "critic_steps"),
+        "target_interval": (10, 600),
+        "actor_episodes": ("on_policy", "latest"),
+        "bootstrap": ("expected", "taken"),
+    }
+    both = {
+        "epsilon_end": 0.05,
+        "epsilon_steps": 500_000,
+        "gamma": 0.99,
+        "td_lambda": 0.8,
+        "tb_lambda": 0.93,
+        "tb_steps": 5,
+        "critic_rate": 1e-4,
+        "actor_rate": 5e-4,
+        "rms_decay": 0.99,
+        "rms_eps": 1e-5,
+        "max_grad_norm": 20.0,
+        "actor_steps": 1,
+        "policy_gradient": "sampled",
+        "standardise_state": False,
+        "scale_advantage": False,
+        "entropy_bonus": 0.0,
+        "critic_hidden": 256,
+        "actor_hidden": 64,
+        "episodes_per_iteration": 4,
+        "on_policy_capacity": 32,
+        "replay_capacity": 5000,
+        "on_policy_batch": 16,
+        "off_policy_batch": 32,
+        "ratio_clip": 1.0,
+    }
+    assert {name: getattr(paper, name) for name in rows | both} == {name: value[0] for name, value in rows.items()} | both
+    assert {name: getattr(released, name) for name in rows | both} == {name: value[1] for name, value in rows.items()} | both
+    assert rows.keys() | both.keys() == {field.name for field in fields(StochasticDOP)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"on_policy_batch": 33}, "on_policy_capacity"),
+        ({"replay_capacity": 16}, "replay_capacity"),
+        ({"episodes_per_iteration": 6000}, "replay_capacity"),
+        ({"actor_episodes": "off_policy", "off_policy_batch": 0}, "off_policy_batch"),
+        ({"kappa": 1.5}, "kappa"),
+        ({"tb_steps": 0}, "tb_steps"),
+    ],
+)
+def test_impossible_combinations_are_refused(changes: dict[str, Any], words: str):
+    with pytest.raises(ConfigError, match=words):
+        StochasticDOP(**changes).check(SPEC)
+
+
+def test_continuous_actions_are_refused():
+    with pytest.raises(ConfigError, match="continuous"):
+        StochasticDOP().check(replace(SPEC, action_kind="continuous"))
+
+
+# ------------------------------------------------------------------------------------------------------------- exploration
+
+
+def test_epsilon_falls_linearly_and_then_stays():
+    algorithm = replace(SMALL, epsilon_start=0.9, epsilon_end=0.1, epsilon_steps=100)
+    epsilon = {steps: float(algorithm._epsilon(step_of(start(), steps))) for steps in (0, 25, 50, 100, 1000)}
+    assert epsilon == pytest.approx({0: 0.9, 25: 0.7, 50: 0.5, 100: 0.1, 1000: 0.1})
+    at_once = replace(algorithm, epsilon_steps=0)
+    assert float(at_once._epsilon(step_of(start()))) == pytest.approx(0.1)
+
+
+def test_epsilon_mixes_into_the_policy_only_where_it_should():
+    logits, legal = jnp.asarray([[4.0, 0.0, -4.0]]), jnp.asarray([[True, True, False]])
+    epsilon = jnp.asarray(0.3)
+    alone = policies.masked_softmax(logits[0], legal[0])[None]
+    close(replace(SMALL, epsilon_in="behaviour")._policy(logits, legal, epsilon), alone)
+    # Released: mixed over all three actions, then masked and rescaled.
+    unmasked = 0.7 * jax.nn.softmax(logits[0]) + 0.3 / 3
+    mixed = jnp.where(legal[0], unmasked, 0) / jnp.sum(unmasked[:2])
+    close(replace(SMALL, epsilon_in="policy")._policy(logits, legal, epsilon), mixed[None])
+
+
+@pytest.mark.parametrize("epsilon_in", ["behaviour", "policy"])
+def test_behaviour_probability_is_that_of_the_mixture(epsilon_in: Any):
+    algorithm = replace(SMALL, epsilon_in=epsilon_in, epsilon_start=1.0, epsilon_end=1.0)
+    legal = jnp.asarray(np.tril(np.ones((3, 4), bool)))
+    step = TimeStep(
+        obs=jnp.ones((3, 5)),
+        state=jnp.ones(7),
+        legal=legal,
+        reward=jnp.zeros(()),
+        terminated=jnp.zeros((), bool),
+        truncated=jnp.zeros((), bool),
+        metrics=jnp.zeros(0),
+    )
+    choice, _ = compiled(functools.partial(algorithm.act, explore=True))(start(), algorithm.initial_memory(SPEC), step, KEY)
+    close(choice.probability, 1 / legal.sum(axis=1))
+
+
+# ------------------------------------------------------------------------------------------------------- the critic's rows
+
+
+def test_timestep_schedule_takes_the_steps_in_order():
+    episodes, off_policy = time_first()
+    data, count = SMALL._minibatches(KEY, episodes, off_policy, row_number(episodes))
+    assert int(count) == max(LENGTHS)
+    np.testing.assert_array_equal(data.target, row_number(episodes))
+    close(jnp.sum(data.weight, axis=1), jnp.ones(4))
+    close(data.weight[2], jnp.asarray([0, 0.5, 0, 0.5, 0]))  # the episodes of lengths 4 and 3
+
+
+def test_shuffled_schedule_visits_every_step_once():
+    episodes, off_policy = time_first()
+    algorithm = replace(SMALL, critic_schedule="shuffled")
+    data, count = algorithm._minibatches(KEY, episodes, off_policy, row_number(episodes))
+    assert int(count) == -(-sum(LENGTHS) // len(LENGTHS))
+    visited = np.asarray(data.target[: int(count)])[np.asarray(data.weight[: int(count)]) > 0]
+    np.testing.assert_array_equal(np.sort(visited), np.asarray(row_number(episodes))[np.asarray(episodes.mask)])
+    assert not (np.sort(visited) == visited).all()
+    # What belongs to a row goes where the row goes.
+    flat = lambda x: np.asarray(x).reshape(-1, *x.shape[2:])  # noqa: E731
+    np.testing.assert_array_equal(flat(data.state), flat(episodes.state[:-1])[flat(data.target).astype(int)])
+    np.testing.assert_array_equal(flat(data.action), flat(episodes.action)[flat(data.target).astype(int)])
+    other, _ = algorithm._minibatches(jax.random.key(5), episodes, off_policy, row_number(episodes))
+    assert (other.target != data.target).any()
+
+
+@pytest.mark.parametrize("schedule", ["timestep", "shuffled", "full"])
+def test_kappa_is_the_share_of_off_policy_steps(schedule: Any):
+    episodes, off_policy = time_first()
+    algorithm = replace(SMALL, critic_schedule=schedule, kappa=0.3)
+    # In place of the target: whether the row is off-policy.
+    data, count = algorithm._minibatches(KEY, episodes, off_policy, jnp.broadcast_to(off_policy, episodes.mask.shape) * 1.0)
+    weight, is_off = np.asarray(data.weight[: int(count)]), np.asarray(data.target[: int(count)]) > 0
+    axis = None if schedule == "full" else 1
+    has_off, has_on = ((weight > 0) & is_off).any(axis), ((weight > 0) & ~is_off).any(axis)
+    close((weight * is_off).sum(axis), 0.3 * has_off)
+    close((weight * ~is_off).sum(axis), 0.7 * has_on)
+
+
+def test_without_kappa_all_steps_share_alike():
+    episodes, off_policy = time_first()
+    data, _ = replace(SMALL, critic_schedule="full")._minibatches(KEY, episodes, off_policy, row_number(episodes))
+    close(data.weight, episodes.mask / sum(LENGTHS))
+
+
+# ------------------------------------------------------------------------------------------------------ the critic's steps
+
+
+def rows_by_hand(learner: DOPLearner, algorithm: StochasticDOP) -> list[list[tuple[Array, Array, Array, Array]]]:
+    """State, observations, action and target of every filled step, by time."""
+    episodes, off_policy = time_first()
+    target = algorithm.critic_targets(learner, episodes, off_policy)
+    return [
+        [(episodes.state[t, e], episodes.obs[t, e], episodes.action[t, e], target[t, e]) for e in range(len(LENGTHS)) if episodes.mask[t, e]]
+        for t in range(max(LENGTHS))
+    ]
+
+
+def one_step_by_hand(learner: DOPLearner, algorithm: StochasticDOP, rows: list[tuple[Array, ...]], v: PyTree) -> tuple[DOPLearner, PyTree]:
+    """One step of RMSprop down the mean squared error: v <- 0.99 v + 0.01 g^2, p <- p - rate g / (sqrt(v) + 1e-5)."""
+    state, obs, action, target = (jnp.stack(column) for column in zip(*rows, strict=True))
+
+    @jax.grad
+    def gradient(critic: Any) -> Array:
+        return jnp.mean((jax.vmap(critic.total)(learner.state_moments.standardise(state), obs, action) - target) ** 2)
+
+    g = gradient(learner.critic)
+    norm = optax.global_norm(g)
+    g = jax.tree.map(lambda x: x * jnp.minimum(1, algorithm.max_grad_norm / norm), g)
+    v = jax.tree.map(lambda v, g: 0.99 * v + 0.01 * g**2, v, g)
+    critic = jax.tree.map(lambda p, g, v: p - algorithm.critic_rate * g / (jnp.sqrt(v) + 1e-5), learner.critic, g, v)
+    return replace(learner, critic=critic), v
+
+
+@pytest.mark.parametrize("schedule", ["full", "timestep"])
+def test_critic_steps_by_hand(schedule: Any):
+    """`full`: one step on the mean over all filled steps. `timestep`: one on the mean over each time's, in order."""
+    algorithm = replace(SMALL, critic_schedule=schedule)
+    learner = start()
+    updated, metrics, steps = critic_only(algorithm)(learner, KEY)
+    by_time = rows_by_hand(learner, algorithm)
+    groups = [sum(by_time, [])] if schedule == "full" else by_time
+    expected, v = learner, jax.tree.map(jnp.zeros_like, learner.critic)
+    for rows in groups:
+        expected, v = one_step_by_hand(expected, algorithm, rows, v)
+    assert int(steps) == len(groups) == (1 if schedule == "full" else max(LENGTHS))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), updated.critic, expected.critic)
+    targets = jnp.asarray([row[3] for row in sum(by_time, [])])
+    close(metrics["target_mean"], jnp.mean(targets))
+
+
+def test_on_policy_dop_learns_without_off_policy_episodes():
+    """off_policy_batch=0: the critic's data are the on-policy episodes alone (Sec. 5.1.1)."""
+    algorithm = replace(SMALL, off_policy_batch=0, kappa=None)
+    algorithm.check(SPEC)
+    empty = jax.tree.map(lambda x: x[:0], batch().off_policy)
+    updated, metrics = compiled(lambda learner: algorithm.update(learner, replace(batch(), off_policy=empty), KEY))(start())
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((updated, metrics)))
+    assert any((x != y).any() for x, y in zip(jax.tree.leaves(updated.critic), jax.tree.leaves(start().critic), strict=True))
+
+
+# ------------------------------------------------------------------------------------------------------------------ target
+
+
+@pytest.mark.parametrize(
+    ("unit", "steps", "due"),
+    [("iterations", 100, [False, False, True, False, False, True]), ("critic_steps", 2, [False, True, False, True, False, True])],
+)
+def test_target_is_copied_exactly_at_its_interval(unit: Any, steps: int, due: list[bool]):
+    algorithm = replace(SMALL, target_unit=unit, target_interval=3)
+    learner = start()
+    for copied in due:
+        old = learner.target
+        # The critic moves a little every iteration.
+        learner = replace(learner, critic=jax.tree.map(lambda x: x + 1.0, learner.critic))
+        learner = algorithm._update_target(learner, jnp.asarray(steps))
+        jax.tree.map(np.testing.assert_array_equal, learner.target, learner.critic if copied else old)
+
+
+# ------------------------------------------------------------------------------------------------------------------ actors
+
+
+def actor_gradient(algorithm: StochasticDOP, learner: DOPLearner, episodes: Episode) -> Any:
+    """The gradient that `_update_actors` steps along; episodes lead."""
+    by_time = jax.tree.map(lambda x: x.swapaxes(0, 1), episodes)
+    length = longest(by_time)
+    values = algorithm._values(learner, learner.critic, by_time, length)
+    return jax.grad(algorithm._actor_loss, has_aux=True)(learner.actor, algorithm._epsilon(learner), by_time, values, length)[0]
+
+
+def test_sampled_gradient_is_the_expected_one_in_expectation():
+    """One agent and one step: every action, weighed by the policy's own probability of it."""
+    spec = make_spec(n_agents=1, time_limit=1)
+    plain = replace(SMALL, scale_advantage=False, entropy_bonus=0.0, share_actors=False)
+    learner = compiled(plain.init, static_argnums=1)(KEY, spec)
+    episode = make_episodes(jax.random.key(2), spec, (1,))
+    expected = compiled(lambda e: actor_gradient(replace(plain, policy_gradient="expected"), learner, e))(episode)
+    by_time = jax.tree.map(lambda x: x.swapaxes(0, 1), episode)
+    policy = plain._policy(plain._logits(learner.actor, by_time, jnp.asarray(1)), by_time.legal, jnp.zeros(()))[0, 0, 0]
+    sampled = compiled(lambda e: actor_gradient(replace(plain, policy_gradient="sampled"), learner, e))
+    gradients = [sampled(eqx.tree_at(lambda e: e.action, episode, jnp.full((1, 1, 1), action))) for action in range(spec.action_size)]
+    mean = jax.tree.map(lambda *g: sum(p * x for p, x in zip(policy, g, strict=True) if p > 0), *gradients)
+    jax.tree.map(close, mean, expected)
+
+
+@pytest.mark.parametrize("clip", [0.5, 1e6])
+def test_off_policy_actors_weigh_steps_by_the_clipped_joint_ratio(clip: float):
+    """Theorem 7 with the ratio cut: - mean min(prod_i pi_i / beta_i, clip) sum_i U_i log pi_i, summed by hand."""
+    algorithm = replace(
+        SMALL, policy_gradient="sampled", actor_episodes="off_policy", ratio_clip=clip, scale_advantage=False, entropy_bonus=0.0
+    )
+    learner, episodes = start(), batch().off_policy
+    by_time = jax.tree.map(lambda x: x.swapaxes(0, 1), episodes)
+    length = longest(by_time)
+    logits = algorithm._logits(learner.actor, by_time, length)
+    policy = algorithm._policy(logits, by_time.legal, jnp.zeros(()))
+    values = algorithm._values(learner, learner.critic, by_time, length)
+    total, terms, ratios = 0.0, 0, []
+    for t, e in np.argwhere(np.asarray(by_time.mask)):
+        pi, q, k, action = policy[t, e], values.q[t, e], values.k[t, e], by_time.action[t, e]
+        each = np.arange(SPEC.n_agents)
+        ratios.append(float(np.prod(pi[each, action] / by_time.behaviour[t, e])))
+        advantage = k * (q[each, action] - np.sum(pi * q, axis=-1))
+        total += float(min(ratios[-1], clip) * np.sum(advantage * np.log(pi[each, action])))
+        terms += SPEC.n_agents
+    loss, _ = algorithm._actor_loss(learner.actor, jnp.zeros(()), by_time, values, length)
+    assert float(loss) == pytest.approx(-total / terms, rel=1e-4)
+    assert clip > 1 or max(ratios) > clip  # something was cut
+
+
+def test_entropy_bonus_and_scaled_utilities():
+    episodes = jax.tree.map(lambda x: x.swapaxes(0, 1), batch().on_policy)
+    values = SMALL._values(start(), start().critic, episodes, longest(episodes))
+    loss = lambda a: a._actor_loss(start().actor, jnp.zeros(()), episodes, values, longest(episodes))  # noqa: E731
+    plain = replace(SMALL, scale_advantage=False, entropy_bonus=0.0)
+    without, metrics = loss(plain)
+    with_bonus, _ = loss(replace(plain, entropy_bonus=2.0))
+    close(with_bonus, without - 2.0 * metrics["policy_entropy"])
+    scaled, _ = loss(replace(plain, scale_advantage=True))
+    close(scaled, without / (metrics["advantage_rms"] + 1e-6), rtol=1e-3)
+
+
+def test_actors_take_as_many_steps_as_they_are_told():
+    """Two single steps, the optimiser's state carried over, are one update of two steps."""
+    once = compiled(lambda learner: SMALL._update_actors(learner, batch().actor)[0])
+    twice = compiled(lambda learner: replace(SMALL, actor_steps=2)._update_actors(learner, batch().actor)[0])
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), once(once(start())).actor, twice(start()).actor)
+
+
+@pytest.mark.parametrize("who", ["latest", "on_policy", "off_policy"])
+def test_actors_learn_from_the_episodes_that_are_named(who: Any):
+    """`sample` on a replay that answers with what it was asked."""
+
+    class Asked:
+        def latest(self, n: int) -> Any:
+            return ("latest", n)
+
+        def uniform(self, key: Any, n: int, *, window: int | None = None) -> Any:
+            return ("uniform", n, window)
+
+    found = replace(SMALL, actor_episodes=who).sample(Asked(), KEY)
+    newest, on_policy, off_policy = ("latest", 3), ("uniform", 3, 32), ("uniform", 2, None)
+    assert found.off_policy == off_policy
+    assert found.on_policy == (newest if who == "latest" else on_policy)
+    assert found.actor == {"latest": newest, "on_policy": on_policy, "off_policy": off_policy}[who]
+
+
+# ---------------------------------------------------------------------------------------------------------------- networks
+
+
+def test_separate_parameters_for_each_agent():
+    """Agent 1's actor and local critic change; the others' answers do not."""
+    algorithm = replace(SMALL, share_actors=False, share_critics=False)
+    learner = start(algorithm)
+    bump = functools.partial(jax.tree.map, lambda x: x.at[1].add(1.0))
+    actor, local = (replace(net, network=bump(net.network)) for net in (learner.actor, learner.critic.local))
+    changed = replace(learner, actor=actor, critic=replace(learner.critic, local=local))
+    obs, state = jnp.ones((3, 5)), jnp.ones(7)
+    memory = algorithm.initial_memory(SPEC)
+
+    def answers(learner: DOPLearner) -> tuple[Array, Array]:
+        return stochastic_dop.actor_step(learner.actor, memory.hidden, obs, memory.last_action)[1], learner.critic.local_q(state, obs)
+
+    for before, after in zip(answers(learner), answers(changed), strict=True):
+        np.testing.assert_array_equal((before != after).any(axis=-1), [False, True, False])
+    # The paper's agents start from parameters of their own, too.
+    assert all(len(np.unique(np.asarray(x), axis=0)) == 3 for x in jax.tree.leaves(learner.actor) if np.asarray(x).any())
+
+
+def test_states_are_standardised_by_the_on_policy_episodes():
+    algorithm = replace(SMALL, standardise_state=True)
+    updated, _ = compiled(lambda learner: algorithm.update(learner, batch(), KEY))(start())
+    seen = np.concatenate([np.asarray(batch().on_policy.state[e, :length]) for e, length in enumerate(LENGTHS[:3])])
+    moments = updated.state_moments
+    assert int(moments.count) == len(seen)
+    close(moments.mean, seen.mean(axis=0), rtol=1e-4, atol=1e-5)
+    close(moments.variance, seen.var(axis=0), rtol=1e-4, atol=1e-5)
+    state, _ = algorithm._inputs(updated, jnp.asarray(seen), jnp.zeros((len(seen), 3, 5)))
+    close(state, np.clip((seen - seen.mean(axis=0)) / (seen.std(axis=0) + 0.1), -5, 5), rtol=1e-3, atol=1e-4)
+    as_it_is, _ = replace(algorithm, standardise_state=False)._inputs(updated, jnp.asarray(seen), jnp.zeros((len(seen), 3, 5)))
+    np.testing.assert_array_equal(as_it_is, seen)
+
+
+def test_total_is_the_sum_that_equation_4_says():
+    critic = start().critic
+    state, obs, action = jnp.linspace(-1, 1, 7), jnp.ones((3, 5)), jnp.asarray([0, 2, 1])
+    k, b = critic.mixer(state)
+    q = critic.local_q(state, obs)
+    close(critic.total(state, obs, action), k[0] * q[0, 0] + k[1] * q[1, 2] + k[2] * q[2, 1] + b)
+    close(losses.taken(q, action), [q[0, 0], q[1, 2], q[2, 1]])

@@ -1,0 +1,315 @@
+"""What every algorithm owes its users, in each of its presets. Registered algorithms are tested by themselves, at toy sizes."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import inspect
+from typing import Any
+
+import equinox as eqx
+import hypothesis.extra.numpy
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jaxtyping import PyTree
+
+from dop.algorithms import algorithms
+from dop.engine.collect import episode_shape
+from dop.engine.learn import Program
+from dop.errors import ConfigError
+from dop.replay import allocate
+from dop.types import Choice, Episode, TimeStep
+from helpers import make_episodes, make_spec, poison_padding
+from probes import Recurrent
+
+SIZES = {"hidden": 8, "batch": 3, "capacity": 12}
+"""What fields whose names end like this are set to, unless they are smaller."""
+SPEC = make_spec(time_limit=5)
+LENGTHS = (1, 5, 3, 2, 5, 4, 1, 2, 3, 4, 5, 2)
+"""Of the episodes in the replay, oldest first; the long ones are cut by the time limit."""
+KEY = jax.random.key(0)
+
+compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # compiles in half the time
+
+every_class = pytest.mark.parametrize("cls", algorithms().values(), ids=algorithms())
+PRESETS = [(name, preset) for name, cls in algorithms().items() for preset in cls.presets()]
+every_preset = pytest.mark.parametrize(("name", "preset"), PRESETS)
+by_default = pytest.mark.parametrize(
+    ("name", "preset"), [pytest.param(*found, marks=() if found[1] == "default" else pytest.mark.slow) for found in PRESETS]
+)
+"""What takes long to compile: the default preset, and the others among the slow tests."""
+
+
+@functools.cache
+def make(name: str, preset: str, **changes: int) -> Any:
+    """The preset at toy size. Frozen and hashable, so that everything made of it can be cached."""
+    algorithm: Any = algorithms()[name].presets()[preset]
+    sizes = {
+        field.name: min(SIZES[field.name.rpartition("_")[2]], getattr(algorithm, field.name))
+        for field in dataclasses.fields(algorithm)
+        if field.name.rpartition("_")[2] in SIZES
+    }
+    return dataclasses.replace(algorithm, **{**sizes, **changes})
+
+
+@functools.cache
+def start(name: str, preset: str) -> Any:
+    return compiled(make(name, preset).init, static_argnums=1)(KEY, SPEC)
+
+
+@functools.cache
+def act(name: str, preset: str, explore: bool) -> Any:
+    return compiled(functools.partial(make(name, preset).act, explore=explore))
+
+
+@functools.cache
+def learn(name: str, preset: str) -> Any:
+    """(learner, replay, key) -> (learner, metrics): one update from a sample of the replay."""
+    algorithm = make(name, preset)
+
+    def sample_and_update(learner: PyTree, replay: Any, key: Any) -> Any:
+        k_sample, k_update = jax.random.split(key)
+        return algorithm.update(learner, algorithm.sample(replay, k_sample), k_update)
+
+    return sample_and_update
+
+
+@functools.cache
+def compiled_learn(name: str, preset: str) -> Any:
+    return compiled(learn(name, preset))
+
+
+@functools.cache
+def episodes() -> Episode:
+    return make_episodes(jax.random.key(1), SPEC, LENGTHS)
+
+
+def replay_of(batch: Episode) -> Any:
+    """A full ring of `batch`."""
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batch)
+    return allocate(one, len(LENGTHS)).add(batch)
+
+
+def first_step(spec: Any = SPEC, legal: Any = None) -> TimeStep:
+    exists = jnp.arange(spec.action_size) < jnp.asarray(spec.action_sizes)[:, None]
+    return TimeStep(
+        obs=jax.random.normal(KEY, (spec.n_agents, spec.obs_size)),
+        state=jax.random.normal(KEY, (spec.state_size,)),
+        legal=exists if legal is None else jnp.asarray(legal),
+        reward=jnp.zeros(()),
+        terminated=jnp.zeros((), bool),
+        truncated=jnp.zeros((), bool),
+        metrics=jnp.zeros((len(spec.metrics),)),
+    )
+
+
+def extreme(learner: PyTree, scale: float) -> PyTree:
+    """All its real numbers times `scale`: policies that are as good as deterministic, or flat."""
+    return jax.tree.map(lambda x: x * scale if eqx.is_inexact_array(x) else x, learner)
+
+
+def assert_equal(one: PyTree, other: PyTree) -> None:
+    """Bit for bit."""
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def assert_close(one: PyTree, other: PyTree) -> None:
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=2e-5), one, other)
+
+
+def differ(one: PyTree, other: PyTree) -> bool:
+    return any(jax.tree.leaves(jax.tree.map(lambda x, y: bool((x != y).any()), one, other)))
+
+
+# ------------------------------------------------------------------------------------------------------- hyper-parameters
+
+
+@every_class
+def test_every_hyper_parameter_is_documented(cls: type):
+    """A string stands after every field: the command line's help is made of them."""
+    (body,) = (node.body for node in ast.parse(inspect.getsource(cls)).body if isinstance(node, ast.ClassDef))
+    documented = {
+        field.target.id
+        for field, doc in zip(body, body[1:], strict=False)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant) and str(doc.value.value).endswith((".", ")"))
+    }
+    assert {field.name for field in dataclasses.fields(cls)} == documented
+    assert cls.__doc__
+
+
+@every_class
+def test_it_is_a_frozen_dataclass_with_a_default_preset(cls: Any):
+    preset = cls.presets()["default"]
+    assert preset == cls()
+    name = dataclasses.fields(cls)[0].name
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(preset, name, getattr(preset, name))
+
+
+@every_preset
+def test_presets_work(name: str, preset: str):
+    algorithms()[name].presets()[preset].check(SPEC)
+    make(name, preset).check(SPEC)
+
+
+@every_class
+def test_negative_numbers_are_refused_by_name(cls: Any):
+    for preset in cls.presets().values():
+        for field in dataclasses.fields(cls):
+            value = getattr(preset, field.name)
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                with pytest.raises(ConfigError, match=rf"\b{field.name}\b.*-1"):
+                    dataclasses.replace(preset, **{field.name: -1}).check(SPEC)
+
+
+@every_class
+def test_shares_above_one_are_refused_by_name(cls: Any):
+    for name in {"gamma", "td_lambda", "epsilon_start", "epsilon_end"} & {field.name for field in dataclasses.fields(cls)}:
+        with pytest.raises(ConfigError, match=rf"\b{name}\b.*1\.5"):
+            cls(**{name: 1.5}).check(SPEC)
+
+
+# ------------------------------------------------------------------------------------------------------------------ acting
+
+
+@every_preset
+def test_init_depends_on_the_key_alone(name: str, preset: str):
+    initial = compiled(make(name, preset).init, static_argnums=1)
+    again, other = initial(jax.random.key(0), SPEC), initial(jax.random.key(1), SPEC)
+    assert_equal(start(name, preset), again)
+    assert differ(again, other)
+    assert int(again.env_steps) == 0
+
+
+@every_preset
+@settings(max_examples=20, deadline=None)
+@given(
+    legal=hypothesis.extra.numpy.arrays(bool, (SPEC.n_agents, SPEC.action_size)),
+    scale=st.sampled_from([0.0, 1.0, 1e3, 1e6]),
+    seed=st.integers(0, 2**31),
+)
+def test_actions_are_legal_and_possible(name: str, preset: str, legal: np.ndarray, scale: float, seed: int):
+    legal[:, 1] |= ~legal.any(axis=1)
+    learner, memory = extreme(start(name, preset), scale), make(name, preset).initial_memory(SPEC)
+    for explore in (False, True):
+        choice, next_memory = act(name, preset, explore)(learner, memory, first_step(legal=legal), jax.random.key(seed))
+        assert legal[np.arange(SPEC.n_agents), choice.action].all()
+        assert ((choice.probability > 0) & (choice.probability <= 1 + 1e-6)).all()
+        assert jax.tree.map(jnp.shape, next_memory) == jax.tree.map(jnp.shape, memory)
+
+
+@every_preset
+def test_greedy_needs_no_key_and_exploring_does(name: str, preset: str):
+    learner, memory, step = start(name, preset), make(name, preset).initial_memory(SPEC), first_step()
+
+    def actions(explore: bool) -> set[tuple[int, ...]]:
+        play = act(name, preset, explore)
+        return {tuple(play(learner, memory, step, jax.random.key(seed))[0].action.tolist()) for seed in range(16)}
+
+    assert len(actions(explore=False)) == 1
+    assert len(actions(explore=True)) > 1
+
+
+@every_preset
+def test_acting_is_vmapped_over_environments(name: str, preset: str):
+    learner, memory = start(name, preset), make(name, preset).initial_memory(SPEC)
+    alone = act(name, preset, True)
+    keys = jax.random.split(KEY, 3)
+    steps = jax.vmap(lambda key: eqx.tree_at(lambda s: s.obs, first_step(), jax.random.normal(key, (SPEC.n_agents, SPEC.obs_size))))(keys)
+    choices, _ = compiled(jax.vmap(alone, (None, None, 0, 0)))(learner, memory, steps, keys)
+    for i in range(3):
+        choice: Choice = alone(learner, memory, jax.tree.map(lambda x, i=i: x[i], steps), keys[i])[0]
+        np.testing.assert_array_equal(choice.action, choices.action[i])
+        np.testing.assert_allclose(choice.probability, choices.probability[i], rtol=1e-5)
+
+
+# ---------------------------------------------------------------------------------------------------------------- learning
+
+
+@every_preset
+def test_update_is_pure_and_learns(name: str, preset: str):
+    learner, update = start(name, preset), compiled_learn(name, preset)
+    updated, metrics = update(learner, replay_of(episodes()), KEY)
+    again = update(learner, replay_of(episodes()), KEY)
+    assert_equal((updated, metrics), again)
+    assert differ(learner, updated)
+    described = functools.partial(jax.tree.map, lambda x: (x.shape, x.dtype))
+    assert described(updated) == described(learner)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(updated))
+    assert {key: value.shape for key, value in metrics.items()} == dict.fromkeys(metrics, ())
+    assert all(np.isfinite(value) for value in metrics.values())
+
+
+@every_preset
+@pytest.mark.parametrize("garbage", [1e3, -1e6])
+def test_padding_changes_nothing(name: str, preset: str, garbage: float):
+    learner, update = start(name, preset), compiled_learn(name, preset)
+    clean = update(learner, replay_of(episodes()), KEY)
+    poisoned = update(learner, replay_of(poison_padding(episodes(), garbage)), KEY)
+    assert_equal(clean, poisoned)
+
+
+@every_preset
+def test_a_time_limit_is_not_a_termination(name: str, preset: str):
+    """The same episodes, all ended for real on their last step: another target, another learner."""
+    learner, update = start(name, preset), compiled_learn(name, preset)
+    mask = episodes().mask
+    ended = eqx.tree_at(lambda e: e.terminated, episodes(), mask & ~jnp.pad(mask[:, 1:], ((0, 0), (0, 1))))
+    assert differ(update(learner, replay_of(episodes()), KEY)[0], update(learner, replay_of(ended), KEY)[0])
+
+
+@by_default
+def test_a_longer_time_axis_changes_nothing(name: str, preset: str):
+    learner, update = start(name, preset), compiled_learn(name, preset)
+    pad = lambda x: jnp.pad(x, ((0, 0), (0, 3), *((0, 0),) * (x.ndim - 2)))  # noqa: E731
+    longer = eqx.tree_at(lambda e: e.final_action, jax.tree.map(pad, episodes()), episodes().final_action)
+    assert longer.mask.shape[1] == SPEC.time_limit + 3
+    assert_close(update(learner, replay_of(episodes()), KEY), update(learner, replay_of(longer), KEY))
+
+
+@by_default
+def test_update_is_vmapped_over_seeds(name: str, preset: str):
+    keys = jax.random.split(KEY, 2)
+    learners = jax.vmap(lambda key: make(name, preset).init(key, SPEC))(keys)
+    replays = jax.vmap(lambda key: replay_of(make_episodes(key, SPEC, LENGTHS)))(keys)
+    together = compiled(jax.vmap(learn(name, preset)))(learners, replays, keys)
+    for i in range(2):
+        one = jax.tree.map(lambda x, i=i: x[i], (learners, replays, keys))
+        assert_close(jax.tree.map(lambda x, i=i: x[i], together), compiled_learn(name, preset)(*one))
+
+
+@by_default
+def test_one_agent_and_batches_of_one_episode(name: str, preset: str):
+    algorithm = make(name, preset)
+    one = {field.name: 1 for field in dataclasses.fields(algorithm) if field.name.endswith("batch") or field.name == "episodes_per_iteration"}
+    algorithm = dataclasses.replace(algorithm, **one)
+    spec = make_spec(n_agents=1, time_limit=2)
+    algorithm.check(spec)
+    learner = algorithm.init(KEY, spec)
+    replay = allocate(episode_shape(spec, jnp.float32), 2).add(make_episodes(KEY, spec, (1, 2)))
+
+    @compiled
+    def update(learner: PyTree, replay: Any, key: Any) -> Any:
+        return algorithm.update(learner, algorithm.sample(replay, key), key)
+
+    updated, metrics = update(learner, replay, KEY)
+    assert differ(learner, updated)
+    assert all(np.isfinite(value) for value in metrics.values())
+
+
+@every_class
+def test_no_random_key_is_used_twice(cls: type):
+    name = next(name for name, found in algorithms().items() if found is cls)
+    algorithm = make(name, "default")
+    program = Program(algorithm=algorithm, environment=Recurrent(delay=1))
+    with jax.debug_key_reuse(True):
+        state = compiled(program.warm_up)(compiled(program.start)(KEY))
+        state, metrics = compiled(lambda state: program.chunk(state, 2))(state)
+    assert int(state.iteration) == 2
+    assert all(np.isfinite(value) for value in metrics.values())

@@ -1,0 +1,126 @@
+"""Every algorithm learns every probe environment, whose values are worked out by hand: the first that fails says what is broken."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jaxtyping import Array, Float
+
+from dop.algorithms import algorithms
+from dop.algorithms.stochastic_dop import StochasticDOP
+from dop.engine.learn import Program
+from dop.types import Environment, Metrics
+from probes import ConstantReward, Coordination, DelayedReward, ObservationValue, Recurrent, TimeLimit
+
+compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # compiles in half the time
+
+
+class Adapter(NamedTuple):
+    """How an algorithm is made small and quick, and what it says of a joint action."""
+
+    algorithm: Any
+    value: Callable[[Any, Array, Array, Array], Float[Array, ""]]
+    """Of learner, state, obs (one for each agent) and joint action."""
+
+
+def dop_value(learner: Any, state: Array, obs: Array, action: Array) -> Float[Array, ""]:
+    return learner.critic.total(learner.state_moments.standardise(state), obs, action)
+
+
+ADAPTERS = {
+    "stochastic-dop": Adapter(
+        algorithm=StochasticDOP(
+            gamma=0.9,
+            critic_hidden=32,
+            actor_hidden=32,
+            critic_rate=3e-3,
+            actor_rate=3e-3,
+            actor_steps=1,
+            target_interval=5,
+            epsilon_start=0.2,
+            epsilon_end=0.2,
+            episodes_per_iteration=16,
+            on_policy_capacity=16,
+            replay_capacity=256,
+        ),
+        value=dop_value,
+    )
+}
+every_algorithm = pytest.mark.parametrize("name", algorithms())
+
+
+class Trained(NamedTuple):
+    learner: Any
+    metrics: Metrics
+    evaluation: Metrics
+
+
+def train(name: str, environment: Environment, iterations: int, seed: int = 0) -> Trained:
+    """One compiled program from start to evaluation. Its batches of 16 episodes are as many as are collected, so it needs no warm-up."""
+    program = Program(algorithm=ADAPTERS[name].algorithm, environment=environment)
+
+    @compiled
+    def run(key: Any) -> Trained:
+        state, metrics = program.chunk(program.start(key), iterations)
+        return Trained(learner=state.learner, metrics=metrics, evaluation=program.evaluate(state, 32))
+
+    return run(jax.random.key(seed))
+
+
+def value(name: str, trained: Trained, state: list[float], action: tuple[int, int], obs: list[float] | None = None) -> float:
+    """Q(s, a) where both agents see `obs`, or the state."""
+    observed = jnp.asarray(state if obs is None else obs)
+    return float(ADAPTERS[name].value(trained.learner, jnp.asarray(state), jnp.tile(observed, (2, 1)), jnp.asarray(action)))
+
+
+def test_every_algorithm_is_probed():
+    assert ADAPTERS.keys() == algorithms().keys()
+
+
+@every_algorithm
+def test_constant_reward(name: str):
+    trained = train(name, ConstantReward(), 150)
+    assert value(name, trained, [1.0], (0, 1)) == pytest.approx(1, abs=0.05)
+    assert float(trained.evaluation["test_return_mean"]) == 1
+    assert float(trained.evaluation["test_ep_length_mean"]) == 1
+
+
+@every_algorithm
+def test_value_depends_on_what_is_observed(name: str):
+    trained = train(name, ObservationValue(), 250)
+    for cue in (-1.0, 1.0):
+        assert value(name, trained, [cue], (0, 1)) == pytest.approx(cue, abs=0.1)
+
+
+@every_algorithm
+def test_delayed_reward_is_discounted(name: str):
+    trained = train(name, DelayedReward(), 250)
+    assert value(name, trained, [0.0], (1, 1)) == pytest.approx(0.9, abs=0.05)
+    assert value(name, trained, [1.0], (1, 1)) == pytest.approx(1, abs=0.05)
+
+
+@every_algorithm
+def test_time_limit_bootstraps(name: str):
+    """1 / (1 - 0.9) = 10. With the time limit taken for the end it would be at most 1 + 0.9 + 0.81 = 2.71."""
+    trained = train(name, TimeLimit(limit=3), 400)
+    assert value(name, trained, [1.0], (0, 0)) == pytest.approx(10, abs=0.5)
+
+
+@every_algorithm
+def test_agents_coordinate(name: str):
+    trained = train(name, Coordination(), 200)
+    assert float(trained.evaluation["test_return_mean"]) == 1
+    assert float(trained.metrics["return_mean"]) < 1  # the exploring agents, with a fifth of random actions
+
+
+@every_algorithm
+def test_agents_remember(name: str):
+    trained = train(name, Recurrent(), 300)
+    assert float(trained.evaluation["test_return_mean"]) == 1
+    for cue, action in ((-1.0, 0), (1.0, 1)):
+        assert value(name, trained, [cue, 1.0], (action, action), obs=[0.0, 1.0]) == pytest.approx(1, abs=0.2)

@@ -1,0 +1,89 @@
+"""Random episodes for any `EnvSpec`, and garbage for their padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Num, PRNGKeyArray
+
+from dop.types import EnvSpec, Episode
+
+
+def make_spec(
+    *,
+    n_agents: int = 3,
+    obs_sizes: tuple[int, ...] = (5, 4, 5),
+    action_sizes: tuple[int, ...] = (4, 4, 3),
+    state_size: int = 7,
+    time_limit: int = 6,
+) -> EnvSpec:
+    """A small discrete team whose agents differ in their sizes. The sizes are cycled through if there are more agents."""
+    return EnvSpec(
+        name="test:random",
+        version="1",
+        agents=tuple(f"agent_{i}" for i in range(n_agents)),
+        obs_sizes=tuple(obs_sizes[i % len(obs_sizes)] for i in range(n_agents)),
+        action_sizes=tuple(action_sizes[i % len(action_sizes)] for i in range(n_agents)),
+        state_size=state_size,
+        time_limit=time_limit,
+    )
+
+
+def make_episodes(key: PRNGKeyArray, spec: EnvSpec, lengths: Sequence[int]) -> Episode:
+    """One random episode per length, stacked: legal actions only, zeros after the end.
+
+    Episodes as long as the time limit were cut by it, shorter ones terminated.
+    """
+    length = jnp.asarray(lengths)
+    return jax.vmap(lambda k, n: _episode(k, spec, n))(jax.random.split(key, len(lengths)), length)
+
+
+def _episode(key: PRNGKeyArray, spec: EnvSpec, length: Array) -> Episode:
+    k_obs, k_state, k_legal, k_action, k_behaviour, k_reward = jax.random.split(key, 6)
+    t, n, a = spec.time_limit, spec.n_agents, spec.action_size
+    mask = jnp.arange(t) < length
+    present = jnp.arange(t + 1) <= length
+    exists = jnp.arange(a) < jnp.asarray(spec.action_sizes)[:, None]
+    observed = jnp.arange(spec.obs_size) < jnp.asarray(spec.obs_sizes)[:, None]
+    # Action 0 is always legal, so that no living agent is left without one.
+    legal = exists & (jax.random.bernoulli(k_legal, 0.7, (t + 1, n, a)) | (jnp.arange(a) == 0))
+    action = jax.random.categorical(k_action, jnp.where(legal, 0.0, -jnp.inf)).astype(jnp.int32)
+    behaviour = jax.random.uniform(k_behaviour, (t, n), minval=0.1)
+    return Episode(
+        obs=_where(present, jax.random.normal(k_obs, (t + 1, n, spec.obs_size)) * observed, 0),
+        state=_where(present, jax.random.normal(k_state, (t + 1, spec.state_size)), 0),
+        legal=_where(present, legal, False),
+        action=_where(mask, action[:-1], 0),
+        final_action=action[length],
+        behaviour=_where(mask, behaviour, 0),
+        reward=_where(mask, jax.random.normal(k_reward, (t,)), 0),
+        terminated=(jnp.arange(t) == length - 1) & (length < t),
+        mask=mask,
+    )
+
+
+def poison_padding(episodes: Episode, value: float = 1e3) -> Episode:
+    """Garbage after the end of each episode (leading axis): `value` for numbers, actions that were not taken, all actions legal.
+
+    NaN is for what promises to survive it, the losses; networks and returns run over the padding and need a finite `value`.
+    """
+    mask = episodes.mask
+    present = jnp.concatenate([jnp.ones_like(mask[:, :1]), mask], axis=1)
+    return Episode(
+        obs=_where(present, episodes.obs, value),
+        state=_where(present, episodes.state, value),
+        legal=_where(present, episodes.legal, True),
+        action=_where(mask, episodes.action, episodes.legal.shape[-1] - 1),
+        final_action=episodes.final_action,
+        behaviour=_where(mask, episodes.behaviour, value),
+        reward=_where(mask, episodes.reward, value),
+        terminated=episodes.terminated,
+        mask=mask,
+    )
+
+
+def _where(keep: Bool[Array, "*lead"], x: Num[Array, "*all"] | Bool[Array, "*all"], other: float) -> Array:
+    """`x` where `keep`, which has the leading axes of `x`; `other` elsewhere. The dtype stays."""
+    return jnp.where(keep.reshape(keep.shape + (1,) * (x.ndim - keep.ndim)), x, jnp.asarray(other, x.dtype))

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from dop import policies
+
+N_ACTIONS = 4
+LOGITS = st.lists(st.floats(-(2.0**127), 2.0**127, width=32), min_size=N_ACTIONS, max_size=N_ACTIONS)
+MODEST_LOGITS = st.lists(st.floats(-16, 16, width=32), min_size=N_ACTIONS, max_size=N_ACTIONS)
+LEGAL = st.lists(st.booleans(), min_size=N_ACTIONS, max_size=N_ACTIONS)
+EPSILON = st.floats(0, 1, width=32)
+
+masked_softmax = jax.jit(policies.masked_softmax)
+slope = jax.jit(jax.jacobian(policies.masked_softmax))
+
+
+@given(logits=LOGITS, legal=LEGAL)
+@settings(max_examples=200, deadline=None)
+def test_masked_softmax_of_any_finite_logits(logits: list[float], legal: list[bool]) -> None:
+    x, m = jnp.array(logits, jnp.float32), jnp.array(legal)
+    policy = masked_softmax(x, m)
+    np.testing.assert_array_equal(policy[~m], 0.0)
+    np.testing.assert_allclose(jnp.sum(policy), 1.0 if any(legal) else 0.0, rtol=1e-6)
+    gradient = slope(x, m)
+    assert np.all(np.isfinite(gradient))
+    np.testing.assert_array_equal(gradient[:, ~m], 0.0)
+
+
+@given(logits=MODEST_LOGITS, legal=LEGAL, shift=st.floats(-32, 32, width=32))
+@settings(max_examples=50, deadline=None)
+def test_masked_softmax_does_not_see_a_shift(logits: list[float], legal: list[bool], shift: float) -> None:
+    x, m = jnp.array(logits, jnp.float32), jnp.array(legal)
+    np.testing.assert_allclose(masked_softmax(x + shift, m), masked_softmax(x, m), rtol=1e-4, atol=1e-7)
+
+
+def test_masked_softmax_is_the_softmax_of_the_legal_ones() -> None:
+    logits = jnp.array([1.0, -2.0, 0.5, 3.0])
+    np.testing.assert_allclose(policies.masked_softmax(logits, jnp.ones(4, bool)), jax.nn.softmax(logits), rtol=1e-6)
+    got = policies.masked_softmax(logits, jnp.array([True, False, True, False]))
+    # e^1 / (e^1 + e^0.5) and e^0.5 / (e^1 + e^0.5)
+    np.testing.assert_allclose(got, [0.6224593, 0.0, 0.3775407, 0.0], rtol=1e-6)
+
+
+def test_epsilon_mixture_by_hand() -> None:
+    policy, legal = jnp.array([0.8, 0.2, 0.0, 0.0]), jnp.array([True, True, False, True])
+    # 0.7 policy + 0.3 / 3
+    np.testing.assert_allclose(policies.epsilon_mixture(policy, legal, 0.3), [0.66, 0.24, 0.0, 0.1], rtol=1e-6)
+    np.testing.assert_array_equal(policies.epsilon_mixture(jnp.zeros(4), jnp.zeros(4, bool), 0.3), 0.0)
+
+
+@jax.jit
+def released_policy(logits: jax.Array, legal: jax.Array, epsilon: jax.Array) -> jax.Array:
+    """The released code, word for word: mix, cut, rescale."""
+    u = (1 - epsilon) * jax.nn.softmax(logits) + epsilon / logits.size
+    p = jnp.where(legal, u, 0)
+    return p / jnp.sum(p)
+
+
+@jax.jit
+def policy_by_epsilon(logits: jax.Array, legal: jax.Array, epsilon: jax.Array) -> jax.Array:
+    share = policies.unmasked_epsilon(logits, legal, epsilon)
+    return policies.epsilon_mixture(policies.masked_softmax(logits, legal), legal, share)
+
+
+@given(logits=MODEST_LOGITS, legal=LEGAL, epsilon=EPSILON)
+@settings(max_examples=100, deadline=None)
+def test_unmasked_epsilon_gives_the_released_policy(logits: list[float], legal: list[bool], epsilon: float) -> None:
+    assume(any(legal))
+    x, m, e = jnp.array(logits, jnp.float32), jnp.array(legal), jnp.float32(epsilon)
+    np.testing.assert_allclose(policy_by_epsilon(x, m, e), released_policy(x, m, e), rtol=1e-4, atol=1e-6)
+
+
+def test_unmasked_epsilon_is_epsilon_where_all_is_legal() -> None:
+    np.testing.assert_allclose(policies.unmasked_epsilon(jnp.arange(4.0), jnp.ones(4, bool), 0.3), 0.3, rtol=1e-6)
+
+
+@pytest.mark.parametrize("legal", [[False] * 4, [True, False, False, False]])
+def test_unmasked_epsilon_survives_a_softmax_that_leaves_nothing_legal(legal: list[bool]) -> None:
+    logits = jnp.array([0.0, 1e4, 0.0, 0.0])
+    value, gradient = jax.value_and_grad(policies.unmasked_epsilon)(logits, jnp.array(legal), 0.0)
+    assert value == 0.0
+    assert np.all(np.isfinite(gradient))
+
+
+def test_sample_follows_the_policy() -> None:
+    policy = jnp.array([0.0, 0.5, 0.2, 0.0, 0.3])
+    drawn = jax.vmap(lambda key: policies.sample(key, policy))(jax.random.split(jax.random.key(0), 10_000))
+    frequency = np.bincount(drawn, minlength=5) / 10_000
+    assert frequency[0] == frequency[3] == 0
+    # Five standard deviations of a share are at most 0.025.
+    np.testing.assert_allclose(frequency, policy, atol=0.025)
+
+
+def test_sample_without_an_action_is_0() -> None:
+    assert policies.sample(jax.random.key(0), jnp.zeros(3)) == 0
+
+
+def test_greedy() -> None:
+    logits = jnp.array([1.0, 5.0, 3.0])
+    assert policies.greedy(logits, jnp.array([True, True, True])) == 1
+    assert policies.greedy(logits, jnp.array([True, False, True])) == 2
+    assert policies.greedy(jnp.array([-3e38, 3e38]), jnp.array([True, False])) == 0
+    assert policies.greedy(logits, jnp.zeros(3, bool)) == 0

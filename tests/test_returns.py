@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dop.returns import expected_q, td_lambda, tree_backup
+
+SEEDS = st.integers(0, 2**31 - 1)
+REWARD = jnp.array([1.0, 2.0, 3.0])
+Q_NEXT = jnp.array([4.0, 6.0, 8.0])
+
+
+def test_td_lambda_by_hand() -> None:
+    # gamma = lambda = 1/2, cut by a time limit after the third step:
+    #   G_2 = 3 + 1/2 (1/2 8 + 1/2 8)    = 7
+    #   G_1 = 2 + 1/2 (1/2 6 + 1/2 7)    = 5.25
+    #   G_0 = 1 + 1/2 (1/2 4 + 1/2 5.25) = 3.3125
+    got = td_lambda(REWARD, jnp.full(3, 0.5), Q_NEXT, 0.5)
+    np.testing.assert_allclose(got, [3.3125, 5.25, 7.0])
+
+
+def test_td_lambda_by_hand_terminated() -> None:
+    # The same, but the third step terminates: its discount is 0 and the 8 does not count.
+    #   G_2 = 3,   G_1 = 2 + 1/2 (1/2 6 + 1/2 3) = 4.25,   G_0 = 1 + 1/2 (1/2 4 + 1/2 4.25) = 3.0625
+    got = td_lambda(REWARD, jnp.array([0.5, 0.5, 0.0]), Q_NEXT, 0.5)
+    np.testing.assert_allclose(got, [3.0625, 4.25, 3.0])
+
+
+def test_td_lambda_at_0_is_one_step() -> None:
+    np.testing.assert_allclose(td_lambda(REWARD, jnp.full(3, 0.9), Q_NEXT, 0.0), REWARD + 0.9 * Q_NEXT)
+
+
+def test_td_lambda_at_1_is_monte_carlo_with_a_bootstrap() -> None:
+    # 1 + .9 2 + .81 3 + .729 8,   2 + .9 3 + .81 8,   3 + .9 8
+    got = td_lambda(REWARD, jnp.full(3, 0.9), Q_NEXT, 1.0)
+    np.testing.assert_allclose(got, [11.062, 11.18, 10.2], rtol=1e-6)
+
+
+def test_td_lambda_per_step_keeps_padding_out() -> None:
+    garbage = jnp.array([1e3, -1e3])
+    lambdas = jnp.array([0.5, 0.5, 0.0, 0.5, 0.5])
+    got = td_lambda(jnp.append(REWARD, garbage), jnp.full(5, 0.5), jnp.append(Q_NEXT, garbage), lambdas)
+    np.testing.assert_allclose(got[:3], td_lambda(REWARD, jnp.full(3, 0.5), Q_NEXT, 0.5))
+
+
+# delta = r + 1/2 E - q = (1 + 2 - 2, 3 + 3 - 4, 5 + 4 - 6) = (1, 2, 3);  decay_t = 1/2 trace_{t+1} = (1/4, 1/8)
+BACKUP = {
+    "reward": jnp.array([1.0, 3.0, 5.0]),
+    "q_taken": jnp.array([2.0, 4.0, 6.0]),
+    "expected_q_next": jnp.array([4.0, 6.0, 8.0]),
+    "trace": jnp.array([99.0, 0.5, 0.25]),
+}
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        (1, [3.0, 6.0, 9.0]),  # q + delta, the one-step expected SARSA target
+        (2, [3.5, 6.375, 9.0]),  # 3 + 1/4 2,  6 + 1/8 3
+        (3, [3.59375, 6.375, 9.0]),  # 3.5 + 1/4 1/8 3
+        (8, [3.59375, 6.375, 9.0]),  # no more steps than there are
+    ],
+)
+def test_tree_backup_by_hand(steps: int, expected: list[float]) -> None:
+    np.testing.assert_allclose(tree_backup(**BACKUP, discount=jnp.full(3, 0.5), steps=steps), expected)
+
+
+def test_tree_backup_by_hand_terminated() -> None:
+    # The second step terminates: delta = (1, 3 - 4, 3), decay = (1/4, 0). y_0 = 3 - 1/4, y_1 = 4 - 1.
+    got = tree_backup(**BACKUP, discount=jnp.array([0.5, 0.0, 0.5]), steps=3)
+    np.testing.assert_allclose(got, [2.75, 3.0, 9.0])
+
+
+def test_tree_backup_stops_at_a_trace_of_0() -> None:
+    padded = {name: jnp.append(x, jnp.array([1e3, -1e3])) for name, x in BACKUP.items()} | {
+        "trace": jnp.append(BACKUP["trace"], jnp.zeros(2))
+    }
+    got = tree_backup(**padded, discount=jnp.full(5, 0.5), steps=5)
+    np.testing.assert_allclose(got[:3], tree_backup(**BACKUP, discount=jnp.full(3, 0.5), steps=5))
+
+
+@given(seed=SEEDS, time=st.integers(1, 6), steps=st.integers(1, 9))
+@settings(max_examples=40, deadline=None)
+def test_tree_backup_equals_the_formula(seed: int, time: int, steps: int) -> None:
+    rng = np.random.default_rng(seed)
+    reward, q, expected, trace = rng.normal(size=(4, time)).astype(np.float32)
+    discount = (0.9 * (rng.random(time) < 0.8)).astype(np.float32)
+    delta = reward + discount * expected - q
+    y = q.copy()
+    for t in range(time):
+        for j in range(min(steps, time - t)):
+            y[t] += np.prod([discount[t + m - 1] * trace[t + m] for m in range(1, j + 1)]) * delta[t + j]
+    got = tree_backup(*(jnp.asarray(x) for x in (reward, discount, q, expected, trace)), steps)
+    np.testing.assert_allclose(got, y, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [0, -1])
+def test_tree_backup_needs_a_step(steps: int) -> None:
+    with pytest.raises(ValueError, match=f"steps >= 1, got {steps}"):
+        tree_backup(**BACKUP, discount=jnp.ones(3), steps=steps)
+
+
+@given(seed=SEEDS, n=st.integers(1, 4), n_actions=st.integers(1, 4))
+@settings(max_examples=25, deadline=None)
+def test_expected_q_equals_the_sum_over_all_joint_actions(seed: int, n: int, n_actions: int) -> None:
+    rng = np.random.default_rng(seed)
+    k, b, q = rng.random(n), rng.normal(), rng.normal(size=(n, n_actions))
+    policy = rng.dirichlet(np.ones(n_actions), size=n)
+    agents = np.arange(n)
+    brute = sum(
+        np.prod(policy[agents, joint]) * (np.sum(k * q[agents, joint]) + b) for joint in itertools.product(range(n_actions), repeat=n)
+    )
+    f32 = [jnp.asarray(x, jnp.float32) for x in (k, b, policy, q)]
+    np.testing.assert_allclose(expected_q(*f32), brute, rtol=1e-4, atol=1e-5)
+
+
+def test_expected_q_does_not_know_the_agents_order() -> None:
+    rng = np.random.default_rng(0)
+    k, q, policy = (jnp.asarray(x, jnp.float32) for x in (rng.random(3), rng.normal(size=(3, 4)), rng.dirichlet(np.ones(4), size=3)))
+    b, order = jnp.float32(0.7), jnp.array([2, 0, 1])
+    np.testing.assert_allclose(expected_q(k[order], b, policy[order], q[order]), expected_q(k, b, policy, q), rtol=1e-6)
+    assert not np.isclose(expected_q(k[order], b, policy, q), expected_q(k, b, policy, q), rtol=1e-3)
+
+
+def test_exact_values_are_fixed_points_of_both_targets() -> None:
+    """With q = Q^pi the mean target over all that may follow (s_0, a_0) is Q^pi(s_0, a_0): of TD(lambda) if pi acts, of tree backup
+    whoever acts. A random task of 2 states and 3 joint actions; all continuations of three steps, by their probabilities."""
+    rng = np.random.default_rng(3)
+    n_states, n_actions, gamma, lambda_ = 2, 3, 0.9, 0.7
+    move = rng.dirichlet(np.ones(n_states), size=(n_states, n_actions))
+    reward = rng.normal(size=(n_states, n_actions))
+    pi, uniform = rng.dirichlet(np.ones(n_actions), size=n_states), np.full((n_states, n_actions), 1 / n_actions)
+    follow = np.einsum("sax,xb->saxb", move, pi).reshape(n_states * n_actions, -1)
+    q = np.linalg.solve(np.eye(n_states * n_actions) - gamma * follow, reward.ravel()).reshape(n_states, n_actions)
+    value = np.sum(pi * q, axis=1)
+
+    paths = np.array(list(itertools.product(*[range(n_states), range(n_actions)] * 4)))
+    s, a = paths[:, ::2], paths[:, 1::2]
+    moves = np.prod(move[s[:, :-1], a[:, :-1], s[:, 1:]], axis=1)
+    f32 = lambda x: jnp.asarray(x, jnp.float32)  # noqa: E731
+    r, q_now, q_next, v_next = (f32(x) for x in (reward[s, a][:, :-1], q[s, a][:, :-1], q[s, a][:, 1:], value[s][:, 1:]))
+    discount = jnp.full_like(r, gamma)
+    by_td = jax.vmap(lambda *x: td_lambda(*x, lambda_))(r, discount, q_next)[:, 0]
+    for steps in (1, 2, 3):
+        by_backup = jax.vmap(lambda *x, k=steps: tree_backup(*x, k))(r, discount, q_now, v_next, f32(lambda_ * pi[s, a][:, :-1]))[:, 0]
+        for behaviour, target in ((pi, by_td), (pi, by_backup), (uniform, by_backup)):
+            probability = moves * np.prod(behaviour[s, a][:, 1:], axis=1)
+            mean = np.zeros_like(q)
+            np.add.at(mean, (s[:, 0], a[:, 0]), probability * np.asarray(target))
+            np.testing.assert_allclose(mean, q, rtol=1e-5, atol=1e-5)
