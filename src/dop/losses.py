@@ -70,7 +70,7 @@ def stochastic_dop_actor_expected(
 
     E_{a ~ pi}[U(a) grad log pi(a)] = sum_a U(a) grad pi(a), and the decomposed critic has every Q_i(a) at hand.
     """
-    utility = jax.lax.stop_gradient(aristocrat_utility(policy, q, k))
+    utility = jnp.where(mask.astype(bool)[:, None, None], jax.lax.stop_gradient(aristocrat_utility(policy, q, k)), 0)
     return -masked_mean(jnp.sum(policy * utility, axis=-1), mask)
 
 

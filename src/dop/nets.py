@@ -33,7 +33,7 @@ class PerAgent(eqx.Module, Generic[Network]):
 
         What depends on shared parameters and on arguments without an agent axis only is computed once for the whole team.
         """
-        return jax.vmap(apply, in_axes=(None if self.shared else 0, *in_axes))(self.network, *args)
+        return jax.vmap(apply, in_axes=(None if self.shared else 0, *in_axes), axis_size=self.n_agents)(self.network, *args)
 
 
 class GRUCell(eqx.Module):
@@ -120,7 +120,8 @@ class LocalCritic(eqx.Module):
         parts = jnp.split(first.weight, [sum(sizes[:i]) for i in range(1, len(sizes))], axis=1)
 
         def part(weight: Array, use_bias: bool) -> eqx.nn.Linear:
-            layer = eqx.nn.Linear(weight.shape[1], hidden_size, use_bias=use_bias, key=key_first)
+            # The numbers of `first`, drawn once; of this layer only the form.
+            layer = eqx.filter_eval_shape(eqx.nn.Linear, weight.shape[1], hidden_size, use_bias=use_bias, key=key_first)
             return eqx.tree_at(lambda m: (m.weight, m.bias), layer, (weight, first.bias if use_bias else None), is_leaf=lambda x: x is None)
 
         self.from_state = part(parts[0], True)

@@ -101,7 +101,7 @@ class StochasticDOP:
     # Critic targets
     gamma: float = 0.99
     """Discount per step."""
-    td_lambda: float = 0.8
+    td_lambda: float = 0.95
     """lambda of the on-policy TD(lambda) target (Eq. 8). The paper does not state it; released code: 0.8."""
     tb_lambda: float = 0.93
     """lambda of the tree backup's trace (Eq. 7). The paper does not state it; released code: 0.93."""
@@ -111,7 +111,7 @@ class StochasticDOP:
     """Share of the tree-backup loss (Eq. 6; paper: 0.5). None: one mean over all steps of both batches, as released."""
     bootstrap: Literal["expected", "taken"] = "expected"
     """Value at a time limit, on-policy: E_pi[Q_tot], or Q_tot of one more action drawn (released). The same in expectation."""
-    target_interval: int = 10
+    target_interval: int = 1
     """The critic becomes the target critic every so many `target_unit`s (d of Algorithm 1)."""
     target_unit: Literal["iterations", "critic_steps"] = "iterations"
     """What `target_interval` counts; checked at the end of an iteration. Released: critic steps."""
@@ -131,7 +131,7 @@ class StochasticDOP:
     """Add b(s) (Eq. 4). The released code computes and drops it."""
     standardise_state: bool = True
     """Standardise the global state by running moments over the on-policy episodes. Neither the paper nor the released code does."""
-    critic_schedule: Literal["timestep", "shuffled", "full"] = "timestep"
+    critic_schedule: Literal["timestep", "shuffled", "full"] = "shuffled"
     """Critic steps an iteration: one per timestep in order (released), one per shuffled minibatch of that size, or a single one (paper)."""
     critic_rate: float = 5e-4
     """Learning rate of critic and mixer. Paper and released code: 1e-4."""
@@ -194,6 +194,7 @@ class StochasticDOP:
     def presets(cls) -> Mapping[str, StochasticDOP]:
         """`default`; `paper`: the text of Sec. 4.1 and App. G.1; `released`: the code its authors released."""
         common = cls(
+            td_lambda=0.8,
             critic_rate=1e-4,
             standardise_state=False,
             policy_gradient="sampled",
@@ -205,6 +206,7 @@ class StochasticDOP:
         paper = replace(
             common,
             kappa=0.5,
+            target_interval=10,
             critic_inputs="state",
             share_critics=False,
             share_actors=False,
@@ -217,6 +219,7 @@ class StochasticDOP:
             bootstrap="taken",
             target_interval=600,
             target_unit="critic_steps",
+            critic_schedule="timestep",
             dueling=True,
             mixer_weights="product",
             mixer_bias=False,
