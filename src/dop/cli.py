@@ -152,6 +152,8 @@ def main() -> None:
     if arguments[0] == "--version":
         print(dop.__version__)
         return
+    # An environment of the user's own is looked for where the command is typed, as `python -m` would.
+    sys.path.insert(0, "")
     try:
         if arguments[0] not in COMMANDS:
             raise UnknownNameError("command", arguments[0], COMMANDS)
