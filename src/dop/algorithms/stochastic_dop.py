@@ -101,7 +101,7 @@ class StochasticDOP:
     # Critic targets
     gamma: float = 0.99
     """Discount per step."""
-    td_lambda: float = 0.95
+    td_lambda: float = 0.9
     """lambda of the on-policy TD(lambda) target (Eq. 8). The paper does not state it; released code: 0.8."""
     tb_lambda: float = 0.93
     """lambda of the tree backup's trace (Eq. 7). The paper does not state it; released code: 0.93."""
@@ -111,7 +111,7 @@ class StochasticDOP:
     """Share of the tree-backup loss (Eq. 6; paper: 0.5). None: one mean over all steps of both batches, as released."""
     bootstrap: Literal["expected", "taken"] = "expected"
     """Value at a time limit, on-policy: E_pi[Q_tot], or Q_tot of one more action drawn (released). The same in expectation."""
-    target_interval: int = 1
+    target_interval: int = 2
     """The critic becomes the target critic every so many `target_unit`s (d of Algorithm 1)."""
     target_unit: Literal["iterations", "critic_steps"] = "iterations"
     """What `target_interval` counts; checked at the end of an iteration. Released: critic steps."""
