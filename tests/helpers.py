@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Num, PRNGKeyArray
+from jaxtyping import Array, Bool, Int, Num, PRNGKeyArray
 
 from dop.types import EnvSpec, Episode
 
@@ -36,8 +37,12 @@ def make_episodes(key: PRNGKeyArray, spec: EnvSpec, lengths: Sequence[int]) -> E
 
     Episodes as long as the time limit were cut by it, shorter ones terminated.
     """
-    length = jnp.asarray(lengths)
-    return jax.vmap(lambda k, n: _episode(k, spec, n))(jax.random.split(key, len(lengths)), length)
+    return _episodes(key, spec, jnp.asarray(lengths))
+
+
+@partial(jax.jit, static_argnames="spec")
+def _episodes(key: PRNGKeyArray, spec: EnvSpec, lengths: Int[Array, " episode"]) -> Episode:
+    return jax.vmap(lambda k, n: _episode(k, spec, n))(jax.random.split(key, len(lengths)), lengths)
 
 
 def _episode(key: PRNGKeyArray, spec: EnvSpec, length: Array) -> Episode:
@@ -64,6 +69,7 @@ def _episode(key: PRNGKeyArray, spec: EnvSpec, length: Array) -> Episode:
     )
 
 
+@jax.jit
 def poison_padding(episodes: Episode, value: float = 1e3) -> Episode:
     """Garbage after the end of each episode (leading axis): `value` for numbers, actions that were not taken, all actions legal.
 

@@ -52,8 +52,13 @@ def test_standardise_by_hand() -> None:
     moments = RunningMoments.start(2).update(jnp.array([[0.0, 5.0], [2.0, 5.0]]), jnp.ones(2, bool))
     x = jnp.array([[0.0, 5.2], [4.0, 5.0], [100.0, -90.0]])
     np.testing.assert_allclose(moments.standardise(x, floor=1.0, limit=3.0), [[-0.5, 0.2], [1.5, 0.0], [3.0, -3.0]], rtol=1e-5)
-    np.testing.assert_allclose(moments.standardise(x)[0], [-1 / 1.1, 2.0], rtol=1e-4)
-    assert jnp.max(jnp.abs(moments.standardise(x))) == 5.0
+    np.testing.assert_allclose(moments.standardise(x, floor=0.25, limit=3.0), [[-0.8, 0.8], [2.4, 0.0], [3.0, -3.0]], rtol=1e-5)
+
+
+def test_standardise_is_bounded_by_default() -> None:
+    moments = RunningMoments.start(2).update(jnp.array([[0.0, 5.0], [2.0, 5.0]]), jnp.ones(2, bool))
+    assert np.all(np.isfinite(moments.standardise(jnp.array([-1e30, 1e30]))))
+    np.testing.assert_array_equal(moments.standardise(jnp.array([1.0, 5.0])), 0.0)
 
 
 def test_start_changes_little() -> None:

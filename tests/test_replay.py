@@ -23,6 +23,7 @@ def items(first: int, n: int) -> dict[str, jax.Array]:
     return {"id": ids, "half": jnp.stack([ids + 0.5, -ids - 0.25], axis=1)}
 
 
+latest = jax.jit(lambda replay, n: replay.latest(n), static_argnums=1)
 add = jax.jit(lambda replay, batch: replay.add(batch))
 draw = jax.jit(lambda replay, key, window: replay.uniform(key, 300, window=window), static_argnums=2)
 
@@ -41,12 +42,12 @@ def test_ring_equals_a_list(sizes: list[int], window: int | None, seed: int) -> 
         kept = added[-CAPACITY:]
         assert replay.size == len(kept)
         assert replay.added == len(added)
-        np.testing.assert_array_equal(replay.latest(len(kept))["id"], kept[::-1])
+        np.testing.assert_array_equal(latest(replay, len(kept))["id"], kept[::-1])
     if added:
         drawn = draw(replay, jax.random.key(seed), window)
         # 300 draws miss one of five with probability 5 (4/5)^300 < 1e-28.
         assert set(np.asarray(drawn["id"]).tolist()) == set(added[-min(CAPACITY, window or CAPACITY) :])
-        np.testing.assert_array_equal(drawn["half"], np.stack([drawn["id"] + 0.5, -drawn["id"] - 0.25], axis=1))
+        np.testing.assert_array_equal(drawn["half"], np.stack([np.asarray(drawn["id"]) + 0.5, -np.asarray(drawn["id"]) - 0.25], axis=1))
 
 
 def test_uniform_is_uniform() -> None:
@@ -71,18 +72,19 @@ def test_latest_wraps_around() -> None:
 
 def test_whole_episodes_come_back() -> None:
     episodes = make_episodes(jax.random.key(0), make_spec(), [2, 6, 4])
-    replay = add(allocate(jax.tree.map(lambda x: x[0], episodes), 4), episodes)
-    jax.tree.map(np.testing.assert_array_equal, replay.latest(3), jax.tree.map(lambda x: x[::-1], episodes))
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), episodes)
+    replay = add(allocate(one, 4), episodes)
+    jax.tree.map(np.testing.assert_array_equal, latest(replay, 3), jax.tree.map(lambda x: np.asarray(x)[::-1], episodes))
 
 
 def nbytes(tree: Any) -> int:
-    return sum(x.nbytes for x in jax.tree.leaves(tree))
+    return sum(np.zeros(x.shape, x.dtype).nbytes for x in jax.tree.leaves(tree))
 
 
 def test_size_in_bytes_is_what_it_takes() -> None:
-    example = jax.tree.map(lambda x: x[0], make_episodes(jax.random.key(0), make_spec(), [3]))
-    for item in (STORED, example):
-        assert size_in_bytes(item, 7) == nbytes(allocate(item, 7).items)
+    episode = make_episodes(jax.random.key(0), make_spec(), [2, 6, 4])
+    for item in (STORED, episode):
+        assert size_in_bytes(item, 7) == nbytes(jax.eval_shape(lambda item=item: allocate(item, 7)).items)
     assert size_in_bytes(STORED, 7) == 7 * (4 + 2 * 2)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -96,7 +97,8 @@ def test_tree_backup_equals_the_formula(seed: int, time: int, steps: int) -> Non
     for t in range(time):
         for j in range(min(steps, time - t)):
             y[t] += np.prod([discount[t + m - 1] * trace[t + m] for m in range(1, j + 1)]) * delta[t + j]
-    got = tree_backup(*(jnp.asarray(x) for x in (reward, discount, q, expected, trace)), steps)
+    f32 = [jnp.asarray(x) for x in (reward, discount, q, expected, trace)]
+    got = tree_backup(*f32, steps=steps)
     np.testing.assert_allclose(got, y, rtol=1e-5, atol=1e-5)
 
 
@@ -146,9 +148,9 @@ def test_exact_values_are_fixed_points_of_both_targets() -> None:
     f32 = lambda x: jnp.asarray(x, jnp.float32)  # noqa: E731
     r, q_now, q_next, v_next = (f32(x) for x in (reward[s, a][:, :-1], q[s, a][:, :-1], q[s, a][:, 1:], value[s][:, 1:]))
     discount = jnp.full_like(r, gamma)
-    by_td = jax.vmap(lambda *x: td_lambda(*x, lambda_))(r, discount, q_next)[:, 0]
+    by_td = jax.vmap(partial(td_lambda, lambda_=lambda_))(r, discount, q_next)[:, 0]
     for steps in (1, 2, 3):
-        by_backup = jax.vmap(lambda *x, k=steps: tree_backup(*x, k))(r, discount, q_now, v_next, f32(lambda_ * pi[s, a][:, :-1]))[:, 0]
+        by_backup = jax.vmap(partial(tree_backup, steps=steps))(r, discount, q_now, v_next, f32(lambda_ * pi[s, a][:, :-1]))[:, 0]
         for behaviour, target in ((pi, by_td), (pi, by_backup), (uniform, by_backup)):
             probability = moves * np.prod(behaviour[s, a][:, 1:], axis=1)
             mean = np.zeros_like(q)

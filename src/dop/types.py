@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import equinox as eqx
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
@@ -108,12 +108,7 @@ class Choice(eqx.Module):
 class Episode(eqx.Module):
     """One whole episode, padded with zeros from its end to the time limit."""
 
-    obs: Float[Array, "time+1 agent obs"]
-    state: Float[Array, "time+1 state"]
-    legal: Bool[Array, "time+1 agent action"]
     action: Int[Array, "time agent"]
-    final_action: Int[Array, " agent"]
-    """What the behaviour policy would have done after the last step: what a sampled bootstrap at a time limit needs."""
     behaviour: Float[Array, "time agent"]
     """Probability of each action taken, under the policy that took it."""
     reward: Float[Array, " time"]
@@ -121,6 +116,11 @@ class Episode(eqx.Module):
     """True on the last step of an episode that ended for real, nowhere else."""
     mask: Bool[Array, " time"]
     """True on the steps that were taken: the first `length` of them."""
+    obs: Float[Array, "time+1 agent obs"]
+    state: Float[Array, "time+1 state"]
+    legal: Bool[Array, "time+1 agent action"]
+    final_action: Int[Array, " agent"]
+    """What the behaviour policy would have done after the last step: what a sampled bootstrap at a time limit needs."""
 
 
 class Learner(eqx.Module):
@@ -130,6 +130,7 @@ class Learner(eqx.Module):
     """Environment steps collected so far, kept by the engine; schedules (epsilon) read it."""
 
 
+@runtime_checkable
 class ReplayBuffer(Protocol):
     """What `Algorithm.sample` may ask of the replay. A `window` restricts a draw to the newest episodes."""
 
@@ -142,6 +143,7 @@ L = TypeVar("L", bound=Learner)
 B = TypeVar("B")
 
 
+@runtime_checkable
 class Algorithm(Protocol[L, B]):
     """A learning method. Implementations are frozen dataclasses: their fields ARE the hyper-parameters.
 
@@ -164,7 +166,7 @@ class Algorithm(Protocol[L, B]):
         ...
 
     @classmethod
-    def presets(cls) -> Mapping[str, Self]:
+    def presets(cls) -> Mapping[str, Algorithm[L, B]]:
         """Named settings; `default` is always among them."""
         ...
 

@@ -396,17 +396,17 @@ class StochasticDOP:
         target: Float[Array, "time episode"],
     ) -> tuple[CriticData, Int[Array, ""]]:
         """The critic's rows, arranged by `critic_schedule`, and how many of the minibatches hold any."""
-        rows = CriticData(state=episodes.state[:-1], obs=episodes.obs[:-1], action=episodes.action, target=target, weight=episodes.mask)
-        off_policy = jnp.broadcast_to(off_policy, episodes.mask.shape)
+        rows = (episodes.state[:-1], episodes.obs[:-1], episodes.action, target)
+        mask, off_policy = episodes.mask, jnp.broadcast_to(off_policy, episodes.mask.shape)
         count = longest(episodes)
         if self.critic_schedule == "shuffled":
-            order = jnp.argsort(jax.random.uniform(key, (episodes.mask.size,)) + ~episodes.mask.ravel())
-            shuffle = lambda x: x.reshape(-1, *x.shape[2:])[order].reshape(x.shape)  # noqa: E731
-            rows, off_policy = jax.tree.map(shuffle, (rows, off_policy))
-            count = -(-jnp.sum(episodes.mask, dtype=jnp.int32) // episodes.mask.shape[1])
-        axis = (0, 1) if self.critic_schedule == "full" else 1
-        weight = losses.critic_weights(rows.weight, off_policy, self.kappa, axis)
-        return replace(rows, weight=weight), count
+            # Filled rows in random order, then the others.
+            order = jnp.argsort(jax.random.uniform(key, (mask.size,)) + ~mask.ravel())
+            rows, mask, off_policy = jax.tree.map(lambda x: end_to_end(x)[order].reshape(x.shape), (rows, mask, off_policy))
+            count = -(-jnp.sum(mask, dtype=jnp.int32) // mask.shape[1])
+        weight = losses.critic_weights(mask, off_policy, self.kappa, axis=(0, 1) if self.critic_schedule == "full" else 1)
+        state, obs, action, target = rows
+        return CriticData(state=state, obs=obs, action=action, target=target, weight=weight), count
 
     def _critic_gradient(
         self, learner: DOPLearner, critic: DecomposedCritic, rows: CriticData
