@@ -17,7 +17,7 @@ from dop.engine import records
 from dop.engine.learn import Program
 from dop.engine.progress import Progress
 from dop.engine.runs import Protocol, RunConfig, RunFolder, default_folder
-from dop.engine.seeds import over_seeds
+from dop.engine.seeds import over_seeds, use_host_devices
 from dop.engine.train import Outcome, Trainer, iteration_of, lowest_steps
 from dop.errors import ConfigError, RunError
 from dop.report import curves
@@ -70,10 +70,11 @@ def train(
         RunError: the directory exists, or training broke down.
     """
     options = environment_options or {}
-    env = envs.make(environment, **options) if isinstance(environment, str) else environment
     chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     rules = Protocol(env_steps=env_steps, seeds=chosen, **protocol)
     rules.check()
+    use_host_devices(len(chosen))
+    env = envs.make(environment, **options) if isinstance(environment, str) else environment
     algorithm.check(env.spec)
     name = environment if isinstance(environment, str) else env.spec.name
     config = RunConfig(
@@ -148,6 +149,8 @@ def _run(program: Program, protocol: Protocol, folder: RunFolder, *, fresh: RunC
         if not quiet:
             progress = stack.enter_context(contextlib.closing(Progress(protocol.env_steps, seeds=len(protocol.seeds), start=done)))
             progress.message(f"run directory: {folder.path}; compiling, about half a minute ...")
+            if trainer.shared_devices:
+                progress.message("several seeds share a host device, which is slower: start dop.train before anything else uses JAX")
             sinks.append(progress)
         outcome = trainer.run(trainer.start() if state is None else state)
     curves.draw({folder.path.parent.name: records.read(folder.metrics)}, folder.curve, title=program.environment.spec.name)
@@ -157,6 +160,7 @@ def _run(program: Program, protocol: Protocol, folder: RunFolder, *, fresh: RunC
 def _rebuild(folder: RunFolder, environment: Environment | None) -> tuple[RunConfig, Program]:
     """The configuration of a run and the program that it describes, checked against each other."""
     config = folder.read_config()
+    use_host_devices(len(config.protocol.seeds))
     algorithm_class = algorithms.get(config.algorithm)
     try:
         algorithm = algorithm_class(**config.hyper_parameters)
@@ -167,7 +171,10 @@ def _rebuild(folder: RunFolder, environment: Environment | None) -> tuple[RunCon
     differ = [name for name in spec if spec[name] != config.environment_spec.get(name)]
     if differ:
         was, now = config.environment_spec.get(differ[0]), spec[differ[0]]
-        raise RunError(f"{folder.path} was made with another {config.environment}: its {differ[0]} was {was}, now it is {now}.")
+        raise RunError(
+            f"{folder.path} was made with another {config.environment}: its {differ[0]} was {was}, now it is {now}. "
+            "From Python, pass the one that it was made with: environment=..."
+        )
     algorithm.check(env.spec)
     return config, Program(algorithm=algorithm, environment=env, precision=config.protocol.precision)
 

@@ -13,8 +13,7 @@ import tyro
 
 import dop
 from dop import algorithms, api, envs
-from dop.engine.runs import Protocol, RunFolder
-from dop.engine.seeds import use_host_devices
+from dop.engine.runs import Protocol
 from dop.errors import ConfigError, DopError, UnknownNameError
 
 A = TypeVar("A")
@@ -98,7 +97,6 @@ def train(arguments: Sequence[str]) -> None:
         raise UnknownNameError(f"preset of {arguments[0]}", preset, presets)
     default = TrainOptions(env=tyro.MISSING, hyper=presets[preset])
     options = tyro.cli(TrainOptions[algorithm], args=arguments[1:], default=default, prog=f"dop train {arguments[0]}")
-    use_host_devices(options.seeds)
     shared = {field.name for field in fields(Protocol)} & {field.name for field in fields(options)} - {"seeds", "env_steps"}
     run = api.train(
         options.hyper,
@@ -116,14 +114,12 @@ def train(arguments: Sequence[str]) -> None:
 def resume(arguments: Sequence[str]) -> None:
     """`dop resume RUN`"""
     options = tyro.cli(ResumeOptions, args=arguments, prog="dop resume")
-    use_host_devices(len(RunFolder(options.run).read_config().protocol.seeds))
     _tell(api.resume(options.run, env_steps=options.env_steps, quiet=options.quiet))
 
 
 def evaluate(arguments: Sequence[str]) -> None:
     """`dop evaluate RUN`"""
     options = tyro.cli(EvaluateOptions, args=arguments, prog="dop evaluate")
-    use_host_devices(len(RunFolder(options.run).read_config().protocol.seeds))
     result = api.evaluate(options.run, episodes=options.episodes, seed=options.seed)
     print(f"{options.episodes} greedy episodes per seed:")
     _table(result)

@@ -50,6 +50,11 @@ class Trainer:
         self._evaluate = seeds.over_seeds(lambda s: program.evaluate(s, protocol.eval_episodes), self.devices)
         self._started = time.monotonic()
 
+    @property
+    def shared_devices(self) -> bool:
+        """Whether several seeds have to share one device of a CPU."""
+        return jax.devices()[0].platform == "cpu" and self.devices.size < len(self.protocol.seeds)
+
     def start(self) -> RunState:
         """A fresh state, warmed up and evaluated once."""
         keys = seeds.place(seeds.keys(self.protocol.seeds), self.devices)
