@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import functools
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from jaxtyping import Array, PyTree
 
@@ -22,12 +21,23 @@ from dop.types import Episode, TimeStep
 from helpers import make_episodes, make_spec
 
 SPEC = make_spec(time_limit=4)
-SMALL = StochasticDOP(critic_hidden=8, actor_hidden=8, on_policy_batch=3, off_policy_batch=2, actor_steps=1, target_interval=3)
+SMALL = StochasticDOP(
+    critic_hidden=8,
+    actor_hidden=8,
+    on_policy_batch=3,
+    off_policy_batch=2,
+    actor_steps=1,
+    target_interval=3,
+    critic_schedule="timestep",
+    scale_advantage=False,
+    entropy_bonus=0.0,
+)
 LENGTHS = (2, 4, 1, 3, 2)
 """On-policy, then off-policy."""
 KEY = jax.random.key(0)
 
-compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # compiles in half the time
+QUICKLY = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+compiled = functools.partial(jax.jit, compiler_options=QUICKLY)  # compiles in half the time
 close = functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=1e-6)
 
 
@@ -46,9 +56,10 @@ def start(algorithm: StochasticDOP = SMALL) -> DOPLearner:
 
 @functools.cache
 def batch() -> Batch:
-    episodes = make_episodes(jax.random.key(1), SPEC, LENGTHS)
-    on_policy = jax.tree.map(lambda x: x[:3], episodes)
-    return Batch(on_policy=on_policy, off_policy=jax.tree.map(lambda x: x[3:], episodes), actor=on_policy)
+    with jax.ensure_compile_time_eval():  # also when a function under trace is the first to ask
+        episodes = make_episodes(jax.random.key(1), SPEC, LENGTHS)
+        on_policy, off_policy = jax.tree.map(lambda x: x[:3], episodes), jax.tree.map(lambda x: x[3:], episodes)
+    return Batch(on_policy=on_policy, off_policy=off_policy, actor=on_policy)
 
 
 def time_first() -> tuple[Episode, Array]:
@@ -234,47 +245,42 @@ def test_without_kappa_all_steps_share_alike():
 # ------------------------------------------------------------------------------------------------------ the critic's steps
 
 
-def rows_by_hand(learner: DOPLearner, algorithm: StochasticDOP) -> list[list[tuple[Array, Array, Array, Array]]]:
-    """State, observations, action and target of every filled step, by time."""
-    episodes, off_policy = time_first()
-    target = algorithm.critic_targets(learner, episodes, off_policy)
-    return [
-        [(episodes.state[t, e], episodes.obs[t, e], episodes.action[t, e], target[t, e]) for e in range(len(LENGTHS)) if episodes.mask[t, e]]
-        for t in range(max(LENGTHS))
-    ]
+@functools.cache
+def targets() -> Array:
+    """y of every row of `time_first()`; they do not depend on the schedule."""
+    return compiled(lambda learner: SMALL.critic_targets(learner, *time_first()))(start())
 
 
-def one_step_by_hand(learner: DOPLearner, algorithm: StochasticDOP, rows: list[tuple[Array, ...]], v: PyTree) -> tuple[DOPLearner, PyTree]:
-    """One step of RMSprop down the mean squared error: v <- 0.99 v + 0.01 g^2, p <- p - rate g / (sqrt(v) + 1e-5)."""
-    state, obs, action, target = (jnp.stack(column) for column in zip(*rows, strict=True))
+@compiled
+def step_by_hand(learner: DOPLearner, v: PyTree, target: Array, counts: Array) -> tuple[DOPLearner, PyTree]:
+    """RMSprop down the mean squared error of the rows that count: v <- 0.99 v + 0.01 g^2, p <- p - rate g / (sqrt(v) + 1e-5)."""
+    episodes, _ = time_first()
 
     @jax.grad
     def gradient(critic: Any) -> Array:
-        return jnp.mean((jax.vmap(critic.total)(learner.state_moments.standardise(state), obs, action) - target) ** 2)
+        total = jax.vmap(jax.vmap(critic.total))(learner.state_moments.standardise(episodes.state[:-1]), episodes.obs[:-1], episodes.action)
+        return jnp.sum(counts * (total - target) ** 2) / jnp.sum(counts)
 
     g = gradient(learner.critic)
-    norm = optax.global_norm(g)
-    g = jax.tree.map(lambda x: x * jnp.minimum(1, algorithm.max_grad_norm / norm), g)
+    norm = jnp.sqrt(sum(jnp.sum(x**2) for x in jax.tree.leaves(g)))
+    g = jax.tree.map(lambda x: x * jnp.minimum(1, SMALL.max_grad_norm / norm), g)
     v = jax.tree.map(lambda v, g: 0.99 * v + 0.01 * g**2, v, g)
-    critic = jax.tree.map(lambda p, g, v: p - algorithm.critic_rate * g / (jnp.sqrt(v) + 1e-5), learner.critic, g, v)
+    critic = jax.tree.map(lambda p, g, v: p - SMALL.critic_rate * g / (jnp.sqrt(v) + 1e-5), learner.critic, g, v)
     return replace(learner, critic=critic), v
 
 
 @pytest.mark.parametrize("schedule", ["full", "timestep"])
 def test_critic_steps_by_hand(schedule: Any):
     """`full`: one step on the mean over all filled steps. `timestep`: one on the mean over each time's, in order."""
-    algorithm = replace(SMALL, critic_schedule=schedule)
-    learner = start()
-    updated, metrics, steps = critic_only(algorithm)(learner, KEY)
-    by_time = rows_by_hand(learner, algorithm)
-    groups = [sum(by_time, [])] if schedule == "full" else by_time
-    expected, v = learner, jax.tree.map(jnp.zeros_like, learner.critic)
-    for rows in groups:
-        expected, v = one_step_by_hand(expected, algorithm, rows, v)
-    assert int(steps) == len(groups) == (1 if schedule == "full" else max(LENGTHS))
+    updated, metrics, steps = critic_only(replace(SMALL, critic_schedule=schedule))(start(), KEY)
+    mask = np.asarray(time_first()[0].mask)
+    groups = [mask] if schedule == "full" else [mask * (np.arange(len(mask)) == t)[:, None] for t in range(max(LENGTHS))]
+    expected, v = start(), jax.tree.map(jnp.zeros_like, start().critic)
+    for counts in groups:
+        expected, v = step_by_hand(expected, v, targets(), jnp.asarray(counts, jnp.float32))
+    assert int(steps) == len(groups)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), updated.critic, expected.critic)
-    targets = jnp.asarray([row[3] for row in sum(by_time, [])])
-    close(metrics["target_mean"], jnp.mean(targets))
+    close(metrics["target_mean"], np.asarray(targets())[mask].mean())
 
 
 def test_on_policy_dop_learns_without_off_policy_episodes():
@@ -283,6 +289,7 @@ def test_on_policy_dop_learns_without_off_policy_episodes():
     algorithm.check(SPEC)
     empty = jax.tree.map(lambda x: x[:0], batch().off_policy)
     updated, metrics = compiled(lambda learner: algorithm.update(learner, replace(batch(), off_policy=empty), KEY))(start())
+    close(updated.since_target, 1)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((updated, metrics)))
     assert any((x != y).any() for x, y in zip(jax.tree.leaves(updated.critic), jax.tree.leaves(start().critic), strict=True))
 
@@ -308,64 +315,75 @@ def test_target_is_copied_exactly_at_its_interval(unit: Any, steps: int, due: li
 # ------------------------------------------------------------------------------------------------------------------ actors
 
 
-def actor_gradient(algorithm: StochasticDOP, learner: DOPLearner, episodes: Episode) -> Any:
-    """The gradient that `_update_actors` steps along; episodes lead."""
-    by_time = jax.tree.map(lambda x: x.swapaxes(0, 1), episodes)
-    length = longest(by_time)
-    values = algorithm._values(learner, learner.critic, by_time, length)
-    return jax.grad(algorithm._actor_loss, has_aux=True)(learner.actor, algorithm._epsilon(learner), by_time, values, length)[0]
+class Seen(NamedTuple):
+    """What an actor's loss is made of; leading axes: time, episode."""
+
+    loss: Array
+    metrics: dict[str, Array]
+    gradient: Any
+    policy: Array
+    values: stochastic_dop.Values
+
+
+@functools.cache
+def actor_loss(algorithm: StochasticDOP) -> Any:
+    """(learner, episodes) -> Seen: the loss that `_update_actors` steps down, and what it sees. Episodes lead."""
+
+    @compiled
+    def look(learner: DOPLearner, episodes: Episode) -> Seen:
+        by_time = jax.tree.map(lambda x: x.swapaxes(0, 1), episodes)
+        length = longest(by_time)
+        values = algorithm._values(learner, learner.critic, by_time, length)
+        loss = jax.value_and_grad(algorithm._actor_loss, has_aux=True)
+        (value, metrics), gradient = loss(learner.actor, jnp.zeros(()), by_time, values, length)
+        policy = algorithm._policy(algorithm._logits(learner.actor, by_time, length), by_time.legal, jnp.zeros(()))
+        return Seen(loss=value, metrics=metrics, gradient=gradient, policy=policy, values=values)
+
+    return look
 
 
 def test_sampled_gradient_is_the_expected_one_in_expectation():
     """One agent and one step: every action, weighed by the policy's own probability of it."""
     spec = make_spec(n_agents=1, time_limit=1)
-    plain = replace(SMALL, scale_advantage=False, entropy_bonus=0.0, share_actors=False)
-    learner = compiled(plain.init, static_argnums=1)(KEY, spec)
+    learner = compiled(SMALL.init, static_argnums=1)(KEY, spec)
     episode = make_episodes(jax.random.key(2), spec, (1,))
-    expected = compiled(lambda e: actor_gradient(replace(plain, policy_gradient="expected"), learner, e))(episode)
-    by_time = jax.tree.map(lambda x: x.swapaxes(0, 1), episode)
-    policy = plain._policy(plain._logits(learner.actor, by_time, jnp.asarray(1)), by_time.legal, jnp.zeros(()))[0, 0, 0]
-    sampled = compiled(lambda e: actor_gradient(replace(plain, policy_gradient="sampled"), learner, e))
-    gradients = [sampled(eqx.tree_at(lambda e: e.action, episode, jnp.full((1, 1, 1), action))) for action in range(spec.action_size)]
-    mean = jax.tree.map(lambda *g: sum(p * x for p, x in zip(policy, g, strict=True) if p > 0), *gradients)
-    jax.tree.map(close, mean, expected)
+    expected = actor_loss(replace(SMALL, policy_gradient="expected"))(learner, episode)
+    sampled = actor_loss(replace(SMALL, policy_gradient="sampled"))
+    policy = expected.policy[0, 0, 0]
+    assert (policy > 0).sum() > 1
+    actions = [action for action in range(spec.action_size) if policy[action] > 0]
+    gradients = [sampled(learner, eqx.tree_at(lambda e: e.action, episode, jnp.full((1, 1, 1), action))).gradient for action in actions]
+    weigh = lambda *g: sum(float(policy[action]) * np.asarray(x) for action, x in zip(actions, g, strict=True))  # noqa: E731
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-6), jax.tree.map(weigh, *gradients), expected.gradient)
 
 
 @pytest.mark.parametrize("clip", [0.5, 1e6])
 def test_off_policy_actors_weigh_steps_by_the_clipped_joint_ratio(clip: float):
     """Theorem 7 with the ratio cut: - mean min(prod_i pi_i / beta_i, clip) sum_i U_i log pi_i, summed by hand."""
-    algorithm = replace(
-        SMALL, policy_gradient="sampled", actor_episodes="off_policy", ratio_clip=clip, scale_advantage=False, entropy_bonus=0.0
-    )
-    learner, episodes = start(), batch().off_policy
-    by_time = jax.tree.map(lambda x: x.swapaxes(0, 1), episodes)
-    length = longest(by_time)
-    logits = algorithm._logits(learner.actor, by_time, length)
-    policy = algorithm._policy(logits, by_time.legal, jnp.zeros(()))
-    values = algorithm._values(learner, learner.critic, by_time, length)
+    algorithm = replace(SMALL, policy_gradient="sampled", actor_episodes="off_policy", ratio_clip=clip)
+    seen, episodes = jax.device_get((actor_loss(algorithm)(start(), batch().off_policy), batch().off_policy))
     total, terms, ratios = 0.0, 0, []
-    for t, e in np.argwhere(np.asarray(by_time.mask)):
-        pi, q, k, action = policy[t, e], values.q[t, e], values.k[t, e], by_time.action[t, e]
-        each = np.arange(SPEC.n_agents)
-        ratios.append(float(np.prod(pi[each, action] / by_time.behaviour[t, e])))
-        advantage = k * (q[each, action] - np.sum(pi * q, axis=-1))
-        total += float(min(ratios[-1], clip) * np.sum(advantage * np.log(pi[each, action])))
+    each = np.arange(SPEC.n_agents)
+    for e, t in np.argwhere(episodes.mask):
+        pi, q, k, action = seen.policy[t, e], seen.values.q[t, e], seen.values.k[t, e], episodes.action[e, t]
+        ratios.append(np.prod(pi[each, action] / episodes.behaviour[e, t]))
+        utility = k * (q[each, action] - np.sum(pi * q, axis=-1))
+        total += min(ratios[-1], clip) * np.sum(utility * np.log(pi[each, action]))
         terms += SPEC.n_agents
-    loss, _ = algorithm._actor_loss(learner.actor, jnp.zeros(()), by_time, values, length)
-    assert float(loss) == pytest.approx(-total / terms, rel=1e-4)
+    assert float(seen.loss) == pytest.approx(-total / terms, rel=1e-4)
     assert clip > 1 or max(ratios) > clip  # something was cut
 
 
 def test_entropy_bonus_and_scaled_utilities():
-    episodes = jax.tree.map(lambda x: x.swapaxes(0, 1), batch().on_policy)
-    values = SMALL._values(start(), start().critic, episodes, longest(episodes))
-    loss = lambda a: a._actor_loss(start().actor, jnp.zeros(()), episodes, values, longest(episodes))  # noqa: E731
-    plain = replace(SMALL, scale_advantage=False, entropy_bonus=0.0)
-    without, metrics = loss(plain)
-    with_bonus, _ = loss(replace(plain, entropy_bonus=2.0))
-    close(with_bonus, without - 2.0 * metrics["policy_entropy"])
-    scaled, _ = loss(replace(plain, scale_advantage=True))
-    close(scaled, without / (metrics["advantage_rms"] + 1e-6), rtol=1e-3)
+    """The bonus adds the entropy's gradient; the scale divides the utilities' one. The reported loss stays that of Eq. 9."""
+    plain, bonus, scaled = (
+        actor_loss(replace(SMALL, **changes))(start(), batch().on_policy)
+        for changes in ({}, {"entropy_bonus": 2.0}, {"scale_advantage": True})
+    )
+    close(bonus.loss, plain.loss - 2.0 * plain.metrics["policy_entropy"])
+    close(bonus.metrics["actor_loss"], plain.metrics["actor_loss"])
+    shrink = functools.partial(jax.tree.map, lambda g: g / (plain.metrics["advantage_rms"] + 1e-6))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), scaled.gradient, shrink(plain.gradient))
 
 
 def test_actors_take_as_many_steps_as_they_are_told():
@@ -401,11 +419,12 @@ def test_separate_parameters_for_each_agent():
     algorithm = replace(SMALL, share_actors=False, share_critics=False)
     learner = start(algorithm)
     bump = functools.partial(jax.tree.map, lambda x: x.at[1].add(1.0))
-    actor, local = (replace(net, network=bump(net.network)) for net in (learner.actor, learner.critic.local))
-    changed = replace(learner, actor=actor, critic=replace(learner.critic, local=local))
+    where = lambda x: (x.actor.network, x.critic.local.network)  # noqa: E731
+    changed = eqx.tree_at(where, learner, tuple(map(bump, where(learner))))
     obs, state = jnp.ones((3, 5)), jnp.ones(7)
     memory = algorithm.initial_memory(SPEC)
 
+    @compiled
     def answers(learner: DOPLearner) -> tuple[Array, Array]:
         return stochastic_dop.actor_step(learner.actor, memory.hidden, obs, memory.last_action)[1], learner.critic.local_q(state, obs)
 
@@ -417,22 +436,21 @@ def test_separate_parameters_for_each_agent():
 
 def test_states_are_standardised_by_the_on_policy_episodes():
     algorithm = replace(SMALL, standardise_state=True)
-    updated, _ = compiled(lambda learner: algorithm.update(learner, batch(), KEY))(start())
+    updated, _ = compiled(lambda learner: replace(algorithm, critic_schedule="full").update(learner, batch(), KEY))(start())
     seen = np.concatenate([np.asarray(batch().on_policy.state[e, :length]) for e, length in enumerate(LENGTHS[:3])])
     moments = updated.state_moments
     assert int(moments.count) == len(seen)
     close(moments.mean, seen.mean(axis=0), rtol=1e-4, atol=1e-5)
     close(moments.variance, seen.var(axis=0), rtol=1e-4, atol=1e-5)
     state, _ = algorithm._inputs(updated, jnp.asarray(seen), jnp.zeros((len(seen), 3, 5)))
-    close(state, np.clip((seen - seen.mean(axis=0)) / (seen.std(axis=0) + 0.1), -5, 5), rtol=1e-3, atol=1e-4)
+    close(state, moments.standardise(jnp.asarray(seen)))
     as_it_is, _ = replace(algorithm, standardise_state=False)._inputs(updated, jnp.asarray(seen), jnp.zeros((len(seen), 3, 5)))
     np.testing.assert_array_equal(as_it_is, seen)
 
 
 def test_total_is_the_sum_that_equation_4_says():
-    critic = start().critic
     state, obs, action = jnp.linspace(-1, 1, 7), jnp.ones((3, 5)), jnp.asarray([0, 2, 1])
-    k, b = critic.mixer(state)
-    q = critic.local_q(state, obs)
-    close(critic.total(state, obs, action), k[0] * q[0, 0] + k[1] * q[1, 2] + k[2] * q[2, 1] + b)
+    parts = compiled(lambda critic: (*critic.mixer(state), critic.local_q(state, obs), critic.total(state, obs, action)))
+    k, b, q, total = parts(start().critic)
+    close(total, k[0] * q[0, 0] + k[1] * q[1, 2] + k[2] * q[2, 1] + b)
     close(losses.taken(q, action), [q[0, 0], q[1, 2], q[2, 1]])

@@ -1,0 +1,264 @@
+"""A run that was stopped, killed or damaged goes on in a new process exactly as if nothing had happened.
+
+Every process here is a new one. They share a compilation cache, which takes most of their time away and nothing from what is tested.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+import dop
+from dop import api
+from dop.engine import records, train
+from dop.engine.checkpoint import Checkpoints
+from dop.engine.runs import RunFolder
+
+TESTS = Path(__file__).parent.parent
+GOAL = 400
+"""Environment steps of the whole run: 32 of warm-up, then 16 an iteration, 2 iterations a chunk."""
+CHILD = """
+    import os, sys
+    import dop
+    from dop.engine import records
+
+    command, run_dir, goal, signal_number, at = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
+    write = records.JsonLines.write
+
+    def write_and_stop(self, *found):
+        write(self, *found)
+        if signal_number and found[0].kind == "train" and found[0].env_steps >= at:
+            os.kill(os.getpid(), signal_number)
+
+    records.JsonLines.write = write_and_stop
+    if command == "train":
+        algorithm = dop.StochasticDOP(
+            critic_hidden=8, actor_hidden=8, actor_steps=1, on_policy_batch=4, off_policy_batch=4, on_policy_capacity=16,
+            replay_capacity=64, episodes_per_iteration=8, target_interval=3,
+        )
+        run = dop.train(
+            algorithm, "probes:Recurrent", environment_options={"delay": 1}, env_steps=goal, seeds=[5], run_dir=run_dir, chunk_iterations=2,
+            eval_interval=60, eval_episodes=4, checkpoint_interval=60, quiet=True,
+        )
+    else:
+        run = dop.resume(run_dir, env_steps=goal or None, quiet=True)
+    print(run.outcome.finished, *run.outcome.env_steps)
+"""
+
+
+class Lives(NamedTuple):
+    """Two runs to the same goal: in one go, and in three processes of which the first was interrupted and the second killed."""
+
+    whole: Path
+    broken: Path
+    interrupted: str
+    killed: int
+    resumed: str
+
+
+def child(cache: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(TESTS),
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false",
+    }
+    command = [sys.executable, "-c", textwrap.dedent(CHILD), *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+
+
+def said(result: subprocess.CompletedProcess[str]) -> str:
+    """The last line of a child that ended well."""
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def lives(tmp_path_factory: pytest.TempPathFactory) -> Lives:
+    folder = tmp_path_factory.mktemp("runs")
+    cache, whole, broken = folder / "cache", folder / "whole", folder / "broken"
+    said(child(cache, "train", whole, GOAL, 0, 0))
+    interrupted = said(child(cache, "train", broken, GOAL - 100, signal.SIGINT, 120))
+    killed = child(cache, "resume", broken, 0, signal.SIGKILL, 250).returncode
+    resumed = said(child(cache, "resume", broken, GOAL, 0, 0))
+    return Lives(whole=whole, broken=broken, interrupted=interrupted, killed=killed, resumed=resumed)
+
+
+@pytest.fixture
+def copy(lives: Lives, tmp_path: Path) -> RunFolder:
+    """A run to be damaged."""
+    return RunFolder(Path(shutil.copytree(lives.whole, tmp_path / "run")))
+
+
+def iterations(folder: Path) -> list[int]:
+    """The checkpoints that are there."""
+    return sorted(int(path.name) for path in (folder / "checkpoints").iterdir() if path.name.isdigit())
+
+
+def arrays(folder: Path) -> dict[str, np.ndarray]:
+    """Everything in the newest checkpoint."""
+    checkpoints = Checkpoints(folder / "checkpoints")
+    state, _ = checkpoints._read(iterations(folder)[-1])
+    checkpoints.close()
+    return state
+
+
+def restore(folder: RunFolder) -> Any:
+    """The state that `resume` would start from."""
+    config, program = api._rebuild(folder, None)
+    return train.Trainer(program, config.protocol, folder).restore()
+
+
+def edit(folder: RunFolder, **changes: Any) -> None:
+    """Change entries of config.json, a level down."""
+    config = json.loads(folder.config.read_text())
+    for name, change in changes.items():
+        config[name] |= change
+    folder.config.write_text(json.dumps(config))
+
+
+def test_interruption_ends_cleanly_and_a_kill_does_not(lives: Lives):
+    finished, steps = lives.interrupted.split()
+    assert (finished, lives.killed) == ("False", -signal.SIGKILL)
+    assert 120 <= int(steps) < 250
+    assert lives.resumed.split()[0] == "True"
+
+
+def test_resumed_run_ends_with_the_same_arrays_bit_for_bit(lives: Lives):
+    whole, broken = arrays(lives.whole), arrays(lives.broken)
+    assert whole.keys() == broken.keys()
+    assert {"key", "eval_key", "iteration", "replay/added", "learner/env_steps", "learner/since_target"} <= whole.keys()
+    for name, array in whole.items():
+        np.testing.assert_array_equal(array, broken[name], err_msg=name)
+        assert array.dtype == broken[name].dtype
+    assert whole["learner/env_steps"] >= GOAL
+    assert iterations(lives.whole) == iterations(lives.broken)
+
+
+def test_resumed_run_has_the_same_records(lives: Lives):
+    def told(folder: Path) -> list[dict[str, Any]]:
+        lines = (folder / "metrics.jsonl").read_text().splitlines()
+        return [{name: value for name, value in json.loads(line).items() if name != "wall_seconds"} for line in lines]
+
+    assert told(lives.whole) == told(lives.broken)
+    seconds = [record.wall_seconds for record in records.read(lives.broken / "metrics.jsonl")]
+    assert seconds == sorted(seconds)
+
+
+def test_config_has_the_new_goal(lives: Lives):
+    assert RunFolder(lives.broken).read_config() == RunFolder(lives.whole).read_config()
+
+
+def test_the_newest_two_checkpoints_are_kept(lives: Lives):
+    assert len(iterations(lives.whole)) == 2
+
+
+@pytest.mark.parametrize("damage", ["garbage", "missing files"])
+def test_damaged_checkpoint_gives_way_to_the_older_one(copy: RunFolder, caplog: pytest.LogCaptureFixture, damage: str):
+    older, newest = iterations(copy.path)
+    for file in [path for path in (copy.checkpoints / str(newest)).rglob("*") if path.is_file()]:
+        if damage == "garbage":
+            file.write_bytes(b"\x00garbage" * 3)
+        else:
+            file.unlink()
+    with caplog.at_level(logging.WARNING, logger="dop"):
+        state = restore(copy)
+    assert int(state.iteration[0]) == older
+    assert any(str(newest) in record.getMessage() and record.name == "dop" for record in caplog.records)
+
+
+def test_run_with_a_damaged_checkpoint_gets_to_the_same_end(lives: Lives, copy: RunFolder):
+    """It goes through the iteration of the damaged one again, and replaces it."""
+    newest = iterations(copy.path)[-1]
+    for file in [path for path in (copy.checkpoints / str(newest)).rglob("*") if path.is_file()]:
+        file.write_bytes(b"garbage")
+    result = child(lives.whole.parent / "cache", "resume", copy.path, 0, 0, 0)
+    assert said(result).split()[0] == "True"
+    assert f"Checkpoint {newest} of" in result.stderr
+    whole, repaired = arrays(lives.whole), arrays(copy.path)
+    assert iterations(copy.path)[-1] == newest
+    for name, array in whole.items():
+        np.testing.assert_array_equal(array, repaired[name], err_msg=name)
+
+
+def test_only_damaged_checkpoints(copy: RunFolder):
+    for file in [path for path in copy.checkpoints.rglob("*") if path.is_file()]:
+        file.write_bytes(b"garbage")
+    with pytest.raises(dop.RunError, match="only damaged checkpoints"):
+        restore(copy)
+
+
+def test_no_checkpoint(copy: RunFolder):
+    shutil.rmtree(copy.checkpoints)
+    with pytest.raises(dop.RunError, match="no checkpoint"):
+        dop.resume(copy.path, quiet=True)
+
+
+def test_checkpoint_of_another_configuration(copy: RunFolder):
+    edit(copy, hyper_parameters={"actor_hidden": 9})
+    with pytest.raises(dop.RunError, match="another configuration"):
+        dop.resume(copy.path, quiet=True)
+
+
+def test_checkpoint_of_other_networks(copy: RunFolder):
+    edit(copy, hyper_parameters={"dueling": True})
+    with pytest.raises(dop.RunError, match=r"another configuration: \d+ arrays differ.*value_layer"):
+        dop.evaluate(copy.path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"environment_options": {"delay": 2}}, "time_limit was 2, now it is 3"),
+        ({"environment_spec": {"version": "0"}}, "version was 0, now it is 1"),
+        ({"hyper_parameters": {"magic": 1}}, "magic"),
+        ({"hyper_parameters": {"gamma": 2.0}}, "gamma"),
+        ({"protocol": {"magic": 1}}, "magic"),
+    ],
+)
+def test_changed_run_is_refused(copy: RunFolder, changes: dict[str, Any], words: str):
+    edit(copy, **changes)
+    with pytest.raises(dop.DopError, match=words):
+        dop.resume(copy.path, quiet=True)
+
+
+def test_config_that_is_no_json_or_of_another_format(copy: RunFolder):
+    text = copy.config.read_text()
+    copy.config.write_text(text[:50])
+    with pytest.raises(dop.RunError, match="damaged"):
+        dop.resume(copy.path)
+    copy.config.write_text(text.replace('"format": 1', '"format": 99'))
+    with pytest.raises(dop.RunError, match="format 99"):
+        dop.resume(copy.path)
+
+
+def test_not_a_run_directory(tmp_path: Path):
+    with pytest.raises(dop.RunError, match=r"no config\.json"):
+        dop.resume(tmp_path)
+
+
+def test_existing_run_is_not_overwritten(copy: RunFolder):
+    before = copy.metrics.read_bytes()
+    with pytest.raises(dop.RunError, match="exists already"):
+        dop.train(dop.StochasticDOP(replay_capacity=64), "matrix-game", run_dir=copy.path, quiet=True)
+    assert copy.metrics.read_bytes() == before
+
+
+def test_replay_that_does_not_fit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(train, "free_memory", lambda: 100_000)
+    with pytest.raises(dop.ConfigError, match=r"replay of 5000 episodes needs .* GB"):
+        dop.train(dop.StochasticDOP(), "matrix-game", run_dir=tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()

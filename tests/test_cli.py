@@ -1,0 +1,185 @@
+"""The command line: what people type, what they get, and what they are told when they mistype."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dop
+from dop import cli
+from dop.algorithms import algorithms
+from dop.engine import records
+
+DOP = [sys.executable, "-c", "from dop.cli import main; main()"]
+SIZES = {"critic-hidden": 8, "actor-hidden": 8, "actor-steps": 1, "replay-capacity": 32, "on-policy-capacity": 16, "on-policy-batch": 4}
+TINY = [f"--{name}={value}" for name, value in SIZES.items()]
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """`dop ...` in this process; its exit code."""
+    monkeypatch.setattr(sys, "argv", ["dop", *map(str, arguments)])
+    try:
+        cli.main()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(bool(end.code))
+    return 0
+
+
+@pytest.mark.parametrize("arguments", [(), ("-h",), ("--help",)])
+def test_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]):
+    assert run(monkeypatch, *arguments) == 0
+    shown = capsys.readouterr().out
+    assert all(f"dop {command}" in shown for command in cli.COMMANDS)
+
+
+def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    assert run(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out.strip() == dop.__version__
+
+
+def test_list(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    assert run(monkeypatch, "list") == 0
+    shown = capsys.readouterr().out
+    for name in (*algorithms(), *dop.environments(), "default, paper, released"):
+        assert name in shown
+
+
+@pytest.mark.parametrize("name", algorithms())
+def test_help_explains_every_hyper_parameter(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str):
+    assert run(monkeypatch, "train", name, "--help") == 0
+    shown = capsys.readouterr().out
+    cls: Any = algorithms()[name]
+    for field in (*dataclasses.fields(cls), *dataclasses.fields(cli.TrainOptions)):
+        if field.name != "hyper":
+            assert re.search(rf"--(no-)?{field.name.replace('_', '-')}\b", shown), field.name
+    assert "Discount per step" in shown
+
+
+def test_help_shows_what_the_preset_sets(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    assert run(monkeypatch, "train", "stochastic-dop", "--preset", "released", "--help") == 0
+    assert re.search(r"target-interval.*?default: 600", capsys.readouterr().out, re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("trian stochastic-dop --env matrix-game", "no command 'trian'. Did you mean 'train'?"),
+        ("train stochastic_dop --env matrix-game", "no algorithm 'stochastic_dop'. Did you mean 'stochastic-dop'?"),
+        ("train stochastic-dop --env matrix-gmae", "no environment 'matrix-gmae'. Did you mean 'matrix-game'?"),
+        ("train stochastic-dop --env smax:3n", "Did you mean '3m'?"),
+        ("train stochastic-dop --env matrix-game --preset papr", "no preset of stochastic-dop 'papr'. Did you mean 'paper'?"),
+        ("train stochastic-dop --env matrix-game --preset=papr", "Did you mean 'paper'?"),
+        ("train stochastic-dop --env matrix-game --env-args n_agents", "--env-args takes name=value, got 'n_agents'"),
+        ("train stochastic-dop --env matrix-game --env-args n_agents=0", "n_agents"),
+        pytest.param(
+            "train stochastic-dop --env matrix-game --env-args agents=2",
+            "agents",
+            marks=pytest.mark.xfail(raises=TypeError, reason="envs.make passes unknown options on unchecked"),
+        ),
+        ("train stochastic-dop --env no.such.module:make", "Cannot load the environment 'no.such.module:make'"),
+        ("train stochastic-dop --env matrix-game --gamma 1.5", "gamma must lie in [0, 1], got 1.5"),
+        ("train stochastic-dop --env matrix-game --env-steps 0", "env_steps must be positive, got 0"),
+        ("train stochastic-dop --env matrix-game --seeds 0", "seeds"),
+        ("train stochastic-dop --env matrix-game --on-policy-batch 64", "on_policy_batch (64)"),
+        ("resume no-such-run", "no-such-run is not a run directory"),
+        ("evaluate no-such-run", "no-such-run is not a run directory"),
+    ],
+)
+def test_mistakes_end_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str, words: str
+):
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, *command.split()) == 2
+    shown = capsys.readouterr()
+    assert words in shown.err
+    assert shown.err.startswith("dop: ")
+    assert shown.err.count("\n") == 1
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["train stochastic-dop", "train stochastic-dop --env matrix-game --gama 0.9", "resume"])
+def test_wrong_options_are_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str):
+    assert run(monkeypatch, *command.split()) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def dop_process(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """`dop ...` in a process of its own, as people start it."""
+    environment = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false",
+    }
+    return subprocess.run(
+        [*DOP, *map(str, arguments)], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+def test_mistakes_are_found_before_anything_is_compiled(tmp_path: Path):
+    before = time.monotonic()
+    result = dop_process(tmp_path, "train", "stochastic-dop", "--env", "matrix-game", "--gamma", "2")
+    assert result.returncode == 2
+    assert result.stderr == "dop: gamma must lie in [0, 1], got 2.0.\n"
+    assert not result.stdout
+    assert time.monotonic() - before < 60  # 4 s on an idle machine; a program takes half a minute to compile
+    assert not any(tmp_path.iterdir())
+
+
+def test_train_resume_evaluate(tmp_path: Path):
+    game = ["--env", "matrix-game", "--env-args", "n_agents=2", "n_actions=2", "--env-steps", 64, "--seeds", 2]
+    protocol = ["--eval-interval", 32, "--eval-episodes", 4, "--checkpoint-interval", 32, "--chunk-iterations", 4]
+    result = dop_process(tmp_path, "train", "stochastic-dop", *game, *protocol, *TINY, "--first-seed", 3, "--no-share-actors")
+    assert result.returncode == 0, result.stderr
+    assert "finished after 64 environment steps" in result.stdout
+    assert "greedy" in result.stderr  # progress; results go to the standard output
+    (folder,) = (tmp_path / "runs" / "matrix-game" / "stochastic-dop").iterdir()
+    assert str(folder.relative_to(tmp_path)) in result.stdout
+
+    config = json.loads((folder / "config.json").read_text())
+    assert config["algorithm"] == "stochastic-dop"
+    assert config["environment"] == "matrix-game"
+    assert config["environment_options"] == {"n_agents": 2, "n_actions": 2}
+    assert config["environment_spec"]["version"] == "1"
+    assert config["protocol"] | {"seeds": [3, 4], "env_steps": 64, "eval_interval": 32} == config["protocol"]
+    hyper = {"critic_hidden": 8, "actor_hidden": 8, "share_actors": False, "gamma": 0.99}
+    assert config["hyper_parameters"] | hyper == config["hyper_parameters"]
+    assert config["hyper_parameters"].keys() == {field.name for field in dataclasses.fields(dop.StochasticDOP)}
+    assert config["library_version"] == dop.__version__
+    assert {"device", "machine", "versions"} <= config.keys()
+    assert_records(folder, until=64)
+    assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert list((folder / "tensorboard").glob("events.out.tfevents.*"))
+    assert list((folder / "checkpoints").iterdir())
+
+    result = dop_process(tmp_path, "resume", folder, "--env-steps", 96, "--quiet")
+    assert result.returncode == 0, result.stderr
+    assert "finished after 96 environment steps" in result.stdout
+    assert_records(folder, until=96)
+    assert len(list((folder / "tensorboard").glob("events.out.tfevents.*"))) == 2
+
+    result = dop_process(tmp_path, "evaluate", folder, "--episodes", 8)
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"test_return_mean +-?\d+\.\d+ +\(per seed: -?\d+\.\d+, -?\d+\.\d+\)", result.stdout)
+    assert "test_optimal_mean" in result.stdout
+
+
+def assert_records(folder: Path, *, until: int) -> None:
+    """One evaluation at the start and every 32 steps, one training record every 16 (4 iterations of 4 one-step games), for both seeds."""
+    found = records.read(folder / "metrics.jsonl")
+    for seed in (3, 4):
+        steps = {kind: [r.env_steps for r in found if (r.kind, r.seed) == (kind, seed)] for kind in ("train", "evaluation")}
+        assert steps["train"] == list(range(32, until + 1, 16))
+        assert steps["evaluation"] == list(range(16, 17)) + list(range(32, until + 1, 32))
+    assert {"test_return_mean", "test_ep_length_mean", "test_optimal_mean"} == found[0].metrics.keys()
+    assert {"return_mean", "optimal_mean", "ep_length_mean", "critic_loss", "policy_entropy"} <= found[-3].metrics.keys()
