@@ -18,7 +18,7 @@ from dop.engine.learn import Program
 from dop.engine.progress import Progress
 from dop.engine.runs import Protocol, RunConfig, RunFolder, default_folder
 from dop.engine.seeds import over_seeds, use_host_devices
-from dop.engine.train import Outcome, Trainer, iteration_of, lowest_steps
+from dop.engine.train import Outcome, Trainer, iteration_of, lowest_steps, stop_requested
 from dop.errors import ConfigError, RunError
 from dop.report import curves
 from dop.types import Algorithm, Environment
@@ -152,7 +152,9 @@ def _run(program: Program, protocol: Protocol, folder: RunFolder, *, fresh: RunC
             if trainer.shared_devices:
                 progress.message("several seeds share a host device, which is slower: start dop.train before anything else uses JAX")
             sinks.append(progress)
-        outcome = trainer.run(trainer.start() if state is None else state)
+        # Over the start, too: who stops a run while it compiles finds it saved, a little later.
+        stop = stack.enter_context(stop_requested())
+        outcome = trainer.run(trainer.start() if state is None else state, stop)
     curves.draw({folder.path.parent.name: records.read(folder.metrics)}, folder.curve, title=program.environment.spec.name)
     return Run(folder.path, outcome)
 

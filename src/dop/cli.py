@@ -157,6 +157,9 @@ def main() -> None:
     except DopError as error:
         print(f"dop: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("dop: stopped at once; what was saved before is as it was", file=sys.stderr)
+        sys.exit(130)
 
 
 def _preset_named(arguments: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 
 class DopError(Exception):
@@ -22,6 +23,13 @@ class UnknownNameError(DopError):
 
 class ConfigError(DopError):
     """Hyper-parameters, sizes or an environment that cannot work together."""
+
+
+def check_choices(config: Any) -> None:
+    """Raise UnknownNameError if a field of this dataclass that is a choice between names holds none of them."""
+    for field, hint in get_type_hints(type(config)).items():
+        if get_origin(hint) is Literal and getattr(config, field) not in get_args(hint):
+            raise UnknownNameError(field, str(getattr(config, field)), get_args(hint))
 
 
 class RunError(DopError):

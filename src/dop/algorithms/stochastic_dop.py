@@ -23,7 +23,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from dop import loops, losses, optim, policies
-from dop.errors import ConfigError
+from dop.errors import ConfigError, check_choices
 from dop.mixers import LinearMixer
 from dop.nets import LocalCritic, PerAgent, RecurrentActor
 from dop.normalise import RunningMoments
@@ -229,6 +229,7 @@ class StochasticDOP:
 
     def check(self, spec: EnvSpec) -> None:
         """Raise ConfigError for hyper-parameters, or an environment, that cannot work."""
+        check_choices(self)
         if spec.action_kind != "discrete":
             raise ConfigError(f"stochastic-dop needs discrete actions, but {spec.name} has {spec.action_kind} ones. Try deterministic-dop.")
         positive = (
@@ -241,14 +242,14 @@ class StochasticDOP:
             "on_policy_batch",
         )
         for name in (*positive, "critic_rate", "actor_rate", "max_grad_norm", "ratio_clip"):
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}.")
         shares = ("gamma", "td_lambda", "tb_lambda", "epsilon_start", "epsilon_end", "rms_decay")
         for name in (*shares, *(("kappa",) if self.kappa is not None else ())):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} must lie in [0, 1], got {getattr(self, name)}.")
         for name in ("off_policy_batch", "epsilon_steps", "entropy_bonus", "rms_eps"):
-            if getattr(self, name) < 0:
+            if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}.")
         if self.on_policy_batch > self.on_policy_capacity:
             raise ConfigError(

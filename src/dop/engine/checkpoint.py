@@ -28,7 +28,8 @@ class Checkpoints:
 
     def save(self, iteration: int, state: PyTree, meta: dict[str, Any]) -> None:
         """Write everything and only then make it visible; an interrupted save leaves the older checkpoints as they were."""
-        if iteration in self._manager.all_steps():  # a resumed run is where it was, or has got again to where a damaged one is
+        if iteration in self._manager.all_steps():
+            # A run that went on from an older checkpoint has come again to where a damaged one stands.
             self._manager.delete(iteration)
         args = ocp.args.Composite(state=ocp.args.PyTreeSave(flatten(state)), meta=ocp.args.JsonSave(meta))
         self._manager.save(iteration, args=args, force=True)

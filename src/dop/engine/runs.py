@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import jax
 
-from dop.errors import ConfigError, RunError
+from dop.errors import ConfigError, RunError, check_choices
 
 FORMAT = 1
 _PACKAGES = ("jax", "jaxlib", "equinox", "optax", "jaxmarl", "orbax-checkpoint", "numpy")
@@ -47,7 +47,8 @@ class Protocol:
     """How replay keeps observations: in half precision where the environment bounds them, or always in full."""
 
     def check(self) -> None:
-        """Raise ConfigError for what cannot work."""
+        """Raise ConfigError, or UnknownNameError, for what cannot work."""
+        check_choices(self)
         for name in ("env_steps", "eval_interval", "eval_episodes", "checkpoint_interval", "chunk_iterations"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}.")

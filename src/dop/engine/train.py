@@ -49,6 +49,7 @@ class Trainer:
         self._chunk = seeds.over_seeds(lambda s: program.chunk(s, protocol.chunk_iterations), self.devices, donate=True)
         self._evaluate = seeds.over_seeds(lambda s: program.evaluate(s, protocol.eval_episodes), self.devices)
         self._started = time.monotonic()
+        self._saved_at = -1
 
     @property
     def shared_devices(self) -> bool:
@@ -56,37 +57,38 @@ class Trainer:
         return jax.devices()[0].platform == "cpu" and self.devices.size < len(self.protocol.seeds)
 
     def start(self) -> RunState:
-        """A fresh state, warmed up and evaluated once."""
+        """A fresh state, warmed up, evaluated once and saved, so that there always is something to go on from."""
         keys = seeds.place(seeds.keys(self.protocol.seeds), self.devices)
         state = seeds.over_seeds(self.program.start, self.devices)(keys)
         state = seeds.over_seeds(self.program.warm_up, self.devices, donate=True)(state)
         self._record("evaluation", state, self._evaluate(state))
+        self.save(state)
         return state
 
     def restore(self) -> RunState:
         """The state of the newest checkpoint, exactly as it was."""
         state, meta = self.checkpoints.restore(jax.eval_shape(jax.vmap(self.program.start), seeds.keys(self.protocol.seeds)))
         self._started = time.monotonic() - meta["wall_seconds"]
+        self._saved_at = iteration_of(state)
         return seeds.place(state, self.devices)
 
-    def run(self, state: RunState) -> Outcome:
-        """Train until every seed has its `env_steps`, or until SIGINT or SIGTERM; either way everything is saved."""
-        protocol, evaluation, saved_at = self.protocol, None, -1
+    def run(self, state: RunState, stop: threading.Event) -> Outcome:
+        """Train until every seed has its `env_steps`, or until `stop` is set; either way everything is saved."""
+        protocol, evaluation = self.protocol, None
         steps = lowest_steps(state)
-        with stop_requested() as stop:
-            while steps < protocol.env_steps and not stop.is_set():
-                state, metrics = self._chunk(state)
-                self._record("train", state, metrics)
-                before, steps = steps, lowest_steps(state)
-                evaluation = None
-                if crossed(before, steps, protocol.eval_interval):
-                    evaluation = self._evaluate(state)
-                    self._record("evaluation", state, evaluation)
-                if crossed(before, steps, protocol.checkpoint_interval):
-                    saved_at = self.save(state)
-            finished = steps >= protocol.env_steps
-            if saved_at != iteration_of(state):
+        while steps < protocol.env_steps and not stop.is_set():
+            state, metrics = self._chunk(state)
+            self._record("train", state, metrics)
+            before, steps = steps, lowest_steps(state)
+            evaluation = None
+            if crossed(before, steps, protocol.eval_interval):
+                evaluation = self._evaluate(state)
+                self._record("evaluation", state, evaluation)
+            if crossed(before, steps, protocol.checkpoint_interval):
                 self.save(state)
+        finished = steps >= protocol.env_steps
+        if self._saved_at != iteration_of(state):
+            self.save(state)
         if evaluation is None:
             evaluation = self._evaluate(state)
         values = {name: tuple(float(v) for v in np.asarray(value)) for name, value in evaluation.items()}
@@ -97,11 +99,10 @@ class Trainer:
         """The run's checkpoint folder, made when first needed."""
         return Checkpoints(self.folder.checkpoints)
 
-    def save(self, state: RunState) -> int:
-        """Write a checkpoint; the iteration that it has."""
-        iteration = iteration_of(state)
-        self.checkpoints.save(iteration, state, {"wall_seconds": time.monotonic() - self._started})
-        return iteration
+    def save(self, state: RunState) -> None:
+        """Write a checkpoint."""
+        self._saved_at = iteration_of(state)
+        self.checkpoints.save(self._saved_at, state, {"wall_seconds": time.monotonic() - self._started})
 
     def _record(self, kind: Kind, state: RunState, metrics: dict[str, Any]) -> None:
         seconds = round(time.monotonic() - self._started, 3)

@@ -12,7 +12,9 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import inspect
 import pkgutil
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -45,10 +47,20 @@ def make(name: str, **options: Any) -> Environment:
     """
     family, _, variant = name.partition(":")
     if family in families():
-        return families()[family].make(variant or None, **options)
+        return _call(name, families()[family].make, variant or None, **options)
     if variant and ("." in family or _is_module(family)):
         return _import_environment(family, variant, options)
     raise UnknownNameError("environment", name, names())
+
+
+def _call(name: str, maker: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """`maker(*args, **options)`, with unknown options told from errors inside the maker."""
+    takes = inspect.signature(maker)
+    try:
+        takes.bind(*args, **options)
+    except TypeError as error:
+        raise ConfigError(f"{name} cannot be made with these options: {error}. It takes {takes}.") from error
+    return maker(*args, **options)
 
 
 def _is_module(name: str) -> bool:
@@ -65,7 +77,7 @@ def _import_environment(module_name: str, function_name: str, options: dict[str,
         function = getattr(importlib.import_module(module_name), function_name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"Cannot load the environment {spec!r}: {error}. It must be importable as 'module:function'.") from error
-    environment = function(**options)
+    environment = _call(spec, function, **options)
     if not isinstance(environment, Environment):
         raise ConfigError(
             f"{spec!r} returned {type(environment).__name__}, which is not an environment: "
