@@ -77,6 +77,8 @@ class DOPLearner(Learner):
     since_target: Int[Array, ""]
     """Iterations, or critic steps, since the target networks were last copied."""
     actor: PerAgent[RecurrentActor]
+    greedy_actor: PerAgent[RecurrentActor]
+    """The average of the actors that plays greedily."""
     critic: DecomposedCritic
     target: DecomposedCritic
     actor_optimiser: PyTree
@@ -153,6 +155,8 @@ class StochasticDOP:
     """Learning rate of the actors (App. G.1)."""
     scale_advantage: bool = True
     """Divide the utilities by their root mean square over legal actions. Neither the paper nor the released code does."""
+    actor_average: float = 0.97
+    """Greedy play uses a running average of the actors with this decay per iteration (Algorithm 1's target actors, soft). 0: the newest."""
     entropy_bonus: float = 0.1
     """Weight of the policy's entropy in the actors' objective. Paper and released code: 0."""
 
@@ -200,6 +204,7 @@ class StochasticDOP:
             policy_gradient="sampled",
             scale_advantage=False,
             actor_steps=1,
+            actor_average=0.0,
             entropy_bonus=0.0,
             epsilon_steps=500_000,
         )
@@ -244,7 +249,7 @@ class StochasticDOP:
         for name in (*positive, "critic_rate", "actor_rate", "max_grad_norm", "ratio_clip"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}.")
-        shares = ("gamma", "td_lambda", "tb_lambda", "epsilon_start", "epsilon_end", "rms_decay")
+        shares = ("gamma", "actor_average", "td_lambda", "tb_lambda", "epsilon_start", "epsilon_end", "rms_decay")
         for name in (*shares, *(("kappa",) if self.kappa is not None else ())):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} must lie in [0, 1], got {getattr(self, name)}.")
@@ -286,6 +291,7 @@ class StochasticDOP:
             env_steps=jnp.zeros((), jnp.int32),
             since_target=jnp.zeros((), jnp.int32),
             actor=actor,
+            greedy_actor=jax.tree.map(jnp.copy, actor),
             critic=critic,
             target=jax.tree.map(jnp.copy, critic),
             actor_optimiser=self._actor_optimiser.init(eqx.filter(actor, eqx.is_array)),
@@ -297,7 +303,8 @@ class StochasticDOP:
         return Memory(hidden=jnp.zeros((spec.n_agents, self.actor_hidden)), last_action=jnp.full((spec.n_agents,), -1, jnp.int32))
 
     def act(self, learner: DOPLearner, memory: Memory, step: TimeStep, key: PRNGKeyArray, *, explore: bool) -> tuple[Choice, Memory]:
-        hidden, logits = actor_step(learner.actor, memory.hidden, step.obs, memory.last_action)
+        actor = learner.actor if explore else learner.greedy_actor
+        hidden, logits = actor_step(actor, memory.hidden, step.obs, memory.last_action)
         if explore:
             behaviour = self._mixed_policy(logits, step.legal, self._epsilon(learner))
             action = jax.vmap(policies.sample)(jax.random.split(key, logits.shape[0]), behaviour)
@@ -465,7 +472,9 @@ class StochasticDOP:
 
         start = (learner.actor, learner.actor_optimiser)
         (actor, optimiser), metrics = jax.lax.scan(step, start, length=self.actor_steps)
-        return replace(learner, actor=actor, actor_optimiser=optimiser), jax.tree.map(lambda x: x[-1], metrics)
+        average = jax.tree.map(lambda old, new: self.actor_average * old + (1 - self.actor_average) * new, learner.greedy_actor, actor)
+        learner = replace(learner, actor=actor, greedy_actor=average, actor_optimiser=optimiser)
+        return learner, jax.tree.map(lambda x: x[-1], metrics)
 
     def _actor_loss(
         self, actor: PerAgent[RecurrentActor], epsilon: Float[Array, ""], episodes: Episode, values: Values, length: Int[Array, ""]
