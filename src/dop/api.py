@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from dop.engine.progress import Progress
 from dop.engine.runs import Protocol, RunConfig, RunFolder, default_folder
 from dop.engine.seeds import over_seeds, use_host_devices
 from dop.engine.train import Outcome, Trainer, iteration_of, lowest_steps, stop_requested
-from dop.errors import ConfigError, RunError
+from dop.errors import ConfigError, RunError, UnknownNameError
 from dop.report import curves
 from dop.types import Algorithm, Environment
 
@@ -61,7 +62,7 @@ def train(
         env_steps: environment steps per seed.
         seeds: how many (then 0, 1, ...), or which.
         run_dir: where; default `runs/<environment>/<algorithm>/<date and time>`. It must not exist, or be empty.
-        environment_options: how `environment` was, or is to be, made: `resume` needs to know.
+        environment_options: keyword arguments for the maker of `environment`, if that is a name.
         quiet: no progress on the terminal.
         **protocol: the other fields of `dop.Protocol`.
 
@@ -69,14 +70,15 @@ def train(
         ConfigError: something cannot work; nothing has been computed or written.
         RunError: the directory exists, or training broke down.
     """
-    options = environment_options or {}
     chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     rules = Protocol(env_steps=env_steps, seeds=chosen, **protocol)
     rules.check()
     use_host_devices(len(chosen))
-    env = envs.make(environment, **options) if isinstance(environment, str) else environment
+    env = envs.make(environment, **environment_options or {}) if isinstance(environment, str) else environment
+    envs.check(env)
     algorithm.check(env.spec)
     name = environment if isinstance(environment, str) else env.spec.name
+    options = environment_options if environment_options is not None else dict(env.spec.options)
     config = RunConfig(
         algorithm=algorithms.name_of(algorithm),
         hyper_parameters=_hyper_parameters(algorithm),
@@ -87,11 +89,13 @@ def train(
     )
     folder = RunFolder(Path(run_dir)) if run_dir else default_folder(name, config.algorithm)
     program = Program(algorithm=algorithm, environment=env, precision=rules.precision)
-    return _run(program, rules, folder, fresh=config, quiet=quiet)
+    trainer = Trainer(program, config, folder)
+    folder.create(config)
+    return _run(trainer, resumed=False, quiet=quiet)
 
 
 def resume(run_dir: Path | str, *, env_steps: int | None = None, environment: Environment | None = None, quiet: bool = False) -> Run:
-    """Go on exactly where the run was last saved, to its own `env_steps` or to more.
+    """Go on exactly where the run was last saved, to its own `env_steps` or another goal.
 
     Args:
         run_dir: a run directory.
@@ -103,8 +107,7 @@ def resume(run_dir: Path | str, *, env_steps: int | None = None, environment: En
     if env_steps is not None:
         config = replace(config, protocol=replace(config.protocol, env_steps=env_steps))
         config.protocol.check()
-        folder.write_config(config)
-    return _run(program, config.protocol, folder, fresh=None, quiet=quiet)
+    return _run(Trainer(program, config, folder), resumed=True, quiet=quiet)
 
 
 def evaluate(
@@ -124,22 +127,35 @@ def evaluate(
     if episodes <= 0:
         raise ConfigError(f"episodes must be positive, got {episodes}.")
     config, program = _rebuild(RunFolder(Path(run_dir)), environment)
-    trainer = Trainer(program, config.protocol, RunFolder(Path(run_dir)))
+    trainer = Trainer(program, config, RunFolder(Path(run_dir)))
     state = trainer.restore()
-    play = over_seeds(lambda s: program.evaluate_with(s, jax.random.key(seed), episodes), trainer.devices)
+    # Not the key that a run with this seed starts from.
+    key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(b"dop.evaluate"))
+    play = over_seeds(lambda s: program.evaluate_with(s, key, episodes), trainer.devices)
     return {name: tuple(np.asarray(values).tolist()) for name, values in play(state).items()}
 
 
-def _run(program: Program, protocol: Protocol, folder: RunFolder, *, fresh: RunConfig | None, quiet: bool) -> Run:
-    """Start (from `fresh`) or go on, with records on disk and progress on the terminal, and draw the curve at the end."""
-    trainer = Trainer(program, protocol, folder)
-    if fresh is None:
+def _run(trainer: Trainer, *, resumed: bool, quiet: bool) -> Run:
+    """Start or go on, with records on disk and progress on the terminal, and draw the curve at the end."""
+    folder = trainer.folder
+    with folder.locked():
+        outcome = _train(trainer, resumed=resumed, quiet=quiet)
+    curves.draw({folder.path.parent.name: records.read(folder.metrics)}, folder.curve, title=trainer.program.environment.spec.name)
+    return Run(folder.path, outcome)
+
+
+def _train(trainer: Trainer, *, resumed: bool, quiet: bool) -> Outcome:
+    protocol, folder = trainer.protocol, trainer.folder
+    state, done = None, 0
+    if resumed and trainer.checkpoints.empty:
+        # It was stopped before its first checkpoint: from its seeds it starts again as it did.
+        folder.metrics.unlink(missing_ok=True)
+    elif resumed:
         state = trainer.restore()
-        records.keep_until(folder.metrics, iteration_of(state))
         done = lowest_steps(state)
-    else:
-        folder.create(fresh)
-        state, done = None, 0
+        records.keep_until(folder.metrics, iteration_of(state))
+    if resumed:
+        folder.write_config(trainer.config)
     with contextlib.ExitStack() as stack:
         sinks: list[records.Sink] = []
         trainer.sinks = sinks
@@ -154,9 +170,7 @@ def _run(program: Program, protocol: Protocol, folder: RunFolder, *, fresh: RunC
             sinks.append(progress)
         # Over the start, too: who stops a run while it compiles finds it saved, a little later.
         stop = stack.enter_context(stop_requested())
-        outcome = trainer.run(trainer.start() if state is None else state, stop)
-    curves.draw({folder.path.parent.name: records.read(folder.metrics)}, folder.curve, title=program.environment.spec.name)
-    return Run(folder.path, outcome)
+        return trainer.run(trainer.start() if state is None else state, stop)
 
 
 def _rebuild(folder: RunFolder, environment: Environment | None) -> tuple[RunConfig, Program]:
@@ -168,7 +182,11 @@ def _rebuild(folder: RunFolder, environment: Environment | None) -> tuple[RunCon
         algorithm = algorithm_class(**config.hyper_parameters)
     except TypeError as error:
         raise RunError(f"{folder.config} has hyper-parameters that {config.algorithm} does not know: {error}.") from error
-    env = environment or envs.make(config.environment, **config.environment_options)
+    try:
+        env = environment or envs.make(config.environment, **config.environment_options)
+    except (UnknownNameError, ConfigError) as error:
+        hint = "Go where it was trained, or from Python pass it: environment=..."
+        raise RunError(f"{folder.path} needs the environment {config.environment!r}, which cannot be made here: {error} {hint}") from error
     spec = _as_json(dataclasses.asdict(env.spec))
     differ = [name for name in spec if spec[name] != config.environment_spec.get(name)]
     if differ:
@@ -177,6 +195,7 @@ def _rebuild(folder: RunFolder, environment: Environment | None) -> tuple[RunCon
             f"{folder.path} was made with another {config.environment}: its {differ[0]} was {was}, now it is {now}. "
             "From Python, pass the one that it was made with: environment=..."
         )
+    envs.check(env)
     algorithm.check(env.spec)
     return config, Program(algorithm=algorithm, environment=env, precision=config.protocol.precision)
 

@@ -54,7 +54,9 @@ def stochastic_dop_actor(
     """
     utility = jax.lax.stop_gradient(taken(aristocrat_utility(policy, q, k), action))
     weight = utility if ratio is None else utility * jax.lax.stop_gradient(ratio)[:, None]
-    probability = jnp.where(mask.astype(bool)[:, None], taken(policy, action), 1)
+    # An exploring action may have a probability that underflows; its logarithm must stay finite.
+    smallest = jnp.finfo(policy.dtype).tiny
+    probability = jnp.where(mask.astype(bool)[:, None], jnp.maximum(taken(policy, action), smallest), 1)
     return -masked_mean(weight * jnp.log(probability), mask)
 
 

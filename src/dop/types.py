@@ -20,6 +20,8 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 import equinox as eqx
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
+from dop.errors import ConfigError
+
 ActionKind: TypeAlias = Literal["discrete", "continuous"]
 Metrics: TypeAlias = dict[str, Float[Array, ""]]
 EnvState: TypeAlias = PyTree
@@ -52,6 +54,24 @@ class EnvSpec:
     """No entry of an observation or state is ever larger in size, so that replay may keep them in half precision; None if unknown."""
     metrics: tuple[str, ...] = ()
     """Names of `TimeStep.metrics`, reported at the end of each episode, for example `battle_won`."""
+    options: tuple[tuple[str, Any], ...] = ()
+    """Keyword arguments of `dop.make` that give this very environment: how a run that is resumed makes it again, and sees a change."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for sizes and names that cannot be."""
+        n = len(self.agents)
+        if n == 0 or len(set(self.agents)) != n:
+            raise ConfigError(f"{self.name}: agents must be different names, at least one; got {self.agents}.")
+        for field in ("obs_sizes", "action_sizes"):
+            sizes = getattr(self, field)
+            if len(sizes) != n or min(sizes) < 1:
+                raise ConfigError(f"{self.name}: {field} must hold one positive size for each of the {n} agents; got {sizes}.")
+        for field in ("state_size", "time_limit"):
+            if getattr(self, field) < 1:
+                raise ConfigError(f"{self.name}: {field} must be positive; got {getattr(self, field)}.")
+        taken = {"return", "ep_length"} & set(self.metrics)
+        if taken or len(set(self.metrics)) != len(self.metrics):
+            raise ConfigError(f"{self.name}: metrics must be different names, none of them return or ep_length; got {self.metrics}.")
 
     @property
     def n_agents(self) -> int:

@@ -144,9 +144,11 @@ class StochasticDOP:
     share_actors: bool = True
     """One network for all actors, told apart by the agent id (released), or one each (paper: pi_i has parameters theta_i)."""
     policy_gradient: Literal["expected", "sampled"] = "expected"
-    """Eq. 9 in expectation over each agent's own actions, or from the actions taken (as released). The same in expectation."""
+    """Eq. 9 in expectation over each agent's own actions, or from the actions taken (as released). The same in expectation where actions
+    come from the policy that is learned; with `epsilon_in="behaviour"` those of `sampled` come from the mixture with epsilon."""
     actor_episodes: Literal["latest", "on_policy", "off_policy"] = "latest"
-    """What actors learn from: the newest episodes (released), a sample of the on-policy ones (paper), or off-policy ones (Theorem 7)."""
+    """What actors learn from: the newest episodes (released), a sample of the on-policy ones (paper), or off-policy ones (Theorem 7). The
+    critic's on-policy episodes are the newest with `latest`, else the sample."""
     ratio_clip: float = 1.0
     """Theorem 7's joint ratio pi/beta is cut to at most this, for `sampled` gradients from `off_policy` episodes; nothing else uses it."""
     actor_steps: int = 4
@@ -253,6 +255,8 @@ class StochasticDOP:
         for name in (*shares, *(("kappa",) if self.kappa is not None else ())):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} must lie in [0, 1], got {getattr(self, name)}.")
+        if self.actor_average == 1 or self.rms_decay == 1:
+            raise ConfigError("actor_average and rms_decay must be below 1: at 1 nothing new ever counts.")
         for name in ("off_policy_batch", "epsilon_steps", "entropy_bonus", "rms_eps"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}.")
@@ -414,6 +418,9 @@ class StochasticDOP:
             count = -(-jnp.sum(mask, dtype=jnp.int32) // mask.shape[1])
         weight = losses.critic_weights(mask, off_policy, self.kappa, axis=(0, 1) if self.critic_schedule == "full" else 1)
         state, obs, action, target = rows
+        if self.critic_schedule == "shuffled":
+            # The last minibatch may be partly filled: its rows count as much as any others.
+            weight = weight * jnp.mean(mask, axis=1, keepdims=True)
         return CriticData(state=state, obs=obs, action=action, target=target, weight=weight), count
 
     def _critic_gradient(

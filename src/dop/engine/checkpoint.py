@@ -58,7 +58,13 @@ class Checkpoints:
         as_numpy = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in saved}
         args = ocp.args.Composite(state=ocp.args.PyTreeRestore(restore_args=as_numpy), meta=ocp.args.JsonRestore())
         restored = self._manager.restore(iteration, args=args)
-        return restored["state"], restored["meta"]
+        meta = restored["meta"]
+        return restored["state"], {"wall_seconds": float(meta["wall_seconds"]), "fingerprint": str(meta["fingerprint"])}
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was ever saved here."""
+        return not self._manager.all_steps()
 
     def close(self) -> None:
         self._manager.close()

@@ -9,11 +9,15 @@ curve.png        drawn at the end             (`dop.report.curves`)
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
+import fcntl
+import hashlib
 import json
 import os
 import platform
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -21,7 +25,7 @@ from typing import Any, Literal
 
 import jax
 
-from dop.errors import ConfigError, RunError, check_choices
+from dop.errors import ConfigError, RunError, UnknownNameError, check_choices
 
 FORMAT = 1
 _PACKAGES = ("jax", "jaxlib", "equinox", "optax", "jaxmarl", "orbax-checkpoint", "numpy")
@@ -52,6 +56,12 @@ class Protocol:
         for name in ("env_steps", "eval_interval", "eval_episodes", "checkpoint_interval", "chunk_iterations"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}.")
+        if self.env_steps > 2_000_000_000:
+            raise ConfigError(f"env_steps must be at most 2,000,000,000 (counters have 32 bits), got {self.env_steps}.")
+        if len(self.seeds) > 256:
+            raise ConfigError(f"At most 256 seeds fit one process, got {len(self.seeds)}: start several.")
+        if any(seed >= 2**32 for seed in self.seeds):
+            raise ConfigError(f"seeds must be below 2**32, since keys are made from 32 bits; got {max(self.seeds)}.")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
             raise ConfigError(f"seeds must be different non-negative numbers, at least one; got {list(self.seeds)}.")
 
@@ -67,6 +77,14 @@ class RunConfig:
     environment_spec: dict[str, Any]
     """`EnvSpec` as it was: a resumed run must meet the same."""
     protocol: Protocol
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with anything that changes the numbers of a run; its length and how often it is measured or saved do not."""
+        free = ("env_steps", "eval_interval", "eval_episodes", "checkpoint_interval")
+        made = dataclasses.asdict(self)
+        made["protocol"] = {name: value for name, value in made["protocol"].items() if name not in free}
+        return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -103,8 +121,25 @@ class RunFolder:
         """
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise RunError(f"{self.path} exists already. Continue it with `dop resume {self.path}`, or choose another --run-dir.")
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{self.path} cannot be made: {error.strerror}. Choose another --run-dir.") from error
         self.write_config(config)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for this process; the lock goes when the process does, however it ends.
+
+        Raises:
+            RunError: another process holds it.
+        """
+        with (self.path / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise RunError(f"{self.path} is being trained by another process. Wait for it, or stop it.") from error
+            yield
 
     def write_config(self, config: RunConfig) -> None:
         """Replace config.json in one step."""
@@ -126,9 +161,10 @@ class RunFolder:
             if found["format"] != FORMAT:
                 raise RunError(f"{self.config} has format {found['format']}, this version of dop reads format {FORMAT}.")
             protocol = Protocol(**{**found["protocol"], "seeds": tuple(found["protocol"]["seeds"])})
+            protocol.check()
             names = {field.name for field in dataclasses.fields(RunConfig)} - {"protocol"}
             return RunConfig(protocol=protocol, **{name: found[name] for name in names})
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, ConfigError, UnknownNameError) as error:
             raise RunError(f"{self.config} is damaged: {error!r}.") from error
 
 

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import math
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,7 @@ from dop.engine import seeds
 from dop.engine.checkpoint import Checkpoints
 from dop.engine.learn import Program, RunState
 from dop.engine.records import Kind, Record, Sink
-from dop.engine.runs import Protocol, RunFolder
+from dop.engine.runs import RunConfig, RunFolder
 from dop.errors import RunError
 from dop.replay import check_fits
 
@@ -41,8 +42,9 @@ class Outcome:
 class Trainer:
     """Drives a `Program` over all seeds of a `Protocol`. State goes in and out of compiled functions; only clocks and files live here."""
 
-    def __init__(self, program: Program, protocol: Protocol, folder: RunFolder) -> None:
-        self.program, self.protocol, self.folder = program, protocol, folder
+    def __init__(self, program: Program, config: RunConfig, folder: RunFolder) -> None:
+        self.program, self.config, self.folder = program, config, folder
+        self.protocol = protocol = config.protocol
         self.sinks: Sequence[Sink] = ()
         check_fits(program.replay_bytes * len(protocol.seeds), free_memory(), program.algorithm.replay_capacity)
         self.devices: Mesh = seeds.mesh(len(protocol.seeds))
@@ -68,6 +70,11 @@ class Trainer:
     def restore(self) -> RunState:
         """The state of the newest checkpoint, exactly as it was."""
         state, meta = self.checkpoints.restore(jax.eval_shape(jax.vmap(self.program.start), seeds.keys(self.protocol.seeds)))
+        if meta["fingerprint"] != self.config.fingerprint:
+            raise RunError(
+                f"{self.folder.checkpoints} was saved under another configuration than {self.folder.config} now says. "
+                "Put the old values back, or start a new run."
+            )
         self._started = time.monotonic() - meta["wall_seconds"]
         self._saved_at = iteration_of(state)
         return seeds.place(state, self.devices)
@@ -102,7 +109,8 @@ class Trainer:
     def save(self, state: RunState) -> None:
         """Write a checkpoint."""
         self._saved_at = iteration_of(state)
-        self.checkpoints.save(self._saved_at, state, {"wall_seconds": time.monotonic() - self._started})
+        meta = {"wall_seconds": time.monotonic() - self._started, "fingerprint": self.config.fingerprint}
+        self.checkpoints.save(self._saved_at, state, meta)
 
     def _record(self, kind: Kind, state: RunState, metrics: dict[str, Any]) -> None:
         seconds = round(time.monotonic() - self._started, 3)
@@ -160,6 +168,7 @@ def stop_requested() -> Iterator[threading.Event]:
 
     def on_signal(number: int, _frame: Any) -> None:
         event.set()
+        sys.stderr.write("\nstopping after this chunk, then saving; once more stops at once and loses what is not saved\n")
         signal.signal(number, usual[number])
 
     for number in (signal.SIGINT, signal.SIGTERM):

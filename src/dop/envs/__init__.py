@@ -18,6 +18,9 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from dop.errors import ConfigError, UnknownNameError
 from dop.types import Environment
 
@@ -50,12 +53,47 @@ def make(name: str, **options: Any) -> Environment:
         return _call(name, families()[family].make, variant or None, **options)
     if variant and ("." in family or _is_module(family)):
         return _import_environment(family, variant, options)
-    raise UnknownNameError("environment", name, names())
+    kind = "environment (and no such module on the Python path)" if variant else "environment"
+    raise UnknownNameError(kind, name, names())
+
+
+def check(environment: Environment) -> None:
+    """Compare what an environment gives with what its spec promises, without computing anything.
+
+    Raises:
+        ConfigError: the first difference, by name, with both shapes or types.
+    """
+    spec = environment.spec
+    n = spec.n_agents
+    promised = {
+        "obs": ((n, spec.obs_size), "float"),
+        "state": ((spec.state_size,), "float"),
+        "legal": ((n, spec.action_size), "bool"),
+        "reward": ((), "float"),
+        "terminated": ((), "bool"),
+        "truncated": ((), "bool"),
+        "metrics": ((len(spec.metrics),), "float"),
+    }
+    key = jax.random.key(0)
+    state, first = jax.eval_shape(environment.reset, key)
+    later, second = jax.eval_shape(environment.step, key, state, jax.ShapeDtypeStruct((n,), jnp.int32))
+    for function, step in (("reset", first), ("step", second)):
+        for name, (shape, kind) in promised.items():
+            found = getattr(step, name)
+            if found.shape != shape or kind not in str(found.dtype):
+                raise ConfigError(
+                    f"{spec.name}: {function} gives {name} as {found.dtype}{list(found.shape)}, its spec says {kind}{list(shape)}."
+                )
+    if jax.tree.map(lambda x: (x.shape, x.dtype), (state, first)) != jax.tree.map(lambda x: (x.shape, x.dtype), (later, second)):
+        raise ConfigError(f"{spec.name}: reset and step do not give the same structure, shapes and types of state and TimeStep.")
 
 
 def _call(name: str, maker: Callable[..., Any], *args: Any, **options: Any) -> Any:
     """`maker(*args, **options)`, with unknown options told from errors inside the maker."""
-    takes = inspect.signature(maker)
+    try:
+        takes = inspect.signature(maker)
+    except ValueError as error:
+        raise ConfigError(f"{name} is not made by a Python function: {error}.") from error
     try:
         takes.bind(*args, **options)
     except TypeError as error:
@@ -75,8 +113,10 @@ def _import_environment(module_name: str, function_name: str, options: dict[str,
     spec = f"{module_name}:{function_name}"
     try:
         function = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, SyntaxError, TypeError, ValueError) as error:
         raise ConfigError(f"Cannot load the environment {spec!r}: {error}. It must be importable as 'module:function'.") from error
+    if not callable(function):
+        raise ConfigError(f"{spec!r} is {type(function).__name__}, not a function that returns an environment.")
     environment = _call(spec, function, **options)
     if not isinstance(environment, Environment):
         raise ConfigError(

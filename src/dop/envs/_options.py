@@ -13,6 +13,12 @@ def positive_integer(name: str, value: int) -> int:
     return value
 
 
+def boolean(name: str, value: bool) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{name} is {value!r}; it must be true or false.")
+    return value
+
+
 def finite(name: str, value: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ConfigError(f"{name} is {value!r}; it must be a finite number.")

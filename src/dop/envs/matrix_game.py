@@ -9,7 +9,7 @@ Agents see nothing: observation and state are a constant 1. The episode terminat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 
 import jax.numpy as jnp
@@ -73,6 +73,7 @@ class MatrixGame:
             time_limit=1,
             obs_bound=1.0,
             metrics=("optimal",),
+            options=tuple(asdict(self).items()),
         )
 
     def reset(self, key: PRNGKeyArray) -> tuple[tuple[()], TimeStep]:

@@ -62,6 +62,7 @@ def make(variant: str | None, *, time_limit: int = 25) -> Mpe:
         action_sizes=tuple(game.action_space(agent).n for agent in game.agents),
         state_size=sum(obs_sizes),
         time_limit=time_limit,
+        options=(("time_limit", time_limit),),
     )
     return Mpe(spec=spec, game=game)
 

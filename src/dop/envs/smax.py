@@ -31,7 +31,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from dop.envs import _jaxmarl
-from dop.envs._options import positive, positive_integer
+from dop.envs._options import boolean, positive, positive_integer
 from dop.errors import ConfigError, UnknownNameError
 from dop.types import EnvSpec, TimeStep
 
@@ -77,15 +77,21 @@ def make(
         ConfigError: an option that cannot work.
     """
     if variant not in variants():
-        raise UnknownNameError("SMAX map", variant or "", variants())
+        raise UnknownNameError("SMAX map", variant or "(none given)", variants())
     if attack_mode not in _ATTACK_MODES:
         raise ConfigError(f"attack_mode is {attack_mode!r}; it must be one of {', '.join(_ATTACK_MODES)}.")
     limit = _TIME_LIMITS.get(variant, _DEFAULT_TIME_LIMIT) if time_limit is None else positive_integer("time_limit", time_limit)
     smax = _jaxmarl.import_quietly("jaxmarl.environments.smax")
+    options = {
+        "time_limit": limit,
+        "reward_scale": positive("reward_scale", reward_scale),
+        "see_enemy_actions": boolean("see_enemy_actions", see_enemy_actions),
+        "attack_mode": attack_mode,
+    }
     game = smax.HeuristicEnemySMAX(
-        scenario=_scenario(variant), max_steps=limit, see_enemy_actions=bool(see_enemy_actions), attack_mode=attack_mode
+        scenario=_scenario(variant), max_steps=limit, see_enemy_actions=see_enemy_actions, attack_mode=attack_mode
     )
-    return Smax(spec=_spec(variant, game, limit), game=game, reward_scale=positive("reward_scale", reward_scale))
+    return Smax(spec=_spec(variant, game, limit, options), game=game, reward_scale=float(reward_scale))
 
 
 def _scenario(variant: str) -> Any:
@@ -102,7 +108,7 @@ def _scenario(variant: str) -> Any:
     )
 
 
-def _spec(variant: str, game: Any, time_limit: int) -> EnvSpec:
+def _spec(variant: str, game: Any, time_limit: int, options: dict[str, Any]) -> EnvSpec:
     return EnvSpec(
         name=f"{FAMILY}:{variant}",
         version=_jaxmarl.version(revision=1),
@@ -113,6 +119,7 @@ def _spec(variant: str, game: Any, time_limit: int) -> EnvSpec:
         time_limit=time_limit,
         obs_bound=1.0,
         metrics=("battle_won",),
+        options=tuple(options.items()),
     )
 
 
