@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -75,8 +76,8 @@ def train(
     rules.check()
     use_host_devices(len(chosen))
     env = envs.make(environment, **environment_options or {}) if isinstance(environment, str) else environment
-    envs.check(env)
     algorithm.check(env.spec)
+    envs.check(env)
     name = environment if isinstance(environment, str) else env.spec.name
     options = environment_options if environment_options is not None else dict(env.spec.options)
     config = RunConfig(
@@ -147,7 +148,7 @@ def _run(trainer: Trainer, *, resumed: bool, quiet: bool) -> Run:
 def _train(trainer: Trainer, *, resumed: bool, quiet: bool) -> Outcome:
     protocol, folder = trainer.protocol, trainer.folder
     state, done = None, 0
-    if resumed and trainer.checkpoints.empty:
+    if resumed and trainer.checkpoints.empty and not _has_learned(folder):
         # It was stopped before its first checkpoint: from its seeds it starts again as it did.
         folder.metrics.unlink(missing_ok=True)
     elif resumed:
@@ -171,6 +172,11 @@ def _train(trainer: Trainer, *, resumed: bool, quiet: bool) -> Outcome:
         # Over the start, too: who stops a run while it compiles finds it saved, a little later.
         stop = stack.enter_context(stop_requested())
         return trainer.run(trainer.start() if state is None else state, stop)
+
+
+def _has_learned(folder: RunFolder) -> bool:
+    """Whether a run has records of learning; without a checkpoint these would be lost by starting again."""
+    return folder.metrics.exists() and any(record.kind == "train" for record in records.read(folder.metrics))
 
 
 def _rebuild(folder: RunFolder, environment: Environment | None) -> tuple[RunConfig, Program]:
@@ -201,8 +207,8 @@ def _rebuild(folder: RunFolder, environment: Environment | None) -> tuple[RunCon
 
 
 def _as_json(values: dict[str, Any]) -> dict[str, Any]:
-    """Tuples as lists, as they come back from a file."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    """As it comes back from a file: tuples are lists."""
+    return json.loads(json.dumps(values))
 
 
 def _hyper_parameters(algorithm: Any) -> dict[str, Any]:

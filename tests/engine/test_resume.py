@@ -119,7 +119,7 @@ def arrays(folder: Path) -> dict[str, np.ndarray]:
 def restore(folder: RunFolder) -> Any:
     """The state that `resume` would start from."""
     config, program = api._rebuild(folder, None)
-    return train.Trainer(program, config.protocol, folder).restore()
+    return train.Trainer(program, config, folder).restore()
 
 
 def edit(folder: RunFolder, **changes: Any) -> None:
@@ -204,6 +204,27 @@ def test_only_damaged_checkpoints(copy: RunFolder):
 def test_no_checkpoint(copy: RunFolder):
     shutil.rmtree(copy.checkpoints)
     with pytest.raises(dop.RunError, match="no checkpoint"):
+        dop.resume(copy.path, quiet=True)
+
+
+def test_run_stopped_before_its_first_checkpoint_starts_again(lives: Lives, copy: RunFolder):
+    shutil.rmtree(copy.checkpoints)
+    copy.metrics.unlink()
+    dop.resume(copy.path, quiet=True)
+    whole, again = arrays(lives.whole), arrays(copy.path)
+    assert whole["iteration"] == again["iteration"]
+    for name, array in whole.items():
+        np.testing.assert_allclose(array, again[name], rtol=1e-3, atol=1e-3, err_msg=name)
+
+
+def test_one_process_a_run(copy: RunFolder):
+    with copy.locked(), pytest.raises(dop.RunError, match="another process"):
+        dop.resume(copy.path, quiet=True)
+
+
+def test_checkpoint_of_another_discount(copy: RunFolder):
+    edit(copy, hyper_parameters={"gamma": 0.5})
+    with pytest.raises(dop.RunError, match="another configuration"):
         dop.resume(copy.path, quiet=True)
 
 

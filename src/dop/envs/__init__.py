@@ -74,7 +74,7 @@ def check(environment: Environment) -> None:
         "truncated": ((), "bool"),
         "metrics": ((len(spec.metrics),), "float"),
     }
-    key = jax.random.key(0)
+    key = jax.eval_shape(lambda: jax.random.key(0))
     state, first = jax.eval_shape(environment.reset, key)
     later, second = jax.eval_shape(environment.step, key, state, jax.ShapeDtypeStruct((n,), jnp.int32))
     for function, step in (("reset", first), ("step", second)):
