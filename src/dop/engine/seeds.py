@@ -1,7 +1,7 @@
 """Several seeds in one process, as a leading axis: `vmap` on an accelerator, one host device for each seed on a CPU.
 
 On a CPU `vmap` would run every branch and every loop to the longest seed's end, and `lax.map` would copy the replay in and out;
-host devices run side by side on the cores, each with loops of its own (measured: docs/architecture.md).
+host devices run side by side on the cores, each with loops of its own (docs/architecture.md).
 """
 
 from __future__ import annotations
