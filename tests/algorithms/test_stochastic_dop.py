@@ -38,7 +38,7 @@ KEY = jax.random.key(0)
 
 QUICKLY = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 compiled = functools.partial(jax.jit, compiler_options=QUICKLY)  # compiles in half the time
-close = functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=1e-6)
+assert_close = functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=1e-6)
 
 
 @functools.cache
@@ -172,11 +172,11 @@ def test_epsilon_mixes_into_the_policy_only_where_it_should():
     logits, legal = jnp.asarray([[4.0, 0.0, -4.0]]), jnp.asarray([[True, True, False]])
     epsilon = jnp.asarray(0.3)
     alone = policies.masked_softmax(logits[0], legal[0])[None]
-    close(replace(SMALL, epsilon_in="behaviour")._policy(logits, legal, epsilon), alone)
+    assert_close(replace(SMALL, epsilon_in="behaviour")._policy(logits, legal, epsilon), alone)
     # Released: mixed over all three actions, then masked and rescaled.
     unmasked = 0.7 * jax.nn.softmax(logits[0]) + 0.3 / 3
     mixed = jnp.where(legal[0], unmasked, 0) / jnp.sum(unmasked[:2])
-    close(replace(SMALL, epsilon_in="policy")._policy(logits, legal, epsilon), mixed[None])
+    assert_close(replace(SMALL, epsilon_in="policy")._policy(logits, legal, epsilon), mixed[None])
 
 
 @pytest.mark.parametrize("epsilon_in", ["behaviour", "policy"])
@@ -193,7 +193,7 @@ def test_behaviour_probability_is_that_of_the_mixture(epsilon_in: Any):
         metrics=jnp.zeros(0),
     )
     choice, _ = compiled(functools.partial(algorithm.act, explore=True))(start(), algorithm.initial_memory(SPEC), step, KEY)
-    close(choice.probability, 1 / legal.sum(axis=1))
+    assert_close(choice.probability, 1 / legal.sum(axis=1))
 
 
 # ------------------------------------------------------------------------------------------------------- the critic's rows
@@ -204,8 +204,8 @@ def test_timestep_schedule_takes_the_steps_in_order():
     data, count = SMALL._minibatches(KEY, episodes, off_policy, row_number(episodes))
     assert int(count) == max(LENGTHS)
     np.testing.assert_array_equal(data.target, row_number(episodes))
-    close(jnp.sum(data.weight, axis=1), jnp.ones(4))
-    close(data.weight[2], jnp.asarray([0, 0.5, 0, 0.5, 0]))  # the episodes of lengths 4 and 3
+    assert_close(jnp.sum(data.weight, axis=1), jnp.ones(4))
+    assert_close(data.weight[2], jnp.asarray([0, 0.5, 0, 0.5, 0]))  # the episodes of lengths 4 and 3
 
 
 def test_shuffled_schedule_visits_every_step_once():
@@ -235,14 +235,14 @@ def test_kappa_is_the_share_of_off_policy_steps(schedule: Any):
     has_off, has_on = ((weight > 0) & is_off).any(axis), ((weight > 0) & ~is_off).any(axis)
     # A minibatch that is partly filled counts as much less.
     full = (weight > 0).mean(axis=1) if schedule == "shuffled" else 1.0
-    close((weight * is_off).sum(axis), 0.3 * has_off * full)
-    close((weight * ~is_off).sum(axis), 0.7 * has_on * full)
+    assert_close((weight * is_off).sum(axis), 0.3 * has_off * full)
+    assert_close((weight * ~is_off).sum(axis), 0.7 * has_on * full)
 
 
 def test_without_kappa_all_steps_share_alike():
     episodes, off_policy = time_first()
     data, _ = replace(SMALL, critic_schedule="full")._minibatches(KEY, episodes, off_policy, row_number(episodes))
-    close(data.weight, episodes.mask / sum(LENGTHS))
+    assert_close(data.weight, episodes.mask / sum(LENGTHS))
 
 
 # ------------------------------------------------------------------------------------------------------ the critic's steps
@@ -283,7 +283,7 @@ def test_critic_steps_by_hand(schedule: Any):
         expected, v = step_by_hand(expected, v, targets(), jnp.asarray(counts, jnp.float32))
     assert int(steps) == len(groups)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), updated.critic, expected.critic)
-    close(metrics["target_mean"], np.asarray(targets())[mask].mean())
+    assert_close(metrics["target_mean"], np.asarray(targets())[mask].mean())
 
 
 def test_on_policy_dop_learns_without_off_policy_episodes():
@@ -292,7 +292,7 @@ def test_on_policy_dop_learns_without_off_policy_episodes():
     algorithm.check(SPEC)
     empty = jax.tree.map(lambda x: x[:0], batch().off_policy)
     updated, metrics = compiled(lambda learner: algorithm.update(learner, replace(batch(), off_policy=empty), KEY))(start())
-    close(updated.since_target, 1)
+    assert_close(updated.since_target, 1)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((updated, metrics)))
     assert any((x != y).any() for x, y in zip(jax.tree.leaves(updated.critic), jax.tree.leaves(start().critic), strict=True))
 
@@ -383,8 +383,8 @@ def test_entropy_bonus_and_scaled_utilities():
         actor_loss(replace(SMALL, **changes))(start(), batch().on_policy)
         for changes in ({}, {"entropy_bonus": 2.0}, {"scale_advantage": True})
     )
-    close(bonus.loss, plain.loss - 2.0 * plain.metrics["policy_entropy"])
-    close(bonus.metrics["actor_loss"], plain.metrics["actor_loss"])
+    assert_close(bonus.loss, plain.loss - 2.0 * plain.metrics["policy_entropy"])
+    assert_close(bonus.metrics["actor_loss"], plain.metrics["actor_loss"])
     shrink = functools.partial(jax.tree.map, lambda g: g / (plain.metrics["advantage_rms"] + 1e-6))
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), scaled.gradient, shrink(plain.gradient))
 
@@ -443,10 +443,10 @@ def test_states_are_standardised_by_the_on_policy_episodes():
     seen = np.concatenate([np.asarray(batch().on_policy.state[e, :length]) for e, length in enumerate(LENGTHS[:3])])
     moments = updated.state_moments
     assert int(moments.count) == len(seen)
-    close(moments.mean, seen.mean(axis=0), rtol=1e-4, atol=1e-5)
-    close(moments.variance, seen.var(axis=0), rtol=1e-4, atol=1e-5)
+    assert_close(moments.mean, seen.mean(axis=0), rtol=1e-4, atol=1e-5)
+    assert_close(moments.variance, seen.var(axis=0), rtol=1e-4, atol=1e-5)
     state, _ = algorithm._inputs(updated, jnp.asarray(seen), jnp.zeros((len(seen), 3, 5)))
-    close(state, moments.standardise(jnp.asarray(seen)))
+    assert_close(state, moments.standardise(jnp.asarray(seen)))
     as_it_is, _ = replace(algorithm, standardise_state=False)._inputs(updated, jnp.asarray(seen), jnp.zeros((len(seen), 3, 5)))
     np.testing.assert_array_equal(as_it_is, seen)
 
@@ -455,5 +455,5 @@ def test_total_is_the_sum_that_equation_4_says():
     state, obs, action = jnp.linspace(-1, 1, 7), jnp.ones((3, 5)), jnp.asarray([0, 2, 1])
     parts = compiled(lambda critic: (*critic.mixer(state), critic.local_q(state, obs), critic.total(state, obs, action)))
     k, b, q, total = parts(start().critic)
-    close(total, k[0] * q[0, 0] + k[1] * q[1, 2] + k[2] * q[2, 1] + b)
-    close(losses.taken(q, action), [q[0, 0], q[1, 2], q[2, 1]])
+    assert_close(total, k[0] * q[0, 0] + k[1] * q[1, 2] + k[2] * q[2, 1] + b)
+    assert_close(losses.taken(q, action), [q[0, 0], q[1, 2], q[2, 1]])
