@@ -7,8 +7,10 @@ RUN_DIR ?= runs/smax-3m/stochastic-dop/first
 
 .PHONY: train test check fast slow lock clean
 
+# Typed again, it goes on where it was stopped.
 train: $(VENV)/installed
-	$(BIN)/dop train stochastic-dop --env smax:3m --env-steps 200000 --run-dir $(RUN_DIR)
+	if [ -e $(RUN_DIR)/config.json ]; then $(BIN)/dop resume $(RUN_DIR); \
+	else $(BIN)/dop train stochastic-dop --env smax:3m --env-steps 200000 --run-dir $(RUN_DIR); fi
 
 test: check fast
 
