@@ -154,6 +154,8 @@ def _train(trainer: Trainer, *, resumed: bool, quiet: bool) -> Outcome:
     elif resumed:
         state = trainer.restore()
         done = lowest_steps(state)
+        if protocol.env_steps < min(done, folder.read_config().protocol.env_steps):
+            raise ConfigError(f"{folder.path} has {done} environment steps already; a new goal must be more, got {protocol.env_steps}.")
         records.keep_until(folder.metrics, iteration_of(state))
     if resumed:
         folder.write_config(trainer.config)

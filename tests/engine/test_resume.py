@@ -217,6 +217,13 @@ def test_run_stopped_before_its_first_checkpoint_starts_again(lives: Lives, copy
         np.testing.assert_allclose(array, again[name], rtol=1e-3, atol=1e-3, err_msg=name)
 
 
+def test_goal_cannot_lie_behind(copy: RunFolder):
+    before = copy.config.read_text()
+    with pytest.raises(dop.ConfigError, match="environment steps already"):
+        dop.resume(copy.path, env_steps=1, quiet=True)
+    assert copy.config.read_text() == before
+
+
 def test_one_process_a_run(copy: RunFolder):
     with copy.locked(), pytest.raises(dop.RunError, match="another process"):
         dop.resume(copy.path, quiet=True)
