@@ -15,9 +15,10 @@ import pytest
 from jaxtyping import Array, Float
 
 from dop import losses, policies
-from dop.algorithms.stochastic_dop import Batch, DecomposedCritic, DOPLearner, StochasticDOP, batched_actor_step
+from dop.agents import step_teams
+from dop.algorithms.stochastic_dop import Batch, DecomposedCritic, DOPLearner, StochasticDOP
 from dop.mixers import LinearMixer
-from dop.nets import GRUCell, LocalCritic, PerAgent, RecurrentActor
+from dop.nets import GRUCell, LocalCritic, PerAgent, RecurrentAgent
 from dop.returns import td_lambda, tree_backup
 from dop.types import Episode, Metrics
 from helpers import make_spec
@@ -81,12 +82,12 @@ def critic_of(critic: Numbers, mixer: Numbers, n_agents: int, state_size: int, o
     return DecomposedCritic(local=local, mixer=mixer_of(mixer, n_agents))
 
 
-def actor_of(w: Numbers, n_agents: int) -> PerAgent[RecurrentActor]:
+def actor_of(w: Numbers, n_agents: int) -> PerAgent[RecurrentAgent]:
     hidden, inputs = w["fc1.weight"].shape
     n_actions = w["fc2.weight"].shape[0]
 
-    def make(key: Array) -> RecurrentActor:
-        actor = RecurrentActor(inputs - n_actions - n_agents, n_actions, n_agents, hidden, key=key)
+    def make(key: Array) -> RecurrentAgent:
+        actor = RecurrentAgent(inputs - n_actions - n_agents, n_actions, n_agents, hidden, key=key)
         gates = {f"{side}.{kind}": w[f"rnn.{kind}_{side}"] for side in ("ih", "hh") for kind in ("weight", "bias")}
         cell = eqx.tree_at(
             lambda m: (m.input_layer, m.hidden_layer), GRUCell(hidden, hidden, key=key), (dense(gates, "ih"), dense(gates, "hh"))
@@ -190,7 +191,7 @@ def test_actor() -> None:
     last_action = jnp.concatenate([jnp.full_like(action[:, :1], -1), action], axis=1)
 
     def step(hidden: Array, x: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
-        hidden, logits = batched_actor_step(actor, hidden, x)
+        hidden, logits = step_teams(actor, hidden, x)
         return hidden, (hidden, logits)
 
     time_first = (jnp.asarray(g["obs"]).swapaxes(0, 1), last_action.swapaxes(0, 1))
@@ -281,7 +282,7 @@ def test_iteration_targets(iteration: tuple[int, Iteration]) -> None:
     episodes = jax.tree.map(lambda x, y: jnp.concatenate([x, y]).swapaxes(0, 1), it.batch.on_policy, it.batch.off_policy)
     td, tb = (family(f"iter/{case}/{name}")["target"][..., 0] for name in ("td", "tb"))
     off_policy = jnp.arange(len(td) + len(tb)) >= len(td)
-    got = jax.jit(it.algorithm.critic_targets)(it.before, episodes, off_policy)
+    got = jax.jit(it.algorithm.critic_targets)(it.before, episodes, off_policy, KEY)
     assert_close(jnp.where(episodes.mask, got, 0), np.where(episodes.mask, np.concatenate([td, tb]).T, 0))
 
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dop.nets import GRUCell, LocalCritic, PerAgent, RecurrentActor
+from dop.nets import GRUCell, LocalCritic, PerAgent, RecurrentAgent
 
 KEY = jax.random.key(0)
 
@@ -115,17 +115,17 @@ def test_local_critic_starts_as_one_dense_layer_would() -> None:
 
 
 def test_actor_starts_as_pytorchs_would() -> None:
-    actor = RecurrentActor(20, 6, 4, 64, key=KEY)
+    actor = RecurrentAgent(20, 6, 4, 64, key=KEY)
     assert_uniform_within(30, actor.input_layer.weight, actor.input_layer.bias)
     for layer in (actor.cell.input_layer, actor.cell.hidden_layer, actor.output_layer):
         assert_uniform_within(64, layer.weight, layer.bias)
 
 
-# ------------------------------------------------------------------------------------------------------------ RecurrentActor
+# ------------------------------------------------------------------------------------------------------------ RecurrentAgent
 
 
 def test_actor_sees_observation_last_action_and_id_in_that_order() -> None:
-    actor = RecurrentActor(2, 3, 4, 5, key=KEY)
+    actor = RecurrentAgent(2, 3, 4, 5, key=KEY)
     hidden, obs = jnp.linspace(-1, 1, 5), jnp.array([0.5, -0.5])
 
     def expected(last: np.ndarray, own: np.ndarray) -> jax.Array:

@@ -32,6 +32,27 @@ def check_choices(config: Any) -> None:
             raise UnknownNameError(field, str(getattr(config, field)), get_args(hint))
 
 
+def check_positive(config: Any, *fields: str) -> None:
+    """Raise ConfigError if a field of `config` is not above 0."""
+    for field in fields:
+        if not getattr(config, field) > 0:
+            raise ConfigError(f"{field} must be positive, got {getattr(config, field)}.")
+
+
+def check_not_negative(config: Any, *fields: str) -> None:
+    """Raise ConfigError if a field of `config` is below 0."""
+    for field in fields:
+        if not getattr(config, field) >= 0:
+            raise ConfigError(f"{field} must not be negative, got {getattr(config, field)}.")
+
+
+def check_shares(config: Any, *fields: str) -> None:
+    """Raise ConfigError if a field of `config` is not in [0, 1]. None, where a field may be that, passes."""
+    for field in fields:
+        if getattr(config, field) is not None and not 0 <= getattr(config, field) <= 1:
+            raise ConfigError(f"{field} must lie in [0, 1], got {getattr(config, field)}.")
+
+
 class RunError(DopError):
     """A run directory or checkpoint that cannot be used as asked."""
 

@@ -1,4 +1,4 @@
-"""Networks: the recurrent actor, the local critic, and one network for each agent of a team. One example in, one out.
+"""Networks: the recurrent agent, the critics, and one network for each agent of a team. One example in, one out.
 
 Layers start as PyTorch's do, uniform in +-1/sqrt(fan-in), which is what the published results were made with.
 """
@@ -60,7 +60,7 @@ class GRUCell(eqx.Module):
         return (1 - update) * new + update * h
 
 
-class RecurrentActor(eqx.Module):
+class RecurrentAgent(eqx.Module):
     """Fully connected, GRU, fully connected (App. G.1): own observation, own last action and agent id in, logits out."""
 
     input_layer: eqx.nn.Linear

@@ -41,9 +41,25 @@ def unmasked_epsilon(logits: Float[Array, " action"], legal: Bool[Array, " actio
     return jnp.where(total > 0, explored / jnp.where(total > 0, total, 1), 0)
 
 
+def mix(
+    logits: Float[Array, " action"], legal: Bool[Array, " action"], epsilon: float | Float[Array, ""], *, before_mask: bool
+) -> Float[Array, " action"]:
+    """The softmax policy with epsilon mixed in: over the legal actions, or before illegal ones are cut, as PyMARL's actors have it."""
+    share = unmasked_epsilon(logits, legal, epsilon) if before_mask else epsilon
+    return epsilon_mixture(masked_softmax(logits, legal), legal, share)
+
+
 def sample(key: PRNGKeyArray, policy: Float[Array, " action"]) -> Int[Array, ""]:
     """An action drawn from `policy`; actions of probability 0 are never drawn (action 0 if all are 0)."""
     return jax.random.categorical(key, jnp.log(policy)).astype(jnp.int32)
+
+
+def sample_many(key: PRNGKeyArray, policy: Float[Array, " action"], n: int) -> Int[Array, " sample"]:
+    """`n` independent actions drawn from `policy`, by inverting its distribution function: one random number each."""
+    cumulative = jnp.cumsum(policy)
+    # Scaled by the last sum, and compared strictly: an action of probability 0 is never the first to exceed.
+    point = jax.random.uniform(key, (n, 1), policy.dtype) * cumulative[-1]
+    return jnp.argmax(cumulative > point, axis=-1).astype(jnp.int32)
 
 
 def greedy(logits: Float[Array, " action"], legal: Bool[Array, " action"]) -> Int[Array, ""]:

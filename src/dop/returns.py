@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 
 def td_lambda(
@@ -81,3 +81,14 @@ def expected_q(
 ) -> Float[Array, ""]:
     """E_pi[Q_tot] = sum_i k_i sum_a pi_i(a) Q_i(a) + b, in n|A| products where the joint sum has |A|^n terms (Eqs. 5 and 16)."""
     return jnp.sum(k * jnp.sum(policy * q, axis=-1)) + b
+
+
+def sampled_q(
+    k: Float[Array, " agent"],
+    b: Float[Array, ""],
+    q: Float[Array, "agent action"],
+    action: Int[Array, "sample agent"],
+) -> Float[Array, ""]:
+    """The mean of Q_tot over joint actions drawn from pi: what undecomposed tree backup has in place of `expected_q` (Sec. 5.1.1)."""
+    each = jax.vmap(lambda joint: jnp.sum(k * jnp.take_along_axis(q, joint[:, None], axis=-1)[:, 0]))(action)
+    return jnp.mean(each) + b

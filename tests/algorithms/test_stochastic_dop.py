@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from jaxtyping import Array, PyTree
 
-from dop import losses, policies
+from dop import agents, losses, policies
+from dop.agents import longest
 from dop.algorithms import stochastic_dop
-from dop.algorithms.stochastic_dop import Batch, DOPLearner, StochasticDOP, longest
+from dop.algorithms.stochastic_dop import Batch, DOPLearner, StochasticDOP
 from dop.errors import ConfigError
 from dop.types import Episode, TimeStep
 from helpers import make_episodes, make_spec
@@ -86,7 +87,7 @@ def step_of(learner: DOPLearner, environment_steps: int = 0) -> DOPLearner:
 
 def test_presets_have_the_values_of_the_paper_and_of_the_released_code():
     """Design, section 8, row by row."""
-    assert {"default", "paper", "released"} == StochasticDOP.presets().keys()
+    assert {"default", "paper", "released", "on-policy", "undecomposed"} == StochasticDOP.presets().keys()
     paper, released = StochasticDOP.presets()["paper"], StochasticDOP.presets()["released"]
     rows = {
         "mixer_bias": (True, False),
@@ -130,6 +131,8 @@ def test_presets_have_the_values_of_the_paper_and_of_the_released_code():
         "on_policy_batch": 16,
         "off_policy_batch": 32,
         "ratio_clip": 1.0,
+        "tb_expectation": "decomposed",
+        "tb_samples": None,
     }
     assert {name: getattr(paper, name) for name in rows | both} == {name: value[0] for name, value in rows.items()} | both
     assert {name: getattr(released, name) for name in rows | both} == {name: value[1] for name, value in rows.items()} | both
@@ -251,7 +254,7 @@ def test_without_kappa_all_steps_share_alike():
 @functools.cache
 def targets() -> Array:
     """y of every row of `time_first()`; they do not depend on the schedule."""
-    return compiled(lambda learner: SMALL.critic_targets(learner, *time_first()))(start())
+    return compiled(lambda learner: SMALL.critic_targets(learner, *time_first(), KEY))(start())
 
 
 @compiled
@@ -339,7 +342,7 @@ def actor_loss(algorithm: StochasticDOP) -> Any:
         values = algorithm._values(learner, learner.critic, by_time, length)
         loss = jax.value_and_grad(algorithm._actor_loss, has_aux=True)
         (value, metrics), gradient = loss(learner.actor, jnp.zeros(()), by_time, values, length)
-        policy = algorithm._policy(algorithm._logits(learner.actor, by_time, length), by_time.legal, jnp.zeros(()))
+        policy = algorithm._policy(agents.unroll(learner.actor, by_time, length), by_time.legal, jnp.zeros(()))
         return Seen(loss=value, metrics=metrics, gradient=gradient, policy=policy, values=values)
 
     return look
@@ -429,7 +432,7 @@ def test_separate_parameters_for_each_agent():
 
     @compiled
     def answers(learner: DOPLearner) -> tuple[Array, Array]:
-        return stochastic_dop.actor_step(learner.actor, memory.hidden, obs, memory.last_action)[1], learner.critic.local_q(state, obs)
+        return agents.step_team(learner.actor, memory.hidden, obs, memory.last_action)[1], learner.critic.local_q(state, obs)
 
     for before, after in zip(answers(learner), answers(changed), strict=True):
         np.testing.assert_array_equal((before != after).any(axis=-1), [False, True, False])
