@@ -106,3 +106,26 @@ def test_greedy() -> None:
     assert policies.greedy(logits, jnp.array([True, False, True])) == 2
     assert policies.greedy(jnp.array([-3e38, 3e38]), jnp.array([True, False])) == 0
     assert policies.greedy(logits, jnp.zeros(3, bool)) == 0
+
+
+def test_sample_many_has_the_policys_frequencies() -> None:
+    policy = jnp.array([0.5, 0.0, 0.2, 0.3])
+    drawn = jax.jit(lambda key: policies.sample_many(key, policy, 20_000))(jax.random.key(0))
+    frequency = np.bincount(drawn, minlength=4) / 20_000
+    assert frequency[1] == 0
+    np.testing.assert_allclose(frequency, policy, atol=4 * np.sqrt(0.25 / 20_000))
+
+
+@pytest.mark.parametrize("policy", [[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0], [1.0, 0.0, 0.0, 0.0], [0.0, 1e-30, 0.0, 0.0]])
+def test_sample_many_never_draws_what_is_impossible(policy: list[float]) -> None:
+    drawn = policies.sample_many(jax.random.key(0), jnp.asarray(policy), 1000)
+    np.testing.assert_array_equal(drawn, np.argmax(policy))
+
+
+def test_mix_before_the_mask_is_the_released_codes_policy() -> None:
+    logits, legal = jnp.array([1.0, 0.0, 3.0, -1.0]), jnp.array([True, True, False, True])
+    mixed = 0.7 * jax.nn.softmax(logits) + 0.3 / 4
+    expected = jnp.where(legal, mixed, 0) / jnp.sum(jnp.where(legal, mixed, 0))
+    np.testing.assert_allclose(policies.mix(logits, legal, 0.3, before_mask=True), expected, rtol=1e-5)
+    after = policies.epsilon_mixture(policies.masked_softmax(logits, legal), legal, 0.3)
+    np.testing.assert_array_equal(policies.mix(logits, legal, 0.3, before_mask=False), after)

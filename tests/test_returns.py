@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dop.returns import expected_q, td_lambda, tree_backup
+from dop import policies
+from dop.returns import expected_q, sampled_q, td_lambda, tree_backup
 
 SEEDS = st.integers(0, 2**31 - 1)
 REWARD = jnp.array([1.0, 2.0, 3.0])
@@ -156,3 +157,52 @@ def test_exact_values_are_fixed_points_of_both_targets() -> None:
             mean = np.zeros_like(q)
             np.add.at(mean, (s[:, 0], a[:, 0]), probability * np.asarray(target))
             np.testing.assert_allclose(mean, q, rtol=1e-5, atol=1e-5)
+
+
+def team(n: int, n_actions: int, seed: int = 0) -> tuple[jax.Array, ...]:
+    """k (summing to 1), b, policy and q of a random team."""
+    k_k, k_policy, k_q = jax.random.split(jax.random.key(seed), 3)
+    k = jax.nn.softmax(jax.random.normal(k_k, (n,)))
+    return k, jnp.asarray(0.5), jax.nn.softmax(jax.random.normal(k_policy, (n, n_actions))), jax.random.normal(k_q, (n, n_actions))
+
+
+def estimates(n: int, samples: int, *, repeats: int, scale: float = 1.0) -> tuple[jax.Array, jax.Array]:
+    """E_pi[Q_tot], and `repeats` estimates of it from `samples` joint actions each. k_i is 1/n times `scale`."""
+    _, b, policy, q = team(n, 4)
+    k = jnp.full((n,), scale / n)
+
+    def estimate(key: jax.Array) -> jax.Array:
+        draw = lambda key, p: policies.sample_many(key, p, samples)  # noqa: E731
+        return sampled_q(k, b, q, jax.vmap(draw, out_axes=1)(jax.random.split(key, n), policy))
+
+    return expected_q(k, b, policy, q), jax.jit(jax.vmap(estimate))(jax.random.split(jax.random.key(7), repeats))
+
+
+def test_sampled_q_by_hand() -> None:
+    # Q_tot of (0, 1) and (1, 1): 1/4 1 + 3/4 4 + 2 = 5.25 and 1/4 2 + 3/4 4 + 2 = 5.5
+    k, b, q = jnp.array([0.25, 0.75]), jnp.asarray(2.0), jnp.array([[1.0, 2.0], [3.0, 4.0]])
+    assert float(sampled_q(k, b, q, jnp.array([[0, 1], [1, 1]]))) == 5.375
+
+
+def test_sampled_q_over_all_joint_actions_alike_is_the_uniform_expectation() -> None:
+    k, b, _, q = team(3, 4)
+    every = jnp.asarray(list(itertools.product(range(4), repeat=3)))
+    np.testing.assert_allclose(sampled_q(k, b, q, every), expected_q(k, b, jnp.full((3, 4), 0.25), q), rtol=1e-5)
+
+
+def test_sampled_q_converges_to_the_decomposed_expectation() -> None:
+    """Its standard deviation falls as one over the root of the samples, and it has no bias."""
+    deviations = []
+    for samples in (25, 400):
+        exact, found = estimates(3, samples, repeats=400)
+        deviations.append(float(jnp.std(found)))
+        assert abs(float(jnp.mean(found) - exact)) < 4 * deviations[-1] / np.sqrt(400)
+    assert deviations[0] / deviations[1] == pytest.approx(4, rel=0.2)
+
+
+def test_sampled_qs_variance_grows_with_the_agents() -> None:
+    """With k_i = 1 (as VDN adds up, and as k_i does whose sum grows with n) it grows as n; normalised k hide that: it falls as 1/n."""
+    of = {n: float(jnp.var(estimates(n, 20, repeats=2000, scale=float(n))[1])) for n in (2, 8, 32)}
+    assert of[8] / of[2] > 2
+    assert of[32] / of[8] > 2
+    assert float(jnp.var(estimates(32, 20, repeats=2000)[1])) < of[2]

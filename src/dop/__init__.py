@@ -7,6 +7,7 @@ run = dop.train(dop.StochasticDOP(), dop.make("smax:2s3z"), env_steps=500_000, s
 from importlib import metadata
 
 from dop import losses, mixers, returns
+from dop.algorithms.coma import COMA
 from dop.algorithms.stochastic_dop import StochasticDOP
 from dop.api import Run, evaluate, resume, train
 from dop.engine.runs import Protocol
@@ -18,6 +19,7 @@ from dop.types import Algorithm, Choice, Environment, EnvSpec, Episode, Learner,
 __version__ = metadata.version("dop-marl")
 
 __all__ = [
+    "COMA",
     "Algorithm",
     "Choice",
     "ConfigError",

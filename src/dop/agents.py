@@ -71,6 +71,12 @@ def time_first(episodes: Episode) -> Episode:
     return jax.tree.map(lambda x: x.swapaxes(0, 1), episodes)
 
 
+def actions(episode: Episode) -> Int[Array, "time+1 agent"]:
+    """What was done at each step of one episode, and, in the slot after its last, what would have been done there."""
+    length = jnp.sum(episode.mask, dtype=jnp.int32)
+    return jnp.concatenate([episode.action, episode.final_action[None]]).at[length].set(episode.final_action)
+
+
 def longest(episodes: Episode) -> Int[Array, ""]:
     """Steps of the longest episode; axes: time, episode."""
     return jnp.max(jnp.sum(episodes.mask, axis=0, dtype=jnp.int32))

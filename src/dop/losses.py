@@ -88,6 +88,11 @@ def utility_rms(utility: Float[Array, "time agent action"], legal: Bool[Array, "
     return jnp.sqrt(masked_mean(square, mask))
 
 
+def equal_shares(counts: Bool[Array, "*batch episode"], axis: int | tuple[int, ...]) -> Float[Array, "*batch episode"]:
+    """Weights that sum to 1 along `axis`, alike for all that count and 0 for the others; all 0 where none counts."""
+    return counts / jnp.maximum(jnp.sum(counts, axis=axis, keepdims=True), 1)
+
+
 def critic_weights(
     mask: Bool[Array, "*batch episode"], off_policy: Bool[Array, "*batch episode"], kappa: float | None, axis: int | tuple[int, ...]
 ) -> Float[Array, "*batch episode"]:
@@ -96,10 +101,6 @@ def critic_weights(
     With a `kappa`, off-policy steps share kappa and on-policy steps 1 - kappa. With None all steps share alike, as in the released code's
     one masked mean over both batches. Where one kind is missing its share is simply not there.
     """
-
-    def share(counts: Bool[Array, "*batch episode"]) -> Float[Array, "*batch episode"]:
-        return counts / jnp.maximum(jnp.sum(counts, axis=axis, keepdims=True), 1)
-
     if kappa is None:
-        return share(mask)
-    return kappa * share(mask & off_policy) + (1 - kappa) * share(mask & ~off_policy)
+        return equal_shares(mask, axis)
+    return kappa * equal_shares(mask & off_policy, axis) + (1 - kappa) * equal_shares(mask & ~off_policy, axis)

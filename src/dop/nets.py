@@ -5,7 +5,7 @@ Layers start as PyTorch's do, uniform in +-1/sqrt(fan-in), which is what the pub
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 import equinox as eqx
@@ -116,17 +116,10 @@ class LocalCritic(eqx.Module):
     ) -> None:
         key_first, key_hidden, key_action, key_value = jax.random.split(key, 4)
         sizes = [state_size, obs_size, n_agents] if local_inputs else [state_size]
-        first = eqx.nn.Linear(sum(sizes), hidden_size, key=key_first)
-        parts = jnp.split(first.weight, [sum(sizes[:i]) for i in range(1, len(sizes))], axis=1)
-
-        def part(weight: Array, use_bias: bool) -> eqx.nn.Linear:
-            # The numbers of `first`, drawn once; of this layer only the form.
-            layer = eqx.filter_eval_shape(eqx.nn.Linear, weight.shape[1], hidden_size, use_bias=use_bias, key=key_first)
-            return eqx.tree_at(lambda m: (m.weight, m.bias), layer, (weight, first.bias if use_bias else None), is_leaf=lambda x: x is None)
-
-        self.from_state = part(parts[0], True)
-        self.from_obs = part(parts[1], False) if local_inputs else None
-        self.from_id = parts[2].T if local_inputs else None
+        from_state, *rest = _split(eqx.nn.Linear(sum(sizes), hidden_size, key=key_first), sizes)
+        self.from_state = from_state
+        self.from_obs = rest[0] if local_inputs else None
+        self.from_id = rest[1].weight.T if local_inputs else None
         self.hidden_layer = eqx.nn.Linear(hidden_size, hidden_size, key=key_hidden)
         self.action_layer = eqx.nn.Linear(hidden_size, action_size, key=key_action)
         self.value_layer = eqx.nn.Linear(hidden_size, 1, key=key_value) if dueling else None
@@ -138,3 +131,50 @@ class LocalCritic(eqx.Module):
         x = jax.nn.relu(self.hidden_layer(jax.nn.relu(x)))
         q = self.action_layer(x)
         return q if self.value_layer is None else q + self.value_layer(x)
+
+
+class CounterfactualCritic(eqx.Module):
+    """COMA's critic (Foerster et al. 2018, Fig. 1): Q_i(s, o_i, (a_-i, .)) for every action of agent i, given what the others do.
+
+    Two hidden layers on the global state, own observation, the other agents' actions and the agent id. One network for all agents, asked
+    for the whole team at once: the state's part of the first layer is the same for all, and so is the sum over the joint action, from which
+    each agent's own part is taken away.
+    """
+
+    from_state: eqx.nn.Linear
+    from_obs: eqx.nn.Linear
+    from_action: Float[Array, "agent action hidden"]
+    from_id: Float[Array, "agent hidden"]
+    hidden_layer: eqx.nn.Linear
+    action_layer: eqx.nn.Linear
+
+    def __init__(self, state_size: int, obs_size: int, action_size: int, n_agents: int, hidden_size: int, *, key: PRNGKeyArray) -> None:
+        key_first, key_hidden, key_action = jax.random.split(key, 3)
+        sizes = [state_size, obs_size, n_agents * action_size, n_agents]
+        self.from_state, self.from_obs, actions, ids = _split(eqx.nn.Linear(sum(sizes), hidden_size, key=key_first), sizes)
+        self.from_action = actions.weight.T.reshape(n_agents, action_size, hidden_size)
+        self.from_id = ids.weight.T
+        self.hidden_layer = eqx.nn.Linear(hidden_size, hidden_size, key=key_hidden)
+        self.action_layer = eqx.nn.Linear(hidden_size, action_size, key=key_action)
+
+    def __call__(
+        self, state: Float[Array, " state"], obs: Float[Array, "agent obs"], action: Int[Array, " agent"]
+    ) -> Float[Array, "agent action"]:
+        """`action` is the joint one; what agent i itself does makes no difference to its row."""
+        each = jnp.take_along_axis(self.from_action, action[:, None, None], axis=1)[:, 0]
+        others = jnp.sum(each, axis=0) - each
+        x = jax.nn.relu(self.from_state(state) + jax.vmap(self.from_obs)(obs) + others + self.from_id)
+        x = jax.nn.relu(jax.vmap(self.hidden_layer)(x))
+        return jax.vmap(self.action_layer)(x)
+
+
+def _split(layer: eqx.nn.Linear, sizes: Sequence[int]) -> list[eqx.nn.Linear]:
+    """A layer whose input is several parts end to end, as one layer for each; the sum of theirs is its output. The first has the bias."""
+    weights = jnp.split(layer.weight, [sum(sizes[:i]) for i in range(1, len(sizes))], axis=1)
+
+    def part(weight: Array, bias: Array | None) -> eqx.nn.Linear:
+        # Of this layer only the form.
+        form = eqx.filter_eval_shape(eqx.nn.Linear, *weight.shape[::-1], use_bias=bias is not None, key=jax.random.key(0))
+        return eqx.tree_at(lambda m: (m.weight, m.bias), form, (weight, bias), is_leaf=lambda x: x is None)
+
+    return [part(weight, layer.bias if i == 0 else None) for i, weight in enumerate(weights)]

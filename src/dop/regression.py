@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from dop import loops, optim
+from dop import loops, losses, optim
 from dop.types import Metrics
 
 Schedule: TypeAlias = Literal["timestep", "backwards", "shuffled", "full"]
@@ -39,6 +39,20 @@ def arrange(
         rows, mask = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[order].reshape(x.shape), (rows, mask))
         count = -(-jnp.sum(mask, dtype=jnp.int32) // mask.shape[1])
     return rows, mask, count
+
+
+def weights(
+    mask: Bool[Array, "minibatch row"], schedule: Schedule, share: Callable[..., Float[Array, "minibatch row"]] = losses.equal_shares
+) -> Float[Array, "minibatch row"]:
+    """How much each row's loss counts in its optimiser step.
+
+    `share(mask, axis)` gives weights that sum to 1 along `axis`, by default all alike: over a minibatch, or over all of them for `full`.
+    """
+    if schedule == "full":
+        return share(mask, (0, 1))
+    # The last shuffled minibatch may be partly filled: its rows count as much as any others.
+    filled = jnp.mean(mask, axis=1, keepdims=True) if schedule == "shuffled" else 1.0
+    return share(mask, 1) * filled
 
 
 def descend(

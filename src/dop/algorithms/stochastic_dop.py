@@ -278,10 +278,7 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
         self, episode: Episode, values: Values, policy: Float[Array, "time+1 agent action"], key: PRNGKeyArray
     ) -> tuple[Float[Array, " time"], Float[Array, " time"]]:
         """Both targets of one episode."""
-        action = jnp.concatenate([episode.action, episode.final_action[None]])
-        # The slot after the last step holds what would have been done there.
-        length = jnp.sum(episode.mask, dtype=jnp.int32)
-        action = action.at[length].set(episode.final_action)
+        action = agents.actions(episode)
         expected = jax.vmap(expected_q)(values.k, values.b, policy, values.q)
         estimated = expected if self.tb_expectation == "decomposed" else self._sampled_expectation(values, policy, key)
         q = jnp.sum(values.k * losses.taken(values.q, action), axis=-1) + values.b
@@ -320,10 +317,7 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
         """The critic's rows, arranged by `critic_schedule`, and how many of the minibatches hold any."""
         rows = (episodes.state[:-1], episodes.obs[:-1], episodes.action, target, jnp.broadcast_to(off_policy, episodes.mask.shape))
         (state, obs, action, target, off_policy), mask, count = regression.arrange(key, rows, episodes.mask, self.critic_schedule)
-        weight = losses.critic_weights(mask, off_policy, self.kappa, axis=(0, 1) if self.critic_schedule == "full" else 1)
-        if self.critic_schedule == "shuffled":
-            # The last minibatch may be partly filled: its rows count as much as any others.
-            weight = weight * jnp.mean(mask, axis=1, keepdims=True)
+        weight = regression.weights(mask, self.critic_schedule, lambda m, axis: losses.critic_weights(m, off_policy, self.kappa, axis))
         return CriticData(state=state, obs=obs, action=action, target=target, weight=weight), count
 
     def _values(self, learner: DOPLearner, critic: DecomposedCritic, episodes: Episode, length: Int[Array, ""]) -> Values:
