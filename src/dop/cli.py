@@ -1,4 +1,7 @@
-"""The command line: `dop train | resume | evaluate | list`. Its options are fields of typed records, so help and code cannot differ."""
+"""The command line: `dop train | resume | evaluate | reproduce | list`.
+
+Options are fields of typed records, so help and code cannot differ.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 import tyro
 
 import dop
-from dop import algorithms, api, envs
+from dop import algorithms, api, envs, paper
 from dop.engine.runs import Protocol
 from dop.errors import ConfigError, DopError, UnknownNameError
 
@@ -23,6 +26,7 @@ USAGE = """usage: dop COMMAND ...
   dop train ALGORITHM --env NAME [options]   train; `dop train ALGORITHM --help` explains every hyper-parameter
   dop resume RUN                             go on exactly where a run stopped
   dop evaluate RUN                           play greedy episodes with the newest checkpoint
+  dop reproduce NAME [options]               the paper's figures and theorems; `dop reproduce` lists them
   dop list                                   algorithms and environments
   dop --version
 """
@@ -125,6 +129,17 @@ def evaluate(arguments: Sequence[str]) -> None:
     _table(result)
 
 
+def reproduce(arguments: Sequence[str]) -> None:
+    """`dop reproduce NAME [options]`"""
+    if not arguments or arguments[0].startswith("-"):
+        print("usage: dop reproduce NAME [options]; `dop reproduce NAME --help` explains the options\nof the paper:")
+        for name in paper.names():
+            print(f"  {name:12}{paper.summary(name)}")
+        return
+    module = paper.get(arguments[0])
+    module.reproduce(tyro.cli(module.Options, args=arguments[1:], prog=f"dop reproduce {arguments[0]}"), print)
+
+
 def list_names(_: Sequence[str]) -> None:
     """`dop list`"""
     print("algorithms:")
@@ -136,7 +151,13 @@ def list_names(_: Sequence[str]) -> None:
         print(f"  {name}")
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"train": train, "resume": resume, "evaluate": evaluate, "list": list_names}
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "train": train,
+    "resume": resume,
+    "evaluate": evaluate,
+    "reproduce": reproduce,
+    "list": list_names,
+}
 
 
 def main() -> None:
