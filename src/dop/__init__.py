@@ -8,7 +8,9 @@ from importlib import metadata
 
 from dop import losses, mixers, returns
 from dop.algorithms.coma import COMA
+from dop.algorithms.qmix import QMIX
 from dop.algorithms.stochastic_dop import StochasticDOP
+from dop.algorithms.vdn import VDN
 from dop.api import Run, evaluate, resume, train
 from dop.engine.runs import Protocol
 from dop.envs import make
@@ -20,6 +22,8 @@ __version__ = metadata.version("dop-marl")
 
 __all__ = [
     "COMA",
+    "QMIX",
+    "VDN",
     "Algorithm",
     "Choice",
     "ConfigError",

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from dop import loops
+from dop import loops, returns
 from dop.nets import PerAgent, RecurrentAgent
 from dop.types import EnvSpec, Episode
 
@@ -57,12 +57,16 @@ def step_teams(
     return jax.vmap(step_team, in_axes=(None, 0, 0, 0))(team, hidden, *x)
 
 
+def start(team: Team, episodes: Episode) -> tuple[Float[Array, "episode agent hidden"], Int[Array, "time+1 episode agent"]]:
+    """What the agents remember at the start of a batch of episodes, and the last action that they see at each step."""
+    last_action = jnp.concatenate([jnp.full_like(episodes.action[:1], -1), episodes.action])
+    hidden_size, dtype = team.network.output_layer.in_features, jax.tree.leaves(team)[0].dtype
+    return jnp.zeros((*last_action.shape[1:], hidden_size), dtype), last_action
+
+
 def unroll(team: Team, episodes: Episode, length: Int[Array, ""]) -> Float[Array, "time+1 episode agent action"]:
     """The agents' outputs on the first `length` steps of every episode (time first); 0 after."""
-    start = jnp.full_like(episodes.action[:1], -1)
-    last_action = jnp.concatenate([start, episodes.action])
-    hidden_size, dtype = team.network.output_layer.in_features, jax.tree.leaves(team)[0].dtype
-    hidden = jnp.zeros((*start.shape[1:], hidden_size), dtype)
+    hidden, last_action = start(team, episodes)
     return loops.scan(step_teams, team, hidden, (episodes.obs, last_action), length)
 
 
@@ -75,6 +79,15 @@ def actions(episode: Episode) -> Int[Array, "time+1 agent"]:
     """What was done at each step of one episode, and, in the slot after its last, what would have been done there."""
     length = jnp.sum(episode.mask, dtype=jnp.int32)
     return jnp.concatenate([episode.action, episode.final_action[None]]).at[length].set(episode.final_action)
+
+
+def lambda_return(episode: Episode, q_next: Float[Array, " time"], *, gamma: float, lambda_: float) -> Float[Array, " time"]:
+    """TD(lambda) of every step of one episode, from the team's value of each next step.
+
+    The last step bootstraps from its own `q_next` if the episode was cut, from nothing if it terminated; what comes after does not matter.
+    """
+    goes_on = jnp.append(episode.mask[1:], False)
+    return returns.td_lambda(episode.reward, gamma * (1.0 - episode.terminated), q_next, lambda_ * goes_on)
 
 
 def longest(episodes: Episode) -> Int[Array, ""]:

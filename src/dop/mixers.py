@@ -1,7 +1,15 @@
-"""Mixers: how the agents' values make the team's. Linear with k_i(s) and b(s) for DOP (Wang et al., Eq. 4)."""
+"""Mixers: how the agents' values make the team's.
+
+linear       Q_tot = sum_i k_i(s) Q_i + b(s)   DOP (Wang et al., Eq. 4)
+sum          Q_tot = sum_i Q_i                 VDN (Sunehag et al. 2018, Eq. 3)
+monotonic    Q_tot = f_s(Q_1, ..., Q_n) that never falls in any Q_i   QMIX (Rashid et al. 2018, Sec. 4)
+
+All three rise in every Q_i, so that each agent's best action by its own values is its part of the best joint action.
+"""
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal
 
 import equinox as eqx
@@ -54,3 +62,56 @@ def shares(k: Float[Array, " agent"]) -> Float[Array, " agent"]:
     """k divided by its sum; equal shares if all are 0."""
     total = jnp.sum(k)
     return jnp.where(total > 0, k / jnp.where(total > 0, total, 1), 1 / k.shape[0])
+
+
+class SumMixer(eqx.Module):
+    """Q_tot = sum_i Q_i (VDN, Sunehag et al. 2018): the linear mixer with k_i = 1 and b = 0."""
+
+    def __call__(self, q: Float[Array, " agent"], state: Float[Array, " state"]) -> Float[Array, ""]:
+        del state
+        return jnp.sum(q)
+
+
+class HyperNetwork(eqx.Module):
+    """The state in, weights of another network out: one linear layer, or two with `hidden_size` units between them."""
+
+    layers: tuple[eqx.nn.Linear, ...]
+
+    def __init__(self, state_size: int, output_size: int, hidden_size: int, *, key: PRNGKeyArray) -> None:
+        """`hidden_size=0`: one layer."""
+        sizes = (state_size, hidden_size, output_size) if hidden_size else (state_size, output_size)
+        keys = jax.random.split(key, len(sizes) - 1)
+        self.layers = tuple(eqx.nn.Linear(*pair, key=k) for pair, k in zip(itertools.pairwise(sizes), keys, strict=True))
+
+    def __call__(self, state: Float[Array, " state"]) -> Float[Array, " output"]:
+        first, *rest = self.layers
+        x = first(state)
+        for layer in rest:
+            x = layer(jax.nn.relu(x))
+        return x
+
+
+class MonotonicMixer(eqx.Module):
+    """Q_tot = |w_2(s)| . elu(|W_1(s)| Q + b_1(s)) + V(s) (Rashid et al. 2018, Sec. 4.1).
+
+    ELU never falls and neither weight is ever negative, so Q_tot never falls in any Q_i; biases may have any sign. W_1 and w_2 come from
+    hypernetworks of one linear layer, as in the paper (`hypernet_hidden=0`), or of two, as in the authors' later code; b_1 from a linear
+    layer; V from two.
+    """
+
+    hidden_weights: HyperNetwork
+    hidden_bias: eqx.nn.Linear
+    output_weights: HyperNetwork
+    state_value: HyperNetwork
+
+    def __init__(self, state_size: int, n_agents: int, *, key: PRNGKeyArray, embedding: int = 32, hypernet_hidden: int = 64) -> None:
+        key_weights, key_bias, key_output, key_value = jax.random.split(key, 4)
+        self.hidden_weights = HyperNetwork(state_size, n_agents * embedding, hypernet_hidden, key=key_weights)
+        self.hidden_bias = eqx.nn.Linear(state_size, embedding, key=key_bias)
+        self.output_weights = HyperNetwork(state_size, embedding, hypernet_hidden, key=key_output)
+        self.state_value = HyperNetwork(state_size, 1, embedding, key=key_value)
+
+    def __call__(self, q: Float[Array, " agent"], state: Float[Array, " state"]) -> Float[Array, ""]:
+        weights = jnp.abs(self.hidden_weights(state)).reshape(q.shape[0], -1)
+        hidden = jax.nn.elu(q @ weights + self.hidden_bias(state))
+        return hidden @ jnp.abs(self.output_weights(state)) + self.state_value(state)[0]

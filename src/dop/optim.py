@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+import jax
+import jax.numpy as jnp
 import optax
-from jaxtyping import PyTree
+from jaxtyping import Array, Bool, PyTree
 
 Params = TypeVar("Params")
 
@@ -21,6 +23,12 @@ def rmsprop(learning_rate: float, *, decay: float, eps: float, max_grad_norm: fl
     )
 
 
+def adam(learning_rate: float, *, eps: float, max_grad_norm: float, rectified: bool = False) -> optax.GradientTransformation:
+    """Clip the joint gradient norm, then Adam (Kingma and Ba 2015), or rectified Adam (Liu et al. 2020)."""
+    make = optax.radam if rectified else optax.adam
+    return optax.chain(optax.clip_by_global_norm(max_grad_norm), make(learning_rate, eps=eps))
+
+
 def step(optimiser: optax.GradientTransformation, params: Params, gradient: Params, state: PyTree) -> tuple[Params, PyTree]:
     """One step down `gradient`: the new parameters and the new optimiser state."""
     # optax types its trees as containers of arrays, which modules are not.
@@ -34,3 +42,8 @@ def step(optimiser: optax.GradientTransformation, params: Params, gradient: Para
 def linear(start: float, end: float, steps: int) -> optax.Schedule:
     """From `start` to `end` over `steps`, then constant. `steps=0` is `end` from the beginning."""
     return optax.linear_schedule(start, end, steps) if steps > 0 else optax.constant_schedule(end)
+
+
+def copied_if(due: Bool[Array, ""], target: Params, source: Params) -> Params:
+    """`source` if `due`, else `target`: the periodic copy of a network to its target network."""
+    return jax.tree.map(lambda old, new: jnp.where(due, new, old), target, source)

@@ -49,6 +49,12 @@ def mix(
     return epsilon_mixture(masked_softmax(logits, legal), legal, share)
 
 
+def epsilon_greedy(q: Float[Array, " action"], legal: Bool[Array, " action"], epsilon: float | Float[Array, ""]) -> Float[Array, " action"]:
+    """1 - epsilon for the legal action of largest value, and epsilon uniform over the legal actions; all 0 with no legal action."""
+    best = jax.nn.one_hot(greedy(q, legal), q.shape[-1], dtype=q.dtype) * jnp.any(legal)
+    return epsilon_mixture(best, legal, epsilon)
+
+
 def sample(key: PRNGKeyArray, policy: Float[Array, " action"]) -> Int[Array, ""]:
     """An action drawn from `policy`; actions of probability 0 are never drawn (action 0 if all are 0)."""
     return jax.random.categorical(key, jnp.log(policy)).astype(jnp.int32)

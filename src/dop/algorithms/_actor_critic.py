@@ -270,7 +270,7 @@ class ActorCritic(Generic[Critic]):
     def _update_target(self, learner: ActorCriticLearner[Critic], critic_steps: Int[Array, ""]) -> ActorCriticLearner[Critic]:
         since = learner.since_target + (critic_steps if self.target_unit == "critic_steps" else 1)
         due = since >= self.target_interval
-        target = jax.tree.map(lambda old, new: jnp.where(due, new, old), learner.target, learner.critic)
+        target = optim.copied_if(due, learner.target, learner.critic)
         return replace(learner, target=target, since_target=jnp.where(due, 0, since))
 
     def _inputs(
