@@ -61,8 +61,12 @@ def draw(records_by_label: Mapping[str, Sequence[Record]], path: Path, *, title:
     Raises:
         RunError: there is nothing to draw.
     """
+    _save(figure(records_by_label, title=title), path)
+
+
+def _save(picture: Figure, path: Path) -> None:
     temporary = path.with_name(path.name + ".tmp")
-    figure(records_by_label, title=title).savefig(temporary, format=path.suffix.removeprefix(".") or "png", dpi=150)
+    picture.savefig(temporary, format=path.suffix.removeprefix(".") or "png", dpi=150)
     temporary.replace(path)
 
 
@@ -81,14 +85,42 @@ def figure(records_by_label: Mapping[str, Sequence[Record]], *, title: str) -> F
     return picture
 
 
-def _explain(picture: Figure, records_by_label: Mapping[str, Sequence[Record]]) -> None:
-    """The legend below, in as many columns as fit."""
+def draw_grid(records: Mapping[str, Mapping[str, Sequence[Record]]], path: Path, *, metric: str, title: str) -> None:
+    """One metric of several tasks, a column each: above over environment steps, below over wall-clock time. Only means and bands.
+
+    Args:
+        records: by task, then by label. Every task has the same labels in the same order; one without records is not drawn there.
+        path: as `draw`.
+        metric: for example `test_battle_won_mean`.
+        title: stands above.
+
+    Raises:
+        RunError: there is nothing to draw.
+    """
+    if not any(curves(kept, metric) for by_label in records.values() for kept in by_label.values()):
+        raise RunError(f"There is nothing to draw for {title!r}: no record has {metric}.")
+    axes_of: tuple[Axis, Axis] = ("env_steps", "wall_seconds")
+    picture = Figure(figsize=(max(4.2 * len(records), 6.5), 7.2), layout="constrained", facecolor="white")
+    grid = picture.subplots(len(axes_of), len(records), squeeze=False)
+    for axis, row in zip(axes_of, grid, strict=True):
+        for (task, by_label), axes in zip(records.items(), row, strict=True):
+            panel = Panel(metric=metric, axis=axis, title=task, share=metric == PANELS[0].metric)
+            _draw_panel(axes, panel, by_label, single_seeds=False)
+    picture.suptitle(title, fontsize=13, fontweight="bold", color=_INK)
+    labels = next(iter(records.values()))
+    _explain(picture, {label: [record for by_label in records.values() for record in by_label[label]] for label in labels}, counted=False)
+    _save(picture, path)
+
+
+def _explain(picture: Figure, records_by_label: Mapping[str, Sequence[Record]], *, counted: bool = True) -> None:
+    """The legend below, in as many columns as fit: every label that has records, with the number of its seeds if `counted`."""
     counts = {label: len({record.seed for record in records}) for label, records in records_by_label.items()}
-    captions = [f"{label} ({n} seed{'s' if n > 1 else ''})" for label, n in counts.items()]
-    handles = [Line2D([], [], label=caption, **_style(index)) for index, caption in enumerate(captions)]
+    captions = [f"{label} ({n} seed{'s' if n > 1 else ''})" if counted else label for label, n in counts.items()]
+    styles = [_style(index) for index in range(len(captions))]
+    handles = [Line2D([], [], label=caption, **style) for caption, style, n in zip(captions, styles, counts.values(), strict=True) if n]
     fitting = int(picture.get_figwidth() * 11) // (max(len(caption) for caption in captions) + 6)
     most = max(counts.values())
-    lines = "bold: mean over seeds, thin: single seeds"
+    lines = "bold: mean over seeds, thin: single seeds" if counted else "lines: mean over seeds"
     picture.legend(
         handles=handles,
         title=None if most == 1 else lines if most == 2 else f"{lines}, band: 95% confidence interval of the mean",
@@ -100,7 +132,7 @@ def _explain(picture: Figure, records_by_label: Mapping[str, Sequence[Record]]) 
     )
 
 
-def _draw_panel(axes: Axes, panel: Panel, records_by_label: Mapping[str, Sequence[Record]]) -> None:
+def _draw_panel(axes: Axes, panel: Panel, records_by_label: Mapping[str, Sequence[Record]], *, single_seeds: bool = True) -> None:
     bands = []
     for index, records in enumerate(records_by_label.values()):
         seeds = [seed._replace(x=seed.x / _unit(panel.axis)) for seed in curves(records, panel.metric, panel.axis).values()]
@@ -108,7 +140,7 @@ def _draw_panel(axes: Axes, panel: Panel, records_by_label: Mapping[str, Sequenc
             continue
         common = align(seeds)
         interval = mean_interval(common.y)
-        if len(seeds) > 1:
+        if single_seeds and len(seeds) > 1:
             for seed in seeds:
                 axes.plot(seed.x, seed.y, color=_colour(index), linewidth=0.7, alpha=0.35, zorder=2)
         dots = "o" if len(common.x) < 10 else ""  # A line of one point would not be seen.

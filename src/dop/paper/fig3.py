@@ -1,0 +1,224 @@
+"""Fig. 3 and Sec. 5.1: stochastic DOP, its ablations and its baselines, on SMAX maps in one protocol.
+
+Every piece (map, variant, seed) is a run of its own. A finished one leaves a small data file, from which table and figure are made; a piece
+whose file is there is never trained again, one that was stopped is resumed, and several processes may share the work.
+"""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import jax
+import numpy as np
+
+from dop import api
+from dop.engine import records
+from dop.engine.records import Record
+from dop.engine.runs import RunFolder, surroundings
+from dop.errors import RunError, UnknownNameError
+from dop.paper.variants import VARIANTS, algorithm_of
+from dop.report import curves, statistics
+
+WIN = "test_battle_won_mean"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """How much is run."""
+
+    maps: tuple[str, ...]
+    env_steps: int
+    seeds: int
+
+
+SCALES = {
+    "small": Scale(maps=("3m", "2s3z", "3s_vs_3z", "3s5z"), env_steps=300_000, seeds=5),
+    "paper": Scale(maps=("2s3z", "3s_vs_3z", "3s5z", "5m_vs_6m", "10m_vs_11m", "27m_vs_30m"), env_steps=3_000_000, seeds=12),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What `dop reproduce fig3` takes."""
+
+    scale: Literal["small", "paper"] = "small"
+    """How much: 300,000 environment steps and 5 seeds, hours on two cores; or 3 million and 12 seeds on more maps, weeks there."""
+    maps: tuple[str, ...] = ()
+    """Only these of the scale's SMAX maps."""
+    variants: tuple[str, ...] = ()
+    """Only these of the variants: dop, dop-paper, on-policy-dop, undecomposed-dop, coma, coma-as-dop, qmix, qmix-fine-tuned, vdn."""
+    seeds: int | None = None
+    """Only the first so many seeds."""
+    only_summary: bool = False
+    """Train nothing: table and figure of what is there."""
+    runs: Path = Path("runs/fig3")
+    """Where the runs go."""
+    out: Path = Path("results/fig3")
+    """Where data files, table and figure go."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """One run of the comparison."""
+
+    map: str
+    variant: str
+    seed: int
+    env_steps: int
+
+    def __str__(self) -> str:
+        return f"{self.map} {self.variant} seed {self.seed}"
+
+    def folder(self, options: Options) -> RunFolder:
+        return RunFolder(options.runs / self.map / self.variant / f"seed-{self.seed}")
+
+    def data(self, options: Options) -> Path:
+        return options.out / "data" / self.map / self.variant / f"seed-{self.seed}.json"
+
+
+def reproduce(options: Options, say: Callable[[str], None]) -> None:
+    """Train what is not there yet, seed by seed over all maps and variants, then summarise all that is there.
+
+    Raises:
+        UnknownNameError: a map or variant that the scale does not have.
+    """
+    check(options)
+    for piece in [] if options.only_summary else pieces(options):
+        if not piece.data(options).exists() and not work(piece, options, say):
+            break
+    summarise(options, say)
+
+
+def check(options: Options) -> None:
+    """Raise UnknownNameError for maps and variants that are not there."""
+    for kind, chosen, known in (("map", options.maps, SCALES[options.scale].maps), ("variant", options.variants, VARIANTS)):
+        for name in chosen:
+            if name not in known:
+                raise UnknownNameError(kind, name, known)
+
+
+def pieces(options: Options) -> Iterator[Piece]:
+    """All that is asked for, seeds outermost, so that every comparison grows evenly."""
+    scale = SCALES[options.scale]
+    seeds = range(scale.seeds if options.seeds is None else options.seeds)
+    for seed, name, variant in itertools.product(seeds, options.maps or scale.maps, options.variants or VARIANTS):
+        yield Piece(map=name, variant=variant, seed=seed, env_steps=scale.env_steps)
+
+
+def work(piece: Piece, options: Options, say: Callable[[str], None]) -> bool:
+    """Train a piece to its end and write its data file. False if it was stopped by the user."""
+    folder = piece.folder(options)
+    say(f"== {piece}")
+    try:
+        if not finished(folder, piece.env_steps):
+            jax.clear_caches()
+            if not train(piece, folder):
+                return False
+    except RunError as error:
+        if not in_use(folder):
+            raise
+        say(str(error))
+        return True
+    write_data(piece, folder, piece.data(options))
+    return True
+
+
+def train(piece: Piece, folder: RunFolder) -> bool:
+    """Start the run, or go on with it. Whether it came to its end."""
+    if folder.config.exists():
+        return api.resume(folder.path, env_steps=piece.env_steps).outcome.finished
+    run = api.train(algorithm_of(piece.variant), f"smax:{piece.map}", env_steps=piece.env_steps, seeds=[piece.seed], run_dir=folder.path)
+    return run.outcome.finished
+
+
+def finished(folder: RunFolder, env_steps: int) -> bool:
+    """Whether the run's records reach its goal."""
+    return folder.metrics.exists() and max((record.env_steps for record in records.read(folder.metrics)), default=0) >= env_steps
+
+
+def in_use(folder: RunFolder) -> bool:
+    """Whether another process trains it."""
+    try:
+        with folder.locked():
+            return False
+    except RunError:
+        return True
+
+
+# --------------------------------------------------------------------------------------------------------------- data files
+
+
+def write_data(piece: Piece, folder: RunFolder, path: Path) -> None:
+    """The run's evaluations and what made them, as one small JSON file, in one step."""
+    algorithm, preset = VARIANTS[piece.variant]
+    about = {
+        **asdict(piece),
+        "algorithm": algorithm,
+        "preset": preset,
+        "hyper_parameters": folder.read_config().hyper_parameters,
+        "date": datetime.date.today().isoformat(),
+        **surroundings(),
+    }
+    evaluations = [json.loads(record.to_json()) for record in records.read(folder.metrics) if record.kind == "evaluation"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = ",\n".join(json.dumps(evaluation) for evaluation in evaluations)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(f'{{"about": {json.dumps(about)},\n"evaluations": [\n{lines}\n]}}\n', encoding="utf-8")
+    temporary.replace(path)
+
+
+def read_data(options: Options) -> dict[str, dict[str, list[Record]]]:
+    """Every evaluation that there is: by map, then by variant."""
+    found: dict[str, dict[str, list[Record]]] = {}
+    for piece in pieces(options):
+        path = piece.data(options)
+        kept = found.setdefault(piece.map, {}).setdefault(piece.variant, [])
+        if path.exists():
+            kept += [Record.from_json(json.dumps(evaluation)) for evaluation in json.loads(path.read_text(encoding="utf-8"))["evaluations"]]
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------------------ summary
+
+
+def summarise(options: Options, say: Callable[[str], None]) -> None:
+    """The table, said and written, and the figure."""
+    found = {name: variants for name, variants in read_data(options).items() if any(variants.values())}
+    if not found:
+        say("nothing has finished yet")
+        return
+    header = "| map | variant | seeds | a third | two thirds | end | return at the end | minutes a seed |"
+    lines = [header, "|---" * header.count(" | ") + "|---|"]
+    lines += [row(name, variant, kept) for name, variants in found.items() for variant, kept in variants.items() if kept]
+    table = "\n".join(lines)
+    say(table)
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "table.md").write_text(table + "\n", encoding="utf-8")
+    curves.draw_grid(found, options.out / "fig3.png", metric=WIN, title="Greedy win rate on SMAX")
+    say(f"figure: {options.out / 'fig3.png'}")
+
+
+def row(name: str, variant: str, kept: list[Record]) -> str:
+    """Win rates about a third, two thirds and the end of the run, each the mean of three evaluations, with 95% intervals over seeds."""
+    by_seed = statistics.curves(kept, WIN)
+    aligned = statistics.align(list(by_seed.values()))
+    cells = []
+    for share in (1 / 3, 2 / 3, 1):
+        end = max(3, round(share * len(aligned.x)))
+        cells.append(f"{aligned.x[end - 1] / 1e3:.0f}k: {interval(aligned.y[:, end - 3 : end], lambda x: f'{np.clip(x, 0, 1):.0%}')}")
+    returns = statistics.align(list(statistics.curves(kept, "test_return_mean").values()))
+    minutes = [max(record.wall_seconds for record in kept if record.seed == seed) / 60 for seed in by_seed]
+    last = interval(returns.y[:, -3:], lambda x: f"{x:.1f}")
+    return f"| {name} | {variant} | {len(by_seed)} | {' | '.join(cells)} | {last} | {min(minutes):.1f}-{max(minutes):.1f} |"
+
+
+def interval(values: np.ndarray, show: Callable[[np.ndarray], str]) -> str:
+    """Mean over evaluations, then over seeds, with its 95% interval where there is more than one seed; axes: seed, evaluation."""
+    found = statistics.mean_interval(values.mean(axis=1))
+    return show(found.mean) if len(values) == 1 else f"{show(found.mean)} [{show(found.low)}, {show(found.high)}]"

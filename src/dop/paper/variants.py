@@ -1,0 +1,27 @@
+"""The methods that the paper's figures compare, by the names that tables and figures use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dop import algorithms
+from dop.types import Algorithm
+
+VARIANTS = {
+    "dop": ("stochastic-dop", "default"),
+    "dop-paper": ("stochastic-dop", "paper"),
+    "on-policy-dop": ("stochastic-dop", "on-policy"),
+    "undecomposed-dop": ("stochastic-dop", "undecomposed"),
+    "coma": ("coma", "default"),
+    "coma-as-dop": ("coma", "as-dop"),
+    "qmix": ("qmix", "default"),
+    "qmix-fine-tuned": ("qmix", "fine-tuned"),
+    "vdn": ("vdn", "default"),
+}
+"""Algorithm and preset of each."""
+
+
+def algorithm_of(variant: str) -> Algorithm[Any, Any]:
+    """The algorithm with the preset's settings."""
+    name, preset = VARIANTS[variant]
+    return algorithms.get(name).presets()[preset]
