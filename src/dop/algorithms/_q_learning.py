@@ -82,7 +82,7 @@ class QLearning:
     """Episodes of each update, drawn with replacement from all that are kept."""
     optimiser: Literal["rmsprop", "adam", "radam"] = "rmsprop"
     """PyMARL: RMSprop."""
-    rate: float = 5e-4
+    learning_rate: float = 5e-4
     """Learning rate."""
     rms_decay: float = 0.99
     """RMSprop's alpha; nothing else uses it."""
@@ -104,7 +104,7 @@ class QLearning:
         if spec.action_kind != "discrete":
             raise ConfigError(f"{name} needs discrete actions, but {spec.name} has {spec.action_kind} ones.")
         sizes = ("target_interval", "agent_hidden", "episodes_per_iteration", "updates_per_iteration", "replay_capacity", "replay_batch")
-        check_positive(self, *sizes, "rate", "max_grad_norm")
+        check_positive(self, *sizes, "learning_rate", "max_grad_norm")
         check_shares(self, "gamma", "td_lambda", "epsilon_start", "epsilon_end", "rms_decay")
         check_not_negative(self, "epsilon_steps", "optimiser_eps")
         if self.rms_decay == 1:
@@ -205,8 +205,8 @@ class QLearning:
     @property
     def _optimiser(self) -> optax.GradientTransformation:
         if self.optimiser == "rmsprop":
-            return optim.rmsprop(self.rate, decay=self.rms_decay, eps=self.optimiser_eps, max_grad_norm=self.max_grad_norm)
-        return optim.adam(self.rate, eps=self.optimiser_eps, max_grad_norm=self.max_grad_norm, rectified=self.optimiser == "radam")
+            return optim.rmsprop(self.learning_rate, decay=self.rms_decay, eps=self.optimiser_eps, max_grad_norm=self.max_grad_norm)
+        return optim.adam(self.learning_rate, eps=self.optimiser_eps, max_grad_norm=self.max_grad_norm, rectified=self.optimiser == "radam")
 
 
 def step_values(

@@ -41,7 +41,7 @@ class QMIX(QLearning):
             episodes_per_iteration=8,
             replay_batch=128,
             optimiser="adam",
-            rate=1e-3,
+            learning_rate=1e-3,
             optimiser_eps=1e-8,
         )
         jaxmarl = cls(
@@ -51,7 +51,7 @@ class QMIX(QLearning):
             episodes_per_iteration=16,
             updates_per_iteration=8,
             optimiser="radam",
-            rate=5e-5,
+            learning_rate=5e-5,
             optimiser_eps=1e-8,
             embedding=64,
             hypernet_hidden=256,
