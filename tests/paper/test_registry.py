@@ -1,0 +1,58 @@
+"""What can be reproduced, and what people are told who mistype it."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import pytest
+
+from dop import cli, paper
+from dop.errors import UnknownNameError
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """`dop reproduce ...` in this process; its exit code."""
+    monkeypatch.setattr(sys, "argv", ["dop", "reproduce", *arguments])
+    try:
+        cli.main()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(bool(end.code))
+    return 0
+
+
+def test_theorems_are_among_the_names_and_modules_that_only_help_are_not():
+    assert "theorems" in paper.names()
+    assert not {"tabular", "variants"} & set(paper.names())
+
+
+@pytest.mark.parametrize("name", paper.names())
+def test_options_are_frozen_and_complete_before_the_run(name: str):
+    options = paper.get(name).Options()
+    assert options.out == Path("results") / name
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        options.out = Path("elsewhere")
+
+
+def test_unknown_name_names_the_nearest():
+    with pytest.raises(UnknownNameError, match=r"no reproduction 'theorem'\. Did you mean 'theorems'\?"):
+        paper.get("theorem")
+
+
+def test_command_alone_lists_the_names_with_what_they_are(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    assert run(monkeypatch) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown and paper.summary(name) in shown for name in paper.names())
+
+
+@pytest.mark.parametrize("name", paper.names())
+def test_help_explains_every_option(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str):
+    assert run(monkeypatch, name, "--help") == 0
+    shown = capsys.readouterr().out
+    assert all(f"--{field.name.replace('_', '-')}" in shown for field in dataclasses.fields(paper.get(name).Options))
+
+
+def test_mistyped_name_ends_in_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    assert run(monkeypatch, "theorms") == 2
+    assert "Did you mean 'theorems'?" in capsys.readouterr().err
