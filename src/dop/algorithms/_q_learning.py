@@ -9,6 +9,7 @@ agent's value, so that the joint argmax is each agent's own.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
@@ -22,7 +23,6 @@ from dop import agents, loops, losses, optim, policies
 from dop.agents import Memory, Team
 from dop.errors import ConfigError, check_choices, check_not_negative, check_positive, check_shares
 from dop.normalise import RunningMoments
-from dop.returns import td_lambda
 from dop.types import Choice, EnvSpec, Episode, Learner, Metrics, ReplayBuffer, TimeStep
 
 
@@ -38,6 +38,19 @@ class TeamValue(eqx.Module):
     agents: Team
     mixer: Any
     """A `Mixer`, which is a pytree."""
+
+
+FINE_TUNED: Mapping[str, Any] = {
+    "td_lambda": 0.6,
+    "epsilon_steps": 100_000,
+    "episodes_per_iteration": 8,
+    "replay_batch": 128,
+    "optimiser": "adam",
+    "learning_rate": 1e-3,
+    "optimiser_eps": 1e-8,
+    "max_grad_norm": 20.0,
+}
+"""What PyMARL2 has other than PyMARL (Hu et al. 2021). Its loss is half the squared error, its gradient norm 10: twice that here."""
 
 
 class QLearner(Learner):
@@ -65,7 +78,7 @@ class QLearning:
     share_agents: bool = True
     """One network for all agents, told apart by the agent id, or one each."""
     standardise_state: bool = False
-    """Standardise the mixer's state by running moments over the episodes learned from. PyMARL does not."""
+    """Standardise the mixer's state by running moments over the episodes learned from; a sum sees none. PyMARL does not."""
     epsilon_start: float = 1.0
     """Share of uniform actions at the start."""
     epsilon_end: float = 0.05
@@ -189,8 +202,7 @@ class QLearning:
 
     def _targets(self, episode: Episode, q_best: Float[Array, " time+1"]) -> Float[Array, " time"]:
         """y of one episode; `q_best` is the target networks' Q_tot of the actions that look best."""
-        goes_on = jnp.append(episode.mask[1:], False)
-        return td_lambda(episode.reward, self.gamma * (1.0 - episode.terminated), q_best[1:], self.td_lambda * goes_on)
+        return agents.lambda_return(episode, q_best[1:], gamma=self.gamma, lambda_=self.td_lambda)
 
     def _totals(
         self, value: TeamValue, learner: QLearner, episodes: Episode, action: Int[Array, "time+1 episode agent"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from jaxtyping import PRNGKeyArray
 
-from dop.algorithms._q_learning import QLearning
+from dop.algorithms._q_learning import FINE_TUNED, QLearning
 from dop.errors import check_not_negative, check_positive
 from dop.mixers import MonotonicMixer
 from dop.types import EnvSpec
@@ -35,15 +35,6 @@ class QMIX(QLearning):
         collection is 128 steps of each environment, across episodes; the target interval of 10 such is 160 episodes here. Its initial scale
         of the mixer's weights is not offered.
         """
-        fine_tuned = cls(
-            td_lambda=0.6,
-            epsilon_steps=100_000,
-            episodes_per_iteration=8,
-            replay_batch=128,
-            optimiser="adam",
-            learning_rate=1e-3,
-            optimiser_eps=1e-8,
-        )
         jaxmarl = cls(
             target_interval=160,
             agent_hidden=512,
@@ -56,7 +47,7 @@ class QMIX(QLearning):
             embedding=64,
             hypernet_hidden=256,
         )
-        return {"default": cls(), "fine-tuned": fine_tuned, "jaxmarl": jaxmarl}
+        return {"default": cls(), "fine-tuned": cls(**FINE_TUNED), "jaxmarl": jaxmarl}
 
     def check(self, spec: EnvSpec) -> None:
         """Raise ConfigError for hyper-parameters, or an environment, that cannot work."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from jaxtyping import PRNGKeyArray
 
-from dop.algorithms._q_learning import QLearning
+from dop.algorithms._q_learning import FINE_TUNED, QLearning
 from dop.mixers import SumMixer
 from dop.types import EnvSpec
 
@@ -18,8 +18,8 @@ class VDN(QLearning):
 
     @classmethod
     def presets(cls) -> Mapping[str, VDN]:
-        """`default`: PyMARL's."""
-        return {"default": cls()}
+        """`default`: PyMARL's; `fine-tuned`: Hu et al. 2021 (PyMARL2's `vdn.yaml`), as for QMIX."""
+        return {"default": cls(), "fine-tuned": cls(**FINE_TUNED)}
 
     def check(self, spec: EnvSpec) -> None:
         """Raise ConfigError for hyper-parameters, or an environment, that cannot work."""
