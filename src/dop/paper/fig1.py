@@ -57,7 +57,7 @@ class Options:
 
     seeds: int = 12
     """Independent runs of each case."""
-    episodes: int = 5000
+    episodes: int = 2000
     """Episodes (of one step) of each run."""
     agents: int = 10
     """Size of the team (Sec. 3.1: 10)."""

@@ -20,7 +20,7 @@ import numpy as np
 from dop import api
 from dop.engine import records
 from dop.engine.records import Record
-from dop.engine.runs import RunFolder, surroundings
+from dop.engine.runs import RunFolder
 from dop.errors import RunError, UnknownNameError
 from dop.paper.variants import VARIANTS, algorithm_of
 from dop.report import curves, statistics
@@ -157,13 +157,13 @@ def in_use(folder: RunFolder) -> bool:
 def write_data(piece: Piece, folder: RunFolder, path: Path) -> None:
     """The run's evaluations and what made them, as one small JSON file, in one step."""
     algorithm, preset = VARIANTS[piece.variant]
+    made_by = json.loads(folder.config.read_text(encoding="utf-8"))
     about = {
         **asdict(piece),
         "algorithm": algorithm,
         "preset": preset,
-        "hyper_parameters": folder.read_config().hyper_parameters,
-        "date": datetime.date.today().isoformat(),
-        **surroundings(),
+        "date": datetime.date.fromtimestamp(folder.metrics.stat().st_mtime).isoformat(),
+        **{name: made_by[name] for name in ("hyper_parameters", "library_version", "versions", "device", "machine")},
     }
     evaluations = [json.loads(record.to_json()) for record in records.read(folder.metrics) if record.kind == "evaluation"]
     path.parent.mkdir(parents=True, exist_ok=True)

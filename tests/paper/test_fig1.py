@@ -1,0 +1,87 @@
+"""The matrix-game study: its starting points, its exact variances, and one case from training to table at toy size."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dop import agents, envs, policies
+from dop.paper import fig1
+from dop.paper.fig1 import Case, Options
+from dop.paper.variants import VARIANTS
+from helpers import make_spec
+
+KEY = jax.random.key(0)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_policies_start_where_they_are_told_whatever_they_see(shared: bool) -> None:
+    spec = make_spec(action_sizes=(4,))
+    team = fig1.start_at(agents.make_team(spec, 8, shared=shared, key=KEY), 0.7)
+    memory = agents.initial_memory(3, 8)
+    _, logits = agents.step_team(team, memory.hidden, jax.random.normal(KEY, (3, spec.obs_size)), memory.last_action)
+    policy = jax.vmap(policies.masked_softmax)(logits, jnp.ones((3, 4), bool))
+    np.testing.assert_allclose(policy, np.tile([0.7, 0.1, 0.1, 0.1], (3, 1)), rtol=1e-5)
+
+
+def test_seeded_episodes_hit_as_often_as_they_should() -> None:
+    game: Any = envs.make("matrix-game", n_agents=2, n_actions=3)
+    episodes = fig1.episodes_of(0.8, game, KEY)
+    assert episodes.reward.shape == (fig1.SEEDED, 1)
+    assert float(jnp.mean(episodes.reward > 0)) == pytest.approx(0.64, abs=4 * np.sqrt(0.64 * 0.36 / fig1.SEEDED))
+    np.testing.assert_array_equal(episodes.reward[:, 0] > 0, (episodes.action[:, 0] == 0).all(axis=1))
+
+
+def test_variances_equal_the_sums_over_all_joint_actions() -> None:
+    k_policy, k_value = jax.random.split(KEY)
+    policy = np.asarray(jax.nn.softmax(jax.random.normal(k_policy, (3, 4))), np.float64)
+    value, b = np.asarray(jax.random.normal(k_value, (3, 4)), np.float64), 0.3
+    moments = np.zeros((2, 2, 3, 4))  # joint or own critic; first or second moment; agent; logit
+    for action in itertools.product(range(4), repeat=3):
+        chance = np.prod(policy[range(3), action])
+        score = np.eye(4)[list(action)] - policy
+        for which, x in enumerate((value[range(3), action].sum() + b, value[range(3), action])):
+            gradient = score * np.reshape(x, (-1, 1))
+            moments[which] += chance * np.stack([gradient, gradient**2])
+    expected = (moments[:, 1] - moments[:, 0] ** 2).sum(axis=-1).mean(axis=-1)
+    got = fig1.logit_gradient_variances(jnp.asarray(policy, jnp.float32), jnp.asarray(value, jnp.float32), jnp.asarray(b))
+    np.testing.assert_allclose(got, expected, rtol=1e-4)
+
+
+def test_every_case_has_a_variant_and_a_name_of_its_own() -> None:
+    cases = fig1.cases(Options())
+    assert {case.variant for case in cases} <= VARIANTS.keys()
+    assert len({case.name for case in cases}) == len(cases)
+    assert {case.setting for case in cases} == {"retention", "replay", "discovery"}
+
+
+def test_exploration_is_the_same_for_all_methods_of_a_setting() -> None:
+    for case in fig1.cases(Options(episodes=100)):
+        algorithm: Any = fig1.program_of(case, Options(episodes=100)).algorithm
+        found = (algorithm.epsilon_start, algorithm.epsilon_end, algorithm.epsilon_steps)
+        assert found == ((1.0, 0.05, 50) if case.setting == "discovery" else (0.05, 0.05, 0))
+
+
+def test_a_case_from_training_to_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """VDN with a replay in which two agents hit three times in five. What is there is not trained again."""
+    monkeypatch.setattr(fig1, "POINTS", 2)
+    monkeypatch.setattr(fig1, "cases", lambda _: [Case(setting="replay", variant="vdn", n_agents=2)])
+    options = Options(seeds=2, episodes=100, agents=2, actions=3, variance_agents=(), out=tmp_path)
+    lines: list[str] = []
+    fig1.reproduce(options, lines.append)
+    piece = fig1.read(options, "replay-vdn-2")
+    assert piece is not None
+    assert np.shape(piece["greedy_return"]) == (2, 3)
+    assert np.shape(piece["exploring_return"]) == (2, 2)
+    assert piece["episodes"] == [0, 50, 100]
+    assert "| replay | vdn | 2 | 2 |" in lines[-2]
+    assert (tmp_path / "fig1.png").stat().st_size > 10_000
+    monkeypatch.setattr(fig1, "train", lambda *_: pytest.fail("trained again"))
+    fig1.reproduce(options, lines.append)
+    assert lines.count("== replay-vdn-2: 2 seeds") == 1

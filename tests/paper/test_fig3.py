@@ -1,0 +1,148 @@
+"""The comparison on SMAX: what is trained, what is skipped, what is resumed, and what the table says. Training itself is replaced."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dop import envs
+from dop.algorithms import algorithms
+from dop.engine.records import Record
+from dop.engine.runs import Protocol, RunConfig, RunFolder
+from dop.errors import RunError, UnknownNameError
+from dop.paper import fig3
+from dop.paper.fig3 import Options, Piece
+from dop.paper.variants import VARIANTS, algorithm_of
+
+GOAL = 300_000
+
+
+def options(folder: Path, **changes: Any) -> Options:
+    return Options(**{"maps": ("3m",), "variants": ("dop", "coma"), "seeds": 2, "runs": folder / "runs", "out": folder / "out", **changes})
+
+
+def leave_run(piece: Piece, folder: RunFolder, steps: int = GOAL) -> None:
+    """A run directory as training leaves it; the win rate rises to 1 - seed / 10."""
+    config = RunConfig(
+        algorithm="stochastic-dop",
+        hyper_parameters={"gamma": 0.99},
+        environment=f"smax:{piece.map}",
+        environment_options={},
+        environment_spec={},
+        protocol=Protocol(seeds=(piece.seed,)),
+    )
+    if not folder.config.exists():
+        folder.create(config)
+    points = range(0, steps + 1, 50_000)
+    at = [{"seed": piece.seed, "iteration": k, "env_steps": x, "wall_seconds": 60.0 * k} for k, x in enumerate(points)]
+    metrics = [{fig3.WIN: x["env_steps"] / GOAL * (1 - piece.seed / 10), "test_return_mean": 20.0} for x in at]
+    records = [Record(kind="evaluation", metrics=m, **x) for x, m in zip(at, metrics, strict=True)]
+    records.append(Record(kind="train", metrics={"critic_loss": 1.0}, **at[-1]))
+    folder.metrics.write_text("".join(record.to_json() + "\n" for record in records))
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was trained, in order, by a stand-in that finishes at once."""
+    done: list[str] = []
+
+    def train(piece: Piece, folder: RunFolder) -> bool:
+        leave_run(piece, folder)
+        done.append(str(piece))
+        return True
+
+    monkeypatch.setattr(fig3, "train", train)
+    return done
+
+
+def test_every_variant_is_a_preset_that_exists() -> None:
+    for variant, (name, preset) in VARIANTS.items():
+        assert algorithm_of(variant) == algorithms()[name].presets()[preset]
+
+
+def test_every_map_of_every_scale_exists() -> None:
+    known = envs.names()
+    assert all(f"smax:{name}" in known for scale in fig3.SCALES.values() for name in scale.maps)
+
+
+def test_seeds_are_outermost(tmp_path: Path) -> None:
+    names = [str(piece) for piece in fig3.pieces(options(tmp_path))]
+    assert names == ["3m dop seed 0", "3m coma seed 0", "3m dop seed 1", "3m coma seed 1"]
+    assert len(list(fig3.pieces(Options()))) == 4 * len(VARIANTS) * 5
+
+
+def test_what_is_finished_is_never_trained_again(tmp_path: Path, trained: list[str]) -> None:
+    fig3.reproduce(options(tmp_path, variants=("dop",)), lambda _: None)
+    assert trained == ["3m dop seed 0", "3m dop seed 1"]
+    fig3.reproduce(options(tmp_path), lambda _: None)
+    assert trained[2:] == ["3m coma seed 0", "3m coma seed 1"]
+    assert (tmp_path / "out" / "fig3.png").stat().st_size > 10_000
+
+
+def test_a_finished_run_without_its_data_file_only_gets_that(tmp_path: Path, trained: list[str]) -> None:
+    asked = options(tmp_path, variants=("dop",), seeds=1)
+    (piece,) = fig3.pieces(asked)
+    leave_run(piece, piece.folder(asked))
+    fig3.reproduce(asked, lambda _: None)
+    assert trained == []
+    about = json.loads(piece.data(asked).read_text())["about"]
+    assert {name: about[name] for name in ("map", "variant", "seed", "algorithm", "preset")} == {
+        "map": "3m",
+        "variant": "dop",
+        "seed": 0,
+        "algorithm": "stochastic-dop",
+        "preset": "default",
+    }
+    assert {"versions", "machine", "device", "date", "hyper_parameters"} <= about.keys()
+
+
+def test_a_stopped_run_goes_on_and_ends_the_work_if_stopped_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = options(tmp_path, variants=("dop",))
+    first, _ = fig3.pieces(asked)
+    leave_run(first, first.folder(asked), steps=100_000)
+    assert not fig3.finished(first.folder(asked), GOAL)
+    asked_for = []
+    monkeypatch.setattr(fig3, "train", lambda piece, folder: asked_for.append(str(piece)))
+    fig3.reproduce(asked, lambda _: None)
+    assert asked_for == ["3m dop seed 0"]
+    assert not first.data(asked).exists()
+
+
+def test_a_piece_that_another_process_trains_is_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = options(tmp_path, variants=("dop",), seeds=1)
+    (piece,) = fig3.pieces(asked)
+    leave_run(piece, piece.folder(asked), steps=100_000)
+
+    def refused(piece: Piece, folder: RunFolder) -> bool:
+        raise RunError("is being trained by another process")
+
+    monkeypatch.setattr(fig3, "train", refused)
+    with piece.folder(asked).locked():
+        assert fig3.work(piece, asked, lambda _: None)
+    with pytest.raises(RunError):
+        fig3.work(piece, asked, lambda _: None)
+
+
+def test_the_table_has_means_over_the_last_evaluations_and_seeds(tmp_path: Path, trained: list[str]) -> None:
+    """Three evaluations up to 300k: (4 + 5 + 6) / 18 = 83% of 1 and of 0.9: 79%, with t_1 = 12.7 from 26% to 132%, cut at 100%."""
+    lines: list[str] = []
+    fig3.reproduce(options(tmp_path, variants=("dop",)), lines.append)
+    assert len(trained) == 2
+    (row,) = [line for text in lines for line in text.split("\n") if line.startswith("| 3m")]
+    assert row == "| 3m | dop | 2 | 100k: 16% [5%, 26%] | 200k: 48% [16%, 79%] | 300k: 79% [26%, 100%] | 20.0 [20.0, 20.0] | 6.0-6.0 |"
+    assert (tmp_path / "out" / "table.md").read_text().rstrip().endswith(row)
+
+
+def test_nothing_to_summarise_is_said(tmp_path: Path) -> None:
+    lines: list[str] = []
+    fig3.reproduce(options(tmp_path, only_summary=True), lines.append)
+    assert lines == ["nothing has finished yet"]
+
+
+@pytest.mark.parametrize(("changes", "words"), [({"maps": ("2s3y",)}, "2s3z"), ({"variants": ("qmx",)}, "qmix")])
+def test_unknown_names_are_refused(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(UnknownNameError, match=words):
+        fig3.reproduce(options(tmp_path, **changes), lambda _: None)
