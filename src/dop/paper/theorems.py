@@ -354,6 +354,13 @@ def proposition_2(cases: Sequence[Case], few: Sequence[Case]) -> list[Claim]:
         order_claim(cases, lambda c: c.fitted(c.pi).q, "", "least squares of Q^pi under pi, k_i > 0", assumptions=True),
         order_claim(few, lambda c: learned_by_eq_6(c, 0), ", TD(lambda) on policy", "kappa = 0: the fit, exactly", assumptions=False),
         order_claim(few, lambda c: learned_by_eq_6(c, KAPPA), f", Eq. 6 at kappa {KAPPA}", "half replay of beta", assumptions=False),
+        order_claim(
+            [dataclasses.replace(c, behaviour=0.9 * c.policy + 0.1 * c.behaviour) for c in few],
+            lambda c: learned_by_eq_6(c, KAPPA),
+            ", the same, beta near pi",
+            "the replay's policy is 9 parts pi and 1 part beta",
+            assumptions=False,
+        ),
         order_claim(cases, replayed, ", weights beta", "off-policy data: k_i Q_i is E_beta_-i[Q^pi]", assumptions=False),
         order_claim(cases, lambda c: c.fitted(c.correlated).q, ", correlated weights", "weights of dependent agents", assumptions=False),
         order_claim(cases, without_first_agent, ", k_1 = 0", "Eq. 4 allows k_i = 0; that agent learns nothing", assumptions=False),
