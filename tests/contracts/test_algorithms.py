@@ -28,9 +28,9 @@ from dop.types import Choice, Episode, TimeStep
 from helpers import make_episodes, make_spec, poison_padding
 from probes import Recurrent
 
-SIZES = {"hidden": 8, "batch": 3, "capacity": 12}
+SIZES = {"hidden": 8, "batch": 3, "capacity": 12, "iteration": 4}
 """What fields whose names end like this are set to, unless they are smaller."""
-IN_ORDER = {"stochastic-dop": {"critic_schedule": "timestep"}}
+IN_ORDER = {"stochastic-dop": {"critic_schedule": "timestep"}, "coma": {"critic_schedule": "timestep"}}
 """What keeps an algorithm from shuffling its steps, which depends on the length of the time axis."""
 SPEC = make_spec(time_limit=5)
 LENGTHS = (1, 5, 3, 2, 5, 4, 1, 2, 3, 4, 5, 2)
@@ -141,18 +141,24 @@ def differ(one: PyTree, other: PyTree) -> bool:
 # ------------------------------------------------------------------------------------------------------- hyper-parameters
 
 
-@every_class
-def test_every_hyper_parameter_is_documented(cls: type):
-    """A string stands after every field: the command line's help is made of them."""
+def documented_fields(cls: type) -> set[str]:
+    """The fields that the source of this very class, not of its bases, has a string after."""
     (body,) = (node.body for node in ast.parse(inspect.getsource(cls)).body if isinstance(node, ast.ClassDef))
-    documented = {
+    return {
         field.target.id
         for field, doc in itertools.pairwise(body)
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
         if isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant) and str(doc.value.value).endswith((".", ")"))
     }
-    assert {field.name for field in dataclasses.fields(cls)} == documented
-    assert cls.__doc__
+
+
+@every_class
+def test_every_hyper_parameter_is_documented(cls: type):
+    """A string stands after every field, wherever it is declared, a base included: the command line's help is made of them."""
+    for parent in filter(dataclasses.is_dataclass, cls.__mro__):
+        own = inspect.get_annotations(parent).keys()
+        assert {field.name for field in dataclasses.fields(parent)} & own == documented_fields(parent)
+        assert parent.__doc__
 
 
 @every_class

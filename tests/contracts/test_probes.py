@@ -11,8 +11,12 @@ import jax.numpy as jnp
 import pytest
 from jaxtyping import Array, Float
 
+from dop import agents, losses
 from dop.algorithms import algorithms
+from dop.algorithms.coma import COMA
+from dop.algorithms.qmix import QMIX
 from dop.algorithms.stochastic_dop import StochasticDOP
+from dop.algorithms.vdn import VDN
 from dop.engine.learn import Program
 from dop.types import Environment, Metrics
 from probes import ConstantReward, Coordination, DelayedReward, ObservationValue, Recurrent, TimeLimit
@@ -26,11 +30,39 @@ class Adapter(NamedTuple):
 
     algorithm: Any
     value: Callable[[Any, Array, Array, Array], Float[Array, ""]]
-    """Of learner, state, obs (one for each agent) and joint action."""
+    """Of learner, state, what the agents saw up to now (time, agent, obs) and joint action."""
 
 
 def dop_value(learner: Any, state: Array, obs: Array, action: Array) -> Float[Array, ""]:
-    return learner.critic.total(learner.state_moments.standardise(state), obs, action)
+    return learner.critic.total(learner.state_moments.standardise(state), obs[-1], action)
+
+
+def coma_value(learner: Any, state: Array, obs: Array, action: Array) -> Float[Array, ""]:
+    """What the agents' critics say of it, which is the same in the end, averaged."""
+    return jnp.mean(losses.taken(learner.critic(state, obs[-1], action), action))
+
+
+def q_value(learner: Any, state: Array, obs: Array, action: Array) -> Float[Array, ""]:
+    """Where the same joint action was taken before."""
+    last = jnp.tile(action, (len(obs), 1)).at[0].set(-1)
+    hidden = agents.initial_memory(obs.shape[1], learner.online.agents.network.output_layer.in_features).hidden
+    _, q = jax.lax.scan(lambda hidden, x: agents.step_team(learner.online.agents, hidden, *x), hidden, (obs, last))
+    return learner.online.mixer(losses.taken(q[-1], action), state)
+
+
+Q_LEARNING: dict[str, Any] = {
+    "gamma": 0.9,
+    "agent_hidden": 32,
+    "optimiser": "adam",
+    "learning_rate": 1e-2,
+    "optimiser_eps": 1e-8,
+    "target_interval": 80,
+    "epsilon_start": 0.2,
+    "epsilon_end": 0.2,
+    "episodes_per_iteration": 16,
+    "replay_batch": 32,
+    "replay_capacity": 256,
+}
 
 
 ADAPTERS = {
@@ -50,7 +82,25 @@ ADAPTERS = {
             replay_capacity=256,
         ),
         value=dop_value,
-    )
+    ),
+    "coma": Adapter(
+        algorithm=COMA(
+            gamma=0.9,
+            critic_hidden=32,
+            actor_hidden=32,
+            critic_rate=5e-3,
+            actor_rate=3e-3,
+            target_interval=2,
+            epsilon_start=0.2,
+            epsilon_end=0.2,
+            epsilon_in="behaviour",
+            episodes_per_iteration=16,
+            on_policy_batch=16,
+        ),
+        value=coma_value,
+    ),
+    "qmix": Adapter(algorithm=QMIX(**Q_LEARNING), value=q_value),
+    "vdn": Adapter(algorithm=VDN(**Q_LEARNING), value=q_value),
 }
 every_algorithm = pytest.mark.parametrize("name", algorithms())
 
@@ -73,10 +123,10 @@ def train(name: str, environment: Environment, iterations: int, seed: int = 0) -
     return run(jax.random.key(seed))
 
 
-def value(name: str, trained: Trained, state: list[float], action: tuple[int, int], obs: list[float] | None = None) -> float:
-    """Q(s, a) where both agents see `obs`, or the state."""
-    observed = jnp.asarray(state if obs is None else obs)
-    return float(ADAPTERS[name].value(trained.learner, jnp.asarray(state), jnp.tile(observed, (2, 1)), jnp.asarray(action)))
+def value(name: str, trained: Trained, state: list[float], action: tuple[int, int], seen: list[list[float]] | None = None) -> float:
+    """Q(s, a) where both agents have `seen` these observations, the oldest first, or the state alone."""
+    obs = jnp.asarray([state] if seen is None else seen)
+    return float(ADAPTERS[name].value(trained.learner, jnp.asarray(state), jnp.repeat(obs[:, None], 2, axis=1), jnp.asarray(action)))
 
 
 def test_every_algorithm_is_probed():
@@ -102,7 +152,7 @@ def test_value_depends_on_what_is_observed(name: str):
 def test_delayed_reward_is_discounted(name: str):
     trained = train(name, DelayedReward(), 250)
     assert value(name, trained, [0.0], (1, 1)) == pytest.approx(0.9, abs=0.05)
-    assert value(name, trained, [1.0], (1, 1)) == pytest.approx(1, abs=0.05)
+    assert value(name, trained, [1.0], (1, 1), seen=[[0.0], [1.0]]) == pytest.approx(1, abs=0.05)
 
 
 @every_algorithm
@@ -124,4 +174,4 @@ def test_agents_remember(name: str):
     trained = train(name, Recurrent(), 300)
     assert float(trained.evaluation["test_return_mean"]) == 1
     for cue, action in ((-1.0, 0), (1.0, 1)):
-        assert value(name, trained, [cue, 1.0], (action, action), obs=[0.0, 1.0]) == pytest.approx(1, abs=0.2)
+        assert value(name, trained, [cue, 1.0], (action, action), seen=[[cue, 0.0], [0.0, 0.5], [0.0, 1.0]]) == pytest.approx(1, abs=0.2)
