@@ -129,3 +129,10 @@ def test_mix_before_the_mask_is_the_released_codes_policy() -> None:
     np.testing.assert_allclose(policies.mix(logits, legal, 0.3, before_mask=True), expected, rtol=1e-5)
     after = policies.epsilon_mixture(policies.masked_softmax(logits, legal), legal, 0.3)
     np.testing.assert_array_equal(policies.mix(logits, legal, 0.3, before_mask=False), after)
+
+
+def test_epsilon_greedy_by_hand() -> None:
+    # Action 2 has the largest value but is illegal; of the others action 1 is best: 0.7 and 0.3 / 3 each.
+    q, legal = jnp.array([1.0, 2.0, 9.0, -1.0]), jnp.array([True, True, False, True])
+    np.testing.assert_allclose(policies.epsilon_greedy(q, legal, 0.3), [0.1, 0.8, 0.0, 0.1], rtol=1e-6)
+    np.testing.assert_array_equal(policies.epsilon_greedy(q, jnp.zeros(4, bool), 0.3), 0.0)

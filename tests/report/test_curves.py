@@ -13,7 +13,7 @@ from matplotlib.image import imread
 
 from dop.engine.records import Record
 from dop.errors import RunError
-from dop.report.curves import COLOURS, draw, figure
+from dop.report.curves import COLOURS, draw, draw_grid, figure
 
 
 def run(seeds: int, evaluations: int = 12, won: bool = True, entropy: bool = True) -> list[Record]:
@@ -116,3 +116,12 @@ def test_nothing_to_draw_is_an_error_for_people(records: dict[str, list[Record]]
     with pytest.raises(RunError, match="nothing to draw for 'smax:3m'"):
         draw(records, tmp_path / "curve.png", title="smax:3m")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_grid_of_tasks_is_drawn_where_a_label_may_lack_one_and_refused_where_all_do(tmp_path: Path):
+    tasks = {"3m": {"dop": run(3), "qmix": run(3)}, "2s3z": {"dop": [], "qmix": run(3)}}
+    path = tmp_path / "grid.png"
+    draw_grid(tasks, path, metric="test_battle_won_mean", title="two tasks")
+    assert imread(path).shape[1] > imread(path).shape[0]
+    with pytest.raises(RunError, match="nothing to draw"):
+        draw_grid({"3m": {"dop": []}}, path, metric="test_battle_won_mean", title="none")
