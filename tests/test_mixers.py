@@ -169,7 +169,7 @@ def test_each_agents_best_action_is_its_part_of_the_best_joint_action(kind: str)
 
 def test_sum_is_the_linear_mixer_with_k_1_and_b_0() -> None:
     linear = LinearMixer(3, 4, key=KEY, normalise=False)
-    ones = (jnp.zeros_like(linear.k_layer.weight), jnp.ones_like(linear.k_layer.bias), jax.tree.map(jnp.zeros_like, linear.b_layer))
+    ones = (jnp.zeros_like(linear.k_layer.weight), jnp.ones(4), jax.tree.map(jnp.zeros_like, linear.b_layer))
     linear = eqx.tree_at(lambda m: (m.k_layer.weight, m.k_layer.bias, m.b_layer), linear, ones)
     q, state = jnp.array([1.0, -2.5, 0.0, 4.0]), jnp.array([3.0, -1.0, 2.0])
     k, b = linear(state)

@@ -61,7 +61,8 @@ def values(algorithm: QLearning) -> tuple[np.ndarray, np.ndarray]:
         return jax.lax.scan(lambda hidden, x: agents.step_team(team, hidden, *x), hidden, (episode.obs, last))[1]
 
     learner, each = start(algorithm), [jax.tree.map(lambda x, e=e: x[e], episodes()) for e in range(len(LENGTHS))]
-    return tuple(np.stack([of(value.agents, episode) for episode in each]) for value in (learner.online, learner.target))
+    online, target = (np.stack([of(value.agents, episode) for episode in each]) for value in (learner.online, learner.target))
+    return online, target
 
 
 def error_by_hand(algorithm: QLearning, e: int, t: int) -> float:
@@ -243,7 +244,7 @@ ALIKE = ((0.0, 1.0), (1.0, 8.0))
 """State 2B of the two-step game of Rashid et al. 2018 (Sec. 5): no sum, but rising in either agent's second action."""
 
 
-def joint_values(algorithm: QLearning, game: Payoff, iterations: int) -> np.ndarray:
+def joint_values(algorithm: QMIX | VDN, game: Payoff, iterations: int) -> np.ndarray:
     """Q_tot of every joint action after learning from uniform play."""
     program = Program(algorithm=algorithm, environment=game)
 

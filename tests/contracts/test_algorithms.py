@@ -155,7 +155,8 @@ def documented_fields(cls: type) -> set[str]:
 @every_class
 def test_every_hyper_parameter_is_documented(cls: type):
     """A string stands after every field, wherever it is declared, a base included: the command line's help is made of them."""
-    for parent in filter(dataclasses.is_dataclass, cls.__mro__):
+    parents: list[Any] = [parent for parent in cls.__mro__ if dataclasses.is_dataclass(parent)]
+    for parent in parents:
         own = inspect.get_annotations(parent).keys()
         assert {field.name for field in dataclasses.fields(parent)} & own == documented_fields(parent)
         assert parent.__doc__
