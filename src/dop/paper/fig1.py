@@ -349,6 +349,8 @@ def figure(options: Options, found: dict[Case, dict[str, Any]], variances: dict[
     handles = {label: line for axes in panels.flat for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     picture.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=max(1, len(handles)), frameon=False)
     for axes in panels.flat:
+        if not any(len(np.atleast_1d(line.get_xdata())) for line in axes.lines):
+            axes.text(0.5, 0.5, "not run yet", ha="center", transform=axes.transAxes, color="#777777")
         axes.title.set_fontsize(10)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
