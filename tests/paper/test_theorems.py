@@ -133,6 +133,12 @@ def test_proposition_1_fails_if_it_expands(monkeypatch: pytest.MonkeyPatch) -> N
     assert not claim.holds and "e-1" in claim.measured.split(";")[0]
 
 
+def test_tree_backup_contracts_by_gamma_with_short_traces_only() -> None:
+    assert theorems.proposition_1_traces(CASES, 1).holds
+    too_long = theorems.proposition_1_traces(CASES, 10)
+    assert not too_long.holds and "0.9000 (k 1)" in too_long.measured
+
+
 def test_on_policy_the_linear_critic_comes_to_rest_at_the_least_squares_fit() -> None:
     case = CASES[0]
     q, radius = theorems.linear_fixed_point(case, 0)
@@ -240,6 +246,22 @@ def test_theorem_2_holds_for_small_steps_only() -> None:
     holds = named(theorems.theorem_2(cases, theorems.changes(cases)))
     assert holds["Thm. 2"] and holds["Thm. 2, states not told apart"]
     assert not holds["Thm. 2, large steps"] and not holds["Thm. 2, critic of beta's data"] and not holds["Thm. 2, ties (3 step sizes)"]
+
+
+def test_softmax_policies_improve_out_of_order() -> None:
+    holds = named(theorems.softmax_claims(CASES))
+    assert holds == {"Thm. 2, softmax, MONOTONE": False, "Thm. 2, softmax": True}
+
+
+def test_softmax_policies_that_are_uniform_rise_in_order() -> None:
+    uniform = [dataclasses.replace(c, policy=np.full_like(c.policy, 1 / 3)) for c in CASES]
+    assert named(theorems.softmax_claims(uniform))["Thm. 2, softmax, MONOTONE"]
+
+
+def test_softmax_policies_fall_downhill(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = theorems.decomposed_gradient
+    monkeypatch.setattr(theorems, "decomposed_gradient", lambda *args: -right(*args))
+    assert not any(named(theorems.softmax_claims(CASES)).values())
 
 
 def test_theorem_2_fails_uphill_turned_downhill(monkeypatch: pytest.MonkeyPatch) -> None:

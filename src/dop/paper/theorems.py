@@ -30,6 +30,8 @@ from dop.report.curves import COLOURS
 DISCOUNT = 0.9
 TRACE, STEPS, KAPPA = 0.8, 5, 0.5
 """lambda and k of tree backup and TD(lambda), and Eq. 6's mixture."""
+TRACE_STEPS = (1, 2, 5)
+"""k at which tree backup is measured alone."""
 EXACT = 1e-9
 """What counts as equal, of numbers of order 1 in float64."""
 DIFFERENCE = 1e-5
@@ -256,6 +258,20 @@ def proposition_1(cases: Sequence[Case]) -> Claim:
         measured=f"|T Q^pi - Q^pi| <= {error:.0e}; largest factor {factor:.4f}",
         holds=bool(error < EXACT and factor <= DISCOUNT + EXACT),
         note=f"kappa 0, {KAPPA} and 1; lambda {TRACE}, k {STEPS}; largest norm; the two targets mixed by their data's shares in each entry",
+    )
+
+
+def proposition_1_traces(cases: Sequence[Case], lambda_: float) -> Claim:
+    """Tree backup alone, for several k: the proof needs lambda beta(a) pi(a) <= pi(a), of which lambda <= 1 makes sure."""
+    factors = {k: [tree_backup(c.problem, c.policy, c.behaviour, lambda_, k).factor for c in cases] for k in TRACE_STEPS}
+    above = np.mean([max(each) > DISCOUNT + EXACT for each in zip(*factors.values(), strict=True)])
+    return Claim(
+        name=f"Prop. 1, tree backup, lambda {lambda_:g}",
+        claim=f"contraction by gamma = {DISCOUNT} for every k",
+        measured=f"largest factor {', '.join(f'{max(each):.4f} (k {k})' for k, each in factors.items())}; above gamma in {above:.0%}",
+        holds=bool(above == 0),
+        note="lambda beta(a) <= 1 everywhere is enough: all weights of the operator are then positive and sum to gamma or less",
+        assumptions=lambda_ <= 1,
     )
 
 
@@ -652,6 +668,32 @@ def tie_changes(*steps: float) -> list[float]:
     return change(problem, np.full((2, 1, 2), 0.5), np.array([[[1.0, -1.0]], [[-1.0, 1.0]]]), *steps)
 
 
+def softmax_claims(cases: Sequence[Case]) -> list[Claim]:
+    """App. C's last claim, MONOTONE for any tabular policy, where the table has the logits of a softmax: Eq. 9 moves those."""
+    counts, found = [], []
+    for c in cases:
+        critic = c.fitted(c.pi)
+        gradient = decomposed_gradient(c.policy, tabular.occupancy(c.problem, c.policy), critic)
+        rise = c.policy * (gradient - (c.policy * gradient).sum(axis=-1, keepdims=True))  # of each probability, to first order
+        counts.append(pairs_in_order(critic.q, rise))
+        moved = softmax(np.log(c.policy) + SMALL_STEP * gradient / np.abs(gradient).max())
+        found.append(tabular.objective(c.problem, moved) - tabular.objective(c.problem, c.policy))
+    kept, pairs = np.sum(counts, axis=0)
+    return [
+        Claim(
+            name="Thm. 2, softmax, MONOTONE",
+            claim="probabilities rise in the order of Q_i (App. C, any tabular pi)",
+            measured=f"{kept} of {pairs} pairs ({kept / pairs:.1%})",
+            holds=bool(kept == pairs),
+            note="true of a table of probabilities; with one of logits a likely action moves more than a better, rarer one",
+            assumptions=False,
+        ),
+        never_falls(
+            found, ", softmax", "no MONOTONE, but grad J all the same; the step is the largest change of a logit", assumptions=False
+        ),
+    ]
+
+
 def theorem_2(cases: Sequence[Case], found: Float[np.ndarray, "step case"]) -> list[Claim]:
     """The small step, the steps at which it first fails, and four assumptions."""
     small = int(np.argmin(np.abs(np.array(STEP_SIZES) - SMALL_STEP)))
@@ -678,6 +720,7 @@ def theorem_2(cases: Sequence[Case], found: Float[np.ndarray, "step case"]) -> l
             "as written, Q > Q' <=> beta >= beta' contradicts itself at ties; read as =>, a tie frees beta and o(delta) decides",
             assumptions=False,
         ),
+        *softmax_claims(cases),
     ]
 
 
@@ -831,6 +874,7 @@ def reproduce(options: Options, say: Callable[[str], None]) -> None:
         equation_16(cases),
         equation_16_correlated(cases),
         proposition_1(few),
+        *(proposition_1_traces(few, lambda_) for lambda_ in (1, 10)),
         proposition_1_sampled(few),
         linear_proposition_1(few, 0),
         linear_proposition_1(few, KAPPA),
