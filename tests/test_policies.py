@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from dop import policies
+from dop.types import ActionKind
 
+KINDS: tuple[ActionKind, ...] = ("discrete", "box", "simplex")
 N_ACTIONS = 4
 LOGITS = st.lists(st.floats(-(2.0**127), 2.0**127, width=32), min_size=N_ACTIONS, max_size=N_ACTIONS)
 MODEST_LOGITS = st.lists(st.floats(-16, 16, width=32), min_size=N_ACTIONS, max_size=N_ACTIONS)
@@ -136,3 +140,20 @@ def test_epsilon_greedy_by_hand() -> None:
     q, legal = jnp.array([1.0, 2.0, 9.0, -1.0]), jnp.array([True, True, False, True])
     np.testing.assert_allclose(policies.epsilon_greedy(q, legal, 0.3), [0.1, 0.8, 0.0, 0.1], rtol=1e-6)
     np.testing.assert_array_equal(policies.epsilon_greedy(q, jnp.zeros(4, bool), 0.3), 0.0)
+
+
+def test_random_actions_are_of_their_kind():
+    legal, keys = jnp.array([True, False, True]), jax.random.split(jax.random.key(0), 2000)
+    number, box, simplex = (jax.vmap(partial(policies.random_action, kind=kind), (0, None))(keys, legal) for kind in KINDS)
+    np.testing.assert_allclose(np.bincount(number, minlength=3) / 2000, [0.5, 0, 0.5], atol=0.05)
+    assert not box[:, 1].any() and (jnp.abs(box) <= 1).all() and not simplex[:, 1].any() and (simplex >= 0).all()
+    np.testing.assert_allclose(box[:, [0, 2]].mean(axis=0), 0, atol=0.06)
+    np.testing.assert_allclose(box[:, [0, 2]].var(axis=0), 1 / 3, atol=0.03)
+    np.testing.assert_allclose(simplex.sum(axis=1), 1, rtol=1e-6)
+    # Uniform on the segment between two corners.
+    np.testing.assert_allclose(simplex[:, [0, 2]].var(axis=0), 1 / 12, atol=0.01)
+
+
+def test_random_points_of_a_simplex_without_components_are_zero():
+    point = policies.random_action(jax.random.key(0), jnp.zeros(3, bool), "simplex")
+    np.testing.assert_array_equal(point, 0)

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from dop.types import ActionKind
+
 
 def masked_softmax(logits: Float[Array, " action"], legal: Bool[Array, " action"]) -> Float[Array, " action"]:
     """Softmax over the legal actions. Illegal ones have probability exactly 0, whatever their logits; with no legal action all are 0."""
@@ -53,6 +55,16 @@ def epsilon_greedy(q: Float[Array, " action"], legal: Bool[Array, " action"], ep
     """1 - epsilon for the legal action of largest value, and epsilon uniform over the legal actions; all 0 with no legal action."""
     best = jax.nn.one_hot(greedy(q, legal), q.shape[-1], dtype=q.dtype) * jnp.any(legal)
     return epsilon_mixture(best, legal, epsilon)
+
+
+def random_action(key: PRNGKeyArray, legal: Bool[Array, " action"], kind: ActionKind) -> Int[Array, ""] | Float[Array, " action"]:
+    """A uniform action of one agent: a legal number, a vector in [-1, 1], or a point of the simplex (0 on components that do not exist)."""
+    if kind == "discrete":
+        return sample(key, uniform(legal))
+    if kind == "box":
+        return jnp.where(legal, jax.random.uniform(key, legal.shape, minval=-1, maxval=1), 0)
+    weight = jnp.where(legal, jax.random.exponential(key, legal.shape), 0)
+    return weight / jnp.maximum(jnp.sum(weight), jnp.finfo(weight.dtype).tiny)
 
 
 def sample(key: PRNGKeyArray, policy: Float[Array, " action"]) -> Int[Array, ""]:

@@ -3,7 +3,7 @@
 Axes, by the names that the annotations use:
 
     agent    the n agents of the team, in the order of `EnvSpec.agents`
-    action   the |A| discrete actions, padded to the largest agent's; `legal` says which exist
+    action   the |A| discrete actions, or the components of a continuous one, padded to the largest agent's; `legal` says which exist
     obs      an agent's own observation, padded to the largest agent's
     state    the global state, which only critics see
     time     the T = `EnvSpec.time_limit` steps of an episode; `time+1` also has the state after the last step
@@ -22,7 +22,9 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from dop.errors import ConfigError
 
-ActionKind: TypeAlias = Literal["discrete", "continuous"]
+ActionKind: TypeAlias = Literal["discrete", "box", "simplex"]
+Action: TypeAlias = Int[Array, " agent"] | Float[Array, "agent action"]
+"""What a team does at one step: a number each, or a vector each; see `EnvSpec.action_kind`."""
 Metrics: TypeAlias = dict[str, Float[Array, ""]]
 EnvState: TypeAlias = PyTree
 Memory: TypeAlias = PyTree
@@ -50,6 +52,8 @@ class EnvSpec:
     time_limit: int
     """Longest episode, in steps. Reaching it truncates; it does not terminate."""
     action_kind: ActionKind = "discrete"
+    """What one agent's action is: a number below its size; a `box`, a vector in [-1, 1] (adapters scale it to the environment's own
+    bounds); or a `simplex`, non-negative components that sum to 1. Padded components are 0."""
     obs_bound: float | None = None
     """No entry of an observation or state is ever larger in size, so that replay may keep them in half precision; None if unknown."""
     metrics: tuple[str, ...] = ()
@@ -85,6 +89,11 @@ class EnvSpec:
     def action_size(self) -> int:
         return max(self.action_sizes)
 
+    @property
+    def action_shape(self) -> tuple[int, ...]:
+        """Of one joint action."""
+        return (self.n_agents,) if self.action_kind == "discrete" else (self.n_agents, self.action_size)
+
 
 class TimeStep(eqx.Module):
     """What an environment answers. `reset` fills `reward` with 0 and both flags with False."""
@@ -92,6 +101,7 @@ class TimeStep(eqx.Module):
     obs: Float[Array, "agent obs"]
     state: Float[Array, " state"]
     legal: Bool[Array, "agent action"]
+    """The discrete actions that may be taken; the components that exist of a continuous one."""
     reward: Float[Array, ""]
     """Shared by the team."""
     terminated: Bool[Array, ""]
@@ -113,24 +123,24 @@ class Environment(Protocol):
         """Start an episode."""
         ...
 
-    def step(self, key: PRNGKeyArray, state: EnvState, action: Int[Array, " agent"]) -> tuple[EnvState, TimeStep]:
+    def step(self, key: PRNGKeyArray, state: EnvState, action: Action) -> tuple[EnvState, TimeStep]:
         """Advance by one joint action. `terminated` and `truncated` are never both True."""
         ...
 
 
 class Choice(eqx.Module):
-    """What the agents do at one step, and how likely the policy that acted was to do it."""
+    """What the agents do at one step, and how likely the policy that acted was to do it (1 where actions are continuous)."""
 
-    action: Int[Array, " agent"]
+    action: Action
     probability: Float[Array, " agent"]
 
 
 class Episode(eqx.Module):
     """One whole episode, padded with zeros from its end to the time limit."""
 
-    action: Int[Array, "time agent"]
+    action: Int[Array, "time agent"] | Float[Array, "time agent action"]
     behaviour: Float[Array, "time agent"]
-    """Probability of each action taken, under the policy that took it."""
+    """Probability of each action taken, under the policy that took it; 1 where actions are continuous."""
     reward: Float[Array, " time"]
     terminated: Bool[Array, " time"]
     """True on the last step of an episode that ended for real, nowhere else."""
@@ -139,8 +149,23 @@ class Episode(eqx.Module):
     obs: Float[Array, "time+1 agent obs"]
     state: Float[Array, "time+1 state"]
     legal: Bool[Array, "time+1 agent action"]
-    final_action: Int[Array, " agent"]
+    final_action: Action
     """What the behaviour policy would have done after the last step: what a sampled bootstrap at a time limit needs."""
+
+
+class Transition(eqx.Module):
+    """One step of an episode, with what came of it."""
+
+    obs: Float[Array, "agent obs"]
+    state: Float[Array, " state"]
+    legal: Bool[Array, "agent action"]
+    action: Action
+    reward: Float[Array, ""]
+    discount: Float[Array, ""]
+    """0 where the episode terminated, else 1; gamma is the algorithm's."""
+    next_obs: Float[Array, "agent obs"]
+    next_state: Float[Array, " state"]
+    next_legal: Bool[Array, "agent action"]
 
 
 class Learner(eqx.Module):
@@ -157,6 +182,11 @@ class ReplayBuffer(Protocol):
     def latest(self, n: int) -> Episode: ...
 
     def uniform(self, key: PRNGKeyArray, n: int, *, window: int | None = None) -> Episode: ...
+
+    @property
+    def items(self) -> Episode:
+        """All places, with a leading axis; empty ones have a mask of False."""
+        ...
 
 
 L = TypeVar("L", bound=Learner)

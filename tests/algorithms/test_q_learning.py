@@ -325,4 +325,4 @@ def test_a_replay_that_cannot_hold_an_iteration_is_refused() -> None:
 
 def test_continuous_actions_are_refused() -> None:
     with pytest.raises(ConfigError, match="qmix needs discrete actions"):
-        QMIX().check(replace(SPEC, action_kind="continuous"))
+        QMIX().check(replace(SPEC, action_kind="box"))

@@ -156,8 +156,8 @@ def test_impossible_combinations_are_refused(changes: dict[str, Any], words: str
 
 
 def test_continuous_actions_are_refused():
-    with pytest.raises(ConfigError, match="continuous"):
-        StochasticDOP().check(replace(SPEC, action_kind="continuous"))
+    with pytest.raises(ConfigError, match="box"):
+        StochasticDOP().check(replace(SPEC, action_kind="box"))
 
 
 # ------------------------------------------------------------------------------------------------------------- exploration
@@ -410,7 +410,8 @@ def test_actors_learn_from_the_episodes_that_are_named(who: Any):
         def uniform(self, key: Any, n: int, *, window: int | None = None) -> Any:
             return ("uniform", n, window)
 
-    found = replace(SMALL, actor_episodes=who).sample(Asked(), KEY)
+    asked: Any = Asked()
+    found = replace(SMALL, actor_episodes=who).sample(asked, KEY)
     newest, on_policy, off_policy = ("latest", 3), ("uniform", 3, 32), ("uniform", 2, None)
     assert found.off_policy == off_policy
     assert found.on_policy == (newest if who == "latest" else on_policy)

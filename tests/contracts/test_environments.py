@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 import dop.envs
+from dop import policies
 from dop.types import Environment, TimeStep
 from probes import PROBES
 
@@ -32,7 +33,7 @@ class Play(NamedTuple):
 
     start: TimeStep
     steps: TimeStep
-    action: Int[Array, "episode time agent"]
+    action: Int[Array, "episode time agent"] | Float[Array, "episode time agent action"]
     alive: Bool[Array, "episode time"]
     """True up to and including the last step of the episode."""
 
@@ -50,7 +51,8 @@ def compiled_play(name: str):
     def advance(carry, _):
         state, step, key = carry
         key, k_act, k_env = jax.random.split(key, 3)
-        action = jax.random.categorical(k_act, jnp.where(step.legal, 0.0, -jnp.inf))
+        draw = functools.partial(policies.random_action, kind=environment.spec.action_kind)
+        action = jax.vmap(draw)(jax.random.split(k_act, environment.spec.n_agents), step.legal)
         state, step = environment.step(k_env, state, action)
         return (state, step, key), (step, action)
 
@@ -106,7 +108,8 @@ def test_arrays_are_what_the_spec_says(name: str):
 def test_step_answers_the_shapes_of_reset(name: str):
     environment = make(name)
     state, start = jax.eval_shape(environment.reset, jax.random.key(0))
-    action = jax.ShapeDtypeStruct((environment.spec.n_agents,), jnp.int32)
+    spec = environment.spec
+    action = jax.ShapeDtypeStruct(spec.action_shape, jnp.int32 if spec.action_kind == "discrete" else jnp.float32)
     next_state, step = jax.eval_shape(environment.step, jax.random.key(0), state, action)
     described = functools.partial(jax.tree.map, lambda leaf: (leaf.shape, leaf.dtype))
     assert described(step) == described(start)

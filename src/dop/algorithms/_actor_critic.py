@@ -145,7 +145,7 @@ class ActorCritic(Generic[Critic]):
         """Raise ConfigError for what no algorithm of this kind, called `name`, can work with."""
         check_choices(self)
         if spec.action_kind != "discrete":
-            raise ConfigError(f"{name} needs discrete actions, but {spec.name} has {spec.action_kind} ones.")
+            raise ConfigError(f"{name} needs discrete actions, but those of {spec.name} are a {spec.action_kind}.")
         sizes = ("critic_hidden", "actor_hidden", "actor_steps", "target_interval", "episodes_per_iteration", "on_policy_batch")
         check_positive(self, *sizes, "critic_rate", "actor_rate", "max_grad_norm")
         check_shares(self, "gamma", "td_lambda", "actor_average", "epsilon_start", "epsilon_end", "rms_decay")

@@ -115,7 +115,7 @@ class QLearning:
         """Raise ConfigError for what no method of this kind, called `name`, can work with."""
         check_choices(self)
         if spec.action_kind != "discrete":
-            raise ConfigError(f"{name} needs discrete actions, but {spec.name} has {spec.action_kind} ones.")
+            raise ConfigError(f"{name} needs discrete actions, but those of {spec.name} are a {spec.action_kind}.")
         sizes = ("target_interval", "agent_hidden", "episodes_per_iteration", "updates_per_iteration", "replay_capacity", "replay_batch")
         check_positive(self, *sizes, "learning_rate", "max_grad_norm")
         check_shares(self, "gamma", "td_lambda", "epsilon_start", "epsilon_end", "rms_decay")

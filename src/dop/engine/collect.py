@@ -42,6 +42,7 @@ def storage_dtype(spec: EnvSpec, precision: str) -> DTypeLike:
 def episode_shape(spec: EnvSpec, dtype: DTypeLike) -> Episode:
     """Shapes and types of one stored episode (`jax.ShapeDtypeStruct` leaves)."""
     n, horizon = spec.n_agents, spec.time_limit
+    action_dtype = jnp.int32 if spec.action_kind == "discrete" else jnp.float32
 
     def leaf(kind: DTypeLike, *shape: int) -> Any:
         return jax.ShapeDtypeStruct(shape, kind)
@@ -50,8 +51,8 @@ def episode_shape(spec: EnvSpec, dtype: DTypeLike) -> Episode:
         obs=leaf(dtype, horizon + 1, n, spec.obs_size),
         state=leaf(dtype, horizon + 1, spec.state_size),
         legal=leaf(bool, horizon + 1, n, spec.action_size),
-        action=leaf(jnp.int32, horizon, n),
-        final_action=leaf(jnp.int32, n),
+        action=leaf(action_dtype, horizon, *spec.action_shape),
+        final_action=leaf(action_dtype, *spec.action_shape),
         behaviour=leaf(jnp.float32, horizon, n),
         reward=leaf(jnp.float32, horizon),
         terminated=leaf(bool, horizon),
