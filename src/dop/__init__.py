@@ -8,6 +8,9 @@ from importlib import metadata
 
 from dop import losses, mixers, returns
 from dop.algorithms.coma import COMA
+from dop.algorithms.deterministic_dop import DeterministicDOP
+from dop.algorithms.maac import MAAC
+from dop.algorithms.maddpg import MADDPG
 from dop.algorithms.qmix import QMIX
 from dop.algorithms.stochastic_dop import StochasticDOP
 from dop.algorithms.vdn import VDN
@@ -16,17 +19,20 @@ from dop.engine.runs import Protocol
 from dop.envs import make
 from dop.envs import names as environments
 from dop.errors import ConfigError, DopError, MissingExtraError, RunError, UnknownNameError
-from dop.types import Algorithm, Choice, Environment, EnvSpec, Episode, Learner, TimeStep
+from dop.types import Algorithm, Choice, Environment, EnvSpec, Episode, Learner, TimeStep, Transition
 
 __version__ = metadata.version("dop-marl")
 
 __all__ = [
     "COMA",
+    "MAAC",
+    "MADDPG",
     "QMIX",
     "VDN",
     "Algorithm",
     "Choice",
     "ConfigError",
+    "DeterministicDOP",
     "DopError",
     "EnvSpec",
     "Environment",
@@ -38,6 +44,7 @@ __all__ = [
     "RunError",
     "StochasticDOP",
     "TimeStep",
+    "Transition",
     "UnknownNameError",
     "environments",
     "evaluate",

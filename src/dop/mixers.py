@@ -9,13 +9,14 @@ All three rise in every Q_i, so that each agent's best action by its own values 
 
 from __future__ import annotations
 
-import itertools
 from typing import Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
+
+from dop.nets import MLP
 
 
 class LinearMixer(eqx.Module):
@@ -72,25 +73,6 @@ class SumMixer(eqx.Module):
         return jnp.sum(q)
 
 
-class HyperNetwork(eqx.Module):
-    """The state in, weights of another network out: one linear layer, or two with `hidden_size` units between them."""
-
-    layers: tuple[eqx.nn.Linear, ...]
-
-    def __init__(self, state_size: int, output_size: int, hidden_size: int, *, key: PRNGKeyArray) -> None:
-        """`hidden_size=0`: one layer."""
-        sizes = (state_size, hidden_size, output_size) if hidden_size else (state_size, output_size)
-        keys = jax.random.split(key, len(sizes) - 1)
-        self.layers = tuple(eqx.nn.Linear(*pair, key=k) for pair, k in zip(itertools.pairwise(sizes), keys, strict=True))
-
-    def __call__(self, state: Float[Array, " state"]) -> Float[Array, " output"]:
-        first, *rest = self.layers
-        x = first(state)
-        for layer in rest:
-            x = layer(jax.nn.relu(x))
-        return x
-
-
 class MonotonicMixer(eqx.Module):
     """Q_tot = |w_2(s)| . elu(|W_1(s)| Q + b_1(s)) + V(s) (Rashid et al. 2018, Sec. 4.1).
 
@@ -99,17 +81,18 @@ class MonotonicMixer(eqx.Module):
     layer; V from two.
     """
 
-    hidden_weights: HyperNetwork
+    hidden_weights: MLP
     hidden_bias: eqx.nn.Linear
-    output_weights: HyperNetwork
-    state_value: HyperNetwork
+    output_weights: MLP
+    state_value: MLP
 
     def __init__(self, state_size: int, n_agents: int, *, key: PRNGKeyArray, embedding: int = 32, hypernet_hidden: int = 64) -> None:
         key_weights, key_bias, key_output, key_value = jax.random.split(key, 4)
-        self.hidden_weights = HyperNetwork(state_size, n_agents * embedding, hypernet_hidden, key=key_weights)
+        inputs = (state_size, hypernet_hidden) if hypernet_hidden else (state_size,)
+        self.hidden_weights = MLP((*inputs, n_agents * embedding), key=key_weights)
         self.hidden_bias = eqx.nn.Linear(state_size, embedding, key=key_bias)
-        self.output_weights = HyperNetwork(state_size, embedding, hypernet_hidden, key=key_output)
-        self.state_value = HyperNetwork(state_size, 1, embedding, key=key_value)
+        self.output_weights = MLP((*inputs, embedding), key=key_output)
+        self.state_value = MLP((state_size, embedding, 1), key=key_value)
 
     def __call__(self, q: Float[Array, " agent"], state: Float[Array, " state"]) -> Float[Array, ""]:
         weights = jnp.abs(self.hidden_weights(state)).reshape(q.shape[0], -1)

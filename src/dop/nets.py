@@ -5,6 +5,7 @@ Layers start as PyTorch's do, uniform in +-1/sqrt(fan-in), which is what the pub
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -12,6 +13,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from dop.types import ActionKind
 
 Network = TypeVar("Network", bound=eqx.Module)
 
@@ -34,6 +37,23 @@ class PerAgent(eqx.Module, Generic[Network]):
         What depends on shared parameters and on arguments without an agent axis only is computed once for the whole team.
         """
         return jax.vmap(apply, in_axes=(None if self.shared else 0, *in_axes), axis_size=self.n_agents)(self.network, *args)
+
+
+class MLP(eqx.Module):
+    """Linear layers of these sizes, input and output included, with ReLU between them."""
+
+    layers: tuple[eqx.nn.Linear, ...]
+
+    def __init__(self, sizes: Sequence[int], *, key: PRNGKeyArray) -> None:
+        keys = jax.random.split(key, len(sizes) - 1)
+        self.layers = tuple(eqx.nn.Linear(*pair, key=k) for pair, k in zip(itertools.pairwise(sizes), keys, strict=True))
+
+    def __call__(self, x: Float[Array, " input"]) -> Float[Array, " output"]:
+        first, *rest = self.layers
+        x = first(x)
+        for layer in rest:
+            x = layer(jax.nn.relu(x))
+        return x
 
 
 class GRUCell(eqx.Module):
@@ -88,6 +108,22 @@ class RecurrentAgent(eqx.Module):
         return hidden, self.output_layer(hidden)
 
 
+class ReactiveAgent(eqx.Module):
+    """Two hidden layers (App. G.2): own observation and agent id in; logits, or what tanh takes to a box, out."""
+
+    layers: MLP
+    kind: ActionKind = eqx.field(static=True)
+    n_agents: int = eqx.field(static=True)
+
+    def __init__(self, obs_size: int, action_size: int, n_agents: int, hidden_size: int, *, kind: ActionKind, key: PRNGKeyArray) -> None:
+        self.layers = MLP((obs_size + n_agents, hidden_size, hidden_size, action_size), key=key)
+        self.kind = kind
+        self.n_agents = n_agents
+
+    def __call__(self, obs: Float[Array, " obs"], agent_id: Int[Array, ""]) -> Float[Array, " action"]:
+        return self.layers(jnp.concatenate([obs, jax.nn.one_hot(agent_id, self.n_agents, dtype=obs.dtype)]))
+
+
 class LocalCritic(eqx.Module):
     """Q_i(tau, .) for every action of agent i (App. G.1): two hidden layers on the global state.
 
@@ -133,6 +169,70 @@ class LocalCritic(eqx.Module):
         return q if self.value_layer is None else q + self.value_layer(x)
 
 
+class LocalActionCritic(eqx.Module):
+    """Q_i(tau, a_i) of an action that is a vector (App. G.2): the local critic with its agent's action among its inputs.
+
+    The first layer is kept in parts, since the state's part is the same for all agents and then is computed once.
+    """
+
+    from_state: eqx.nn.Linear
+    from_own: eqx.nn.Linear
+    hidden_layer: eqx.nn.Linear
+    value_layer: eqx.nn.Linear
+    n_agents: int = eqx.field(static=True)
+
+    def __init__(self, state_size: int, obs_size: int, action_size: int, n_agents: int, hidden_size: int, *, key: PRNGKeyArray) -> None:
+        """`obs_size=0`: of the global state and the action alone."""
+        key_first, key_hidden, key_value = jax.random.split(key, 3)
+        sizes = [state_size, obs_size + action_size + n_agents]
+        self.from_state, self.from_own = _split(eqx.nn.Linear(sum(sizes), hidden_size, key=key_first), sizes)
+        self.hidden_layer = eqx.nn.Linear(hidden_size, hidden_size, key=key_hidden)
+        self.value_layer = eqx.nn.Linear(hidden_size, "scalar", key=key_value)
+        self.n_agents = n_agents
+
+    def __call__(
+        self, state: Float[Array, " state"], obs: Float[Array, " obs"], action: Float[Array, " action"], agent_id: Int[Array, ""]
+    ) -> Float[Array, ""]:
+        own = jnp.concatenate([obs, action, jax.nn.one_hot(agent_id, self.n_agents, dtype=action.dtype)])
+        x = jax.nn.relu(self.from_state(state) + self.from_own(own))
+        return self.value_layer(jax.nn.relu(self.hidden_layer(x)))
+
+
+class JointCritic(eqx.Module):
+    """Q(s, a_1, ..., a_n) of a joint action whose parts are vectors (Lowe et al. 2017): two hidden layers."""
+
+    from_state: eqx.nn.Linear
+    from_action: Float[Array, "agent hidden action"]
+    hidden_layer: eqx.nn.Linear
+    value_layer: eqx.nn.Linear
+
+    def __init__(self, state_size: int, action_size: int, n_agents: int, hidden_size: int, *, key: PRNGKeyArray) -> None:
+        key_first, key_hidden, key_value = jax.random.split(key, 3)
+        sizes = [state_size, n_agents * action_size]
+        self.from_state, actions = _split(eqx.nn.Linear(sum(sizes), hidden_size, key=key_first), sizes)
+        self.from_action = actions.weight.reshape(hidden_size, n_agents, action_size).swapaxes(0, 1)
+        self.hidden_layer = eqx.nn.Linear(hidden_size, hidden_size, key=key_hidden)
+        self.value_layer = eqx.nn.Linear(hidden_size, "scalar", key=key_value)
+
+    def __call__(self, state: Float[Array, " state"], action: Float[Array, "agent action"]) -> Float[Array, ""]:
+        return self._upper(self.from_state(state) + jnp.sum(self._parts(action), axis=0))
+
+    def deviations(
+        self, state: Float[Array, " state"], action: Float[Array, "agent action"], own: Float[Array, "agent action"]
+    ) -> Float[Array, " agent"]:
+        """Q(s, (own_i, a_-i)) for every agent i: the others do as in `action`."""
+        taken = self._parts(action)
+        joint = self.from_state(state) + jnp.sum(taken, axis=0)
+        return jax.vmap(self._upper)(joint - taken + self._parts(own))
+
+    def _parts(self, action: Float[Array, "agent action"]) -> Float[Array, "agent hidden"]:
+        """What each agent's action gives to the first layer."""
+        return jnp.einsum("iha,ia->ih", self.from_action, action)
+
+    def _upper(self, first: Float[Array, " hidden"]) -> Float[Array, ""]:
+        return self.value_layer(jax.nn.relu(self.hidden_layer(jax.nn.relu(first))))
+
+
 class CounterfactualCritic(eqx.Module):
     """COMA's critic (Foerster et al. 2018, Fig. 1): Q_i(s, o_i, (a_-i, .)) for every action of agent i, given what the others do.
 
@@ -166,6 +266,85 @@ class CounterfactualCritic(eqx.Module):
         x = jax.nn.relu(self.from_state(state) + jax.vmap(self.from_obs)(obs) + others + self.from_id)
         x = jax.nn.relu(jax.vmap(self.hidden_layer)(x))
         return jax.vmap(self.action_layer)(x)
+
+
+class AttentionHeads(eqx.Module):
+    """What each agent gathers from the others (Iqbal and Sha 2019, Eq. 6): one query of its own, keys and values of theirs.
+
+    x_i = sum_{j != i} softmax_j(q_i . k_j / sqrt(d)) v_j   in each head; heads end to end
+    """
+
+    queries: eqx.nn.Linear
+    keys: eqx.nn.Linear
+    values: eqx.nn.Linear
+    heads: int = eqx.field(static=True)
+
+    def __init__(self, size: int, heads: int, *, key: PRNGKeyArray) -> None:
+        """`size`: units of what comes in and of what goes out, a multiple of `heads`."""
+        key_queries, key_keys, key_values = jax.random.split(key, 3)
+        self.queries = eqx.nn.Linear(size, size, use_bias=False, key=key_queries)
+        self.keys = eqx.nn.Linear(size, size, use_bias=False, key=key_keys)
+        self.values = eqx.nn.Linear(size, size, key=key_values)
+        self.heads = heads
+
+    def __call__(
+        self, own: Float[Array, "agent unit"], others: Float[Array, "agent unit"]
+    ) -> tuple[Float[Array, "agent unit"], Float[Array, "head agent agent"]]:
+        """What agent i gathers, with a query from `own[i]`, from `others[j]` of every j but i; and q_i . k_j before it is scaled."""
+
+        def in_heads(layer: eqx.nn.Linear, x: Array) -> Float[Array, "head agent unit"]:
+            return jax.vmap(layer)(x).reshape(len(x), self.heads, -1).swapaxes(0, 1)
+
+        queries, keys = in_heads(self.queries, own), in_heads(self.keys, others)
+        values = jax.nn.leaky_relu(in_heads(self.values, others))
+        match = queries @ keys.swapaxes(1, 2)
+        other = ~jnp.eye(len(own), dtype=bool)
+        scaled = jnp.where(other, match / jnp.sqrt(keys.shape[-1]), jnp.finfo(match.dtype).min)
+        weights = jnp.where(other, jax.nn.softmax(scaled, axis=-1), 0)  # an agent alone gathers nothing
+        gathered = weights @ values
+        return gathered.swapaxes(0, 1).reshape(own.shape), match
+
+
+class AttentionCritic(eqx.Module):
+    """MAAC's critic (Iqbal and Sha 2019, Sec. 3.2): Q_i(o, (a_-i, .)) for every action of agent i, what the others see and do by attention.
+
+    Encoders and heads are one for all agents, told apart by the agent id, or one each; the attention is always shared.
+    """
+
+    encode_obs: PerAgent[eqx.nn.Linear]
+    encode_both: PerAgent[eqx.nn.Linear]
+    attention: AttentionHeads
+    head: PerAgent[MLP]
+    n_agents: int = eqx.field(static=True)
+
+    def __init__(
+        self, obs_size: int, action_size: int, n_agents: int, hidden_size: int, *, heads: int, shared: bool, key: PRNGKeyArray
+    ) -> None:
+        key_obs, key_both, key_attention, key_head = jax.random.split(key, 4)
+        size = obs_size + n_agents
+
+        def encoder(inputs: int, key: PRNGKeyArray) -> PerAgent[eqx.nn.Linear]:
+            return PerAgent(lambda key: eqx.nn.Linear(inputs, hidden_size, key=key), n_agents, shared=shared, key=key)
+
+        def make_head(key: PRNGKeyArray) -> MLP:
+            return MLP((2 * hidden_size, hidden_size, action_size), key=key)
+
+        self.encode_obs = encoder(size, key_obs)
+        self.encode_both = encoder(size + action_size, key_both)
+        self.attention = AttentionHeads(hidden_size, heads, key=key_attention)
+        self.head = PerAgent(make_head, n_agents, shared=shared, key=key_head)
+        self.n_agents = n_agents
+
+    def __call__(
+        self, obs: Float[Array, "agent obs"], action: Float[Array, "agent action"]
+    ) -> tuple[Float[Array, "agent action"], Float[Array, "head agent agent"]]:
+        """Q_i of every action of every agent i, and the attention before softmax; agent i's own action makes no difference to its row."""
+        apply = lambda net, x: net(x)  # noqa: E731
+        seen = jnp.concatenate([obs, jnp.eye(self.n_agents, dtype=obs.dtype)], axis=1)
+        own = jax.nn.leaky_relu(self.encode_obs.map(apply, seen, in_axes=(0,)))
+        both = jax.nn.leaky_relu(self.encode_both.map(apply, jnp.concatenate([seen, action], axis=1), in_axes=(0,)))
+        gathered, match = self.attention(own, both)
+        return self.head.map(apply, jnp.concatenate([own, gathered], axis=1), in_axes=(0,)), match
 
 
 def _split(layer: eqx.nn.Linear, sizes: Sequence[int]) -> list[eqx.nn.Linear]:

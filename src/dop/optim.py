@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
@@ -47,3 +48,8 @@ def linear(start: float, end: float, steps: int) -> optax.Schedule:
 def copied_if(due: Bool[Array, ""], target: Params, source: Params) -> Params:
     """`source` if `due`, else `target`: the periodic copy of a network to its target network."""
     return jax.tree.map(lambda old, new: jnp.where(due, new, old), target, source)
+
+
+def moved(target: Params, source: Params, share: float) -> Params:
+    """(1 - share) target + share source: the soft update of a target network."""
+    return jax.tree.map(lambda old, new: (1 - share) * old + share * new if eqx.is_array(old) else old, target, source)

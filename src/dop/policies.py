@@ -1,4 +1,4 @@
-"""Policies over discrete actions: masked softmax, the two ways of mixing in epsilon, sampling. One agent in, one out."""
+"""Policies: masked softmax, the two ways of mixing in epsilon, sampling, and relaxed samples with a gradient. One agent in, one out."""
 
 from __future__ import annotations
 
@@ -83,3 +83,18 @@ def sample_many(key: PRNGKeyArray, policy: Float[Array, " action"], n: int) -> I
 def greedy(logits: Float[Array, " action"], legal: Bool[Array, " action"]) -> Int[Array, ""]:
     """The legal action with the largest logit (action 0 if none is legal)."""
     return jnp.argmax(jnp.where(legal, logits, -jnp.inf)).astype(jnp.int32)
+
+
+def gumbel_softmax(
+    key: PRNGKeyArray, logits: Float[Array, " action"], legal: Bool[Array, " action"], temperature: float | Float[Array, ""]
+) -> Float[Array, " action"]:
+    """A relaxed sample of the softmax policy, softmax((logits + Gumbel noise) / temperature) over the legal actions, with a gradient in the
+    logits (Jang et al. 2017, Eq. 2; App. D.2). Its largest component is a sample of the policy itself, whatever the temperature."""
+    noise = jax.random.gumbel(key, logits.shape, logits.dtype)
+    return masked_softmax((logits + noise) / temperature, legal)
+
+
+def straight_through(relaxed: Float[Array, " action"]) -> Float[Array, " action"]:
+    """One-hot of the largest component, with the gradient of `relaxed`; 0 where `relaxed` is 0 everywhere."""
+    hard = jax.nn.one_hot(jnp.argmax(relaxed), relaxed.shape[-1], dtype=relaxed.dtype) * (jnp.max(relaxed) > 0)
+    return relaxed + jax.lax.stop_gradient(hard - relaxed)

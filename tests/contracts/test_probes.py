@@ -14,6 +14,9 @@ from jaxtyping import Array, Float
 from dop import agents, losses
 from dop.algorithms import algorithms
 from dop.algorithms.coma import COMA
+from dop.algorithms.deterministic_dop import DeterministicDOP
+from dop.algorithms.maac import MAAC
+from dop.algorithms.maddpg import MADDPG
 from dop.algorithms.qmix import QMIX
 from dop.algorithms.stochastic_dop import StochasticDOP
 from dop.algorithms.vdn import VDN
@@ -31,6 +34,8 @@ class Adapter(NamedTuple):
     algorithm: Any
     value: Callable[[Any, Array, Array, Array], Float[Array, ""]]
     """Of learner, state, what the agents saw up to now (time, agent, obs) and joint action."""
+    remembers: bool = True
+    """Whether its agents have a memory."""
 
 
 def dop_value(learner: Any, state: Array, obs: Array, action: Array) -> Float[Array, ""]:
@@ -48,6 +53,42 @@ def q_value(learner: Any, state: Array, obs: Array, action: Array) -> Float[Arra
     hidden = agents.initial_memory(obs.shape[1], learner.online.agents.network.output_layer.in_features).hidden
     _, q = jax.lax.scan(lambda hidden, x: agents.step_team(learner.online.agents, hidden, *x), hidden, (obs, last))
     return learner.online.mixer(losses.taken(q[-1], action), state)
+
+
+def deterministic_value(learner: Any, state: Array, obs: Array, action: Array) -> Float[Array, ""]:
+    return learner.critic.total(state, obs[-1], jax.nn.one_hot(action, number_of_actions(learner)))
+
+
+def maddpg_value(learner: Any, state: Array, obs: Array, action: Array) -> Float[Array, ""]:
+    values = learner.critic.map(lambda net, *x: net(*x), state, jax.nn.one_hot(action, number_of_actions(learner)), in_axes=(None, None))
+    return jnp.mean(values)
+
+
+def maac_value(learner: Any, state: Array, obs: Array, action: Array) -> Float[Array, ""]:
+    """What the agents' critics say of it, which is the same in the end, averaged."""
+    q, _ = learner.critic(obs[-1], jax.nn.one_hot(action, number_of_actions(learner)))
+    return jnp.mean(losses.taken(q, action))
+
+
+def number_of_actions(learner: Any) -> int:
+    """How many actions there are."""
+    return learner.actor.network.layers.layers[-1].out_features
+
+
+OFF_POLICY: dict[str, Any] = {
+    "gamma": 0.9,
+    "critic_hidden": 32,
+    "actor_hidden": 32,
+    "optimiser": "adam",
+    "critic_rate": 3e-3,
+    "actor_rate": 3e-3,
+    "optimiser_eps": 1e-8,
+    "target_rate": 0.1,
+    "episodes_per_iteration": 16,
+    "replay_batch": 64,
+    "replay_capacity": 256,
+    "warmup_episodes": 16,
+}
 
 
 Q_LEARNING: dict[str, Any] = {
@@ -102,6 +143,11 @@ ADAPTERS = {
     ),
     "qmix": Adapter(algorithm=QMIX(**Q_LEARNING), value=q_value),
     "vdn": Adapter(algorithm=VDN(**Q_LEARNING), value=q_value),
+    "deterministic-dop": Adapter(
+        algorithm=DeterministicDOP(**OFF_POLICY, epsilon_start=0.2, epsilon_end=0.2), value=deterministic_value, remembers=False
+    ),
+    "maddpg": Adapter(algorithm=MADDPG(**OFF_POLICY, epsilon_start=0.2, epsilon_end=0.2), value=maddpg_value, remembers=False),
+    "maac": Adapter(algorithm=MAAC(**OFF_POLICY, attention_heads=2, entropy_weight=0.001), value=maac_value, remembers=False),
 }
 every_algorithm = pytest.mark.parametrize("name", algorithms())
 
@@ -170,7 +216,7 @@ def test_agents_coordinate(name: str):
     assert float(trained.metrics["return_mean"]) < 1  # the exploring agents, with a fifth of random actions
 
 
-@every_algorithm
+@pytest.mark.parametrize("name", [name for name, adapter in ADAPTERS.items() if adapter.remembers])
 def test_agents_remember(name: str):
     trained = train(name, Recurrent(), 300)
     assert float(trained.evaluation["test_return_mean"]) == 1

@@ -1,0 +1,111 @@
+"""Deterministic DOP (Wang et al., Algorithm 2, Sec. 4.2, App. G.2): reactive actors, a linearly decomposed critic of their actions.
+
+    Q_tot(tau, a) = sum_i k_i(s) Q_i(tau, a_i) + b(s)                                            (Eq. 4)
+
+    critic   (r + gamma Q_tot'(tau', pi'(tau')) - Q_tot(tau, a))^2                               (Eq. 12)
+    actors   up  sum_i k_i grad pi_i(tau_i) grad_{a_i} Q_i(tau, a_i) at a_i = pi_i(tau_i)        (Eq. 13)
+
+Eq. 13 is the gradient of Q_tot(tau, pi(tau)), of which a decomposed critic lets each agent see its own term only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from dop.algorithms._deterministic import Deterministic
+from dop.algorithms._off_policy import Loss, OffPolicyLearner
+from dop.mixers import LinearMixer
+from dop.nets import LocalActionCritic, PerAgent
+from dop.reactive import Team
+from dop.types import EnvSpec, Transition
+
+
+class DecomposedActionCritic(eqx.Module):
+    """Local critics of vector actions, and the mixer that makes them the team's (Fig. 2)."""
+
+    local: PerAgent[LocalActionCritic]
+    mixer: LinearMixer
+    local_inputs: bool = eqx.field(static=True)
+
+    def local_q(
+        self, state: Float[Array, " state"], obs: Float[Array, "agent obs"], action: Float[Array, "agent action"]
+    ) -> Float[Array, " agent"]:
+        """Q_i(tau, a_i) of every agent."""
+        seen = obs if self.local_inputs else obs[:, :0]
+        ids = jnp.arange(self.local.n_agents)
+        return self.local.map(lambda net, *x: net(*x), state, seen, action, ids, in_axes=(None, 0, 0, 0))
+
+    def total(
+        self, state: Float[Array, " state"], obs: Float[Array, "agent obs"], action: Float[Array, "agent action"]
+    ) -> Float[Array, ""]:
+        """Q_tot(tau, a) (Eq. 4)."""
+        k, b = self.mixer(state)
+        return jnp.sum(k * self.local_q(state, obs, action)) + b
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeterministicDOP(Deterministic[DecomposedActionCritic]):
+    """Deterministic DOP. Presets: the two learning rates that App. G.2 gives."""
+
+    critic_inputs: Literal["state", "state_obs_id"] = "state_obs_id"
+    """What a local critic sees beside its agent's action: the global state (and, where critics are shared, the agent id), or also its
+    agent's observation."""
+    share_critics: bool = True
+    """One network for all local critics, told apart by the agent id, or one each."""
+    mixer_bias: bool = True
+    """Add b(s) (Eq. 4)."""
+
+    @classmethod
+    def presets(cls) -> Mapping[str, DeterministicDOP]:
+        """`default`; `paper`: the text of App. G.2 with RMSprop at 5e-4, networks for each agent; `paper-5e-3`: with its other rate."""
+        paper = {"critic_inputs": "state", "share_critics": False, "share_actors": False, "logit_penalty": 0.0}
+        return {"default": cls(), "paper": cls(**paper), "paper-5e-3": cls(**paper, critic_rate=5e-3, actor_rate=5e-3)}
+
+    def check(self, spec: EnvSpec) -> None:
+        """Raise ConfigError for hyper-parameters, or an environment, that cannot work."""
+        self._check(spec)
+
+    def _make_critic(self, key: PRNGKeyArray, spec: EnvSpec) -> DecomposedActionCritic:
+        key_local, key_mixer = jax.random.split(key)
+        local_inputs = self.critic_inputs == "state_obs_id"
+        obs_size = spec.obs_size if local_inputs else 0
+
+        def make(key: PRNGKeyArray) -> LocalActionCritic:
+            return LocalActionCritic(spec.state_size, obs_size, spec.action_size, spec.n_agents, self.critic_hidden, key=key)
+
+        return DecomposedActionCritic(
+            local=PerAgent(make, spec.n_agents, shared=self.share_critics, key=key_local),
+            mixer=LinearMixer(spec.state_size, spec.n_agents, key=key_mixer, bias=self.mixer_bias),
+            local_inputs=local_inputs,
+        )
+
+    def _values(
+        self,
+        critic: DecomposedActionCritic,
+        state: Float[Array, " state"],
+        obs: Float[Array, "agent obs"],
+        action: Float[Array, "agent action"],
+    ) -> Float[Array, " value"]:
+        return critic.total(state, obs, action)[None]
+
+    def _climbed(
+        self, critic: DecomposedActionCritic, step: Transition, taken: Float[Array, "agent action"], own: Float[Array, "agent action"]
+    ) -> Array:
+        """Q_tot(tau, pi(tau)): what the team did in that step does not matter."""
+        del taken
+        return critic.total(step.state, step.obs, own)
+
+    def _actor_loss(self, actor: Team, learner: OffPolicyLearner[DecomposedActionCritic], batch: Transition, key: PRNGKeyArray) -> Loss:
+        loss, metrics = super()._actor_loss(actor, learner, batch, key)
+        k, _ = jax.vmap(learner.critic.mixer)(batch.state)
+        return loss, metrics | {"k_min": jnp.mean(jnp.min(k, axis=-1)), "k_max": jnp.mean(jnp.max(k, axis=-1))}
+
+
+ALGORITHM = DeterministicDOP

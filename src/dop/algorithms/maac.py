@@ -1,0 +1,144 @@
+"""MAAC: actor-attention-critic for a team that shares its reward (Iqbal and Sha 2019), a soft actor-critic with a counterfactual baseline.
+
+    critic   y_i = r + gamma (Q_i'(o', a') - alpha log pi_i'(a_i'))      a' drawn from the target actors                     (their Eq. 7)
+    actors   up  E[grad log pi_i(a_i) (Q_i(o, a) - b_i(o, a_-i) - alpha log pi_i(a_i))]    a drawn from the actors          (Eq. 8)
+    baseline b_i = sum_x pi_i(x) Q_i(o, (x, a_-i))                                                                          (Eq. 9)
+
+Its actions are discrete: the baseline is a sum over them. On a simplex the team plays its corners; a box has none, and is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from dop import losses, policies, reactive
+from dop.algorithms._off_policy import Loss, OffPolicy, OffPolicyLearner, td_metrics
+from dop.errors import ConfigError, check_not_negative, check_positive
+from dop.nets import AttentionCritic
+from dop.reactive import Team
+from dop.types import Choice, EnvSpec, TimeStep, Transition
+
+MAACLearner = OffPolicyLearner[AttentionCritic]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MAAC(OffPolicy[AttentionCritic]):
+    """MAAC. Steps and data as deterministic DOP's, the rest as published; preset `published`: Iqbal and Sha's settings throughout."""
+
+    critic_hidden: int = 128
+    """Units of encoders, attention and heads."""
+    attention_heads: int = 4
+    """Heads of the attention; their number divides `critic_hidden`."""
+    attention_penalty: float = 1e-3
+    """Weight of the mean square of the attention's logits (their code)."""
+    share_critics: bool = True
+    """Encoders and heads one for all agents, told apart by the agent id, or one each (published). The attention is always shared."""
+    entropy_weight: float = 0.01
+    """alpha, what a nat of entropy is worth in reward (published: 1/100)."""
+
+    @classmethod
+    def presets(cls) -> Mapping[str, MAAC]:
+        """`default`; `published`: Iqbal and Sha 2019 and their code: Adam 1e-3, batches of 1024, 12 environments, 4 updates every 100
+        steps, target rate 0.001, 128 units, networks for each agent; actors are not delayed."""
+        published = cls(
+            actor_hidden=128,
+            share_actors=False,
+            share_critics=False,
+            target_rate=1e-3,
+            policy_delay=1,
+            rounds_per_iteration=12,
+            episodes_per_iteration=12,
+            critic_rate=1e-3,
+            actor_rate=1e-3,
+            optimiser="adam",
+            optimiser_eps=1e-8,
+            replay_capacity=40_000,
+            replay_batch=1024,
+        )
+        return {"default": cls(), "published": published}
+
+    def check(self, spec: EnvSpec) -> None:
+        """Raise ConfigError for hyper-parameters, or an environment, that cannot work."""
+        self._check(spec)
+        check_positive(self, "attention_heads")
+        check_not_negative(self, "attention_penalty", "entropy_weight")
+        if self.critic_hidden % self.attention_heads:
+            raise ConfigError(f"attention_heads ({self.attention_heads}) must divide critic_hidden ({self.critic_hidden}).")
+        if spec.action_kind == "box":
+            raise ConfigError(
+                f"maac needs discrete actions or a simplex, whose corners it plays, but those of {spec.name} are a box. "
+                "deterministic-dop and maddpg can do that."
+            )
+
+    def _make_critic(self, key: PRNGKeyArray, spec: EnvSpec) -> AttentionCritic:
+        sizes = (spec.obs_size, spec.action_size, spec.n_agents, self.critic_hidden)
+        return AttentionCritic(*sizes, heads=self.attention_heads, shared=self.share_critics, key=key)
+
+    def act(self, learner: MAACLearner, memory: tuple[()], step: TimeStep, key: PRNGKeyArray, *, explore: bool) -> tuple[Choice, tuple[()]]:
+        kind = learner.actor.network.kind
+        output = reactive.outputs(learner.actor, step.obs)
+        policy = jax.vmap(policies.masked_softmax)(output, step.legal)
+        if explore:
+            action = jax.vmap(policies.sample)(jax.random.split(key, output.shape[0]), policy)
+        else:
+            action = jax.vmap(policies.greedy)(output, step.legal)
+        if kind == "discrete":
+            return Choice(action=action, probability=losses.taken(policy, action)), memory
+        return Choice(action=jax.nn.one_hot(action, output.shape[-1]), probability=jnp.ones(output.shape[0])), memory
+
+    def _draw(
+        self, actor: Team, obs: Float[Array, "agent obs"], legal: Array, key: PRNGKeyArray
+    ) -> tuple[Float[Array, "agent action"], Int[Array, " agent"]]:
+        """The actors' policies at one step, and an action of each."""
+        policy = jax.vmap(policies.masked_softmax)(reactive.outputs(actor, obs), legal)
+        return policy, jax.vmap(policies.sample)(jax.random.split(key, len(policy)), policy)
+
+    def _critic_loss(self, critic: AttentionCritic, learner: MAACLearner, batch: Transition, key: PRNGKeyArray) -> Loss:
+        """The soft TD error of every agent's value (their Eq. 7)."""
+        size = batch.legal.shape[-1]
+
+        def target(step: Transition, key: PRNGKeyArray) -> Float[Array, " agent"]:
+            policy, action = self._draw(learner.target_actor, step.next_obs, step.next_legal, key)
+            q, _ = learner.target_critic(step.next_obs, jax.nn.one_hot(action, size))
+            soft = losses.taken(q, action) - self.entropy_weight * log_probability(policy, action)
+            return step.reward + self.gamma * step.discount * soft
+
+        taken = reactive.as_vectors(batch.action, size)
+        q, match = jax.vmap(critic)(batch.obs, taken)
+        targets = jax.vmap(target)(batch, jax.random.split(key, len(batch.reward)))
+        loss, metrics = td_metrics(losses.taken(q, jnp.argmax(taken, axis=-1)), jax.lax.stop_gradient(targets))
+        return loss + self.attention_penalty * jnp.mean(match**2), metrics
+
+    def _actor_loss(self, actor: Team, learner: MAACLearner, batch: Transition, key: PRNGKeyArray) -> Loss:
+        """Minus the soft policy gradient's objective (their Eq. 8); nothing flows through the advantage."""
+
+        def objective(step: Transition, key: PRNGKeyArray) -> tuple[Float[Array, " agent"], Float[Array, "agent action"]]:
+            policy, action = self._draw(actor, step.obs, step.legal, key)
+            q, _ = learner.critic(step.obs, jax.nn.one_hot(action, policy.shape[-1]))
+            log = log_probability(policy, action)
+            gain = counterfactual_advantage(policy, q, action) - self.entropy_weight * log
+            return log * jax.lax.stop_gradient(gain), policy
+
+        gained, policy = jax.vmap(objective)(batch, jax.random.split(key, len(batch.reward)))
+        loss = -jnp.mean(gained)
+        return loss, {"actor_loss": loss, "policy_entropy": jnp.mean(losses.entropy(policy))}
+
+
+def counterfactual_advantage(
+    policy: Float[Array, "agent action"], q: Float[Array, "agent action"], action: Int[Array, " agent"]
+) -> Float[Array, " agent"]:
+    """Q_i(o, a) - sum_x pi_i(x) Q_i(o, (x, a_-i)); 0 in the mean over agent i's own policy (Iqbal and Sha's Eqs. 8 and 9)."""
+    return losses.taken(q, action) - jnp.sum(policy * q, axis=-1)
+
+
+def log_probability(policy: Float[Array, "agent action"], action: Int[Array, " agent"]) -> Float[Array, " agent"]:
+    """log pi_i(a_i), finite where the probability underflows or an agent has no legal action."""
+    return jnp.log(jnp.maximum(losses.taken(policy, action), jnp.finfo(policy.dtype).tiny))
+
+
+ALGORITHM = MAAC

@@ -1,0 +1,76 @@
+"""MADDPG (Lowe et al. 2017) for a team that shares its reward: reactive actors, a critic of the joint action.
+
+    critic   (r + gamma Q'(s', pi'(o')) - Q(s, a))^2
+    actors   each agent i up the gradient of Q(s, (pi_i(o_i), a_-i)) through its own action; the others' are those of the replay
+
+Their critics are one each, since their agents' rewards differ; a team needs one, and can have both here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from dop.algorithms._deterministic import Deterministic
+from dop.nets import JointCritic, PerAgent
+from dop.types import EnvSpec, Transition
+
+JointCritics = PerAgent[JointCritic]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MADDPG(Deterministic[JointCritics]):
+    """MADDPG. The defaults are those of deterministic DOP, but for the critic; preset `published`: Lowe et al.'s settings."""
+
+    share_critics: bool = True
+    """One critic for the team, or one for each agent, all of the same team reward."""
+
+    @classmethod
+    def presets(cls) -> Mapping[str, MADDPG]:
+        """`default`; `published`: Lowe et al. 2017 and their code: Adam 0.01, batches of 1024, gamma 0.95, 64 units, networks for each
+        agent, an update every 100 steps. The delay of the actors is the DOP paper's, which gives it to all its baselines."""
+        published = cls(
+            gamma=0.95,
+            critic_hidden=64,
+            share_actors=False,
+            share_critics=False,
+            episodes_per_iteration=8,
+            critic_rate=0.01,
+            actor_rate=0.01,
+            optimiser="adam",
+            optimiser_eps=1e-8,
+            max_grad_norm=0.5,
+            replay_capacity=40_000,
+            replay_batch=1024,
+        )
+        return {"default": cls(), "published": published}
+
+    def check(self, spec: EnvSpec) -> None:
+        """Raise ConfigError for hyper-parameters, or an environment, that cannot work."""
+        self._check(spec)
+
+    def _make_critic(self, key: PRNGKeyArray, spec: EnvSpec) -> JointCritics:
+        def make(key: PRNGKeyArray) -> JointCritic:
+            return JointCritic(spec.state_size, spec.action_size, spec.n_agents, self.critic_hidden, key=key)
+
+        return PerAgent(make, 1 if self.share_critics else spec.n_agents, shared=False, key=key)
+
+    def _values(
+        self, critic: JointCritics, state: Float[Array, " state"], obs: Float[Array, "agent obs"], action: Float[Array, "agent action"]
+    ) -> Float[Array, " value"]:
+        """Every critic's Q(s, a)."""
+        del obs
+        return critic.map(lambda net, *x: net(*x), state, action, in_axes=(None, None))
+
+    def _climbed(
+        self, critic: JointCritics, step: Transition, taken: Float[Array, "agent action"], own: Float[Array, "agent action"]
+    ) -> Array:
+        """The sum over agents of Q(s, (own_i, a_-i)), each by its own critic: agent i's action is in the i-th term alone."""
+        values = critic.map(lambda net, *x: net.deviations(*x), step.state, taken, own, in_axes=(None, None, None))
+        return jnp.sum(values[0] if self.share_critics else jnp.diagonal(values))
+
+
+ALGORITHM = MADDPG
