@@ -1,5 +1,7 @@
 """The paper's theorems as programs: Eq. 16, Propositions 1 and 2, Theorems 1, 2, 3 and 7, on random problems that are enumerated in full.
 
+Those on deterministic DOP, which `reproduce` measures too, are in `dop.paper.deterministic_theorems`.
+
 Every claim has a function of its own, which measures it and compares: nothing is taken from a proof. Where a proof makes an assumption, the
 claim is also measured where that assumption fails, as an entry of its own with `assumptions` False; its verdict is what was found.
 
@@ -23,29 +25,21 @@ from matplotlib.figure import Figure
 
 from dop.engine.runs import surroundings
 from dop.errors import check_positive
-from dop.paper import tabular
+from dop.paper import deterministic_theorems, tabular
+from dop.paper.claims import DIFFERENCE, DISCOUNT, EXACT, NUMERIC, TEAMS, Claim, as_table, relative, replace
+from dop.paper.deterministic_theorems import Found
 from dop.paper.tabular import Critic, JointTable, Policy, Problem
 from dop.report.curves import COLOURS
 
-DISCOUNT = 0.9
 TRACE, STEPS, KAPPA = 0.8, 5, 0.5
 """lambda and k of tree backup and TD(lambda), and Eq. 6's mixture."""
 TRACE_STEPS = (1, 2, 5)
 """k at which tree backup is measured alone."""
-EXACT = 1e-9
-"""What counts as equal, of numbers of order 1 in float64."""
-DIFFERENCE = 1e-5
-"""The step of central differences."""
-NUMERIC = 1e-6
-"""What counts as equal to a central difference, relatively."""
 ROUNDING = 1e-12
 """A change of J that is nearer to 0 than this is none."""
 SMALL_STEP = 1e-3
 """Theorem 2's small step: the largest change of any action's probability."""
 STEP_SIZES = tuple(float(f"{step:.3g}") for step in np.logspace(-4, 2, 19))
-TEAMS = tuple(range(2, 21))
-"""n of Theorem 3."""
-
 Gradient = Float[np.ndarray, "agent state action"]
 
 
@@ -56,29 +50,12 @@ class Options:
     seed: int = 0
     """Of the random problems; the same seed gives the same numbers."""
     problems: int = 1000
-    """Random problems for Eq. 16, Proposition 2 and Theorem 2. The other claims, which cost more, take the first tenth."""
+    """Random problems for Eq. 16, Proposition 2 and Theorem 2. The other claims, which cost more, take a tenth as many."""
     out: Path = Path("results/theorems")
     """Where table, data file and figure go."""
 
     def __post_init__(self) -> None:
         check_positive(self, "problems")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Claim:
-    """What is claimed, and what was found."""
-
-    name: str
-    claim: str
-    measured: str
-    holds: bool
-    note: str = ""
-    assumptions: bool = True
-    """Whether the assumptions of the paper's statement or proof are met here."""
-
-    @property
-    def verdict(self) -> str:
-        return ("holds" if self.holds else "FAILS") + ("" if self.assumptions else " (beyond the proof)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -417,11 +394,6 @@ def differences(function: Callable[[Policy], float], policy: Policy) -> Gradient
         shift[index] = DIFFERENCE
         gradient[index] = (function(softmax(logits + shift)) - function(softmax(logits - shift))) / (2 * DIFFERENCE)
     return gradient
-
-
-def relative(found: Gradient, expected: Gradient) -> float:
-    """|found - expected| / |expected|."""
-    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
 def cosine(found: Gradient, expected: Gradient) -> float:
@@ -870,6 +842,7 @@ def reproduce(options: Options, say: Callable[[str], None]) -> None:
     cases = draw(options.seed, options.problems)
     few = cases[: max(1, options.problems // 10)]
     found = changes(cases)
+    deterministic = deterministic_theorems.measure(options.seed, len(few))
     claims = [
         equation_16(cases),
         equation_16_correlated(cases),
@@ -882,6 +855,7 @@ def reproduce(options: Options, say: Callable[[str], None]) -> None:
         *theorem_1(few),
         *theorem_2(cases, found),
         *theorem_3(options.seed, len(few)),
+        *deterministic.claims,
         *theorem_7(few),
     ]
     ratios = {
@@ -892,30 +866,20 @@ def reproduce(options: Options, say: Callable[[str], None]) -> None:
     say(table)
     options.out.mkdir(parents=True, exist_ok=True)
     replace(options.out / "table.txt", lambda path: path.write_text(table + "\n", encoding="utf-8"))
-    data = as_json(options, claims, found, ratios)
+    data = as_json(options, claims, found, ratios, deterministic)
     replace(options.out / "theorems.json", lambda path: path.write_text(data, encoding="utf-8"))
-    picture = figure(found, ratios)
+    picture = figure(found, ratios, deterministic)
     replace(options.out / "theorems.png", lambda path: picture.savefig(path, format="png", dpi=150))
     say(f"figure: {options.out / 'theorems.png'}")
 
 
-def replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write in one step: a reader sees the old file or the new one."""
-    temporary = path.with_name(path.name + ".tmp")
-    write(temporary)
-    temporary.replace(path)
-
-
-def as_table(claims: Sequence[Claim]) -> str:
-    """One claim a line, in aligned columns; notes below."""
-    rows = [("theorem", "claimed", "measured", "verdict"), *((c.name, c.claim, c.measured, c.verdict) for c in claims)]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    notes = [f"{claim.name}: {claim.note}." for claim in claims if claim.note]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], "", *notes])
-
-
-def as_json(options: Options, claims: Sequence[Claim], found: Float[np.ndarray, "step case"], ratios: dict[str, list[float]]) -> str:
+def as_json(
+    options: Options,
+    claims: Sequence[Claim],
+    found: Float[np.ndarray, "step case"],
+    ratios: dict[str, list[float]],
+    deterministic: Found,
+) -> str:
     """The claims and what the figure is drawn from."""
     quantiles = np.quantile(found, (0, 0.05, 0.5, 0.95, 1), axis=1)
     data = {
@@ -927,16 +891,19 @@ def as_json(options: Options, claims: Sequence[Claim], found: Float[np.ndarray, 
             "falls": list((found < -ROUNDING).mean(axis=1)),
         },
         "theorem_3": {"n": TEAMS, "median_var_g1_over_var_g2": ratios},
+        **deterministic.data,
     }
     return json.dumps(data, indent=1) + "\n"
 
 
-def figure(found: Float[np.ndarray, "step case"], ratios: dict[str, list[float]]) -> Figure:
-    """Theorem 3's ratio against n, and Theorem 2's change of J against the step."""
-    picture = Figure(figsize=(11, 4.2), layout="constrained", facecolor="white")
-    left, right = picture.subplots(1, 2)
+def figure(found: Float[np.ndarray, "step case"], ratios: dict[str, list[float]], deterministic: Found) -> Figure:
+    """Theorem 3's ratio against n, Theorem 2's change of J against the step; Theorem 6's ratio, Theorem 5's error against delta."""
+    picture = Figure(figsize=(11, 8.4), layout="constrained", facecolor="white")
+    (left, right), (below_left, below_right) = picture.subplots(2, 2)
     draw_ratios(left, ratios)
     draw_changes(right, found)
+    deterministic_theorems.draw_ratios(below_left, deterministic)
+    deterministic_theorems.draw_errors(below_right, deterministic)
     return picture
 
 

@@ -1,0 +1,59 @@
+"""What the programs of the theorems share: a claim with its verdict, the table of claims, and what counts as equal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+DISCOUNT = 0.9
+"""gamma of the random problems."""
+EXACT = 1e-9
+"""What counts as equal, of numbers of order 1 in float64."""
+DIFFERENCE = 1e-5
+"""The step of central differences."""
+NUMERIC = 1e-6
+"""What counts as equal to a central difference, relatively."""
+TEAMS = tuple(range(2, 21))
+"""n of Theorems 3, 5 and 6."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """What is claimed, and what was found."""
+
+    name: str
+    claim: str
+    measured: str
+    holds: bool
+    note: str = ""
+    assumptions: bool = True
+    """Whether the assumptions of the paper's statement or proof are met here."""
+
+    @property
+    def verdict(self) -> str:
+        return ("holds" if self.holds else "FAILS") + ("" if self.assumptions else " (beyond the proof)")
+
+
+def as_table(claims: Sequence[Claim]) -> str:
+    """One claim a line, in aligned columns; notes below."""
+    rows = [("theorem", "claimed", "measured", "verdict"), *((c.name, c.claim, c.measured, c.verdict) for c in claims)]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    notes = [f"{claim.name}: {claim.note}." for claim in claims if claim.note]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], "", *notes])
+
+
+def relative(found: Float[np.ndarray, "..."], expected: Float[np.ndarray, "..."]) -> float:
+    """|found - expected| / |expected|."""
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+
+
+def replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Write in one step: a reader sees the old file or the new one."""
+    temporary = path.with_name(path.name + ".tmp")
+    write(temporary)
+    temporary.replace(path)
