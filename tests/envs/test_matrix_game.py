@@ -40,6 +40,28 @@ def test_nothing_is_seen_or_earned_at_the_start():
     assert (start.reward, start.terminated) == (0.0, False)
 
 
+def test_relaxed_pays_what_draws_earn_on_average():
+    game = make(n_agents=2, n_actions=3, optimal_reward=7.0, other_reward=-2.0, relaxed=True)
+    action = jnp.array([[0.5, 0.2, 0.3], [0.25, 0.75, 0.0]])
+    _, step = game.step(key(), (), action)
+    # Over all nine joint actions, of which only (0, 0), with chance 0.5 * 0.25, pays 7.
+    plain = make(n_agents=2, n_actions=3, optimal_reward=7.0, other_reward=-2.0)
+    draws = [(float(action[0, i] * action[1, j]), plain.step(key(), (), jnp.array([i, j]))[1]) for i in range(3) for j in range(3)]
+    assert step.reward == pytest.approx(sum(chance * float(drawn.reward) for chance, drawn in draws))
+    assert step.metrics[0] == pytest.approx(0.125)
+
+
+def test_relaxed_corners_are_the_game():
+    plain, relaxed = make(n_agents=3, n_actions=3), make(n_agents=3, n_actions=3, relaxed=True)
+    joint_actions = jnp.array(list(itertools.product(range(3), repeat=3)))
+    _, expected = jax.vmap(lambda a: plain.step(key(), (), a))(joint_actions)
+    _, steps = jax.vmap(lambda a: relaxed.step(key(), (), jnp.eye(3)[a]))(joint_actions)
+    jax.tree.map(np.testing.assert_array_equal, steps, expected)
+    assert (relaxed.spec.action_kind, relaxed.spec.action_shape) == ("simplex", (3, 3))
+    assert dop.envs.make("matrix-game", **dict(relaxed.spec.options)) == relaxed
+    dop.envs.check(dop.envs.make("matrix-game", relaxed=True))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -49,6 +71,7 @@ def test_nothing_is_seen_or_earned_at_the_start():
         ({"optimal_reward": float("nan")}, "optimal_reward is nan"),
         ({"other_reward": float("-inf")}, "other_reward is -inf"),
         ({"optimal_reward": -10.0}, "must be the larger"),
+        ({"relaxed": 1}, "relaxed is 1; it must be true or false"),
     ],
 )
 def test_impossible_options(options: dict, message: str):

@@ -68,6 +68,50 @@ def test_actions_push_as_documented(action: int, velocity: list[float]):
     np.testing.assert_allclose(next_state.p_vel[:3], [velocity, [0, 0], [0, 0]], atol=1e-6)  # acceleration 5 for 0.1 s
 
 
+@pytest.mark.parametrize("variant", variants())
+def test_boxes_have_jaxmarls_sizes(variant: str):
+    spec = make(variant, actions="box").spec
+    assert spec.action_kind == "box"
+    assert spec.action_sizes == {"spread": (5, 5, 5), "speaker-listener": (3, 5), "reference": (15, 15)}[variant]
+    dop.envs.check(make(variant, actions="box"))
+    assert dop.envs.make(spec.name, **dict(spec.options)).spec == spec
+
+
+@pytest.mark.parametrize(("component", "direction"), [(1, [-1, 0]), (2, [1, 0]), (3, [0, -1]), (4, [0, 1])])
+@pytest.mark.parametrize("variant", ["spread", "reference"])
+def test_boxes_push_by_the_difference_of_two_components(variant: str, component: int, direction: list[float]):
+    environment = make(variant, actions="box")
+    state, _ = environment.reset(key())
+    state = state.replace(p_pos=jnp.arange(2.0 * environment.game.num_entities).reshape(-1, 2))
+    # All of one component, none of the others: what a discrete move gives. A quarter (0.25 of [0, 1] is -0.5 of ours): a quarter of it.
+    action = jnp.full(environment.spec.action_shape, -1.0).at[0, component].set(1.0).at[1, component].set(-0.5)
+    next_state, _ = compiled_step(environment)(key(), state, action)
+    np.testing.assert_allclose(next_state.p_vel[:2], 0.5 * np.outer([1, 0.25], direction), atol=1e-6)
+
+
+def test_boxes_of_unequal_agents_are_padded():
+    environment = make("speaker-listener", actions="box")
+    state, start = environment.reset(key())
+    np.testing.assert_array_equal(start.legal, [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
+    word, move = [-1.0, 0.0, 1.0, 7.0, 7.0], [-1.0, -1.0, 1.0, -1.0, -1.0]  # what is in the padding has no effect
+    next_state, step = compiled_step(environment)(key(), state, jnp.array([word, move]))
+    np.testing.assert_array_equal(step.obs[1, -3:], [0, 0.5, 1])
+    np.testing.assert_allclose(next_state.p_vel[:2], [[0, 0], [0.5, 0]], atol=1e-6)
+
+
+def test_boxes_of_reference_end_in_the_word():
+    environment = make("reference", actions="box")
+    state, _ = environment.reset(key())
+    action = jnp.full((2, 15), -1.0).at[0, 5:].set(jnp.linspace(-1, 1, 10))
+    _, step = compiled_step(environment)(key(), state, action)
+    np.testing.assert_allclose(step.obs[1, -10:], np.linspace(0, 1, 10), atol=1e-6)
+
+
+def test_unknown_kinds_of_actions():
+    with pytest.raises(ConfigError, match="actions is 'simplex'; it must be one of discrete, box"):
+        make("spread", actions="simplex")
+
+
 def test_the_listener_hears_the_word():
     environment = make("speaker-listener")
     state, _ = environment.reset(key())

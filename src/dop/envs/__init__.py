@@ -76,7 +76,8 @@ def check(environment: Environment) -> None:
     }
     key = jax.eval_shape(lambda: jax.random.key(0))
     state, first = jax.eval_shape(environment.reset, key)
-    later, second = jax.eval_shape(environment.step, key, state, jax.ShapeDtypeStruct((n,), jnp.int32))
+    action = jax.ShapeDtypeStruct(spec.action_shape, jnp.int32 if spec.action_kind == "discrete" else jnp.float32)
+    later, second = jax.eval_shape(environment.step, key, state, action)
     for function, step in (("reset", first), ("step", second)):
         for name, (shape, kind) in promised.items():
             found = getattr(step, name)

@@ -7,13 +7,15 @@ import importlib
 import importlib.metadata
 import io
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 
 def import_quietly(module: str) -> Any:
-    """Import `module` of JaxMARL without the remarks on submodules that the package prints."""
-    with _silence():
+    """Import `module` of JaxMARL without the remarks that it and what it imports make: which parts are missing, which are deprecated."""
+    with _silence(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         return importlib.import_module(module)
 
 

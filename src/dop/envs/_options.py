@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from dop.errors import ConfigError
 
@@ -29,3 +30,9 @@ def positive(name: str, value: float) -> float:
     if finite(name, value) <= 0.0:
         raise ConfigError(f"{name} is {value!r}; it must be above 0.")
     return float(value)
+
+
+def one_of(name: str, value: str, choices: Sequence[str]) -> str:
+    if value not in choices:
+        raise ConfigError(f"{name} is {value!r}; it must be one of {', '.join(choices)}.")
+    return value

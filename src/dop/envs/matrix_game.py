@@ -5,6 +5,13 @@
 
 With the paper's 10 agents, 10 actions and rewards of +10 and -10, a joint action drawn at random pays with probability 1e-10.
 Agents see nothing: observation and state are a constant 1. The episode terminates after its one step.
+
+Relaxed (`relaxed=True`), an agent's action is a point of the simplex, a distribution over its actions, and the reward is what independent
+draws from those earn on average:
+
+    r(a) = other_reward + (optimal_reward - other_reward) prod_i a_i[0]
+
+At the corners that is the game itself. The metric `optimal` then is the chance of the joint action that pays, the product.
 """
 
 from __future__ import annotations
@@ -13,11 +20,12 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from dop.envs._options import finite, positive_integer
+from dop.envs import _simplex
+from dop.envs._options import boolean, finite, positive_integer
 from dop.errors import ConfigError, UnknownNameError
-from dop.types import EnvSpec, TimeStep
+from dop.types import Action, EnvSpec, TimeStep
 
 FAMILY = "matrix-game"
 
@@ -27,17 +35,23 @@ def variants() -> tuple[str, ...]:
 
 
 def make(
-    variant: str | None = None, *, n_agents: int = 10, n_actions: int = 10, optimal_reward: float = 10.0, other_reward: float = -10.0
+    variant: str | None = None,
+    *,
+    n_agents: int = 10,
+    n_actions: int = 10,
+    optimal_reward: float = 10.0,
+    other_reward: float = -10.0,
+    relaxed: bool = False,
 ) -> MatrixGame:
-    """The game of the paper, or one of another size or other rewards.
+    """The game of the paper, or one of another size or other rewards, or with actions on the simplex (`relaxed`).
 
     Raises:
         UnknownNameError: there are no variants.
-        ConfigError: a size below 1, a reward that is not finite, or an optimal reward that is not the larger one.
+        ConfigError: a size below 1, a reward that is not finite, an optimal reward that is not the larger one, or `relaxed` not a bool.
     """
     if variant is not None:
         raise UnknownNameError("environment", f"{FAMILY}:{variant}", [FAMILY])
-    return MatrixGame(n_agents=n_agents, n_actions=n_actions, optimal_reward=optimal_reward, other_reward=other_reward)
+    return MatrixGame(n_agents=n_agents, n_actions=n_actions, optimal_reward=optimal_reward, other_reward=other_reward, relaxed=relaxed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +66,8 @@ class MatrixGame:
     """Paid when every agent takes the first action (Sec. 3.1: 10)."""
     other_reward: float = -10.0
     """Paid for any other joint action (Sec. 3.1: -10)."""
+    relaxed: bool = False
+    """Whether actions are distributions over the actions (Sec. 3.1: no)."""
 
     def __post_init__(self) -> None:
         positive_integer("n_agents", self.n_agents)
@@ -60,6 +76,7 @@ class MatrixGame:
             raise ConfigError(
                 f"optimal_reward is {self.optimal_reward!r} and other_reward {self.other_reward!r}; the optimal one must be the larger."
             )
+        boolean("relaxed", self.relaxed)
 
     @cached_property
     def spec(self) -> EnvSpec:
@@ -69,6 +86,7 @@ class MatrixGame:
             agents=tuple(f"agent_{i}" for i in range(self.n_agents)),
             obs_sizes=(1,) * self.n_agents,
             action_sizes=(self.n_actions,) * self.n_agents,
+            action_kind="simplex" if self.relaxed else "discrete",
             state_size=1,
             time_limit=1,
             obs_bound=1.0,
@@ -78,15 +96,15 @@ class MatrixGame:
 
     def reset(self, key: PRNGKeyArray) -> tuple[tuple[()], TimeStep]:
         del key
-        return (), self._time_step(reward=jnp.zeros(()), optimal=jnp.zeros((), bool), terminated=jnp.zeros((), bool))
+        return (), self._time_step(reward=jnp.zeros(()), optimal=jnp.zeros(()), terminated=jnp.zeros((), bool))
 
-    def step(self, key: PRNGKeyArray, state: tuple[()], action: Int[Array, " agent"]) -> tuple[tuple[()], TimeStep]:
+    def step(self, key: PRNGKeyArray, state: tuple[()], action: Action) -> tuple[tuple[()], TimeStep]:
         del key, state
-        optimal = jnp.all(action == 0)
-        reward = jnp.where(optimal, float(self.optimal_reward), float(self.other_reward))
+        optimal = jnp.prod(_simplex.points(action, self.spec)[:, 0])
+        reward = (1.0 - optimal) * self.other_reward + optimal * self.optimal_reward
         return (), self._time_step(reward=reward, optimal=optimal, terminated=jnp.ones((), bool))
 
-    def _time_step(self, *, reward: Float[Array, ""], optimal: Bool[Array, ""], terminated: Bool[Array, ""]) -> TimeStep:
+    def _time_step(self, *, reward: Float[Array, ""], optimal: Float[Array, ""], terminated: Bool[Array, ""]) -> TimeStep:
         return TimeStep(
             obs=jnp.ones((self.n_agents, 1)),
             state=jnp.ones((1,)),
@@ -94,5 +112,5 @@ class MatrixGame:
             reward=reward,
             terminated=terminated,
             truncated=jnp.zeros((), bool),
-            metrics=optimal.astype(jnp.float32)[None],
+            metrics=optimal[None],
         )

@@ -6,7 +6,12 @@ Lowe et al., Multi-Agent Actor-Critic for Mixed Cooperative-Competitive Environm
     speaker-listener   the speaker sees which of 3 landmarks is meant and says one of 3 words; the listener hears it and goes there
     reference          2 agents; each knows the other's landmark, moves, and says one of 10 words (5 moves x 10 words: 50 actions)
 
-Dynamics: discrete actions (0 stay, then -x, +x, -y, +y) push agents of inertia and friction about a plane, 0.1 s a step.
+Dynamics: actions push agents of inertia and friction about a plane, 0.1 s a step. There are two kinds, by the option `actions`:
+
+    discrete    0 stay, then -x, +x, -y, +y; or a word; on reference move + 5 word
+    box         numbers in [-1, 1], which JaxMARL gets as (1 + a) / 2, in [0, 1]: five for the moves above, so that an agent is pushed by
+                (a_2 - a_1, a_4 - a_3) / 2 of what a discrete move gives; or the word, 3 numbers that the listener hears; on reference the
+                five, then the 10 of the word
 
 Reward: the mean over the agents of their own rewards. On spread that is, with JaxMARL's `local_ratio` of 1/2,
 
@@ -26,43 +31,49 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from dop.envs import _jaxmarl
-from dop.envs._options import positive_integer
+from dop.envs._options import one_of, positive_integer
 from dop.errors import UnknownNameError
-from dop.types import EnvSpec, TimeStep
+from dop.types import Action, EnvSpec, TimeStep
 
 FAMILY = "mpe"
 
 _TASKS = {"spread": "SimpleSpreadMPE", "speaker-listener": "SimpleSpeakerListenerMPE", "reference": "SimpleReferenceMPE"}
+_ACTION_TYPES = {"discrete": "Discrete", "box": "Continuous"}
+"""JaxMARL's names, by ours."""
 
 
 def variants() -> tuple[str, ...]:
     return tuple(_TASKS)
 
 
-def make(variant: str | None, *, time_limit: int = 25) -> Mpe:
-    """The task `variant`, cut after `time_limit` steps.
+def make(variant: str | None, *, time_limit: int = 25, actions: str = "discrete") -> Mpe:
+    """The task `variant`, cut after `time_limit` steps; `actions` are `discrete` or a `box`.
 
     Raises:
         UnknownNameError: no such task.
-        ConfigError: a time limit below 1.
+        ConfigError: a time limit below 1, or a kind of actions that there is not.
     """
     if variant not in _TASKS:
         raise UnknownNameError("MPE task", variant or "", _TASKS)
     positive_integer("time_limit", time_limit)
-    game = getattr(_jaxmarl.import_quietly("jaxmarl.environments.mpe"), _TASKS[variant])(max_steps=time_limit)
+    one_of("actions", actions, tuple(_ACTION_TYPES))
+    task = getattr(_jaxmarl.import_quietly("jaxmarl.environments.mpe"), _TASKS[variant])
+    game = task(max_steps=time_limit, action_type=_ACTION_TYPES[actions])
+    spaces = [game.action_space(agent) for agent in game.agents]
     obs_sizes = tuple(game.observation_space(agent).shape[0] for agent in game.agents)
     spec = EnvSpec(
         name=f"{FAMILY}:{variant}",
         version=_jaxmarl.version(revision=1),
         agents=tuple(game.agents),
         obs_sizes=obs_sizes,
-        action_sizes=tuple(game.action_space(agent).n for agent in game.agents),
+        action_sizes=tuple(space.shape[0] if actions == "box" else space.n for space in spaces),
+        action_kind="box" if actions == "box" else "discrete",
         state_size=sum(obs_sizes),
         time_limit=time_limit,
-        options=(("time_limit", time_limit),),
+        options=(("time_limit", time_limit), ("actions", actions)),
     )
     return Mpe(spec=spec, game=game)
 
@@ -79,10 +90,16 @@ class Mpe:
         obs, state = self.game.reset(key)
         return state, self._time_step(state, obs, jnp.zeros(()))
 
-    def step(self, key: PRNGKeyArray, state: PyTree, action: Int[Array, " agent"]) -> tuple[PyTree, TimeStep]:
-        actions = dict(zip(self.spec.agents, action, strict=True))
-        obs, next_state, rewards, _, _ = self.game.step_env(key, state, actions)
+    def step(self, key: PRNGKeyArray, state: PyTree, action: Action) -> tuple[PyTree, TimeStep]:
+        obs, next_state, rewards, _, _ = self.game.step_env(key, state, self._actions(action))
         return next_state, self._time_step(next_state, obs, jnp.mean(jnp.stack([rewards[agent] for agent in self.spec.agents])))
+
+    def _actions(self, action: Action) -> dict[str, Array]:
+        """As JaxMARL takes them."""
+        named = zip(self.spec.agents, self.spec.action_sizes, action, strict=True)
+        if self.spec.action_kind == "discrete":
+            return {agent: number for agent, _, number in named}
+        return {agent: (1.0 + vector[:size]) / 2.0 for agent, size, vector in named}
 
     def _time_step(self, state: Any, obs: dict[str, Float[Array, "..."]], reward: Float[Array, ""]) -> TimeStep:
         own = [obs[agent] for agent in self.spec.agents]

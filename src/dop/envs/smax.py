@@ -31,8 +31,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from dop.envs import _jaxmarl
-from dop.envs._options import boolean, positive, positive_integer
-from dop.errors import ConfigError, UnknownNameError
+from dop.envs._options import boolean, one_of, positive, positive_integer
+from dop.errors import UnknownNameError
 from dop.types import EnvSpec, TimeStep
 
 FAMILY = "smax"
@@ -78,15 +78,13 @@ def make(
     """
     if variant not in variants():
         raise UnknownNameError("SMAX map", variant or "(none given)", variants())
-    if attack_mode not in _ATTACK_MODES:
-        raise ConfigError(f"attack_mode is {attack_mode!r}; it must be one of {', '.join(_ATTACK_MODES)}.")
     limit = _TIME_LIMITS.get(variant, _DEFAULT_TIME_LIMIT) if time_limit is None else positive_integer("time_limit", time_limit)
     smax = _jaxmarl.import_quietly("jaxmarl.environments.smax")
     options = {
         "time_limit": limit,
         "reward_scale": positive("reward_scale", reward_scale),
         "see_enemy_actions": boolean("see_enemy_actions", see_enemy_actions),
-        "attack_mode": attack_mode,
+        "attack_mode": one_of("attack_mode", attack_mode, _ATTACK_MODES),
     }
     game = smax.HeuristicEnemySMAX(
         scenario=_scenario(variant), max_steps=limit, see_enemy_actions=see_enemy_actions, attack_mode=attack_mode
