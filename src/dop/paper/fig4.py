@@ -1,0 +1,247 @@
+"""Fig. 4 and Sec. 5.2: deterministic DOP, MADDPG, MAAC and COMA on Aggregation and Mill, and the credit that DOP learns on Mill.
+
+Every piece (task, method, seed) leaves a data file, from which table and figure are made; a piece whose file is there is not trained again.
+COMA plays with actions that are numbers, the corners of the simplex.
+"""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dop import algorithms, envs
+from dop.engine.learn import Program, RunState
+from dop.engine.runs import surroundings
+from dop.errors import UnknownNameError
+from dop.report import curves, statistics
+
+SHARED: dict[str, Any] = {
+    "optimiser": "adam",
+    "critic_rate": 1e-3,
+    "actor_rate": 1e-3,
+    "critic_hidden": 128,
+    "replay_batch": 512,
+    "episodes_per_iteration": 4,
+    "rounds_per_iteration": 2,
+}
+"""What the three methods that learn from single steps have in common here; all else are their defaults."""
+METHODS: dict[str, dict[str, Any]] = {
+    "deterministic-dop": SHARED,
+    "maddpg": SHARED,
+    "maac": SHARED,
+    "coma": {"critic_hidden": 128},
+}
+"""Changes to each method's default."""
+EPISODES = {"mill": 2000, "aggregation": 20_000}
+"""Episodes of a run."""
+POINTS = 20
+"""Evaluations of a run."""
+TESTED = 64
+"""Greedy episodes of an evaluation."""
+PUSHES = 21
+"""Points of the credit curves, from full counter-clockwise to full clockwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What `dop reproduce fig4` takes."""
+
+    seeds: int = 12
+    """Runs of each method."""
+    tasks: tuple[str, ...] = ("mill", "aggregation")
+    """Only these tasks."""
+    methods: tuple[str, ...] = ("deterministic-dop", "maddpg", "maac", "coma")
+    """Only these methods."""
+    only_summary: bool = False
+    """Train nothing: table and figure of what is there."""
+    out: Path = Path("results/fig4")
+    """Where data files, table and figure go."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """One run."""
+
+    task: str
+    method: str
+    seed: int
+
+    def data(self, options: Options) -> Path:
+        return options.out / "data" / self.task / self.method / f"seed-{self.seed}.json"
+
+
+def reproduce(options: Options, say: Callable[[str], None]) -> None:
+    """Train what is not there yet, seed by seed, then summarise all that is there.
+
+    Raises:
+        UnknownNameError: a task or method that is none of these.
+    """
+    for kind, chosen, known in (("task", options.tasks, EPISODES), ("method", options.methods, METHODS)):
+        for name in chosen:
+            if name not in known:
+                raise UnknownNameError(kind, name, known)
+    for piece in [] if options.only_summary else pieces(options):
+        if not piece.data(options).exists():
+            say(f"== {piece.task} {piece.method} seed {piece.seed}")
+            jax.clear_caches()
+            write(piece, train(piece, EPISODES[piece.task]), piece.data(options))
+    summarise(options, say)
+
+
+def pieces(options: Options) -> Iterator[Piece]:
+    """All that is asked for, seeds outermost, so that every comparison grows evenly."""
+    for seed, task, method in itertools.product(range(options.seeds), options.tasks, options.methods):
+        yield Piece(task=task, method=method, seed=seed)
+
+
+# ----------------------------------------------------------------------------------------------------------------- training
+
+
+def program_of(piece: Piece, **changes: Any) -> Program:
+    algorithm: Any = algorithms.get(piece.method).presets()["default"]
+    task = envs.make(piece.task, actions="discrete" if piece.method == "coma" else "simplex")
+    return Program(algorithm=replace(algorithm, **{**METHODS[piece.method], **changes}), environment=task)
+
+
+def train(piece: Piece, episodes: int, **changes: Any) -> dict[str, Any]:
+    """Greedy return and win rate at `POINTS` points of the run; for DOP on Mill the credit there too. `changes`: to hyper-parameters."""
+    program, began = program_of(piece, **changes), time.time()
+    iterations = max(1, episodes // (POINTS * program.algorithm.episodes_per_iteration))
+    state = jax.jit(lambda key: program.warm_up(program.start(key)))(jax.random.key(piece.seed))
+    chunk = jax.jit(lambda s: program.chunk(s, iterations)[0], donate_argnums=0)
+    play = jax.jit(lambda s: program.evaluate(s, TESTED))
+    found: dict[str, list[Any]] = {"env_steps": [], "greedy_return": [], "won": [], "credit": []}
+    for point in range(POINTS + 1):
+        state = chunk(state) if point else state
+        report = play(state)
+        found["env_steps"].append(int(state.learner.env_steps))
+        found["greedy_return"].append(float(report["test_return_mean"]))
+        found["won"].append(float(report["test_won_mean"]))
+        if (piece.task, piece.method) == ("mill", "deterministic-dop"):
+            found["credit"].append(np.asarray(credit(program, state)).tolist())
+    every = iterations * program.algorithm.episodes_per_iteration
+    return {"episodes": [point * every for point in range(POINTS + 1)], **found, "seconds": time.time() - began}
+
+
+def credit(program: Program, state: RunState) -> Float[Array, "quantity push"]:
+    """Q_i and k_i Q_i at the start of an episode, over agent i's push from counter-clockwise to clockwise; means over agents."""
+    learner: Any = state.learner
+    _, step = program.environment.reset(jax.random.key(0))
+    clockwise = jnp.linspace(0, 1, PUSHES)
+    n = step.obs.shape[0]
+    k, _ = learner.critic.mixer(step.state)
+
+    def values(share: Array) -> Float[Array, " agent"]:
+        return learner.critic.local_q(step.state, step.obs, jnp.tile(jnp.stack([share, 1 - share]), (n, 1)))
+
+    q = jax.vmap(values)(clockwise)
+    return jnp.stack([jnp.mean(q, axis=1), jnp.mean(k * q, axis=1)])
+
+
+# --------------------------------------------------------------------------------------------------------------- data files
+
+
+def write(piece: Piece, found: dict[str, Any], path: Path) -> None:
+    """One finished piece, with what made it, in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    about = {**asdict(piece), "date": datetime.date.today().isoformat(), "changes": METHODS[piece.method], **surroundings()}
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps({"about": about, **found}) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def read(options: Options) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """Every finished piece, by task and method."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for piece in pieces(options):
+        if piece.data(options).exists():
+            found.setdefault((piece.task, piece.method), []).append(json.loads(piece.data(options).read_text(encoding="utf-8")))
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------------------ summary
+
+
+def summarise(options: Options, say: Callable[[str], None]) -> None:
+    """The table, said and written, and the figure."""
+    found = read(options)
+    if not found:
+        say("nothing has finished yet")
+        return
+    header = "| task | method | seeds | episodes | greedy return at the end | wins at the end | best wins on the way | minutes a seed |"
+    table = "\n".join([header, "|---" * 8 + "|", *(row(*name, runs) for name, runs in sorted(found.items(), reverse=True))])
+    say(table)
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "table.md").write_text(table + "\n", encoding="utf-8")
+    path = options.out / "fig4.png"
+    temporary = path.with_suffix(".tmp")
+    figure(found).savefig(temporary, format="png", dpi=150)
+    temporary.replace(path)
+    say(f"figure: {path}")
+
+
+def row(task: str, method: str, runs: list[dict[str, Any]]) -> str:
+    returns, won = (np.array([run[name] for run in runs]) for name in ("greedy_return", "won"))
+    cells = [_interval(returns[:, -1], "{:.1f}"), _interval(won[:, -1], "{:.0%}"), _interval(won.max(axis=1), "{:.0%}")]
+    minutes = np.mean([run["seconds"] for run in runs]) / 60
+    return f"| {task} | {method} | {len(runs)} | {runs[0]['episodes'][-1]} | {' | '.join(cells)} | {minutes:.1f} |"
+
+
+def _interval(values: np.ndarray, form: str) -> str:
+    found = statistics.mean_interval(values)
+    low, mean, high = (form.format(float(x)) for x in (found.low, found.mean, found.high))
+    return mean if len(values) == 1 else f"{mean} [{low}, {high}]"
+
+
+def figure(found: dict[tuple[str, str], list[dict[str, Any]]]) -> Figure:
+    """Greedy returns on both tasks with 95% intervals, and the credit on Mill at five moments of the first seed."""
+    picture = Figure(figsize=(13, 3.9), layout="constrained", facecolor="white")
+    left, middle, right = picture.subplots(1, 3)
+    for axes, task in ((left, "aggregation"), (middle, "mill")):
+        draw_returns(axes, {method: runs for (name, method), runs in found.items() if name == task})
+        axes.set(title=task.capitalize(), xlabel="episodes", ylabel="greedy return")
+    draw_credit(right, found.get(("mill", "deterministic-dop"), []))
+    for axes in (left, middle, right):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        if axes.lines:
+            axes.legend(fontsize=8, frameon=False)
+        else:
+            axes.text(0.5, 0.5, "not run yet", ha="center", transform=axes.transAxes, color="#777777")
+    return picture
+
+
+def draw_returns(axes: Axes, runs_of: dict[str, list[dict[str, Any]]]) -> None:
+    """Means over seeds, and their intervals where there are several."""
+    for method, runs in runs_of.items():
+        interval = statistics.mean_interval(np.array([run["greedy_return"] for run in runs]))
+        colour = curves.COLOURS[list(METHODS).index(method)]
+        axes.plot(runs[0]["episodes"], interval.mean, label=f"{method} ({len(runs)})", color=colour, linewidth=1.8)
+        if len(runs) > 1:
+            axes.fill_between(runs[0]["episodes"], interval.low, interval.high, color=colour, alpha=0.15, linewidth=0)
+
+
+def draw_credit(axes: Axes, runs: list[dict[str, Any]]) -> None:
+    """k_i Q_i over the push, less its value at rest, darker as training goes on."""
+    axes.set(title="Mill: credit k_i Q_i(push) - k_i Q_i(0)", xlabel="push, counter-clockwise to clockwise")
+    if not runs:
+        return
+    for point in np.linspace(0, POINTS, 5).astype(int):
+        curve = np.array(runs[0]["credit"][point][1])
+        label = f"{runs[0]['episodes'][point]} episodes"
+        axes.plot(
+            np.linspace(-1, 1, PUSHES), curve - curve[PUSHES // 2], color=curves.COLOURS[0], alpha=0.2 + 0.8 * point / POINTS, label=label
+        )
