@@ -53,6 +53,15 @@ def test_list(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
         assert name in shown
 
 
+def test_a_reader_that_has_had_enough_is_no_error():
+    """As in `dop list | head -1`: the pipe's other end is closed before anything is written."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([*DOP, "list"], stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("name", algorithms())
 def test_help_explains_every_hyper_parameter(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str):
     assert run(monkeypatch, "train", name, "--help") == 0

@@ -6,6 +6,7 @@ Options are fields of typed records, so help and code cannot differ.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -175,9 +176,12 @@ def main() -> None:
         if arguments[0] not in COMMANDS:
             raise UnknownNameError("command", arguments[0], COMMANDS)
         COMMANDS[arguments[0]](arguments[1:])
+        sys.stdout.flush()  # here, where a closed pipe is caught
     except DopError as error:
         print(f"dop: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # the reader, `head` say, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more when it flushes at exit
     except KeyboardInterrupt:
         print("dop: stopped at once; what was saved before is as it was", file=sys.stderr)
         sys.exit(130)
