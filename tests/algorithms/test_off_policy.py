@@ -45,6 +45,10 @@ def batch_of(kind: ActionKind, n_agents: int = 3) -> Transition:
     return eqx.tree_at(lambda b: b.action, batch, jax.vmap(jax.vmap(draw))(keys, batch.legal))
 
 
+def assert_close(one: Any, other: Any) -> None:
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-6), one, other)
+
+
 def team_value(algorithm: Any, critic: Any, state: Array, obs: Array, action: Array) -> Array:
     """All values that `algorithm` learns, by another way than its own."""
     if isinstance(algorithm, DeterministicDOP):
@@ -103,7 +107,7 @@ def test_dops_actors_follow_eq_13():
         return jax.tree.map(lambda s: jnp.tensordot(own, s, axes=2), slope)
 
     expected = jax.tree.map(lambda x: -jnp.mean(x, axis=0), jax.vmap(eq_13)(batch))
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-6), gradient, expected)
+    assert_close(gradient, expected)
 
 
 @pytest.mark.parametrize("algorithm", [JOINT, replace(JOINT, share_critics=False)])
@@ -253,13 +257,12 @@ def test_actors_and_targets_move_once_for_every_so_many_critic_steps(algorithm: 
             learner, _ = algorithm._critic_step(learner, (jax.tree.map(lambda x, i=i: x[i], batch), key))
         return algorithm._actor_step(learner, jax.tree.map(lambda x: x[1], batch), key_actor)[0]
 
-    close = functools.partial(jax.tree.map, functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6))
     expected = by_hand(learner)
-    close((found.actor, found.critic), (expected.actor, expected.critic))
+    assert_close((found.actor, found.critic), (expected.actor, expected.critic))
     moved = jax.tree.map(lambda old, new: 0.99 * old + 0.01 * new, learner.target_critic, expected.critic)
-    close(found.target_critic, moved)
+    assert_close(found.target_critic, moved)
     moved = jax.tree.map(lambda old, new: 0.99 * old + 0.01 * new, learner.target_actor, expected.actor)
-    close(found.target_actor, moved)
+    assert_close(found.target_actor, moved)
 
 
 @pytest.mark.parametrize(("changes", "message"), [({"target_rate": 0.0}, "target_rate"), ({"rms_decay": 1.0}, "rms_decay")])
