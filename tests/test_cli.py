@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 import dop
-from dop import cli
+from dop import cli, commands
 from dop.algorithms import algorithms
+from dop.commands import train
 from dop.engine import records
 
 DOP = [sys.executable, "-c", "from dop.cli import main; main()"]
@@ -38,7 +39,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
 def test_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]):
     assert run(monkeypatch, *arguments) == 0
     shown = capsys.readouterr().out
-    assert all(f"dop {command}" in shown for command in cli.COMMANDS)
+    assert all(f"dop {command}" in shown for command in commands.commands())
 
 
 def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
@@ -67,7 +68,7 @@ def test_help_explains_every_hyper_parameter(monkeypatch: pytest.MonkeyPatch, ca
     assert run(monkeypatch, "train", name, "--help") == 0
     shown = capsys.readouterr().out
     cls: Any = algorithms()[name]
-    for field in (*dataclasses.fields(cls), *dataclasses.fields(cli.TrainOptions)):
+    for field in (*dataclasses.fields(cls), *dataclasses.fields(train.Options)):
         if field.name != "hyper":
             assert re.search(rf"--(no-)?{field.name.replace('_', '-')}\b", shown), field.name
     assert "Discount per step" in shown

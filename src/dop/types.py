@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import equinox as eqx
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from dop.errors import ConfigError
@@ -125,6 +126,33 @@ class Environment(Protocol):
 
     def step(self, key: PRNGKeyArray, state: EnvState, action: Action) -> tuple[EnvState, TimeStep]:
         """Advance by one joint action. `terminated` and `truncated` are never both True."""
+        ...
+
+
+@runtime_checkable
+class HostEnvironment(Protocol):
+    """A team task that is not written in JAX: one environment with a state of its own, in Python, stepped on the host.
+
+    Its `TimeStep`s hold NumPy arrays of the same shapes and types as those of `Environment`; what it returns is never changed afterwards.
+    """
+
+    @property
+    def spec(self) -> EnvSpec: ...
+
+    def reset(self, seed: int) -> TimeStep:
+        """Start an episode. The same seed, on a new environment, starts the same episode where the environment is deterministic."""
+        ...
+
+    def step(self, action: np.ndarray) -> TimeStep:
+        """Advance by one joint action, of `spec.action_shape`. Only legal actions come; agents without any get action 0."""
+        ...
+
+    def render(self) -> np.ndarray | None:
+        """A picture of now (height, width, 3; uint8), or None where the environment cannot draw itself."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what it holds: windows, processes, files. Closing twice is allowed."""
         ...
 
 

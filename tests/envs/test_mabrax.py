@@ -15,7 +15,7 @@ import pytest
 from jaxtyping import PRNGKeyArray
 
 import dop.envs
-from dop import cli
+from dop import cli, commands
 from dop.envs import _jaxmarl
 from dop.envs.mabrax import MABrax, make, variants
 from dop.errors import ConfigError, MissingExtraError, UnknownNameError
@@ -59,7 +59,7 @@ def test_training_without_brax_ends_in_one_sentence(monkeypatch: pytest.MonkeyPa
 
 
 def test_maps_are_listed_with_or_without_brax(capsys: pytest.CaptureFixture[str]):
-    cli.list_names(())
+    commands.get("list").run(())
     assert "mabrax:halfcheetah_6x1" in capsys.readouterr().out
 
 

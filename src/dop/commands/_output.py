@@ -1,0 +1,23 @@
+"""What several commands print."""
+
+from __future__ import annotations
+
+from dop import api
+
+
+def tell(run: api.Run) -> None:
+    """How a run ended, and where everything is."""
+    outcome = run.outcome
+    print(f"\n{'finished' if outcome.finished else 'stopped'} after {min(outcome.env_steps):,} environment steps; greedy episodes now:")
+    table(outcome.evaluation)
+    if not outcome.finished:
+        print(f"go on with:     dop resume {run.path}")
+    print(f"learning curve: {run.curve}\nrun directory:  {run.path}")
+
+
+def table(result: dict[str, tuple[float, ...]]) -> None:
+    """One metric a line: its mean over seeds, and each seed's."""
+    for name, values in sorted(result.items()):
+        mean = sum(values) / len(values)
+        each = f"   (per seed: {', '.join(f'{value:.3f}' for value in values)})" if len(values) > 1 else ""
+        print(f"  {name:26}{mean:.3f}{each}")

@@ -1,0 +1,102 @@
+"""Train; `dop train ALGORITHM --help` explains every hyper-parameter."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+import tyro
+
+from dop import algorithms, api
+from dop.commands._output import tell
+from dop.engine.runs import Protocol
+from dop.errors import ConfigError, UnknownNameError
+
+A = TypeVar("A")
+USAGE = "ALGORITHM --env NAME [options]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Generic[A]):
+    """Train, and leave a run directory with records, checkpoints and a learning curve."""
+
+    env: str
+    """Environment, as `dop list` names it, or `my_package.my_env:make` for one of your own."""
+    env_args: tuple[str, ...] = ()
+    """Options for the environment's maker, as `name=value`, for example `time_limit=80`."""
+    env_steps: int = Protocol.env_steps
+    """Environment steps to train for, per seed."""
+    seeds: int = 1
+    """How many independent runs, side by side."""
+    first_seed: int = 0
+    """The seeds are this number and the ones after it."""
+    preset: str = "default"
+    """Named hyper-parameters to start from; options given here change single ones."""
+    run_dir: Path | None = None
+    """Where to put the run. Default: runs/ENVIRONMENT/ALGORITHM/DATE-TIME."""
+    eval_interval: int = Protocol.eval_interval
+    """Evaluate greedily every so many environment steps."""
+    eval_episodes: int = Protocol.eval_episodes
+    """Episodes per evaluation."""
+    checkpoint_interval: int = Protocol.checkpoint_interval
+    """Save everything every so many environment steps, and at the end."""
+    chunk_iterations: int = Protocol.chunk_iterations
+    """Iterations of learning in one compiled call."""
+    precision: Literal["auto", "full"] = Protocol.precision
+    """How replay keeps observations: half precision where the environment bounds them, or always full."""
+    quiet: bool = False
+    """No progress on the terminal."""
+    hyper: tyro.conf.OmitArgPrefixes[A]
+
+
+def run(arguments: Sequence[str]) -> None:
+    """`dop train ALGORITHM --env NAME ...`"""
+    if not arguments or arguments[0].startswith("-"):
+        print(f"usage: dop train ALGORITHM --env NAME [options]\nalgorithms: {', '.join(sorted(algorithms.algorithms()))}")
+        return
+    algorithm = algorithms.get(arguments[0])
+    presets = algorithm.presets()
+    preset = _preset_named(arguments)
+    if preset not in presets:
+        raise UnknownNameError(f"preset of {arguments[0]}", preset, presets)
+    default = Options(env=tyro.MISSING, hyper=presets[preset])
+    options = tyro.cli(Options[algorithm], args=arguments[1:], default=default, prog=f"dop train {arguments[0]}")
+    shared = {field.name for field in fields(Protocol)} & {field.name for field in fields(options)} - {"seeds", "env_steps"}
+    outcome = api.train(
+        options.hyper,
+        options.env,
+        env_steps=options.env_steps,
+        seeds=range(options.first_seed, options.first_seed + options.seeds),
+        run_dir=options.run_dir,
+        environment_options=_environment_options(options.env_args),
+        quiet=options.quiet,
+        **{name: getattr(options, name) for name in shared},
+    )
+    tell(outcome)
+
+
+def _preset_named(arguments: Sequence[str]) -> str:
+    """The value of --preset, needed before the other options can be read, since it sets their defaults."""
+    for place, word in enumerate(arguments):
+        if word == "--preset" and place + 1 < len(arguments):
+            return arguments[place + 1]
+        if word.startswith("--preset="):
+            return word.partition("=")[2]
+    return "default"
+
+
+def _environment_options(words: Sequence[str]) -> dict[str, Any]:
+    """`name=value` pairs; values are read as JSON where they are JSON, else as text."""
+    options = {}
+    for word in words:
+        name, separator, value = word.partition("=")
+        if not separator:
+            raise ConfigError(f"--env-args takes name=value, got {word!r}.")
+        try:
+            options[name] = json.loads(value)
+        except json.JSONDecodeError:
+            options[name] = value
+    return options
