@@ -73,8 +73,9 @@ def needed_operations(algorithm: StochasticDOP, shape: Shape, on_steps: int, off
     h, c, every = algorithm.actor_hidden, algorithm.critic_hidden, on_steps + off_steps
     local = algorithm.critic_inputs == "state_obs_id"
     actor_first, actor_rest = shape.obs * h, 6 * h * h + h * shape.actions
-    agents_first = shape.n * (shape.obs * c if local else 0 if algorithm.share_critics else shape.state * c)
-    team_first = shape.state * c if algorithm.share_critics else 0
+    one_for_all = algorithm.share_parameters == "all"
+    agents_first = shape.n * (shape.obs * c if local else 0 if one_for_all else shape.state * c)
+    team_first = shape.state * c if one_for_all else 0
     hidden = shape.n * (c * c + c * (shape.actions + algorithm.dueling))
     mixer = shape.state * (32 * (shape.n + 1) if algorithm.mixer_weights == "product" else shape.n + 1)
     critic_forward = agents_first + team_first + hidden + mixer

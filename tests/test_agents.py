@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dop import agents
+from dop.types import Sharing
 from helpers import make_episodes, make_spec
 
 SPEC = make_spec(time_limit=4)
@@ -15,9 +16,9 @@ LENGTHS = (2, 3)
 EPISODES = make_episodes(jax.random.key(0), SPEC, LENGTHS)
 
 
-@pytest.mark.parametrize("shared", [True, False])
-def test_unroll_is_one_step_after_another(shared: bool) -> None:
-    team = agents.make_team(SPEC, 8, shared=shared, key=jax.random.key(1))
+@pytest.mark.parametrize("sharing", ["all", "by_type", "none"])
+def test_unroll_is_one_step_after_another(sharing: Sharing) -> None:
+    team = agents.make_team(SPEC, 8, sharing=sharing, key=jax.random.key(1))
     got = agents.unroll(team, agents.time_first(EPISODES), jnp.asarray(3))
     step = jax.jit(lambda *x: agents.step_team(team, *x))
     for e in range(len(LENGTHS)):

@@ -78,7 +78,7 @@ def local_critic_of(w: Numbers, state_size: int, obs_size: int) -> LocalCritic:
 
 
 def critic_of(critic: Numbers, mixer: Numbers, n_agents: int, state_size: int, obs_size: int) -> DecomposedCritic:
-    local = PerAgent(lambda _: local_critic_of(critic, state_size, obs_size), n_agents, shared=True, key=KEY)
+    local = PerAgent(lambda _: local_critic_of(critic, state_size, obs_size), (0,) * n_agents, key=KEY)
     return DecomposedCritic(local=local, mixer=mixer_of(mixer, n_agents))
 
 
@@ -95,7 +95,7 @@ def actor_of(w: Numbers, n_agents: int) -> PerAgent[RecurrentAgent]:
         layers = (dense(w, "fc1"), cell, dense(w, "fc2"))
         return eqx.tree_at(lambda m: (m.input_layer, m.cell, m.output_layer), actor, layers)
 
-    return PerAgent(make, n_agents, shared=True, key=KEY)
+    return PerAgent(make, (0,) * n_agents, key=KEY)
 
 
 def episodes_of(batch: Numbers) -> Episode:

@@ -31,8 +31,8 @@ def test_gru_equals_its_equations() -> None:
 # ------------------------------------------------------------------------------------------------------------------- PerAgent
 
 
-def linear_team(*, shared: bool) -> PerAgent[eqx.nn.Linear]:
-    return PerAgent(lambda key: eqx.nn.Linear(2, 4, key=key), 3, shared=shared, key=KEY)
+def linear_team(*groups: int) -> PerAgent[eqx.nn.Linear]:
+    return PerAgent(lambda key: eqx.nn.Linear(2, 4, key=key), groups, key=KEY)
 
 
 def outputs(team: PerAgent[eqx.nn.Linear], x: jax.Array) -> jax.Array:
@@ -40,7 +40,7 @@ def outputs(team: PerAgent[eqx.nn.Linear], x: jax.Array) -> jax.Array:
 
 
 def test_separate_agents_do_not_touch_each_other() -> None:
-    team, x = linear_team(shared=False), jnp.ones((3, 2))
+    team, x = linear_team(0, 1, 2), jnp.ones((3, 2))
     slopes = jax.jacobian(lambda team: jnp.sum(outputs(team, x), axis=-1))(team).network.weight
     assert slopes.shape == (3, 3, 4, 2)  # output of agent, parameters of agent, ...
     np.testing.assert_array_equal(jnp.any(slopes != 0, axis=(2, 3)), np.eye(3, dtype=bool))
@@ -48,14 +48,24 @@ def test_separate_agents_do_not_touch_each_other() -> None:
 
 
 def test_shared_agents_are_one_network() -> None:
-    team, x = linear_team(shared=True), jnp.arange(6.0).reshape(3, 2)
+    team, x = linear_team(0, 0, 0), jnp.arange(6.0).reshape(3, 2)
     assert team.network.weight.shape == (4, 2)
     np.testing.assert_allclose(outputs(team, x), jnp.stack([team.network(row) for row in x]), rtol=1e-6)
 
 
-@pytest.mark.parametrize("shared", [False, True])
-def test_arguments_without_an_agent_axis_go_to_every_agent(shared: bool) -> None:
-    team, x = linear_team(shared=shared), jnp.array([1.0, -2.0])
+def test_agents_of_one_group_are_one_network_and_those_of_another_another() -> None:
+    team, x = linear_team(0, 1, 0), jnp.arange(6.0).reshape(3, 2)
+    assert team.network.weight.shape == (2, 4, 2)
+    assert team.n_agents == 3
+    of = [jax.tree.map(lambda leaf, g=g: leaf[g], team.network) for g in team.groups]
+    np.testing.assert_allclose(outputs(team, x), jnp.stack([net(row) for net, row in zip(of, x, strict=True)]), rtol=1e-6)
+    slopes = jax.jacobian(lambda team: jnp.sum(outputs(team, x), axis=-1))(team).network.weight  # output of agent, parameters of group, ...
+    np.testing.assert_array_equal(jnp.any(slopes != 0, axis=(2, 3)), [[True, False], [False, True], [True, False]])
+
+
+@pytest.mark.parametrize("groups", [(0, 0, 0), (0, 1, 2), (0, 0, 1)])
+def test_arguments_without_an_agent_axis_go_to_every_agent(groups: tuple[int, ...]) -> None:
+    team, x = linear_team(*groups), jnp.array([1.0, -2.0])
     got = team.map(lambda net, x: net(x), x, in_axes=(None,))
     np.testing.assert_allclose(got, outputs(team, jnp.tile(x, (3, 1))), rtol=1e-6)
 

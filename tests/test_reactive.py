@@ -68,16 +68,18 @@ def test_without_legal_actions_nothing_is_done(kind: ActionKind):
 
 def test_stored_actions_become_vectors_and_back():
     numbers: Any = jnp.array([[2, 0], [1, 1]])
-    vectors = reactive.as_vectors(numbers, 3)
+    legal = jnp.ones((2, 2, 3), bool).at[1, 1].set(False)
+    vectors = reactive.as_vectors(numbers, legal)
     np.testing.assert_array_equal(vectors[0], [[0, 0, 1], [1, 0, 0]])
+    np.testing.assert_array_equal(vectors[1], [[0, 1, 0], [0, 0, 0]])  # the last agent is not there
     np.testing.assert_array_equal(reactive.as_stored("discrete", vectors[0]), numbers[0])
-    np.testing.assert_array_equal(reactive.as_vectors(vectors, 3), vectors)
+    np.testing.assert_array_equal(reactive.as_vectors(vectors, legal), vectors)
     np.testing.assert_array_equal(reactive.as_stored("box", vectors[0]), vectors[0])
 
 
 def test_agents_with_networks_of_their_own_answer_for_themselves():
     spec = make_spec()
-    team = reactive.make_team(spec, 8, shared=False, key=jax.random.key(1))
+    team = reactive.make_team(spec, 8, sharing="none", key=jax.random.key(1))
     obs = jax.random.normal(jax.random.key(2), (spec.n_agents, spec.obs_size))
     outputs = reactive.outputs(team, obs)
     changed = reactive.outputs(team, obs.at[0].add(1.0))

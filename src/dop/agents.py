@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from dop import loops, returns
 from dop.nets import PerAgent, RecurrentAgent
-from dop.types import EnvSpec, Episode
+from dop.types import EnvSpec, Episode, Sharing
 
 Team: TypeAlias = PerAgent[RecurrentAgent]
 
@@ -28,13 +28,13 @@ class Memory(eqx.Module):
     """-1 at the start."""
 
 
-def make_team(spec: EnvSpec, hidden_size: int, *, shared: bool, key: PRNGKeyArray) -> Team:
-    """One network for all agents, told apart by the agent id, or one each."""
+def make_team(spec: EnvSpec, hidden_size: int, *, sharing: Sharing, key: PRNGKeyArray) -> Team:
+    """One network for all agents, told apart by the agent id, one for each type, or one each."""
 
     def make(key: PRNGKeyArray) -> RecurrentAgent:
         return RecurrentAgent(spec.obs_size, spec.action_size, spec.n_agents, hidden_size, key=key)
 
-    return PerAgent(make, spec.n_agents, shared=shared, key=key)
+    return PerAgent(make, spec.groups(sharing), key=key)
 
 
 def initial_memory(n_agents: int, hidden_size: int) -> Memory:

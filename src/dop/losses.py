@@ -93,6 +93,12 @@ def equal_shares(counts: Bool[Array, "*batch episode"], axis: int | tuple[int, .
     return counts / jnp.maximum(jnp.sum(counts, axis=axis, keepdims=True), 1)
 
 
+def agreed(q_taken: Float[Array, "*batch agent"], present: Bool[Array, "*batch agent"]) -> Float[Array, "*batch agent"]:
+    """Every agent's own estimate of the team's value. Who is not there has none, and gets the mean of those that are."""
+    mean = jnp.sum(equal_shares(present, axis=-1) * jnp.where(present, q_taken, 0), axis=-1, keepdims=True)
+    return jnp.where(present, q_taken, mean)
+
+
 def critic_weights(
     mask: Bool[Array, "*batch episode"], off_policy: Bool[Array, "*batch episode"], kappa: float | None, axis: int | tuple[int, ...]
 ) -> Float[Array, "*batch episode"]:

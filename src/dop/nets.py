@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from dop.types import ActionKind
 
@@ -20,23 +20,32 @@ Network = TypeVar("Network", bound=eqx.Module)
 
 
 class PerAgent(eqx.Module, Generic[Network]):
-    """One network for each agent: the same for all (`shared`), or each its own, stacked on a leading agent axis."""
+    """A network for each agent: one for all, or one for each group of them, stacked on a leading group axis.
+
+    `EnvSpec.groups` says who shares with whom.
+    """
 
     network: Network
-    shared: bool = eqx.field(static=True)
-    n_agents: int = eqx.field(static=True)
+    groups: tuple[int, ...] = eqx.field(static=True)
+    """The group of each agent: 0, 1, ..."""
 
-    def __init__(self, make: Callable[[PRNGKeyArray], Network], n_agents: int, *, shared: bool, key: PRNGKeyArray) -> None:
-        self.network = make(key) if shared else jax.vmap(make)(jax.random.split(key, n_agents))
-        self.shared = shared
-        self.n_agents = n_agents
+    def __init__(self, make: Callable[[PRNGKeyArray], Network], groups: Sequence[int], *, key: PRNGKeyArray) -> None:
+        n_groups = max(groups) + 1
+        self.network = make(key) if n_groups == 1 else jax.vmap(make)(jax.random.split(key, n_groups))
+        self.groups = tuple(groups)
+
+    @property
+    def n_agents(self) -> int:
+        return len(self.groups)
 
     def map(self, apply: Callable[..., Any], *args: Array, in_axes: tuple[int | None, ...]) -> Any:
         """`apply(network_i, *args_i)` for every agent i; `in_axes` says which arguments have an agent axis.
 
         What depends on shared parameters and on arguments without an agent axis only is computed once for the whole team.
         """
-        return jax.vmap(apply, in_axes=(None if self.shared else 0, *in_axes), axis_size=self.n_agents)(self.network, *args)
+        shared, own = not any(self.groups), self.groups == tuple(range(self.n_agents))
+        network = self.network if shared or own else jax.tree.map(lambda x: x[jnp.asarray(self.groups)], self.network)
+        return jax.vmap(apply, in_axes=(None if shared else 0, *in_axes), axis_size=self.n_agents)(network, *args)
 
 
 class MLP(eqx.Module):
@@ -288,9 +297,10 @@ class AttentionHeads(eqx.Module):
         self.heads = heads
 
     def __call__(
-        self, own: Float[Array, "agent unit"], others: Float[Array, "agent unit"]
+        self, own: Float[Array, "agent unit"], others: Float[Array, "agent unit"], present: Bool[Array, " agent"]
     ) -> tuple[Float[Array, "agent unit"], Float[Array, "head agent agent"]]:
-        """What agent i gathers, with a query from `own[i]`, from `others[j]` of every j but i; and q_i . k_j before it is scaled."""
+        """What agent i gathers, with a query from `own[i]`, from `others[j]` of every j but i that is `present`; and q_i . k_j before it is
+        scaled, 0 unless both are."""
 
         def in_heads(layer: eqx.nn.Linear, x: Array) -> Float[Array, "head agent unit"]:
             return jax.vmap(layer)(x).reshape(len(x), self.heads, -1).swapaxes(0, 1)
@@ -298,17 +308,17 @@ class AttentionHeads(eqx.Module):
         queries, keys = in_heads(self.queries, own), in_heads(self.keys, others)
         values = jax.nn.leaky_relu(in_heads(self.values, others))
         match = queries @ keys.swapaxes(1, 2)
-        other = ~jnp.eye(len(own), dtype=bool)
+        other = ~jnp.eye(len(own), dtype=bool) & present
         scaled = jnp.where(other, match / jnp.sqrt(keys.shape[-1]), jnp.finfo(match.dtype).min)
         weights = jnp.where(other, jax.nn.softmax(scaled, axis=-1), 0)  # an agent alone gathers nothing
         gathered = weights @ values
-        return gathered.swapaxes(0, 1).reshape(own.shape), match
+        return gathered.swapaxes(0, 1).reshape(own.shape), jnp.where(present[:, None] & present, match, 0)
 
 
 class AttentionCritic(eqx.Module):
     """MAAC's critic (Iqbal and Sha 2019, Sec. 3.2): Q_i(o, (a_-i, .)) for every action of agent i, what the others see and do by attention.
 
-    Encoders and heads are one for all agents, told apart by the agent id, or one each; the attention is always shared.
+    Encoders and heads are one for each group of agents, told apart by the agent id; the attention is always shared.
     """
 
     encode_obs: PerAgent[eqx.nn.Linear]
@@ -318,13 +328,13 @@ class AttentionCritic(eqx.Module):
     n_agents: int = eqx.field(static=True)
 
     def __init__(
-        self, obs_size: int, action_size: int, n_agents: int, hidden_size: int, *, heads: int, shared: bool, key: PRNGKeyArray
+        self, obs_size: int, action_size: int, hidden_size: int, *, groups: tuple[int, ...], heads: int, key: PRNGKeyArray
     ) -> None:
         key_obs, key_both, key_attention, key_head = jax.random.split(key, 4)
-        size = obs_size + n_agents
+        size = obs_size + len(groups)
 
         def encoder(inputs: int, key: PRNGKeyArray) -> PerAgent[eqx.nn.Linear]:
-            return PerAgent(lambda key: eqx.nn.Linear(inputs, hidden_size, key=key), n_agents, shared=shared, key=key)
+            return PerAgent(lambda key: eqx.nn.Linear(inputs, hidden_size, key=key), groups, key=key)
 
         def make_head(key: PRNGKeyArray) -> MLP:
             return MLP((2 * hidden_size, hidden_size, action_size), key=key)
@@ -332,18 +342,19 @@ class AttentionCritic(eqx.Module):
         self.encode_obs = encoder(size, key_obs)
         self.encode_both = encoder(size + action_size, key_both)
         self.attention = AttentionHeads(hidden_size, heads, key=key_attention)
-        self.head = PerAgent(make_head, n_agents, shared=shared, key=key_head)
-        self.n_agents = n_agents
+        self.head = PerAgent(make_head, groups, key=key_head)
+        self.n_agents = len(groups)
 
     def __call__(
-        self, obs: Float[Array, "agent obs"], action: Float[Array, "agent action"]
+        self, obs: Float[Array, "agent obs"], action: Float[Array, "agent action"], present: Bool[Array, " agent"]
     ) -> tuple[Float[Array, "agent action"], Float[Array, "head agent agent"]]:
-        """Q_i of every action of every agent i, and the attention before softmax; agent i's own action makes no difference to its row."""
+        """Q_i of every action of every agent i, and the attention before softmax; agent i's own action makes no difference to its row, nor
+        do agents that are not `present`."""
         apply = lambda net, x: net(x)  # noqa: E731
         seen = jnp.concatenate([obs, jnp.eye(self.n_agents, dtype=obs.dtype)], axis=1)
         own = jax.nn.leaky_relu(self.encode_obs.map(apply, seen, in_axes=(0,)))
         both = jax.nn.leaky_relu(self.encode_both.map(apply, jnp.concatenate([seen, action], axis=1), in_axes=(0,)))
-        gathered, match = self.attention(own, both)
+        gathered, match = self.attention(own, both, present)
         return self.head.map(apply, jnp.concatenate([own, gathered], axis=1), in_axes=(0,)), match
 
 

@@ -17,6 +17,17 @@ def masked_softmax(logits: Float[Array, " action"], legal: Bool[Array, " action"
     return weight / jnp.where(total > 0, total, 1)
 
 
+def present(legal: Bool[Array, "*batch action"]) -> Bool[Array, "*batch"]:
+    """Whether an agent is there: dead and absent ones have no legal action."""
+    return jnp.any(legal, axis=-1)
+
+
+def probability(policy: Float[Array, "*batch action"], action: Int[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """pi(a) of the action taken; 1 for who has no legal action, and so does the only thing that there is to do."""
+    taken = jnp.take_along_axis(policy, action[..., None], axis=-1)[..., 0]
+    return jnp.where(jnp.any(policy > 0, axis=-1), taken, 1)
+
+
 def uniform(legal: Bool[Array, " action"]) -> Float[Array, " action"]:
     """Each legal action alike; all 0 where none is."""
     return legal / jnp.maximum(jnp.sum(legal), 1)

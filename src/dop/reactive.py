@@ -18,18 +18,18 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from dop import policies
 from dop.nets import PerAgent, ReactiveAgent
-from dop.types import ActionKind, EnvSpec
+from dop.types import ActionKind, EnvSpec, Sharing
 
 Team: TypeAlias = PerAgent[ReactiveAgent]
 
 
-def make_team(spec: EnvSpec, hidden_size: int, *, shared: bool, key: PRNGKeyArray) -> Team:
-    """One network for all agents, told apart by the agent id, or one each."""
+def make_team(spec: EnvSpec, hidden_size: int, *, sharing: Sharing, key: PRNGKeyArray) -> Team:
+    """One network for all agents, told apart by the agent id, one for each type, or one each."""
 
     def make(key: PRNGKeyArray) -> ReactiveAgent:
         return ReactiveAgent(spec.obs_size, spec.action_size, spec.n_agents, hidden_size, kind=spec.action_kind, key=key)
 
-    return PerAgent(make, spec.n_agents, shared=shared, key=key)
+    return PerAgent(make, spec.groups(sharing), key=key)
 
 
 def outputs(team: Team, obs: Float[Array, "agent obs"]) -> Float[Array, "agent action"]:
@@ -72,9 +72,9 @@ def relax(
     return policies.straight_through(relaxed) if kind == "discrete" else relaxed
 
 
-def as_vectors(action: Array, size: int) -> Float[Array, "*batch agent action"]:
-    """Stored actions as a critic takes them: numbers become one-hot, vectors stay."""
-    return jax.nn.one_hot(action, size) if jnp.issubdtype(action.dtype, jnp.integer) else action
+def as_vectors(action: Array, legal: Bool[Array, "*batch agent action"]) -> Float[Array, "*batch agent action"]:
+    """Stored actions as a critic takes them: numbers become one-hot, vectors stay. Who has no legal action does 0, as in `choose`."""
+    return jnp.where(legal, jax.nn.one_hot(action, legal.shape[-1]), 0) if jnp.issubdtype(action.dtype, jnp.integer) else action
 
 
 def as_stored(kind: ActionKind, vector: Float[Array, "agent action"]) -> Float[Array, "agent action"] | Int[Array, " agent"]:

@@ -24,6 +24,8 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 from dop.errors import ConfigError
 
 ActionKind: TypeAlias = Literal["discrete", "box", "simplex"]
+Sharing: TypeAlias = Literal["all", "by_type", "none"]
+"""Which agents have the same parameters: all, those of one type (`EnvSpec.types`), or none."""
 Action: TypeAlias = Int[Array, " agent"] | Float[Array, "agent action"]
 """What a team does at one step: a number each, or a vector each; see `EnvSpec.action_kind`."""
 Metrics: TypeAlias = dict[str, Float[Array, ""]]
@@ -57,6 +59,9 @@ class EnvSpec:
     bounds); or a `simplex`, non-negative components that sum to 1. Padded components are 0."""
     obs_bound: float | None = None
     """No entry of an observation or state is ever larger in size, so that replay may keep them in half precision; None if unknown."""
+    types: tuple[str, ...] = ()
+    """What each agent is, where parameters differ by type. Empty: of one type are agents of the same sizes whose names differ
+    only in the digits that they end in (`agent_types`)."""
     metrics: tuple[str, ...] = ()
     """Names of `TimeStep.metrics`, reported at the end of each episode, for example `battle_won`."""
     options: tuple[tuple[str, Any], ...] = ()
@@ -71,6 +76,8 @@ class EnvSpec:
             sizes = getattr(self, field)
             if len(sizes) != n or min(sizes) < 1:
                 raise ConfigError(f"{self.name}: {field} must hold one positive size for each of the {n} agents; got {sizes}.")
+        if self.types and len(self.types) != n:
+            raise ConfigError(f"{self.name}: types must name one for each of the {n} agents, or none at all; got {self.types}.")
         for field in ("state_size", "time_limit"):
             if getattr(self, field) < 1:
                 raise ConfigError(f"{self.name}: {field} must be positive; got {getattr(self, field)}.")
@@ -91,6 +98,22 @@ class EnvSpec:
         return max(self.action_sizes)
 
     @property
+    def agent_types(self) -> tuple[str, ...]:
+        """The type of each agent: `types`, or what follows from names and sizes."""
+        if self.types:
+            return self.types
+        stems = [agent.rstrip("0123456789").rstrip("_-") for agent in self.agents]
+        kinds = list(zip(stems, self.obs_sizes, self.action_sizes, strict=True))
+        sizes = {stem: {kind for kind in kinds if kind[0] == stem} for stem in stems}
+        return tuple(kind[0] if len(sizes[kind[0]]) == 1 else f"{kind[0]}:{kind[1]}x{kind[2]}" for kind in kinds)
+
+    def groups(self, sharing: Sharing) -> tuple[int, ...]:
+        """A number for each agent; those with the same have the same parameters. The first is 0, a new one is the next."""
+        names = {"all": ("",) * self.n_agents, "by_type": self.agent_types, "none": self.agents}[sharing]
+        order = list(dict.fromkeys(names))
+        return tuple(order.index(name) for name in names)
+
+    @property
     def action_shape(self) -> tuple[int, ...]:
         """Of one joint action."""
         return (self.n_agents,) if self.action_kind == "discrete" else (self.n_agents, self.action_size)
@@ -102,7 +125,8 @@ class TimeStep(eqx.Module):
     obs: Float[Array, "agent obs"]
     state: Float[Array, " state"]
     legal: Bool[Array, "agent action"]
-    """The discrete actions that may be taken; the components that exist of a continuous one."""
+    """The discrete actions that may be taken; the components that exist of a continuous one. An agent without any is not there: dead, gone,
+    or yet to come. What it does is action 0 (a vector of zeros) with probability 1, and neither earns nor teaches anything."""
     reward: Float[Array, ""]
     """Shared by the team."""
     terminated: Bool[Array, ""]

@@ -24,9 +24,10 @@ from helpers import make_episodes, make_spec
 from probes import Probe, ProbeState
 
 KEY = jax.random.key(0)
+EVERYONE = jnp.ones(3, bool)
 SMALL: dict[str, Any] = {"critic_hidden": 8, "actor_hidden": 8, "replay_batch": 6}
 DOP, JOINT, ATTENTION = DeterministicDOP(**SMALL), MADDPG(**SMALL), MAAC(**SMALL, attention_heads=2)
-every_deterministic = pytest.mark.parametrize("algorithm", [DOP, JOINT, replace(JOINT, share_critics=False)])
+every_deterministic = pytest.mark.parametrize("algorithm", [DOP, JOINT, replace(JOINT, share_parameters="none")])
 
 
 def spec_of(kind: ActionKind, n_agents: int = 3) -> EnvSpec:
@@ -54,7 +55,7 @@ def team_value(algorithm: Any, critic: Any, state: Array, obs: Array, action: Ar
     if isinstance(algorithm, DeterministicDOP):
         k, b = critic.mixer(state)
         return (sum(k[i] * critic.local_q(state, obs, action)[i] for i in range(len(obs))) + b)[None]
-    nets = [jax.tree.map(lambda x, i=i: x[i], critic.network) for i in range(critic.n_agents)]
+    nets = [critic.network if algorithm.share_parameters == "all" else jax.tree.map(lambda x, i=i: x[i], critic.network) for i in range(3)]
     return jnp.stack([net(state, action) for net in nets])
 
 
@@ -72,7 +73,7 @@ def test_critic_loss_by_hand(algorithm: Any, kind: ActionKind):
         output = reactive.outputs(learner.target_actor, step.next_obs)
         chosen = jnp.stack([reactive.choose(kind, output[j], step.next_legal[j], jnp.ones(())) for j in range(3)])
         q_next = team_value(algorithm, learner.target_critic, step.next_state, step.next_obs, chosen)
-        q = team_value(algorithm, learner.critic, step.state, step.obs, reactive.as_vectors(step.action, 4))
+        q = team_value(algorithm, learner.critic, step.state, step.obs, reactive.as_vectors(step.action, step.legal))
         errors.append(step.reward + algorithm.gamma * step.discount * q_next - q)
     assert {float(d) for d in batch.discount} == {0.0, 1.0}
     loss, _ = algorithm._critic_loss(learner.critic, learner, batch, KEY)
@@ -94,7 +95,7 @@ def test_targets_are_constants_to_the_gradient(algorithm: Any):
 
 def test_dops_actors_follow_eq_13():
     """With networks of their own and a box, against sum_i k_i (d pi_i)^T grad_{a_i} Q_i, made of Jacobians."""
-    algorithm = replace(DOP, share_actors=False)
+    algorithm = replace(DOP, share_parameters="none")
     learner, batch = algorithm.init(KEY, spec_of("box")), batch_of("box")
     gradient = jax.grad(lambda actor: algorithm._actor_loss(actor, learner, batch, KEY)[0])(learner.actor)
 
@@ -110,7 +111,7 @@ def test_dops_actors_follow_eq_13():
     assert_close(gradient, expected)
 
 
-@pytest.mark.parametrize("algorithm", [JOINT, replace(JOINT, share_critics=False)])
+@pytest.mark.parametrize("algorithm", [JOINT, replace(JOINT, share_parameters="none")])
 def test_maddpgs_agents_deviate_alone(algorithm: MADDPG):
     """Agent i's term is Q_i(s, a) with its own action put in, the others' those of the replay."""
     learner = algorithm.init(KEY, spec_of("box"))
@@ -120,7 +121,7 @@ def test_maddpgs_agents_deviate_alone(algorithm: MADDPG):
     terms = []
     for i in range(3):
         values = team_value(algorithm, learner.critic, step.state, step.obs, taken.at[i].set(own[i]))
-        terms.append(values[0 if algorithm.share_critics else i])
+        terms.append(values[i])
     np.testing.assert_allclose(algorithm._climbed(learner.critic, step, taken, own), sum(terms), rtol=1e-5)
 
 
@@ -143,7 +144,7 @@ def test_with_one_agent_maddpg_is_ddpg_and_dop_the_same_up_to_k_and_b():
     step: Transition = jax.tree.map(lambda x: x[0], batch)
     own: Any = jnp.full((1, 4), 0.3)
     joint, dop = JOINT.init(KEY, spec), DOP.init(KEY, spec)
-    q = jax.tree.map(lambda x: x[0], joint.critic.network)(step.state, own)
+    q = joint.critic.network(step.state, own)
     np.testing.assert_allclose(JOINT._climbed(joint.critic, step, step.action, own), q, rtol=1e-5)
     k, b = dop.critic.mixer(step.state)
     np.testing.assert_allclose(k, [1.0], rtol=1e-6)
@@ -165,15 +166,15 @@ def test_attention_does_not_depend_on_the_order_of_the_others():
         (critic.encode_obs.network.weight.at[:, 5:8].set(0), critic.encode_both.network.weight.at[:, 5:8].set(0)),
     )
     turned = jnp.array([0, 2, 1])
-    np.testing.assert_allclose(blind(obs, action)[0][0], blind(obs[turned], action[turned])[0][0], rtol=1e-5)
+    np.testing.assert_allclose(blind(obs, action, EVERYONE)[0][0], blind(obs[turned], action[turned], EVERYONE)[0][0], rtol=1e-5)
     other = action.at[1].set(jax.nn.one_hot(2, 4))
-    assert np.abs(blind(obs, action)[0][0] - blind(obs, other)[0][0]).max() > 1e-5
+    assert np.abs(blind(obs, action, EVERYONE)[0][0] - blind(obs, other, EVERYONE)[0][0]).max() > 1e-5
 
 
 def test_attention_by_hand():
     heads = ATTENTION.init(KEY, spec_of("discrete")).critic.attention
     own, others = jax.random.normal(KEY, (2, 3, 8))
-    gathered, match = heads(own, others)
+    gathered, match = heads(own, others, EVERYONE)
     q, k = own @ heads.queries.weight.T, others @ heads.keys.weight.T
     v = jax.nn.leaky_relu(others @ heads.values.weight.T + heads.values.bias)
     for i in range(3):
@@ -191,7 +192,7 @@ def test_an_agents_values_do_not_depend_on_its_own_action():
     critic = ATTENTION.init(KEY, spec_of("discrete")).critic
     obs, action = jax.random.normal(KEY, (3, 5)), jax.nn.one_hot(jnp.array([0, 1, 3]), 4)
     other = action.at[0].set(jax.nn.one_hot(2, 4))
-    np.testing.assert_array_equal(critic(obs, action)[0][0], critic(obs, other)[0][0])
+    np.testing.assert_array_equal(critic(obs, action, EVERYONE)[0][0], critic(obs, other, EVERYONE)[0][0])
 
 
 def test_counterfactual_advantage_averages_to_zero():

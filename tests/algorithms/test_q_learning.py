@@ -291,7 +291,7 @@ def test_default_preset_is_pymarls(cls: Any) -> None:
         "td_lambda": 0.0,
         "target_interval": 200,
         "agent_hidden": 64,
-        "share_agents": True,
+        "share_parameters": "all",
         "standardise_state": False,
         "epsilon_start": 1.0,
         "epsilon_end": 0.05,

@@ -93,8 +93,7 @@ def test_presets_have_the_values_of_the_paper_and_of_the_released_code():
         "mixer_bias": (True, False),
         "mixer_weights": ("linear", "product"),
         "critic_inputs": ("state", "state_obs_id"),
-        "share_critics": (False, True),
-        "share_actors": (False, True),
+        "share_parameters": ("none", "all"),
         "dueling": (False, True),
         "epsilon_start": (1.0, 0.5),
         "epsilon_in": ("behaviour", "policy"),
@@ -423,7 +422,7 @@ def test_actors_learn_from_the_episodes_that_are_named(who: Any):
 
 def test_separate_parameters_for_each_agent():
     """Agent 1's actor and local critic change; the others' answers do not."""
-    algorithm = replace(SMALL, share_actors=False, share_critics=False)
+    algorithm = replace(SMALL, share_parameters="none")
     learner = start(algorithm)
     bump = functools.partial(jax.tree.map, lambda x: x.at[1].add(1.0))
     where = lambda x: (x.actor.network, x.critic.local.network)  # noqa: E731

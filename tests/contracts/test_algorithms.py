@@ -23,6 +23,7 @@ from dop.algorithms import algorithms
 from dop.engine.collect import episode_shape
 from dop.engine.learn import Program
 from dop.errors import ConfigError
+from dop.nets import PerAgent
 from dop.replay import allocate
 from dop.types import Choice, Episode, TimeStep
 from helpers import make_episodes, make_spec, poison_padding
@@ -214,11 +215,13 @@ def test_init_depends_on_the_key_alone(name: str, preset: str):
     seed=st.integers(0, 2**31),
 )
 def test_actions_are_legal_and_possible(name: str, preset: str, legal: np.ndarray, scale: float, seed: int):
-    legal[:, 1] |= ~legal.any(axis=1)
     learner, memory = extreme(start(name, preset), scale), make(name, preset).initial_memory(SPEC)
     for explore in (False, True):
         choice, next_memory = act(name, preset, explore)(learner, memory, first_step(legal=legal), jax.random.key(seed))
-        assert legal[np.arange(SPEC.n_agents), choice.action].all()
+        there = legal.any(axis=1)
+        assert legal[there, np.asarray(choice.action)[there]].all()
+        assert not np.asarray(choice.action)[~there].any()  # who has no legal action does number 0, for certain
+        assert (np.asarray(choice.probability)[~there] == 1).all()
         assert ((choice.probability > 0) & (choice.probability <= 1 + 1e-6)).all()
         assert jax.tree.map(jnp.shape, next_memory) == jax.tree.map(jnp.shape, memory)
 
@@ -272,6 +275,46 @@ def test_padding_changes_nothing(name: str, preset: str, garbage: float):
     learner, update = start(name, preset), compiled_learn(name, preset)
     clean = update(learner, replay_of(episodes()), KEY)
     assert_equal(clean, update(learner, replay_of(poisoned(episodes(), garbage)), KEY))
+
+
+def without_the_last_agent(batch: Episode, garbage: float = 0.0) -> Episode:
+    """The last agent dies after two steps of each episode; what stands where it would see something is `garbage`."""
+    gone = (jnp.arange(SPEC.time_limit + 1) >= 2)[:, None] & (jnp.arange(SPEC.n_agents) == SPEC.n_agents - 1)
+    changed = {
+        "legal": batch.legal & ~gone[..., None],
+        "obs": jnp.where(gone[..., None], garbage, batch.obs),
+        "action": jnp.where(gone[:-1], 0, batch.action),
+        "behaviour": jnp.where(gone[:-1] & batch.mask[..., None], 1, batch.behaviour),
+        "final_action": batch.final_action.at[:, -1].set(0),
+    }
+    return dataclasses.replace(batch, **changed)
+
+
+@every_preset
+def test_a_dead_agent_teaches_nothing(name: str, preset: str):
+    """Neither NaN nor anything that depends on what it would see or be worth."""
+    learner, update = start(name, preset), compiled_learn(name, preset)
+    dead = update(learner, replay_of(without_the_last_agent(episodes())), KEY)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(dead))
+    assert differ(dead[0], update(learner, replay_of(episodes()), KEY)[0])
+    assert_equal(dead, update(learner, replay_of(without_the_last_agent(episodes(), garbage=1e3)), KEY))
+
+
+@every_class
+@pytest.mark.parametrize("sharing", ["all", "by_type", "none"])
+def test_parameters_are_shared_as_told(cls: Any, sharing: Any):
+    """Of three agents the first and the last are of one type. Only traced."""
+    name = next(name for name, found in algorithms().items() if found is cls)
+    algorithm, spec = make(name, "default", share_parameters=sharing), make_spec(obs_sizes=(5, 4), action_sizes=(4, 3), time_limit=5)
+    assert spec.groups(sharing) == {"all": (0, 0, 0), "by_type": (0, 1, 0), "none": (0, 1, 2)}[sharing]
+    learner = jax.eval_shape(lambda: algorithm.init(KEY, spec))
+    teams = [x for x in jax.tree.leaves(learner, is_leaf=lambda x: isinstance(x, PerAgent)) if isinstance(x, PerAgent)]
+    assert teams
+    assert {team.groups for team in teams} == {spec.groups(sharing)}
+    batch = jax.eval_shape(lambda: make_episodes(KEY, spec, LENGTHS))
+    update = learn(name, "default", share_parameters=sharing)
+    updated, _ = jax.eval_shape(lambda learner, batch: update(learner, replay_of(batch), KEY), learner, batch)
+    assert jax.tree.map(jnp.shape, updated) == jax.tree.map(jnp.shape, learner)
 
 
 @every_preset

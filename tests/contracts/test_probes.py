@@ -66,7 +66,7 @@ def maddpg_value(learner: Any, state: Array, obs: Array, action: Array) -> Float
 
 def maac_value(learner: Any, state: Array, obs: Array, action: Array) -> Float[Array, ""]:
     """What the agents' critics say of it, which is the same in the end, averaged."""
-    q, _ = learner.critic(obs[-1], jax.nn.one_hot(action, number_of_actions(learner)))
+    q, _ = learner.critic(obs[-1], jax.nn.one_hot(action, number_of_actions(learner)), jnp.ones(len(action), bool))
     return jnp.mean(losses.taken(q, action))
 
 

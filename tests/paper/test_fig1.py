@@ -15,15 +15,16 @@ from dop import agents, envs, policies
 from dop.paper import fig1
 from dop.paper.fig1 import Case, Options
 from dop.paper.variants import VARIANTS
+from dop.types import Sharing
 from helpers import make_spec
 
 KEY = jax.random.key(0)
 
 
-@pytest.mark.parametrize("shared", [True, False])
-def test_policies_start_where_they_are_told_whatever_they_see(shared: bool) -> None:
+@pytest.mark.parametrize("sharing", ["all", "none"])
+def test_policies_start_where_they_are_told_whatever_they_see(sharing: Sharing) -> None:
     spec = make_spec(action_sizes=(4,))
-    team = fig1.start_at(agents.make_team(spec, 8, shared=shared, key=KEY), 0.7)
+    team = fig1.start_at(agents.make_team(spec, 8, sharing=sharing, key=KEY), 0.7)
     memory = agents.initial_memory(3, 8)
     _, logits = agents.step_team(team, memory.hidden, jax.random.normal(KEY, (3, spec.obs_size)), memory.last_action)
     policy = jax.vmap(policies.masked_softmax)(logits, jnp.ones((3, 4), bool))

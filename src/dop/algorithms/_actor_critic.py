@@ -21,7 +21,7 @@ from dop.agents import Memory, Team, end_to_end
 from dop.errors import ConfigError, check_choices, check_not_negative, check_positive, check_shares
 from dop.normalise import RunningMoments
 from dop.regression import Schedule
-from dop.types import Choice, EnvSpec, Episode, Learner, Metrics, TimeStep
+from dop.types import Choice, EnvSpec, Episode, Learner, Metrics, Sharing, TimeStep
 
 Critic = TypeVar("Critic", bound=eqx.Module)
 
@@ -32,7 +32,7 @@ class Values(eqx.Module):
     q: Float[Array, "*batch agent action"]
     """Each agent's value of each of its own actions."""
     k: Float[Array, "*batch agent"]
-    """How much each agent's value counts for the team's."""
+    """How much each agent's value counts for the team's; 0 for those that are not there."""
 
     def metrics(self, legal: Bool[Array, "*batch agent action"], mask: Bool[Array, "*batch"]) -> Metrics:
         """What to report of a batch: here the range of q."""
@@ -90,8 +90,8 @@ class ActorCritic(Generic[Critic]):
     # Actors
     actor_hidden: int = 64
     """Units of the actors' GRU and of the layer before it."""
-    share_actors: bool = True
-    """One network for all actors, told apart by the agent id, or one each."""
+    share_parameters: Sharing = "all"
+    """One network for all actors, told apart by the agent id, one for each type of agent, or one each."""
     policy_gradient: Literal["expected", "sampled"] = "expected"
     """In expectation over each agent's own actions, or from the actions taken (as released). The same in expectation where actions
     come from the policy that is learned; with `epsilon_in="behaviour"` those of `sampled` come from the mixture with epsilon."""
@@ -157,7 +157,7 @@ class ActorCritic(Generic[Critic]):
 
     def init(self, key: PRNGKeyArray, spec: EnvSpec) -> ActorCriticLearner[Critic]:
         key_actor, key_critic = jax.random.split(key)
-        actor = agents.make_team(spec, self.actor_hidden, shared=self.share_actors, key=key_actor)
+        actor = agents.make_team(spec, self.actor_hidden, sharing=self.share_parameters, key=key_actor)
         critic = self._make_critic(key_critic, spec)
         return ActorCriticLearner(
             env_steps=jnp.zeros((), jnp.int32),
@@ -185,7 +185,7 @@ class ActorCritic(Generic[Critic]):
         else:
             behaviour = jax.vmap(policies.masked_softmax)(logits, step.legal)
             action = jax.vmap(policies.greedy)(logits, step.legal)
-        choice = Choice(action=action, probability=losses.taken(behaviour, action))
+        choice = Choice(action=action, probability=policies.probability(behaviour, action))
         return choice, Memory(hidden=hidden, last_action=action)
 
     def _epsilon(self, learner: Learner) -> Float[Array, ""]:

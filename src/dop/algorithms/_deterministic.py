@@ -45,9 +45,14 @@ class Deterministic(OffPolicy[Critic]):
 
     @abstractmethod
     def _values(
-        self, critic: Critic, state: Float[Array, " state"], obs: Float[Array, "agent obs"], action: Float[Array, "agent action"]
+        self,
+        critic: Critic,
+        state: Float[Array, " state"],
+        obs: Float[Array, "agent obs"],
+        action: Float[Array, "agent action"],
+        present: Bool[Array, " agent"],
     ) -> Float[Array, " value"]:
-        """What is regressed on the target: the team's value, or several estimates of it."""
+        """What is regressed on the target: the team's value, or several estimates of it; those `present` count."""
 
     @abstractmethod
     def _climbed(self, critic: Critic, step: Transition, taken: Float[Array, "agent action"], own: Float[Array, "agent action"]) -> Array:
@@ -75,7 +80,7 @@ class Deterministic(OffPolicy[Critic]):
             return Choice(action=action, probability=jnp.ones(output.shape[0])), memory
         epsilon = self._epsilon(learner) if explore else jnp.zeros(())
         behaviour = jax.vmap(lambda x, m: policies.epsilon_mixture(policies.masked_softmax(x, m), m, epsilon))(output, step.legal)
-        return Choice(action=action, probability=losses.taken(behaviour, action)), memory
+        return Choice(action=action, probability=policies.probability(behaviour, action)), memory
 
     def _explore(
         self, learner: OffPolicyLearner[Critic], key: PRNGKeyArray, output: Float[Array, " action"], legal: Bool[Array, " action"]
@@ -84,7 +89,7 @@ class Deterministic(OffPolicy[Critic]):
         kind = learner.actor.network.kind
         key_own, key_uniform, key_which = jax.random.split(key, 3)
         own = reactive.explore(kind, key_own, output, legal, self._temperature(learner), self.action_noise)
-        uniform = reactive.as_vectors(policies.random_action(key_uniform, legal, kind), legal.shape[-1])
+        uniform = reactive.as_vectors(policies.random_action(key_uniform, legal, kind), legal)
         return jnp.where(jax.random.bernoulli(key_which, self._epsilon(learner)), uniform, own)
 
     def _choose(
@@ -112,12 +117,12 @@ class Deterministic(OffPolicy[Critic]):
 
         def target(step: Transition) -> Float[Array, " value"]:
             action = self._choose(learner.target_actor, learner, step.next_obs, step.next_legal)
-            q_next = self._values(learner.target_critic, step.next_state, step.next_obs, action)
+            q_next = self._values(learner.target_critic, step.next_state, step.next_obs, action, policies.present(step.next_legal))
             return step.reward + self.gamma * step.discount * q_next
 
-        action = reactive.as_vectors(batch.action, batch.legal.shape[-1])
-        value = jax.vmap(self._values, (None, 0, 0, 0))(critic, batch.state, batch.obs, action)
-        return td_metrics(value, jax.lax.stop_gradient(jax.vmap(target)(batch)))
+        action = reactive.as_vectors(batch.action, batch.legal)
+        value = jax.vmap(self._values, (None, 0, 0, 0, 0))(critic, batch.state, batch.obs, action, policies.present(batch.legal))
+        return td_metrics(value, jax.lax.stop_gradient(jax.vmap(target)(batch)), jnp.ones_like(value, bool))
 
     def _actor_loss(self, actor: Team, learner: OffPolicyLearner[Critic], batch: Transition, key: PRNGKeyArray) -> Loss:
         """Minus what the actors climb (Eq. 13 for a decomposed critic)."""
@@ -129,7 +134,7 @@ class Deterministic(OffPolicy[Critic]):
             own = jax.vmap(lambda k, x, m: reactive.relax(kind, k, x, m, temperature))(keys, output, step.legal)
             return self._climbed(learner.critic, step, taken, own), jax.vmap(policies.masked_softmax)(output, step.legal)
 
-        taken = reactive.as_vectors(batch.action, batch.legal.shape[-1])
+        taken = reactive.as_vectors(batch.action, batch.legal)
         value, policy = jax.vmap(climbed)(batch, taken, jax.random.split(key, len(batch.reward)))
         metrics = {"actor_loss": -jnp.mean(value)}
         if kind != "box":

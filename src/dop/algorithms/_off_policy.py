@@ -14,12 +14,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from dop import optim, reactive, transitions
+from dop import losses, optim, reactive, transitions
 from dop.errors import ConfigError, check_choices, check_not_negative, check_positive, check_shares
 from dop.reactive import Team
-from dop.types import EnvSpec, Learner, Metrics, ReplayBuffer, Transition
+from dop.types import EnvSpec, Learner, Metrics, ReplayBuffer, Sharing, Transition
 
 Critic = TypeVar("Critic", bound=eqx.Module)
 Loss = tuple[Float[Array, ""], Metrics]
@@ -47,8 +47,8 @@ class OffPolicy(Generic[Critic]):
     """Units of the critic's hidden layers (App. G.1)."""
     actor_hidden: int = 64
     """Units in each of the actors' two hidden layers (App. G.2)."""
-    share_actors: bool = True
-    """One network for all actors, told apart by the agent id, or one each."""
+    share_parameters: Sharing = "all"
+    """One network for all actors, told apart by the agent id, one for each type of agent, or one each."""
     target_rate: float = 0.01
     """alpha of Algorithm 2: the share of the networks that goes into the target networks each time. The paper does not state it."""
 
@@ -112,7 +112,7 @@ class OffPolicy(Generic[Critic]):
 
     def init(self, key: PRNGKeyArray, spec: EnvSpec) -> OffPolicyLearner[Critic]:
         key_actor, key_critic = jax.random.split(key)
-        actor = reactive.make_team(spec, self.actor_hidden, shared=self.share_actors, key=key_actor)
+        actor = reactive.make_team(spec, self.actor_hidden, sharing=self.share_parameters, key=key_actor)
         critic = self._make_critic(key_critic, spec)
         return OffPolicyLearner(
             env_steps=jnp.zeros((), jnp.int32),
@@ -178,15 +178,15 @@ class OffPolicy(Generic[Critic]):
         return optim.adam(rate, eps=self.optimiser_eps, max_grad_norm=self.max_grad_norm)
 
 
-def td_metrics(value: Float[Array, "*batch"], target: Float[Array, "*batch"]) -> Loss:
-    """The mean squared error of `value`, and what to report of it."""
+def td_metrics(value: Float[Array, "*batch"], target: Float[Array, "*batch"], counts: Bool[Array, "*batch"]) -> Loss:
+    """The mean squared error of `value` where it `counts`, and what to report of it."""
     error = value - target
-    loss = jnp.mean(error**2)
+    loss = losses.masked_mean(error**2, counts)
     metrics = {
         "critic_loss": loss,
-        "td_error_abs": jnp.mean(jnp.abs(error)),
-        "q_taken_mean": jnp.mean(value),
-        "target_mean": jnp.mean(target),
+        "td_error_abs": losses.masked_mean(jnp.abs(error), counts),
+        "q_taken_mean": losses.masked_mean(value, counts),
+        "target_mean": losses.masked_mean(target, counts),
     }
     return loss, metrics
 

@@ -23,7 +23,7 @@ from dop import agents, loops, losses, optim, policies
 from dop.agents import Memory, Team
 from dop.errors import ConfigError, check_choices, check_not_negative, check_positive, check_shares
 from dop.normalise import RunningMoments
-from dop.types import Choice, EnvSpec, Episode, Learner, Metrics, ReplayBuffer, TimeStep
+from dop.types import Choice, EnvSpec, Episode, Learner, Metrics, ReplayBuffer, Sharing, TimeStep
 
 
 class Mixer(Protocol):
@@ -75,8 +75,8 @@ class QLearning:
     """The networks become the target networks every so many episodes."""
     agent_hidden: int = 64
     """Units of the agents' GRU and of the layer before it."""
-    share_agents: bool = True
-    """One network for all agents, told apart by the agent id, or one each."""
+    share_parameters: Sharing = "all"
+    """One network for all agents, told apart by the agent id, one for each type of agent, or one each."""
     standardise_state: bool = False
     """Standardise the mixer's state by running moments over the episodes learned from; a sum sees none. PyMARL does not."""
     epsilon_start: float = 1.0
@@ -131,7 +131,7 @@ class QLearning:
 
     def init(self, key: PRNGKeyArray, spec: EnvSpec) -> QLearner:
         key_agents, key_mixer = jax.random.split(key)
-        team = agents.make_team(spec, self.agent_hidden, shared=self.share_agents, key=key_agents)
+        team = agents.make_team(spec, self.agent_hidden, sharing=self.share_parameters, key=key_agents)
         online = TeamValue(agents=team, mixer=self._make_mixer(key_mixer, spec))
         return QLearner(
             env_steps=jnp.zeros((), jnp.int32),
@@ -153,7 +153,7 @@ class QLearning:
             action = jax.vmap(policies.sample)(jax.random.split(key, q.shape[0]), behaviour)
         else:
             action = jax.vmap(policies.greedy)(q, step.legal)
-        return Choice(action=action, probability=losses.taken(behaviour, action)), Memory(hidden=hidden, last_action=action)
+        return Choice(action=action, probability=policies.probability(behaviour, action)), Memory(hidden=hidden, last_action=action)
 
     def _epsilon(self, learner: QLearner) -> Float[Array, ""]:
         return jnp.asarray(optim.linear(self.epsilon_start, self.epsilon_end, self.epsilon_steps)(learner.env_steps))
@@ -212,7 +212,8 @@ class QLearning:
         if self.standardise_state:
             state = learner.state_moments.standardise(state)
         hidden, last_action = agents.start(value.agents, episodes)
-        return loops.scan(step_values, value, hidden, (episodes.obs, last_action, action, state), agents.longest(episodes) + 1)
+        present = policies.present(episodes.legal)
+        return loops.scan(step_values, value, hidden, (episodes.obs, last_action, action, state, present), agents.longest(episodes) + 1)
 
     @property
     def _optimiser(self) -> optax.GradientTransformation:
@@ -222,9 +223,9 @@ class QLearning:
 
 
 def step_values(
-    value: TeamValue, hidden: Float[Array, "episode agent hidden"], x: tuple[Array, Array, Array, Array]
+    value: TeamValue, hidden: Float[Array, "episode agent hidden"], x: tuple[Array, Array, Array, Array, Array]
 ) -> tuple[Array, tuple[Float[Array, " episode"], Float[Array, "episode agent action"]]]:
-    """One step of a batch of episodes, as `loops.scan` wants it: Q_tot of the actions, and every Q_i."""
-    obs, last_action, action, state = x
+    """One step of a batch of episodes, as `loops.scan` wants it: Q_tot of the actions, and every Q_i. Who is not there adds 0."""
+    obs, last_action, action, state, present = x
     hidden, q = agents.step_teams(value.agents, hidden, (obs, last_action))
-    return hidden, (jax.vmap(value.mixer)(losses.taken(q, action), state), q)
+    return hidden, (jax.vmap(value.mixer)(jnp.where(present, losses.taken(q, action), 0), state), q)

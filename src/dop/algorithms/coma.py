@@ -21,9 +21,9 @@ from typing import Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from dop import agents, loops, losses, regression
+from dop import agents, loops, losses, policies, regression
 from dop.algorithms._actor_critic import ActorCritic, ActorCriticLearner, Batch, Values
 from dop.nets import CounterfactualCritic
 from dop.returns import td_lambda
@@ -38,6 +38,7 @@ class CriticData(eqx.Module):
     state: Float[Array, "minibatch row state"]
     obs: Float[Array, "minibatch row agent obs"]
     action: Int[Array, "minibatch row agent"]
+    present: Bool[Array, "minibatch row agent"]
     target: Float[Array, "minibatch row agent"]
     weight: Float[Array, "minibatch row"]
 
@@ -117,16 +118,17 @@ class COMA(ActorCritic[CounterfactualCritic]):
     def _update_critic(self, learner: COMALearner, batch: Batch, key: PRNGKeyArray) -> tuple[COMALearner, Metrics, Int[Array, ""]]:
         episodes = agents.time_first(batch.on_policy)
         target = self.critic_targets(learner, episodes)
-        rows = (episodes.state[:-1], episodes.obs[:-1], episodes.action, target)
-        (state, obs, action, targets), mask, count = regression.arrange(key, rows, episodes.mask, self.critic_schedule)
+        rows = (episodes.state[:-1], episodes.obs[:-1], episodes.action, policies.present(episodes.legal[:-1]), target)
+        (state, obs, action, present, targets), mask, count = regression.arrange(key, rows, episodes.mask, self.critic_schedule)
         weight = regression.weights(mask, self.critic_schedule)
-        data = CriticData(state=state, obs=obs, action=action, target=targets, weight=weight)
+        data = CriticData(state=state, obs=obs, action=action, present=present, target=targets, weight=weight)
 
         def loss(critic: CounterfactualCritic, rows: CriticData) -> tuple[Float[Array, ""], Float[Array, ""]]:
             q = jax.vmap(critic)(*self._inputs(learner, rows.state, rows.obs), rows.action)
-            # Rows without weight may hold anything.
-            error = jnp.where(rows.weight[:, None] > 0, losses.taken(q, rows.action) - rows.target, 0)
-            return jnp.sum(rows.weight * jnp.mean(error**2, axis=-1)), jnp.sum(rows.weight * jnp.mean(jnp.abs(error), axis=-1))
+            # Rows without weight may hold anything, and so may agents that are not there.
+            error = jnp.where((rows.weight[:, None] > 0) & rows.present, losses.taken(q, rows.action) - rows.target, 0)
+            share = rows.weight[:, None] * losses.equal_shares(rows.present, axis=-1)
+            return jnp.sum(share * error**2), jnp.sum(share * jnp.abs(error))
 
         at_once = self.critic_schedule == "full"
         critic, optimiser, metrics = regression.descend(
@@ -142,7 +144,7 @@ class COMA(ActorCritic[CounterfactualCritic]):
 
     def _targets(self, episode: Episode, q: Float[Array, "time+1 agent action"]) -> Float[Array, "time agent"]:
         """The targets of one episode."""
-        q_taken = losses.taken(q, agents.actions(episode))
+        q_taken = losses.agreed(losses.taken(q, agents.actions(episode)), policies.present(episode.legal))
         discount = self.gamma * (1.0 - episode.terminated)
         goes_on = jnp.append(episode.mask[1:], False)
         of_agent = jax.vmap(td_lambda, in_axes=(None, None, 1, None), out_axes=1)
@@ -157,7 +159,7 @@ class COMA(ActorCritic[CounterfactualCritic]):
             return jax.vmap(critic)(*self._inputs(learner, state, obs), action)
 
         q = loops.map_steps(at_step, critic, (episodes.state, episodes.obs, action), length)
-        return Values(q=q, k=jnp.ones_like(q[..., 0]))
+        return Values(q=q, k=policies.present(episodes.legal).astype(q.dtype))
 
 
 ALGORITHM = COMA

@@ -17,14 +17,15 @@ from typing import Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from dop import policies
 from dop.algorithms._deterministic import Deterministic
 from dop.algorithms._off_policy import Loss, OffPolicyLearner
 from dop.mixers import LinearMixer
 from dop.nets import LocalActionCritic, PerAgent
 from dop.reactive import Team
-from dop.types import EnvSpec, Transition
+from dop.types import EnvSpec, Sharing, Transition
 
 
 class DecomposedActionCritic(eqx.Module):
@@ -43,11 +44,16 @@ class DecomposedActionCritic(eqx.Module):
         return self.local.map(lambda net, *x: net(*x), state, seen, action, ids, in_axes=(None, 0, 0, 0))
 
     def total(
-        self, state: Float[Array, " state"], obs: Float[Array, "agent obs"], action: Float[Array, "agent action"]
+        self,
+        state: Float[Array, " state"],
+        obs: Float[Array, "agent obs"],
+        action: Float[Array, "agent action"],
+        present: Bool[Array, " agent"] | None = None,
     ) -> Float[Array, ""]:
-        """Q_tot(tau, a) (Eq. 4)."""
+        """Q_tot(tau, a) (Eq. 4) of the agents that are `present`, by default all."""
         k, b = self.mixer(state)
-        return jnp.sum(k * self.local_q(state, obs, action)) + b
+        q = self.local_q(state, obs, action)
+        return jnp.sum(k * (q if present is None else jnp.where(present, q, 0))) + b
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,15 +63,15 @@ class DeterministicDOP(Deterministic[DecomposedActionCritic]):
     critic_inputs: Literal["state", "state_obs_id"] = "state_obs_id"
     """What a local critic sees beside its agent's action: the global state (and, where critics are shared, the agent id), or also its
     agent's observation."""
-    share_critics: bool = True
-    """One network for all local critics, told apart by the agent id, or one each."""
+    share_parameters: Sharing = "all"
+    """One network for all actors and one for all local critics, told apart by the agent id; one of both for each type; or one each."""
     mixer_bias: bool = True
     """Add b(s) (Eq. 4)."""
 
     @classmethod
     def presets(cls) -> Mapping[str, DeterministicDOP]:
         """`default`; `paper`: the text of App. G.2 with RMSprop at 5e-4, networks for each agent; `paper-5e-3`: with its other rate."""
-        paper = {"critic_inputs": "state", "share_critics": False, "share_actors": False, "logit_penalty": 0.0}
+        paper = {"critic_inputs": "state", "share_parameters": "none", "logit_penalty": 0.0}
         return {"default": cls(), "paper": cls(**paper), "paper-5e-3": cls(**paper, critic_rate=5e-3, actor_rate=5e-3)}
 
     def check(self, spec: EnvSpec) -> None:
@@ -81,7 +87,7 @@ class DeterministicDOP(Deterministic[DecomposedActionCritic]):
             return LocalActionCritic(spec.state_size, obs_size, spec.action_size, spec.n_agents, self.critic_hidden, key=key)
 
         return DecomposedActionCritic(
-            local=PerAgent(make, spec.n_agents, shared=self.share_critics, key=key_local),
+            local=PerAgent(make, spec.groups(self.share_parameters), key=key_local),
             mixer=LinearMixer(spec.state_size, spec.n_agents, key=key_mixer, bias=self.mixer_bias),
             local_inputs=local_inputs,
         )
@@ -92,15 +98,16 @@ class DeterministicDOP(Deterministic[DecomposedActionCritic]):
         state: Float[Array, " state"],
         obs: Float[Array, "agent obs"],
         action: Float[Array, "agent action"],
+        present: Bool[Array, " agent"],
     ) -> Float[Array, " value"]:
-        return critic.total(state, obs, action)[None]
+        return critic.total(state, obs, action, present)[None]
 
     def _climbed(
         self, critic: DecomposedActionCritic, step: Transition, taken: Float[Array, "agent action"], own: Float[Array, "agent action"]
     ) -> Array:
         """Q_tot(tau, pi(tau)): what the team did in that step does not matter."""
         del taken
-        return critic.total(step.state, step.obs, own)
+        return critic.total(step.state, step.obs, own, policies.present(step.legal))
 
     def _actor_loss(self, actor: Team, learner: OffPolicyLearner[DecomposedActionCritic], batch: Transition, key: PRNGKeyArray) -> Loss:
         loss, metrics = super()._actor_loss(actor, learner, batch, key)

@@ -21,7 +21,7 @@ from dop.algorithms._off_policy import Loss, OffPolicy, OffPolicyLearner, td_met
 from dop.errors import ConfigError, check_not_negative, check_positive
 from dop.nets import AttentionCritic
 from dop.reactive import Team
-from dop.types import Choice, EnvSpec, TimeStep, Transition
+from dop.types import Choice, EnvSpec, Sharing, TimeStep, Transition
 
 MAACLearner = OffPolicyLearner[AttentionCritic]
 
@@ -36,8 +36,9 @@ class MAAC(OffPolicy[AttentionCritic]):
     """Heads of the attention; their number divides `critic_hidden`."""
     attention_penalty: float = 1e-3
     """Weight of the mean square of the attention's logits (their code)."""
-    share_critics: bool = True
-    """Encoders and heads one for all agents, told apart by the agent id, or one each (published). The attention is always shared."""
+    share_parameters: Sharing = "all"
+    """Actors, and encoders and heads of the critic: one for all agents, told apart by the agent id, one for each type of agent, or one each
+    (published). The attention is always shared."""
     entropy_weight: float = 0.01
     """alpha, what a nat of entropy is worth in reward (published: 1/100)."""
 
@@ -47,8 +48,7 @@ class MAAC(OffPolicy[AttentionCritic]):
         steps, target rate 0.001, 128 units, networks for each agent; actors are not delayed."""
         published = cls(
             actor_hidden=128,
-            share_actors=False,
-            share_critics=False,
+            share_parameters="none",
             target_rate=1e-3,
             policy_delay=1,
             rounds_per_iteration=12,
@@ -76,8 +76,8 @@ class MAAC(OffPolicy[AttentionCritic]):
             )
 
     def _make_critic(self, key: PRNGKeyArray, spec: EnvSpec) -> AttentionCritic:
-        sizes = (spec.obs_size, spec.action_size, spec.n_agents, self.critic_hidden)
-        return AttentionCritic(*sizes, heads=self.attention_heads, shared=self.share_critics, key=key)
+        sizes = (spec.obs_size, spec.action_size, self.critic_hidden)
+        return AttentionCritic(*sizes, groups=spec.groups(self.share_parameters), heads=self.attention_heads, key=key)
 
     def act(self, learner: MAACLearner, memory: tuple[()], step: TimeStep, key: PRNGKeyArray, *, explore: bool) -> tuple[Choice, tuple[()]]:
         kind = learner.actor.network.kind
@@ -88,8 +88,8 @@ class MAAC(OffPolicy[AttentionCritic]):
         else:
             action = jax.vmap(policies.greedy)(output, step.legal)
         if kind == "discrete":
-            return Choice(action=action, probability=losses.taken(policy, action)), memory
-        return Choice(action=jax.nn.one_hot(action, output.shape[-1]), probability=jnp.ones(output.shape[0])), memory
+            return Choice(action=action, probability=policies.probability(policy, action)), memory
+        return Choice(action=reactive.as_vectors(action, step.legal), probability=jnp.ones(output.shape[0])), memory
 
     def _draw(
         self, actor: Team, obs: Float[Array, "agent obs"], legal: Array, key: PRNGKeyArray
@@ -99,19 +99,20 @@ class MAAC(OffPolicy[AttentionCritic]):
         return policy, jax.vmap(policies.sample)(jax.random.split(key, len(policy)), policy)
 
     def _critic_loss(self, critic: AttentionCritic, learner: MAACLearner, batch: Transition, key: PRNGKeyArray) -> Loss:
-        """The soft TD error of every agent's value (their Eq. 7)."""
-        size = batch.legal.shape[-1]
+        """The soft TD error of the value of every agent that is there (their Eq. 7)."""
+        present = policies.present(batch.legal)
 
         def target(step: Transition, key: PRNGKeyArray) -> Float[Array, " agent"]:
             policy, action = self._draw(learner.target_actor, step.next_obs, step.next_legal, key)
-            q, _ = learner.target_critic(step.next_obs, jax.nn.one_hot(action, size))
+            present = policies.present(step.next_legal)
+            q, _ = learner.target_critic(step.next_obs, reactive.as_vectors(action, step.next_legal), present)
             soft = losses.taken(q, action) - self.entropy_weight * log_probability(policy, action)
-            return step.reward + self.gamma * step.discount * soft
+            return step.reward + self.gamma * step.discount * losses.agreed(soft, present)
 
-        taken = reactive.as_vectors(batch.action, size)
-        q, match = jax.vmap(critic)(batch.obs, taken)
+        taken = reactive.as_vectors(batch.action, batch.legal)
+        q, match = jax.vmap(critic)(batch.obs, taken, present)
         targets = jax.vmap(target)(batch, jax.random.split(key, len(batch.reward)))
-        loss, metrics = td_metrics(losses.taken(q, jnp.argmax(taken, axis=-1)), jax.lax.stop_gradient(targets))
+        loss, metrics = td_metrics(losses.taken(q, jnp.argmax(taken, axis=-1)), jax.lax.stop_gradient(targets), present)
         return loss + self.attention_penalty * jnp.mean(match**2), metrics
 
     def _actor_loss(self, actor: Team, learner: MAACLearner, batch: Transition, key: PRNGKeyArray) -> Loss:
@@ -119,7 +120,7 @@ class MAAC(OffPolicy[AttentionCritic]):
 
         def objective(step: Transition, key: PRNGKeyArray) -> tuple[Float[Array, " agent"], Float[Array, "agent action"]]:
             policy, action = self._draw(actor, step.obs, step.legal, key)
-            q, _ = learner.critic(step.obs, jax.nn.one_hot(action, policy.shape[-1]))
+            q, _ = learner.critic(step.obs, reactive.as_vectors(action, step.legal), policies.present(step.legal))
             log = log_probability(policy, action)
             gain = counterfactual_advantage(policy, q, action) - self.entropy_weight * log
             return log * jax.lax.stop_gradient(gain), policy
@@ -137,8 +138,8 @@ def counterfactual_advantage(
 
 
 def log_probability(policy: Float[Array, "agent action"], action: Int[Array, " agent"]) -> Float[Array, " agent"]:
-    """log pi_i(a_i), finite where the probability underflows or an agent has no legal action."""
-    return jnp.log(jnp.maximum(losses.taken(policy, action), jnp.finfo(policy.dtype).tiny))
+    """log pi_i(a_i), finite where the probability underflows; 0 where an agent has no legal action."""
+    return jnp.log(jnp.maximum(policies.probability(policy, action), jnp.finfo(policy.dtype).tiny))
 
 
 ALGORITHM = MAAC

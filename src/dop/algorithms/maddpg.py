@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from dop.algorithms._deterministic import Deterministic
 from dop.nets import JointCritic, PerAgent
-from dop.types import EnvSpec, Transition
+from dop.types import EnvSpec, Sharing, Transition
 
 JointCritics = PerAgent[JointCritic]
 
@@ -25,8 +25,9 @@ JointCritics = PerAgent[JointCritic]
 class MADDPG(Deterministic[JointCritics]):
     """MADDPG. The defaults are those of deterministic DOP, but for the critic; preset `published`: Lowe et al.'s settings."""
 
-    share_critics: bool = True
-    """One critic for the team, or one for each agent, all of the same team reward."""
+    share_parameters: Sharing = "all"
+    """One network for all actors, told apart by the agent id, and one critic for the team; one of both for each type of agent; or one each.
+    All critics are of the same team reward."""
 
     @classmethod
     def presets(cls) -> Mapping[str, MADDPG]:
@@ -35,8 +36,7 @@ class MADDPG(Deterministic[JointCritics]):
         published = cls(
             gamma=0.95,
             critic_hidden=64,
-            share_actors=False,
-            share_critics=False,
+            share_parameters="none",
             episodes_per_iteration=8,
             critic_rate=0.01,
             actor_rate=0.01,
@@ -56,13 +56,18 @@ class MADDPG(Deterministic[JointCritics]):
         def make(key: PRNGKeyArray) -> JointCritic:
             return JointCritic(spec.state_size, spec.action_size, spec.n_agents, self.critic_hidden, key=key)
 
-        return PerAgent(make, 1 if self.share_critics else spec.n_agents, shared=False, key=key)
+        return PerAgent(make, spec.groups(self.share_parameters), key=key)
 
     def _values(
-        self, critic: JointCritics, state: Float[Array, " state"], obs: Float[Array, "agent obs"], action: Float[Array, "agent action"]
+        self,
+        critic: JointCritics,
+        state: Float[Array, " state"],
+        obs: Float[Array, "agent obs"],
+        action: Float[Array, "agent action"],
+        present: Bool[Array, " agent"],
     ) -> Float[Array, " value"]:
-        """Every critic's Q(s, a)."""
-        del obs
+        """Q(s, a) by every agent's critic; what is not there does 0."""
+        del obs, present
         return critic.map(lambda net, *x: net(*x), state, action, in_axes=(None, None))
 
     def _climbed(
@@ -70,7 +75,7 @@ class MADDPG(Deterministic[JointCritics]):
     ) -> Array:
         """The sum over agents of Q(s, (own_i, a_-i)), each by its own critic: agent i's action is in the i-th term alone."""
         values = critic.map(lambda net, *x: net.deviations(*x), step.state, taken, own, in_axes=(None, None, None))
-        return jnp.sum(values[0] if self.share_critics else jnp.diagonal(values))
+        return jnp.sum(jnp.diagonal(values))
 
 
 ALGORITHM = MADDPG

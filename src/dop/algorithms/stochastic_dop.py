@@ -30,7 +30,7 @@ from dop.errors import ConfigError, check_not_negative, check_positive, check_sh
 from dop.mixers import LinearMixer
 from dop.nets import LocalCritic, PerAgent
 from dop.returns import expected_q, sampled_q, td_lambda, tree_backup
-from dop.types import EnvSpec, Episode, Metrics, ReplayBuffer
+from dop.types import EnvSpec, Episode, Metrics, ReplayBuffer, Sharing
 
 
 class DecomposedCritic(eqx.Module):
@@ -44,10 +44,17 @@ class DecomposedCritic(eqx.Module):
         ids = jnp.arange(self.local.n_agents)
         return self.local.map(lambda net, *x: net(*x), state, obs, ids, in_axes=(None, 0, 0))
 
-    def total(self, state: Float[Array, " state"], obs: Float[Array, "agent obs"], action: Int[Array, " agent"]) -> Float[Array, ""]:
-        """Q_tot(tau, a) (Eq. 4)."""
+    def total(
+        self,
+        state: Float[Array, " state"],
+        obs: Float[Array, "agent obs"],
+        action: Int[Array, " agent"],
+        present: Bool[Array, " agent"] | None = None,
+    ) -> Float[Array, ""]:
+        """Q_tot(tau, a) (Eq. 4) of the agents that are `present`, by default all."""
         k, b = self.mixer(state)
-        return jnp.sum(k * losses.taken(self.local_q(state, obs), action)) + b
+        q = losses.taken(self.local_q(state, obs), action)
+        return jnp.sum(k * (q if present is None else jnp.where(present, q, 0))) + b
 
 
 DOPLearner = ActorCriticLearner[DecomposedCritic]
@@ -78,6 +85,7 @@ class CriticData(eqx.Module):
     state: Float[Array, "minibatch row state"]
     obs: Float[Array, "minibatch row agent obs"]
     action: Int[Array, "minibatch row agent"]
+    present: Bool[Array, "minibatch row agent"]
     target: Float[Array, "minibatch row"]
     weight: Float[Array, "minibatch row"]
 
@@ -112,8 +120,6 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
     """What a local critic sees: the global state (paper), or also its agent's observation and id (released)."""
     critic_hidden: int = 256
     """Units in each of a local critic's two hidden layers (App. G.1)."""
-    share_critics: bool = True
-    """One network for all local critics (released), or one each (paper: Q_i has parameters phi_i)."""
     dueling: bool = False
     """Add to each Q_i(a) a learned value common to all actions (released)."""
     mixer_weights: Literal["linear", "product"] = "linear"
@@ -127,6 +133,9 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
     """Learning rate of critic and mixer. Paper and released code: 1e-4."""
 
     # Actors
+    share_parameters: Sharing = "all"
+    """One network for all actors and one for all local critics (released), told apart by the agent id; one of both for each type of agent;
+    or one each (paper: theta_i, phi_i)."""
     actor_episodes: Literal["latest", "on_policy", "off_policy"] = "latest"
     """What actors learn from: the newest episodes (released), a sample of the on-policy ones (paper), or off-policy ones (Theorem 7). The
     critic's on-policy episodes are the newest with `latest`, else the sample."""
@@ -175,8 +184,7 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
             kappa=0.5,
             target_interval=10,
             critic_inputs="state",
-            share_critics=False,
-            share_actors=False,
+            share_parameters="none",
             critic_schedule="full",
             actor_episodes="on_policy",
             epsilon_start=1.0,
@@ -237,7 +245,7 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
             return LocalCritic(*sizes, local_inputs=local_inputs, dueling=self.dueling, key=k)
 
         return DecomposedCritic(
-            local=PerAgent(make_local, n, shared=self.share_critics, key=key_local),
+            local=PerAgent(make_local, spec.groups(self.share_parameters), key=key_local),
             mixer=LinearMixer(spec.state_size, n, key=key_mixer, weights=self.mixer_weights, bias=self.mixer_bias),
         )
 
@@ -250,7 +258,7 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
 
         def loss(critic: DecomposedCritic, rows: CriticData) -> tuple[Float[Array, ""], Float[Array, ""]]:
             state, obs = self._inputs(learner, rows.state, rows.obs)
-            error = jax.vmap(critic.total)(state, obs, rows.action) - rows.target
+            error = jax.vmap(critic.total)(state, obs, rows.action, rows.present) - rows.target
             # Rows without weight may hold anything.
             error = jnp.where(rows.weight > 0, error, 0)
             return jnp.sum(rows.weight * error**2), jnp.sum(rows.weight * jnp.abs(error))
@@ -284,7 +292,7 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
         q = jnp.sum(values.k * losses.taken(values.q, action), axis=-1) + values.b
         discount = self.gamma * (1.0 - episode.terminated)
         goes_on = jnp.append(episode.mask[1:], False)
-        probability = jnp.prod(losses.taken(policy, action)[:-1], axis=-1)
+        probability = jnp.prod(policies.probability(policy, action)[:-1], axis=-1)
         by_tree_backup = tree_backup(
             episode.reward, discount, q[:-1], estimated[1:], self.tb_lambda * probability * episode.mask, self.tb_steps
         )
@@ -301,9 +309,7 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
 
         def estimate(values: Values, policy: Float[Array, "agent action"], key: PRNGKeyArray) -> Float[Array, ""]:
             action = jax.vmap(lambda k, p: policies.sample_many(k, p, samples), out_axes=1)(jax.random.split(key, n), policy)
-            # An agent without a legal action adds nothing, as in `expected_q`.
-            k = jnp.where(jnp.any(policy > 0, axis=-1), values.k, 0)
-            return sampled_q(k, values.b, values.q, action)
+            return sampled_q(values.k, values.b, values.q, action)
 
         return jax.vmap(estimate)(values, policy, jax.random.split(key, steps))
 
@@ -315,20 +321,21 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
         target: Float[Array, "time episode"],
     ) -> tuple[CriticData, Int[Array, ""]]:
         """The critic's rows, arranged by `critic_schedule`, and how many of the minibatches hold any."""
-        rows = (episodes.state[:-1], episodes.obs[:-1], episodes.action, target, jnp.broadcast_to(off_policy, episodes.mask.shape))
-        (state, obs, action, target, off_policy), mask, count = regression.arrange(key, rows, episodes.mask, self.critic_schedule)
+        seen = (episodes.state[:-1], episodes.obs[:-1], episodes.action, policies.present(episodes.legal[:-1]))
+        rows = (*seen, target, jnp.broadcast_to(off_policy, episodes.mask.shape))
+        (state, obs, action, present, target, off_policy), mask, count = regression.arrange(key, rows, episodes.mask, self.critic_schedule)
         weight = regression.weights(mask, self.critic_schedule, lambda m, axis: losses.critic_weights(m, off_policy, self.kappa, axis))
-        return CriticData(state=state, obs=obs, action=action, target=target, weight=weight), count
+        return CriticData(state=state, obs=obs, action=action, present=present, target=target, weight=weight), count
 
     def _values(self, learner: DOPLearner, critic: DecomposedCritic, episodes: Episode, length: Int[Array, ""]) -> Values:
         """Every Q_i(tau, .), k_i and b on the first `length` steps."""
 
-        def at_step(critic: DecomposedCritic, x: tuple[Array, Array]) -> Values:
-            state, obs = self._inputs(learner, *x)
+        def at_step(critic: DecomposedCritic, x: tuple[Array, Array, Array]) -> Values:
+            state, obs = self._inputs(learner, *x[:2])
             k, b = jax.vmap(critic.mixer)(state)
-            return Values(q=jax.vmap(critic.local_q)(state, obs), k=k, b=b)
+            return Values(q=jax.vmap(critic.local_q)(state, obs), k=jnp.where(x[2], k, 0), b=b)
 
-        return loops.map_steps(at_step, critic, (episodes.state, episodes.obs), length)
+        return loops.map_steps(at_step, critic, (episodes.state, episodes.obs, policies.present(episodes.legal)), length)
 
     def _ratio(
         self,
@@ -340,7 +347,7 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
         """The joint ratio of Theorem 7, cut, where actors learn from off-policy episodes."""
         if self.actor_episodes != "off_policy":
             return None
-        joint = jnp.prod(losses.taken(policy, action) / jnp.where(mask[:, None], behaviour, 1), axis=-1)
+        joint = jnp.prod(policies.probability(policy, action) / jnp.where(mask[:, None], behaviour, 1), axis=-1)
         return jnp.minimum(joint, self.ratio_clip)
 
 
