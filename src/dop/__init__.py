@@ -19,7 +19,7 @@ from dop.engine.runs import Protocol
 from dop.envs import make
 from dop.envs import names as environments
 from dop.errors import ConfigError, DopError, MissingExtraError, RunError, UnknownNameError
-from dop.types import Algorithm, Choice, Environment, EnvSpec, Episode, Learner, TimeStep, Transition
+from dop.types import Algorithm, Choice, Environment, EnvSpec, Episode, HostEnvironment, Learner, TimeStep, Transition
 
 __version__ = metadata.version("dop-marl")
 
@@ -37,6 +37,7 @@ __all__ = [
     "EnvSpec",
     "Environment",
     "Episode",
+    "HostEnvironment",
     "Learner",
     "MissingExtraError",
     "Protocol",

@@ -19,7 +19,7 @@ from probes import PROBES
 
 N_EPISODES = 32
 FAST_MAPS = ("smax:3m", "smax:smacv2_5_units")  # the latter starts some units outside of the map
-NAMES = tuple(name for name in dop.envs.names() if not name.startswith("mabrax:"))  # an extra; tests/envs/test_mabrax.py plays it
+NAMES = tuple(name for name in dop.envs.names() if not name.startswith(("mabrax:", "jumanji:")))  # extras; tests/envs plays them
 PROBE_NAMES = tuple(f"probe:{probe.__name__}" for probe in PROBES)
 PLAYED = (*(name for name in NAMES if not name.startswith("smax:") or name in FAST_MAPS), *PROBE_NAMES)
 

@@ -16,5 +16,5 @@ def run(_: Sequence[str]) -> None:
         summary = (algorithm.__doc__ or "").split("\n")[0]
         print(f"  {name:24}{summary}\n  {'':24}presets: {', '.join(algorithm.presets())}")
     print("environments:")
-    for name in envs.names():
+    for name in (*envs.names(), *envs.adapters()):
         print(f"  {name}")

@@ -1,0 +1,77 @@
+"""Whether an environment can be used, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from dop import envs
+from dop.commands.train import _environment_options as environment_options
+from dop.envs._checks import PROMISES, Survey, survey
+from dop.errors import ConfigError
+from dop.types import EnvSpec
+
+USAGE = "ENV [options]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Play random episodes and compare what the environment does with what it says. The exit code is 2 if it cannot be used."""
+
+    env: Annotated[str, tyro.conf.Positional]
+    """Environment, as `dop train --env` takes it."""
+    env_args: tuple[str, ...] = ()
+    """Options for the environment's maker, as `name=value`."""
+    episodes: int = 3
+    """How many."""
+    seed: int = 0
+    """Of the first episode; the others' are the numbers after it."""
+
+
+def run(arguments: Sequence[str]) -> None:
+    """`dop check-env ENV [--env-args ...]`"""
+    options = tyro.cli(Options, args=arguments, prog="dop check-env")
+    if options.episodes < 1:
+        raise ConfigError(f"episodes is {options.episodes}; it must be at least 1.")
+    makes = environment_options(options.env_args)
+    found = survey(lambda: envs.make(options.env, **makes), episodes=options.episodes, seed=options.seed)
+    print("\n".join([*describe(found.spec, in_jax=found.in_jax), *verdict(found)]))
+    if found.faults:
+        raise ConfigError(f"{found.spec.name} cannot be used as it is: {len(found.faults)} of {len(PROMISES)} promises are broken.")
+
+
+def describe(spec: EnvSpec, *, in_jax: bool) -> list[str]:
+    """What the environment says of itself."""
+    agents, types = ", ".join(spec.agents), list(dict.fromkeys(spec.agent_types))
+    what = {"discrete": "actions", "box": "numbers in [-1, 1]", "simplex": "shares that sum to 1"}[spec.action_kind]
+    rows = {
+        "agents": f"{spec.n_agents}: {agents}",
+        "types": ", ".join(f"{name} x {spec.agent_types.count(name)}" for name in types),
+        "observation": f"{_sizes(spec.obs_sizes)} numbers",
+        "action": f"{spec.action_kind}, {_sizes(spec.action_sizes)} {what}",
+        "state": f"{spec.state_size} numbers",
+        "time limit": f"{spec.time_limit} steps",
+        "metrics": ", ".join(spec.metrics) or "none",
+    }
+    head = f"{spec.name}, version {spec.version}, {'in JAX' if in_jax else 'outside JAX'}"
+    return [head, *(f"  {name:13}{value}" for name, value in rows.items())]
+
+
+def _sizes(sizes: Sequence[int]) -> str:
+    return str(sizes[0]) if len(set(sizes)) == 1 else " / ".join(map(str, sizes))
+
+
+def verdict(found: Survey) -> list[str]:
+    """What it did."""
+    speed = f", {found.steps_per_second:,.0f} steps/s" if found.steps_per_second else ""
+    lines = [f"{found.episodes} random episodes, {found.steps} steps{speed}:"]
+    for promise, text in PROMISES.items():
+        if promise in found.faults:
+            lines.append(f"  WRONG  {text}\n         {found.faults[promise]}")
+        elif not (found.faults.keys() & {"runs", "shapes"}):
+            lines.append(f"  ok     {text}")
+    lines += [f"  note   {note}" for note in found.notes]
+    return [*lines, "it cannot be used" if found.faults else "it can be used"]

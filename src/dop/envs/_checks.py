@@ -1,0 +1,336 @@
+"""Whether an environment keeps its promises: what it answers in random play against what its `spec` says, and the contracts of `dop.types`.
+
+`check` is what training does first, and raises. `survey` plays longer, looks at more, and tells everything: `dop check-env` prints it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dop.errors import ConfigError
+from dop.types import Environment, EnvSpec, HostEnvironment, TimeStep
+
+REPEATED = 200
+"""Steps of the first episode that `survey` plays again."""
+FIRST_STEPS = 25
+"""Steps of the one episode that `check` plays."""
+PROMISES = {
+    "runs": "reset and step raise nothing",
+    "shapes": "shapes and types are what the spec says",
+    "finite": "all numbers are finite",
+    "bound": "observations and state stay within obs_bound",
+    "padding": "what an agent does not have is 0, and illegal",
+    "legal": "somebody can act until the end, and everybody some time",
+    "start": "an episode starts with no reward, and is not over",
+    "end": "an episode ends, terminated or truncated, by its time limit",
+    "kept": "what was returned is not changed afterwards",
+}
+"""What can be wrong, in the order in which it is told."""
+Fault = tuple[str, str]
+"""Which promise, and what is wrong with it."""
+
+
+@dataclass
+class Played:
+    """What an episode gave: the step of `reset` and one after each action. `copies` were made when each was returned."""
+
+    steps: list[Any] = field(default_factory=list)
+    copies: list[Any] = field(default_factory=list)
+    actions: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, step: TimeStep) -> None:
+        self.steps.append(step)
+        self.copies.append(jax.tree.map(np.array, step))
+
+    @property
+    def over(self) -> bool:
+        return bool(self.steps[-1].terminated) or bool(self.steps[-1].truncated)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What was found out about an environment."""
+
+    spec: EnvSpec
+    in_jax: bool
+    faults: dict[str, str]
+    """What is wrong, by promise; empty if it can be used."""
+    notes: tuple[str, ...]
+    """What one may want to know."""
+    episodes: int
+    steps: int
+    steps_per_second: float
+    """Of one environment, with what adapts it; 0 if it was not measured."""
+
+
+class OnHost:
+    """An environment in JAX as if it were not: with a state of its own, compiled, and NumPy out."""
+
+    def __init__(self, environment: Environment) -> None:
+        self.spec = environment.spec
+        self._reset, self._step = jax.jit(environment.reset), jax.jit(environment.step)
+
+    def reset(self, seed: int) -> TimeStep:
+        self._key, key = jax.random.split(jax.random.key(seed))
+        self._state, step = self._reset(key)
+        return jax.device_get(step)
+
+    def step(self, action: np.ndarray) -> TimeStep:
+        self._key, key = jax.random.split(self._key)
+        self._state, step = self._step(key, self._state, jnp.asarray(action))
+        return jax.device_get(step)
+
+    def render(self) -> np.ndarray | None:
+        return None
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def check(environment: Environment | HostEnvironment) -> None:
+    """Compare what an environment gives with what its spec promises: in JAX without computing anything, else in a short episode.
+
+    Raises:
+        ConfigError: the first difference.
+    """
+    if not isinstance(environment, HostEnvironment):
+        return _check_shapes(environment)
+    played = Played()
+    play(environment, played, seed=0, rng=np.random.default_rng(0), most=FIRST_STEPS)
+    for _, fault in faults(environment.spec, played):
+        raise ConfigError(f"{environment.spec.name}: {fault}. `dop check-env` tells more.")
+    return None
+
+
+def promised(spec: EnvSpec) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and kind of number of each field of a `TimeStep`."""
+    return {
+        "obs": ((spec.n_agents, spec.obs_size), "float"),
+        "state": ((spec.state_size,), "float"),
+        "legal": ((spec.n_agents, spec.action_size), "bool"),
+        "reward": ((), "float"),
+        "terminated": ((), "bool"),
+        "truncated": ((), "bool"),
+        "metrics": ((len(spec.metrics),), "float"),
+    }
+
+
+def _shape_fault(spec: EnvSpec, function: str, step: Any) -> str | None:
+    for name, (shape, kind) in promised(spec).items():
+        found: Any = getattr(step, name, None)
+        if not hasattr(found, "dtype"):
+            return f"{function} gives {name} as {type(found).__name__}, not as an array"
+        if found.shape != shape or kind not in str(found.dtype):
+            return f"{function} gives {name} as {found.dtype}{list(found.shape)}, its spec says {kind}{list(shape)}"
+    return None
+
+
+def _check_shapes(environment: Environment) -> None:
+    spec = environment.spec
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    state, first = jax.eval_shape(environment.reset, key)
+    action = jax.ShapeDtypeStruct(spec.action_shape, jnp.int32 if spec.action_kind == "discrete" else jnp.float32)
+    later, second = jax.eval_shape(environment.step, key, state, action)
+    for function, step in (("reset", first), ("step", second)):
+        fault = _shape_fault(spec, function, step)
+        if fault:
+            raise ConfigError(f"{spec.name}: {fault}.")
+    if _described((state, first)) != _described((later, second)):
+        raise ConfigError(f"{spec.name}: reset and step do not give the same structure, shapes and types of state and TimeStep.")
+
+
+def _described(tree: Any) -> tuple[list, Any]:
+    """Shapes, types and structure. The leaves are in a list, since nodes of other packages may have an equality of their own."""
+    leaves, structure = jax.tree.flatten(tree)
+    return [(leaf.shape, leaf.dtype) for leaf in leaves], structure
+
+
+# ------------------------------------------------------------------------------------------------------------------ random play
+
+
+def random_action(rng: np.random.Generator, spec: EnvSpec, legal: np.ndarray) -> np.ndarray:
+    """A uniform legal action of each agent: 0 for those that have none."""
+    if spec.action_kind == "discrete":
+        return np.array([rng.choice(np.flatnonzero(row)) if row.any() else 0 for row in legal], np.int32)
+    if spec.action_kind == "box":
+        return np.where(legal, rng.uniform(-1, 1, legal.shape), 0).astype(np.float32)
+    weight = np.where(legal, rng.exponential(size=legal.shape), 0)
+    return (weight / np.maximum(weight.sum(axis=-1, keepdims=True), np.finfo(np.float32).tiny)).astype(np.float32)
+
+
+def play(environment: Any, played: Played, *, seed: int, rng: np.random.Generator, most: int | None = None) -> None:
+    """One random episode, of at most `most` steps, into `played`; no further than the time limit or a step of a wrong shape."""
+    spec = environment.spec
+    played.add(environment.reset(seed))
+    for _ in range(spec.time_limit if most is None else min(most, spec.time_limit)):
+        if _shape_fault(spec, "", played.steps[-1]) or played.over:
+            return
+        played.actions.append(random_action(rng, spec, played.copies[-1].legal))
+        played.add(environment.step(played.actions[-1]))
+
+
+# ----------------------------------------------------------------------------------------------------------------------- faults
+
+
+def faults(spec: EnvSpec, played: Played) -> Iterator[Fault]:
+    """What is wrong with an episode, or with as much of it as was played."""
+    for t, step in enumerate(played.copies):
+        fault = _shape_fault(spec, "step" if t else "reset", step) or _shape_fault(spec, "step" if t else "reset", played.steps[t])
+        if fault:
+            yield "shapes", fault
+            return
+    for t, step in enumerate(played.copies):
+        yield from _step_faults(spec, step, f"in step {t}" if t else "after reset")
+    yield from _start_faults(played.copies[0])
+    yield from _end_faults(spec, played)
+    for t, (step, copy) in enumerate(zip(played.steps, played.copies, strict=True)):
+        for name in promised(spec):
+            if not np.array_equal(getattr(step, name), getattr(copy, name), equal_nan=name not in ("legal", "terminated", "truncated")):
+                yield "kept", f"{name} of step {t} was changed by a later step; give a copy of it"
+
+
+def _step_faults(spec: EnvSpec, step: TimeStep, where: str) -> Iterator[Fault]:
+    for name in ("obs", "state", "reward", "metrics"):
+        bad = np.asarray(getattr(step, name))[~np.isfinite(getattr(step, name))]
+        if bad.size:
+            yield "finite", f"{name} has {bad.ravel()[0]} {where}"
+    largest = max(np.abs(step.obs).max(), np.abs(step.state).max())
+    if spec.obs_bound is not None and largest > spec.obs_bound:
+        yield "bound", f"an entry of observation or state is {largest:.6g} in size {where}; obs_bound is {spec.obs_bound}"
+    seen, own = (np.arange(size) < np.array(sizes)[:, None] for size, sizes in _paddings(spec))
+    for i, agent in enumerate(spec.agents):
+        if step.obs[i, ~seen[i]].any():
+            yield "padding", f"{agent} sees {spec.obs_sizes[i]} numbers, but has others than 0 after them {where}"
+        if step.legal[i, ~own[i]].any():
+            yield "padding", f"{agent} has {spec.action_sizes[i]} actions, but may take one beyond them {where}"
+    if not step.legal.any() and not step.terminated:
+        yield "legal", f"nobody has a legal action {where}, though it goes on"
+
+
+def _paddings(spec: EnvSpec) -> tuple[tuple[int, tuple[int, ...]], tuple[int, tuple[int, ...]]]:
+    return (spec.obs_size, spec.obs_sizes), (spec.action_size, spec.action_sizes)
+
+
+def _start_faults(step: TimeStep) -> Iterator[Fault]:
+    if step.reward != 0:
+        yield "start", f"reset gives a reward of {float(step.reward):.6g}"
+    if step.terminated or step.truncated:
+        yield "start", "an episode is over when it starts"
+
+
+def _end_faults(spec: EnvSpec, played: Played) -> Iterator[Fault]:
+    last = played.copies[-1]
+    if last.terminated and last.truncated:
+        yield "end", f"step {len(played.actions)} is both terminated and truncated; a task that ended was not cut"
+    if not played.over and len(played.actions) >= spec.time_limit:
+        yield "end", f"it goes on after {spec.time_limit} steps, its time limit: it must be truncated there"
+
+
+# ----------------------------------------------------------------------------------------------------------------------- survey
+
+
+def survey(make: Callable[[], Environment | HostEnvironment], *, episodes: int, seed: int) -> Survey:
+    """Play `episodes` random episodes, with seeds from `seed` on, and the first of them again in a second environment that `make` gives.
+
+    Raises:
+        ConfigError: `make` gives nothing that can be played.
+    """
+    environment = make()
+    in_jax = not isinstance(environment, HostEnvironment)
+    if in_jax:
+        _check_shapes(environment)
+    host = OnHost(environment) if in_jax else environment
+    found: dict[str, str] = {}
+    all_played: list[Played] = []
+    speed = 0.0
+    for i in range(episodes):
+        played = Played()
+        rng = np.random.default_rng((seed, i))
+        _guarded(found, lambda played=played, rng=rng, i=i: play(host, played, seed=seed + i, rng=rng))
+        all_played.append(played)
+        for promise, fault in faults(host.spec, played):
+            found.setdefault(promise, fault)
+        if "runs" in found or "shapes" in found:
+            break
+    if not found.keys() & {"runs", "shapes"}:
+        _never_able(host.spec, all_played, found)
+    notes = list(_notes(host, all_played)) if "shapes" not in found else []
+    host.close()
+    if not found.keys() & {"runs", "shapes"}:
+        more, speed = _repeated(make, in_jax, all_played[0], seed)
+        notes += more
+    ordered = {promise: found[promise] for promise in PROMISES if promise in found}
+    return Survey(
+        spec=host.spec,
+        in_jax=in_jax,
+        faults=ordered,
+        notes=tuple(notes),
+        episodes=len(all_played),
+        steps=sum(len(played.actions) for played in all_played),
+        steps_per_second=speed,
+    )
+
+
+def _guarded(found: dict[str, str], run: Callable[[], None]) -> None:
+    """Run what may raise anything, since it is somebody else's."""
+    try:
+        run()
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        found["runs"] = f"{type(error).__name__} at {place.filename}:{place.lineno}: {error}"
+
+
+def _never_able(spec: EnvSpec, all_played: list[Played], found: dict[str, str]) -> None:
+    able = np.any([step.legal.any(axis=-1) for played in all_played for step in played.copies], axis=0)
+    for agent in itertools.compress(spec.agents, ~able):
+        found.setdefault("legal", f"{agent} never had a legal action")
+
+
+def _repeated(make: Callable[[], Any], in_jax: bool, played: Played, seed: int) -> tuple[list[str], float]:
+    """The first of the same actions in a new environment: a note if it does something else with the same seed; and steps per second."""
+    again = make()
+    again = OnHost(again) if in_jax else again
+    try:
+        steps = [again.reset(seed)]
+        start = time.perf_counter()
+        steps += [again.step(action) for action in played.actions[:REPEATED]]
+        speed = (len(steps) - 1) / (time.perf_counter() - start)
+    except Exception as error:
+        return [f"not deterministic: the same seed and actions, in a new environment, end in {type(error).__name__}: {error}"], 0.0
+    finally:
+        again.close()
+    for t, (one, other) in enumerate(zip(played.copies, steps, strict=False)):
+        for name in promised(again.spec):
+            if not np.array_equal(getattr(one, name), getattr(other, name)):
+                note = f"not deterministic: {name} of step {t} differs with the same seed and actions; such a run cannot be repeated"
+                return [note], speed
+    return [], speed
+
+
+def _notes(environment: Any, all_played: list[Played]) -> Iterator[str]:
+    spec = environment.spec
+    steps = [step for played in all_played for step in played.copies]
+    if not steps:
+        return
+    low, high = min(float(step.obs.min()) for step in steps), max(float(step.obs.max()) for step in steps)
+    yield f"observations were between {low:.4g} and {high:.4g}" + ("" if spec.obs_bound is None else f"; obs_bound is {spec.obs_bound}")
+    ends = [played.copies[-1] for played in all_played]
+    yield f"{sum(bool(end.terminated) for end in ends)} episodes terminated, {sum(bool(end.truncated) for end in ends)} were truncated"
+    absent = np.mean([~step.legal.any(axis=-1) for step in steps if not step.terminated], axis=0)
+    for agent, share in zip(spec.agents, absent, strict=True):
+        if share > 0:
+            yield f"{agent} was not there (no legal action) in {share:.0%} of the steps"
+    if not any(step.reward != 0 for step in steps):
+        yield "random play earned nothing at all"
+    unreported = sorted(getattr(environment, "unreported", ()))
+    if unreported:
+        yield f"its infos also have {', '.join(unreported)}: metrics, if the option metrics names them"

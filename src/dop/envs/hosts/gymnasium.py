@@ -1,0 +1,149 @@
+"""Gymnasium environments of a team, whose spaces are tuples, by package and id: `gymnasium:lbforaging:Foraging-8x8-2p-3f-v3`.
+
+The package is imported first, so that it registers its environments. Needs `pip install 'dop-marl[hosts]'` and that package. Options other
+than those of `_team.Common` go to `gymnasium.make`.
+
+Agents      agent_0, agent_1, ..., one for each entry of `observation_space`. All act all the time.
+End         As Gymnasium says; `terminated` wins over `truncated`. Terminated exactly at the environment's own limit is truncated.
+Masks       `get_avail_actions()`, or `get_avail_agent_actions(i)`, of the environment under its wrappers; else `action_mask` in an
+            agent's observation, or, one for each agent, in the info; else everything is legal.
+State       `get_state()`, or else the observations joined.
+Reward      A list is summed (`reward="sum"`) or averaged (`"mean"`); a number is the team's.
+Metrics     `metrics` names numbers in the info: as they last were; 0 before there is one.
+Time limit  `spec.max_episode_steps`, or `max_episode_steps`, `_max_episode_steps` or `max_steps` of the environment, or the option
+            `time_limit`, the shorter one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dop.envs import _makers
+from dop.envs.hosts import _spaces, _team
+from dop.envs.hosts._team import Common, HostTeam, Moment
+from dop.errors import ConfigError, MissingExtraError
+from dop.types import EnvSpec
+
+FAMILY = "gymnasium"
+ADAPTS = "PACKAGE:ID"
+
+
+def make(variant: str | None, **options: Any) -> Gymnasium:
+    """The environment that `variant`, a module and an id, names, made with `options`.
+
+    Raises:
+        MissingExtraError: Gymnasium is not installed.
+        ConfigError: no such module or id, or an environment that cannot be used; the message says why.
+    """
+    name = f"{FAMILY}:{variant or ''}"
+    common, options = Common.split(options)
+    if importlib.util.find_spec(FAMILY) is None:
+        raise MissingExtraError(FAMILY, "hosts", name)
+    module, _, environment_id = (variant or "").rpartition(":")
+    if not environment_id:
+        raise ConfigError(f"{name} names no environment; for example gymnasium:lbforaging:Foraging-8x8-2p-3f-v3.")
+    import gymnasium  # noqa: PLC0415
+
+    try:
+        if module:
+            importlib.import_module(module)
+        # Its checker complains of rewards that are lists.
+        env = gymnasium.make(environment_id, disable_env_checker=True, **options)
+    except (ImportError, TypeError, gymnasium.error.Error) as error:
+        raise ConfigError(f"{name} cannot be made with the options {options}: {error}.") from error
+    return Gymnasium(name, env, version=_makers.version_of(module or FAMILY, revision=1), common=common, options=options)
+
+
+class Gymnasium(HostTeam):
+    """A `HostEnvironment` around a Gymnasium environment of a team. `env` may be one of your own, made already."""
+
+    def __init__(
+        self,
+        name: str,
+        env: Any,
+        *,
+        version: str,
+        common: Common | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.env, self.common, self.raw = env, common or Common(), env.unwrapped
+        seen, acted = (_parts(name, which, space) for which, space in (("see", env.observation_space), ("act in", env.action_space)))
+        if len(seen) != len(acted):
+            raise ConfigError(f"{name} has {len(seen)} observation and {len(acted)} action spaces; each agent needs one of each.")
+        agents = tuple(f"agent_{i}" for i in range(len(seen)))
+        self._observations = [_spaces.observations(space, f"{name}: {agent}") for space, agent in zip(seen, agents, strict=True)]
+        self._actions = [_spaces.actions(space, f"{name}: {agent}") for space, agent in zip(acted, agents, strict=True)]
+        self.own_limit = _team.own_limit((env.spec, self.raw), "max_episode_steps", "_max_episode_steps", "max_steps")
+        limit = _team.time_limit(name, self.common.time_limit, self.own_limit, "as max_episode_steps or max_steps")
+        obs_sizes = tuple(own.size for own in self._observations)
+        self.spec = EnvSpec(
+            name=name,
+            version=version,
+            agents=agents,
+            obs_sizes=obs_sizes,
+            action_sizes=tuple(own.size for own in self._actions),
+            action_kind=_spaces.one_kind(name, agents, self._actions),
+            state_size=self._state_size() or sum(obs_sizes),
+            time_limit=limit,
+            metrics=self.common.metrics or (),
+            options=self.common.with_others(options or {}),
+        )
+
+    def _state_size(self) -> int | None:
+        if not hasattr(self.raw, "get_state"):
+            return None
+        self.env.reset(seed=0)
+        return np.size(self.raw.get_state())
+
+    def _start(self, seed: int) -> Moment:
+        self._metrics: dict[str, float] = {}
+        obs, info = self.env.reset(seed=seed)
+        return self._moment(obs, info)
+
+    def _advance(self, action: np.ndarray) -> Moment:
+        told = tuple(own.write(a) for own, a in zip(self._actions, action, strict=True))
+        obs, rewards, terminated, truncated, info = self.env.step(told)
+        ended, cut = bool(np.all(terminated)), bool(np.all(truncated))
+        reward = _team.team_reward(rewards, len(self._actions), self.common.reward)
+        return self._moment(obs, info, reward=reward, terminated=ended, truncated=cut and not ended, certain=cut)
+
+    def _moment(self, obs: Sequence[Any], info: Mapping[str, Any], **how: Any) -> Moment:
+        self._metrics |= self._numbers(info)
+        return Moment(
+            obs=[own.read(seen) for own, seen in zip(self._observations, obs, strict=True)],
+            legal=[
+                _team.everything(own.size) if mask is None or own.kind != "discrete" else np.asarray(mask, bool).ravel()
+                for own, mask in zip(self._actions, self._masks(obs, info), strict=True)
+            ],
+            state=np.asarray(self.raw.get_state()).ravel() if hasattr(self.raw, "get_state") else None,
+            metrics=self._metrics,
+            **how,
+        )
+
+    def _masks(self, obs: Sequence[Any], info: Mapping[str, Any]) -> Sequence[Any]:
+        """What the environment says each agent may do; None where it says nothing."""
+        if hasattr(self.raw, "get_avail_actions"):
+            return self.raw.get_avail_actions()
+        if hasattr(self.raw, "get_avail_agent_actions"):
+            return [self.raw.get_avail_agent_actions(i) for i in range(len(obs))]
+        told = info.get(_spaces.MASK)
+        of_agents = [None] * len(obs) if told is None else told
+        return [_spaces.mask_in(seen, {_spaces.MASK: mask}) for seen, mask in zip(obs, of_agents, strict=True)]
+
+    def render(self) -> np.ndarray | None:
+        """Its picture, if it was made with the option `render_mode="rgb_array"`."""
+        picture = self.env.render() if self.env.render_mode == "rgb_array" else None
+        return picture if isinstance(picture, np.ndarray) else None
+
+
+def _parts(name: str, what: str, space: Any) -> Sequence[Any]:
+    from gymnasium import spaces  # noqa: PLC0415
+
+    if not isinstance(space, spaces.Tuple):
+        raise ConfigError(f"{name} is not for a team: its agents {what} {space}, which should be a Tuple with one space for each of them.")
+    return space.spaces
