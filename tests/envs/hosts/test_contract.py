@@ -17,7 +17,7 @@ from dop.envs.hosts.pymarl import PyMARL
 from dop.types import EnvSpec, TimeStep
 from host_games import Marl, Parallel, Script, Tuples
 
-LIMITS = st.integers(1, 8)
+LIMITS = st.just(9) | st.integers(1, 6)
 
 
 @st.composite
@@ -27,7 +27,7 @@ def scripts(draw: Any, **fixed: Any) -> Script:
     fields = {
         "seed": draw(st.integers(0, 2**31)),
         "n_agents": draw(st.integers(1, 4)),
-        "own_limit": draw(st.none() | st.integers(length, length + 2)),
+        "own_limit": draw(st.sampled_from([None, length, length, length + 2])),
         "box": draw(st.booleans()),
         "has_state": draw(st.booleans()),
         "masks": draw(st.sampled_from(["obs", "info", "both", "none"])),
@@ -116,7 +116,7 @@ def test_pettingzoo(script: Script, limit: int, reward: str):
 # ------------------------------------------------------------------------------------------------------------------- Gymnasium
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(script=scripts(), limit=LIMITS, reward=st.sampled_from(["sum", "mean"]))
 def test_gymnasium(script: Script, limit: int, reward: str):
     environment = Gymnasium("test", Tuples(script), version="1", common=Common(reward=reward, time_limit=limit, metrics=("score",)))
@@ -151,7 +151,7 @@ def test_gymnasium(script: Script, limit: int, reward: str):
 # ---------------------------------------------------------------------------------------------------------------------- PyMARL
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(script=scripts(equal=True, box=False), limit=LIMITS, answers=st.sampled_from([3, 5]), says_limit=st.booleans())
 def test_pymarl(script: Script, limit: int, answers: int, says_limit: bool):
     options = {"script": script, "answers": answers, "says_limit": says_limit}
