@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import jax
 import numpy as np
 
 from dop.envs._options import boolean, one_of, positive_integer
@@ -23,6 +24,9 @@ from dop.errors import ConfigError
 from dop.types import EnvSpec, TimeStep
 
 REWARDS = ("sum", "mean")
+_FIELDS = tuple(field.name for field in fields(TimeStep))  # pyright: ignore[reportArgumentType]
+_STEP = jax.tree.structure(TimeStep(**dict.fromkeys(_FIELDS, np.zeros(()))))  # pyright: ignore[reportArgumentType]
+"""What makes a TimeStep of its fields in their order, ten times as fast as its constructor: that counts where a step takes 0.1 ms."""
 NUMBERS = (bool, int, float, np.bool_, np.integer, np.floating)
 NOT_METRICS = ("episode_limit", "TimeLimit.truncated")
 """What infos say of the end of an episode, which is told apart anyway."""
@@ -134,15 +138,16 @@ class HostTeam(ABC):
     def _time_step(self, moment: Moment) -> TimeStep:
         terminated, truncated, legal = self._end(moment)
         spec = self.spec
-        obs = [self._of_size(x, size, f"{agent} sees") for x, size, agent in zip(moment.obs, spec.obs_sizes, spec.agents, strict=True)]
-        masks = [
-            self._of_size(x, size, f"{agent} has a mask of") for x, size, agent in zip(legal, spec.action_sizes, spec.agents, strict=True)
-        ]
-        state = np.concatenate(obs) if moment.state is None else moment.state
-        fields: dict[str, Any] = {
-            "obs": padded(obs, spec.obs_size, np.float32),
-            "state": np.array(self._of_size(state, spec.state_size, "the state has"), np.float32),
-            "legal": padded(masks, spec.action_size, np.bool_),
+        obs = self._padded(moment.obs, spec.obs_sizes, np.float32, "sees")
+        if moment.state is None:
+            state = np.concatenate([row[:size] for row, size in zip(obs, spec.obs_sizes, strict=True)])
+        else:
+            self._check_size(moment.state, spec.state_size, "the state has")
+            state = np.array(moment.state, np.float32)
+        leaves: dict[str, Any] = {
+            "obs": obs,
+            "state": state,
+            "legal": self._padded(legal, spec.action_sizes, np.bool_, "has a mask of"),
             "reward": np.float32(moment.reward),
             "terminated": np.bool_(terminated),
             "truncated": np.bool_(truncated),
@@ -150,7 +155,7 @@ class HostTeam(ABC):
         }
         if terminated or truncated:
             self._t = None
-        return TimeStep(**fields)
+        return _STEP.unflatten([leaves[name] for name in _FIELDS])
 
     def _end(self, moment: Moment) -> tuple[bool, bool, Sequence[np.ndarray | None]]:
         """Whether the episode terminated or was cut, and what might be done next."""
@@ -167,21 +172,18 @@ class HostTeam(ABC):
             self.unreported |= numbers.keys() - set(self.spec.metrics)
         return {name: x for name, x in numbers.items() if name in self.spec.metrics}
 
-    def _of_size(self, x: np.ndarray | None, size: int, what: str) -> np.ndarray:
-        """As it is; zeros for None."""
-        if x is None:
-            return np.zeros(size)
+    def _padded(self, rows: Sequence[np.ndarray | None], sizes: tuple[int, ...], dtype: Any, what: str) -> np.ndarray:
+        """The rows on top of each other, each with zeros after it; for None, zeros alone."""
+        out = np.zeros((len(sizes), max(sizes)), dtype)
+        for i, row in enumerate(rows):
+            if row is not None:
+                self._check_size(row, sizes[i], self.spec.agents[i], what)
+                out[i, : sizes[i]] = row
+        return out
+
+    def _check_size(self, x: np.ndarray, size: int, *what: str) -> None:
         if x.shape != (size,):
-            raise ConfigError(f"{self.spec.name}: in step {self._t} {what} {x.size} numbers; its spaces say {size}.")
-        return x
-
-
-def padded(rows: Sequence[np.ndarray], size: int, dtype: Any) -> np.ndarray:
-    """The rows on top of each other, each with zeros up to `size`."""
-    out = np.zeros((len(rows), size), dtype)
-    for i, row in enumerate(rows):
-        out[i, : len(row)] = row
-    return out
+            raise ConfigError(f"{self.spec.name}: in step {self._t} {' '.join(what)} {x.size} numbers; its spaces say {size}.")
 
 
 def time_limit(name: str, asked: int | None, own: int | None, looked: str) -> int:

@@ -21,7 +21,7 @@ import difflib
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -94,6 +94,7 @@ class PettingZoo(HostTeam):
         if not agents:
             raise ConfigError(f"{name} has no possible_agents: a team must be known before it plays.")
         self._agents: tuple[Any, ...] = tuple(agents)
+        self._index = {agent: i for i, agent in enumerate(self._agents)}
         of = {agent: f"{name}: {agent}" for agent in self._agents}
         self._observations = [_spaces.observations(env.observation_space(agent), of[agent]) for agent in self._agents]
         self._actions = [_spaces.actions(env.action_space(agent), of[agent]) for agent in self._agents]
@@ -128,28 +129,32 @@ class PettingZoo(HostTeam):
     def _start(self, seed: int) -> Moment:
         self._metrics: dict[str, float] = {}
         obs, infos = self.env.reset(seed=seed)
-        return self._moment(obs, infos, gone={}, cut={}, reward=0.0)
+        return self._moment(obs, infos, gone=set(), cut=set(), reward=0.0)
 
     def _advance(self, action: np.ndarray) -> Moment:
-        index = {agent: i for i, agent in enumerate(self._agents)}
-        told = {agent: self._actions[index[agent]].write(action[index[agent]]) for agent in self.env.agents}
+        told = {agent: self._actions[self._index[agent]].write(action[self._index[agent]]) for agent in self.env.agents}
         obs, rewards, terminations, truncations, infos = self.env.step(told)
-        reward = _team.team_reward([rewards.get(agent, 0.0) for agent in self._agents], len(self._agents), self.common.reward)
-        gone = {agent for agent in self._agents if terminations.get(agent, False)}
-        cut = {agent for agent in self._agents if truncations.get(agent, False)}
-        return self._moment(obs, infos, gone=gone, cut=cut, reward=reward, acted=told)
+        return self._moment(
+            obs,
+            infos,
+            gone={agent for agent, ended in terminations.items() if ended},
+            cut={agent for agent, ended in truncations.items() if ended},
+            reward=sum(rewards.values()) / (len(self._agents) if self.common.reward == "mean" else 1),
+            acted=told,
+        )
 
-    def _moment(self, obs: Mapping, infos: Mapping, *, gone: Any, cut: Any, reward: float, acted: Any = ()) -> Moment:
+    def _moment(self, obs: Mapping, infos: Mapping, *, gone: Set, cut: Set, reward: float, acted: Any = ()) -> Moment:
         """Of what the environment answered; `gone` were terminated in this step, `cut` truncated, `acted` asked."""
-        strangers = set(self.env.agents) - set(self._agents)
-        if strangers:
-            raise ConfigError(f"{self.spec.name}: {sorted(map(str, strangers))} are in agents, but not in possible_agents.")
-        self._metrics |= self._means(infos)
-        goes_on = [agent for agent in self.env.agents if agent not in gone and agent not in cut]
-        left = [agent for agent in self._agents if agent in cut and agent not in gone]
-        over = not goes_on
+        agents = self.env.agents
+        if not self._index.keys() >= set(agents):
+            strangers = sorted(map(str, set(agents) - self._index.keys()))
+            raise ConfigError(f"{self.spec.name}: {strangers} are in agents, but not in possible_agents.")
+        if any(infos.values()):
+            self._metrics |= self._means(infos)
+        goes_on = [agent for agent in agents if agent not in gone and agent not in cut]
+        left, over = cut - gone, not goes_on
         return Moment(
-            obs=[self._observations[i].read(obs[agent]) if agent in obs else None for i, agent in enumerate(self._agents)],
+            obs=[own.read(obs[agent]) if agent in obs else None for agent, own in zip(self._agents, self._observations, strict=True)],
             legal=self._masks(left if over else goes_on, obs, infos),
             last_legal=self._masks([agent for agent in acted if agent in obs], obs, infos) if over and not cut else None,
             state=self._state(over) if self.has_state else None,
@@ -168,13 +173,13 @@ class PettingZoo(HostTeam):
                 raise
         return self._last_state
 
-    def _masks(self, able: Sequence[Any], obs: Mapping, infos: Mapping) -> list[np.ndarray | None]:
+    def _masks(self, able: Container[Any], obs: Mapping, infos: Mapping) -> list[np.ndarray | None]:
         """The legal actions of the agents that are able to act."""
-        masks: list[np.ndarray | None] = []
-        for agent, own in zip(self._agents, self._actions, strict=True):
-            mask = _spaces.mask_in(obs.get(agent), infos.get(agent)) if agent in able and own.kind == "discrete" else None
-            there = _team.everything(own.size) if agent in able else None
-            masks.append(there if mask is None else np.asarray(mask, bool).ravel())
+        masks: list[np.ndarray | None] = [None] * len(self._agents)
+        for i, (agent, own) in enumerate(zip(self._agents, self._actions, strict=True)):
+            if agent in able:
+                mask = _spaces.mask_in(obs.get(agent), infos.get(agent)) if own.kind == "discrete" else None
+                masks[i] = _team.everything(own.size) if mask is None else np.asarray(mask, bool).ravel()
         return masks
 
     def _means(self, infos: Mapping) -> dict[str, float]:
