@@ -180,3 +180,8 @@ def test_hidden_enemy_actions_change_only_what_is_seen_of_enemies(play: Any):
     np.testing.assert_array_equal(ours[n_allies:, moves_and_target], np.zeros((3, 3)))
     assert jnp.abs(theirs[n_allies:, moves_and_target]).max() > 0
     np.testing.assert_allclose(ours[:n_allies], theirs[:n_allies], rtol=1e-6)
+
+
+def test_units_are_types_unless_they_are_drawn():
+    assert make("2s3z").spec.types == ("stalker",) * 2 + ("zealot",) * 3
+    assert make("smacv2_5_units").spec.types == ()

@@ -113,12 +113,21 @@ def _spec(variant: str, game: Any, time_limit: int, options: dict[str, Any]) -> 
         agents=tuple(game.agents),
         obs_sizes=(game.obs_size,) * game.num_allies,
         action_sizes=(game.num_ally_actions,) * game.num_allies,
+        types=_types(variant, game),
         state_size=len(game.own_features) * (game.num_allies + game.num_enemies),
         time_limit=time_limit,
         obs_bound=1.0,
         metrics=("battle_won",),
         options=tuple(options.items()),
     )
+
+
+def _types(variant: str, game: Any) -> tuple[str, ...]:
+    """What each ally is; nothing on maps that draw the units anew for each battle."""
+    scenario = _scenario(variant)
+    if scenario.smacv2_unit_type_generation:
+        return ()
+    return tuple(game.unit_type_names[int(unit)] for unit in scenario.unit_types[: game.num_allies])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

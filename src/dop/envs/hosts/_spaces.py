@@ -14,12 +14,51 @@ from typing import Any
 
 import numpy as np
 
+from dop.envs.hosts._team import HostTeam
 from dop.errors import ConfigError
-from dop.types import ActionKind
+from dop.types import ActionKind, EnvSpec
 
 MASK = "action_mask"
 MOST = 256
 """Combinations of a MultiDiscrete space that are numbered."""
+
+
+class SpaceTeam(HostTeam):
+    """A `HostTeam` whose environment describes itself by Gymnasium's spaces."""
+
+    _observations: list[Observations]
+    _actions: list[Actions]
+
+    def _describe(
+        self,
+        name: str,
+        version: str,
+        spaces: Mapping[str, tuple[Any, Any]],
+        *,
+        state_size: int | None,
+        time_limit: int,
+        options: Mapping[str, Any],
+    ) -> EnvSpec:
+        """The spec, from what each agent sees and acts in; a state without a size is the observations joined.
+
+        Raises:
+            ConfigError: spaces that cannot be used.
+        """
+        self._observations = [observations(seen, f"{name}: {agent}") for agent, (seen, _) in spaces.items()]
+        self._actions = [actions(acted, f"{name}: {agent}") for agent, (_, acted) in spaces.items()]
+        obs_sizes = tuple(own.size for own in self._observations)
+        return EnvSpec(
+            name=name,
+            version=version,
+            agents=tuple(spaces),
+            obs_sizes=obs_sizes,
+            action_sizes=tuple(own.size for own in self._actions),
+            action_kind=one_kind(name, list(spaces), self._actions),
+            state_size=sum(obs_sizes) if state_size is None else state_size,
+            time_limit=time_limit,
+            metrics=self.common.metrics or (),
+            options=self.common.with_others(options),
+        )
 
 
 @dataclass(frozen=True)

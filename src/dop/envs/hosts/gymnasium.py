@@ -25,9 +25,9 @@ import numpy as np
 
 from dop.envs import _makers
 from dop.envs.hosts import _spaces, _team
-from dop.envs.hosts._team import Common, HostTeam, Moment
+from dop.envs.hosts._spaces import SpaceTeam
+from dop.envs.hosts._team import Common, Moment
 from dop.errors import ConfigError, MissingExtraError
-from dop.types import EnvSpec
 
 FAMILY = "gymnasium"
 ADAPTS = "PACKAGE:ID"
@@ -59,7 +59,7 @@ def make(variant: str | None, **options: Any) -> Gymnasium:
     return Gymnasium(name, env, version=_makers.version_of(module or FAMILY, revision=1), common=common, options=options)
 
 
-class Gymnasium(HostTeam):
+class Gymnasium(SpaceTeam):
     """A `HostEnvironment` around a Gymnasium environment of a team. `env` may be one of your own, made already."""
 
     def __init__(
@@ -75,24 +75,10 @@ class Gymnasium(HostTeam):
         seen, acted = (_parts(name, which, space) for which, space in (("see", env.observation_space), ("act in", env.action_space)))
         if len(seen) != len(acted):
             raise ConfigError(f"{name} has {len(seen)} observation and {len(acted)} action spaces; each agent needs one of each.")
-        agents = tuple(f"agent_{i}" for i in range(len(seen)))
-        self._observations = [_spaces.observations(space, f"{name}: {agent}") for space, agent in zip(seen, agents, strict=True)]
-        self._actions = [_spaces.actions(space, f"{name}: {agent}") for space, agent in zip(acted, agents, strict=True)]
+        spaces = {f"agent_{i}": both for i, both in enumerate(zip(seen, acted, strict=True))}
         self.own_limit = _team.own_limit((env.spec, self.raw), "max_episode_steps", "_max_episode_steps", "max_steps")
         limit = _team.time_limit(name, self.common.time_limit, self.own_limit, "as max_episode_steps or max_steps")
-        obs_sizes = tuple(own.size for own in self._observations)
-        self.spec = EnvSpec(
-            name=name,
-            version=version,
-            agents=agents,
-            obs_sizes=obs_sizes,
-            action_sizes=tuple(own.size for own in self._actions),
-            action_kind=_spaces.one_kind(name, agents, self._actions),
-            state_size=self._state_size() or sum(obs_sizes),
-            time_limit=limit,
-            metrics=self.common.metrics or (),
-            options=self.common.with_others(options or {}),
-        )
+        self.spec = self._describe(name, version, spaces, state_size=self._state_size(), time_limit=limit, options=options or {})
 
     def _state_size(self) -> int | None:
         if not hasattr(self.raw, "get_state"):

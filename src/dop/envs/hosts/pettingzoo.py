@@ -28,9 +28,9 @@ import numpy as np
 
 from dop.envs import _makers
 from dop.envs.hosts import _spaces, _team
-from dop.envs.hosts._team import Common, HostTeam, Moment
+from dop.envs.hosts._spaces import SpaceTeam
+from dop.envs.hosts._team import Common, Moment
 from dop.errors import ConfigError, MissingExtraError
-from dop.types import EnvSpec
 
 FAMILY = "pettingzoo"
 ADAPTS = "MODULE"
@@ -77,7 +77,7 @@ def _near(path: str) -> str:
     return f" Did you mean {package}.{near[0]}?" if near and near[0] != last else ""
 
 
-class PettingZoo(HostTeam):
+class PettingZoo(SpaceTeam):
     """A `HostEnvironment` around a parallel environment. `env` may be one of your own, made already."""
 
     def __init__(
@@ -95,27 +95,13 @@ class PettingZoo(HostTeam):
             raise ConfigError(f"{name} has no possible_agents: a team must be known before it plays.")
         self._agents: tuple[Any, ...] = tuple(agents)
         self._index = {agent: i for i, agent in enumerate(self._agents)}
-        of = {agent: f"{name}: {agent}" for agent in self._agents}
-        self._observations = [_spaces.observations(env.observation_space(agent), of[agent]) for agent in self._agents]
-        self._actions = [_spaces.actions(env.action_space(agent), of[agent]) for agent in self._agents]
+        spaces = {str(agent): (env.observation_space(agent), env.action_space(agent)) for agent in self._agents}
         raw = getattr(env, "unwrapped", env)
         self.own_limit = _team.own_limit((env, raw, getattr(raw, "env", None)), "max_cycles", "max_steps", "max_episode_steps")
         limit = _team.time_limit(name, self.common.time_limit, self.own_limit, "as max_cycles, max_steps or max_episode_steps")
-        obs_sizes = tuple(own.size for own in self._observations)
         state_size = self._state_size()
         self.has_state = state_size is not None
-        self.spec = EnvSpec(
-            name=name,
-            version=version,
-            agents=tuple(map(str, self._agents)),
-            obs_sizes=obs_sizes,
-            action_sizes=tuple(own.size for own in self._actions),
-            action_kind=_spaces.one_kind(name, list(map(str, self._agents)), self._actions),
-            state_size=sum(obs_sizes) if state_size is None else state_size,
-            time_limit=limit,
-            metrics=self.common.metrics or (),
-            options=self.common.with_others(options or {}),
-        )
+        self.spec = self._describe(name, version, spaces, state_size=state_size, time_limit=limit, options=options or {})
 
     def _state_size(self) -> int | None:
         """The size of `state()`; None if there is none, or it is an image."""
