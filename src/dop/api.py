@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
 
 from dop import algorithms, envs
 from dop.engine import records
+from dop.engine.host import HostProgram, Source
 from dop.engine.learn import Program
 from dop.engine.progress import Progress
 from dop.engine.runs import Protocol, RunConfig, RunFolder, default_folder
-from dop.engine.seeds import over_seeds, use_host_devices
+from dop.engine.seeds import place, use_host_devices
 from dop.engine.train import Outcome, Trainer, iteration_of, lowest_steps, stop_requested
 from dop.errors import ConfigError, RunError, UnknownNameError
 from dop.report import curves
-from dop.types import Algorithm, Environment
+from dop.types import Algorithm, Environment, HostEnvironment
+
+AnyEnvironment: TypeAlias = Environment | HostEnvironment | Callable[[], HostEnvironment]
+"""An environment in JAX; one that is not, which then must be one that `dop.make` can make again; or a function that makes such a one."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Run:
 
 def train(
     algorithm: Algorithm[Any, Any],
-    environment: Environment | str,
+    environment: AnyEnvironment | str,
     *,
     env_steps: int = Protocol.env_steps,
     seeds: int | Sequence[int] = 1,
@@ -59,7 +64,8 @@ def train(
 
     Args:
         algorithm: for example `dop.StochasticDOP()`.
-        environment: an environment, or its name as `dop.make` takes it.
+        environment: an environment, or its name as `dop.make` takes it; or a function that makes one that is not written in JAX, defined at
+            the top of a module if `env_workers` is to send it to other processes.
         env_steps: environment steps per seed.
         seeds: how many (then 0, 1, ...), or which.
         run_dir: where; default `runs/<environment>/<algorithm>/<date and time>`. It must not exist, or be empty.
@@ -75,28 +81,30 @@ def train(
     rules = Protocol(env_steps=env_steps, seeds=chosen, **protocol)
     rules.check()
     use_host_devices(len(chosen))
-    env = envs.make(environment, **environment_options or {}) if isinstance(environment, str) else environment
-    algorithm.check(env.spec)
-    envs.check(env)
-    name = environment if isinstance(environment, str) else env.spec.name
-    options = environment_options if environment_options is not None else dict(env.spec.options)
+    program = _program(algorithm, environment, environment_options or {}, rules)
+    spec = program.spec
+    algorithm.check(spec)
+    program.check(rules)
+    name = environment if isinstance(environment, str) else spec.name
+    options = environment_options if environment_options is not None else dict(spec.options)
     config = RunConfig(
         algorithm=algorithms.name_of(algorithm),
         hyper_parameters=_hyper_parameters(algorithm),
         environment=name,
         environment_options=options,
-        environment_spec=_as_json(dataclasses.asdict(env.spec)),
+        environment_spec=_as_json(dataclasses.asdict(spec)),
         protocol=rules,
     )
     folder = RunFolder(Path(run_dir)) if run_dir else default_folder(name, config.algorithm)
-    program = Program(algorithm=algorithm, environment=env, precision=rules.precision)
     trainer = Trainer(program, config, folder)
     folder.create(config)
     return _run(trainer, resumed=False, quiet=quiet)
 
 
-def resume(run_dir: Path | str, *, env_steps: int | None = None, environment: Environment | None = None, quiet: bool = False) -> Run:
+def resume(run_dir: Path | str, *, env_steps: int | None = None, environment: AnyEnvironment | None = None, quiet: bool = False) -> Run:
     """Go on exactly where the run was last saved, to its own `env_steps` or another goal.
+
+    Environments that are not written in JAX cannot be saved: they start new episodes, with the seeds that they would have had.
 
     Args:
         run_dir: a run directory.
@@ -112,7 +120,7 @@ def resume(run_dir: Path | str, *, env_steps: int | None = None, environment: En
 
 
 def evaluate(
-    run_dir: Path | str, *, episodes: int = 128, seed: int = 0, environment: Environment | None = None
+    run_dir: Path | str, *, episodes: int = 128, seed: int = 0, environment: AnyEnvironment | None = None
 ) -> dict[str, tuple[float, ...]]:
     """Play greedy episodes with the newest checkpoint.
 
@@ -128,20 +136,21 @@ def evaluate(
     if episodes <= 0:
         raise ConfigError(f"episodes must be positive, got {episodes}.")
     config, program = _rebuild(RunFolder(Path(run_dir)), environment)
-    trainer = Trainer(program, config, RunFolder(Path(run_dir)))
-    state = trainer.restore()
-    # Not the key that a run with this seed starts from.
+    # Not the key that a run with this seed starts from; the same for all of the run's seeds.
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(b"dop.evaluate"))
-    play = over_seeds(lambda s: program.evaluate_with(s, key, episodes), trainer.devices)
-    return {name: tuple(np.asarray(values).tolist()) for name, values in play(state).items()}
+    with contextlib.closing(Trainer(program, config, RunFolder(Path(run_dir)))) as trainer:
+        state = trainer.restore()
+        keys = place(jax.numpy.broadcast_to(key, len(config.protocol.seeds)), trainer.devices)
+        report = trainer.driver.evaluate_with(state, keys, episodes)
+    return {name: tuple(np.asarray(values).tolist()) for name, values in report.items()}
 
 
 def _run(trainer: Trainer, *, resumed: bool, quiet: bool) -> Run:
     """Start or go on, with records on disk and progress on the terminal, and draw the curve at the end."""
     folder = trainer.folder
-    with folder.locked():
+    with folder.locked(), contextlib.closing(trainer):
         outcome = _train(trainer, resumed=resumed, quiet=quiet)
-    curves.draw({folder.path.parent.name: records.read(folder.metrics)}, folder.curve, title=trainer.program.environment.spec.name)
+    curves.draw({folder.path.parent.name: records.read(folder.metrics)}, folder.curve, title=trainer.program.spec.name)
     return Run(folder.path, outcome)
 
 
@@ -181,7 +190,45 @@ def _has_learned(folder: RunFolder) -> bool:
     return folder.metrics.exists() and any(record.kind == "train" for record in records.read(folder.metrics))
 
 
-def _rebuild(folder: RunFolder, environment: Environment | None) -> tuple[RunConfig, Program]:
+def _program(
+    algorithm: Algorithm[Any, Any], environment: AnyEnvironment | str, options: dict[str, Any], rules: Protocol
+) -> Program | HostProgram:
+    """What is run: one compiled program, or, with an environment outside JAX, one that leaves the device for `step`.
+
+    Raises:
+        ConfigError: `environment` does not make one, or is the only one of its kind.
+        UnknownNameError: there is no environment of that name.
+    """
+    make = _maker(environment, options)
+    one = environment if make is None else make()
+    if isinstance(one, HostEnvironment):
+        assert make is not None
+        one.close()
+        return HostProgram(algorithm=algorithm, environment=Source(one.spec, make), precision=rules.precision)
+    if not isinstance(one, Environment):
+        raise ConfigError(f"{environment!r} made {type(one).__name__}, which is not an environment: it must have spec, reset and step.")
+    return Program(algorithm=algorithm, environment=one, precision=rules.precision)
+
+
+def _maker(environment: AnyEnvironment | str, options: dict[str, Any]) -> Callable[[], Any] | None:
+    """What makes `environment` again, as often as is wanted; None for one in JAX, which has no need of it."""
+    if isinstance(environment, str):
+        return functools.partial(envs.make, environment, **options)
+    if not isinstance(environment, HostEnvironment):
+        return None if isinstance(environment, Environment) else environment
+    spec = environment.spec
+    again = functools.partial(envs.make, spec.name, **dict(spec.options))
+    try:
+        again().close()  # pyright: ignore[reportAttributeAccessIssue]
+    except (UnknownNameError, ConfigError) as error:
+        raise ConfigError(
+            f"Training needs several environments at once, but {spec.name} is one, and cannot be made again from its name and options: "
+            f"{error} Pass a function that makes one."
+        ) from error
+    return again
+
+
+def _rebuild(folder: RunFolder, environment: AnyEnvironment | None) -> tuple[RunConfig, Program | HostProgram]:
     """The configuration of a run and the program that it describes, checked against each other."""
     config = folder.read_config()
     use_host_devices(len(config.protocol.seeds))
@@ -191,11 +238,11 @@ def _rebuild(folder: RunFolder, environment: Environment | None) -> tuple[RunCon
     except TypeError as error:
         raise RunError(f"{folder.config} has hyper-parameters that {config.algorithm} does not know: {error}.") from error
     try:
-        env = environment or envs.make(config.environment, **config.environment_options)
+        program = _program(algorithm, environment or config.environment, config.environment_options, config.protocol)
     except (UnknownNameError, ConfigError) as error:
         hint = "Go where it was trained, or from Python pass it: environment=..."
         raise RunError(f"{folder.path} needs the environment {config.environment!r}, which cannot be made here: {error} {hint}") from error
-    spec = _as_json(dataclasses.asdict(env.spec))
+    spec = _as_json(dataclasses.asdict(program.spec))
     differ = [name for name in spec if spec[name] != config.environment_spec.get(name)]
     if differ:
         was, now = config.environment_spec.get(differ[0]), spec[differ[0]]
@@ -203,9 +250,9 @@ def _rebuild(folder: RunFolder, environment: Environment | None) -> tuple[RunCon
             f"{folder.path} was made with another {config.environment}: its {differ[0]} was {was}, now it is {now}. "
             "From Python, pass the one that it was made with: environment=..."
         )
-    envs.check(env)
-    algorithm.check(env.spec)
-    return config, Program(algorithm=algorithm, environment=env, precision=config.protocol.precision)
+    algorithm.check(program.spec)
+    program.check(config.protocol)
+    return config, program
 
 
 def _as_json(values: dict[str, Any]) -> dict[str, Any]:

@@ -47,6 +47,10 @@ class Options(Generic[A]):
     """Iterations of learning in one compiled call."""
     precision: Literal["auto", "full"] = Protocol.precision
     """How replay keeps observations: half precision where the environment bounds them, or always full."""
+    env_workers: int | str = Protocol.env_workers
+    """For environments outside JAX: 0, this process steps them; N, so many worker processes; ray:N, so many Ray actors."""
+    env_timeout: float = Protocol.env_timeout
+    """Seconds that such a worker may take for one step or reset of its environments, before it is replaced."""
     quiet: bool = False
     """No progress on the terminal."""
     hyper: tyro.conf.OmitArgPrefixes[A]

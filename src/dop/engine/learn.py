@@ -1,18 +1,25 @@
-"""Learning: collect, add, sample, update, many times over, in one jitted chunk of fixed length.
+"""Learning: collect, add, sample, update, many times over.
+
+`Learning` is what every run does with episodes, wherever they come from. `Program` adds where they come from if the environment is written
+in JAX: everything is then one jitted chunk of fixed length. `dop.engine.host` has its counterpart for environments that are not.
 
 Everything that a run needs to go on stands in `RunState`; evaluation, records and checkpoints happen between chunks, on the host.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from abc import abstractmethod
+from typing import Any, Protocol
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from dop import envs
+from dop.engine import runs, seeds
 from dop.engine.collect import EpisodeSummary, collect, episode_shape, storage_dtype
+from dop.errors import ConfigError
 from dop.replay import Replay, allocate, size_in_bytes
 from dop.types import Algorithm, Environment, EnvSpec, Episode, Learner, Metrics
 
@@ -29,90 +36,195 @@ class RunState(eqx.Module):
     """Never advances: evaluations fold the iteration into it, so that they do not disturb training."""
 
 
-class Program(eqx.Module):
-    """What is run, as opposed to where it stands: fixed for a whole run."""
+class Driver(Protocol):
+    """All seeds of a run, side by side: every array of a state, of metrics and of keys has a leading seed axis. What a `Trainer` drives."""
+
+    def start(self, keys: PRNGKeyArray) -> RunState:
+        """A fresh state, warmed up."""
+        ...
+
+    def chunk(self, state: RunState) -> tuple[RunState, Metrics]:
+        """The protocol's `chunk_iterations` iterations of learning, and the means of what they report. `state` is used up."""
+        ...
+
+    def evaluate(self, state: RunState) -> Metrics:
+        """The protocol's `eval_episodes` greedy episodes; they do not disturb training."""
+        ...
+
+    def evaluate_with(self, state: RunState, keys: PRNGKeyArray, episodes: int) -> Metrics:
+        """Greedy episodes under keys of the caller's."""
+        ...
+
+    def close(self) -> None:
+        """Let go of environments and processes. Closing twice is allowed."""
+        ...
+
+
+class Learning(eqx.Module):
+    """One seed's learning, whatever the episodes come from. Pure; fixed for a whole run."""
 
     algorithm: Algorithm[Any, Any] = eqx.field(static=True)
-    environment: Environment = eqx.field(static=True)
-    precision: str = eqx.field(static=True, default="auto")
+    precision: str = eqx.field(static=True, default="auto", kw_only=True)
+
+    @property
+    @abstractmethod
+    def spec(self) -> EnvSpec:
+        """Of the environment."""
+
+    @abstractmethod
+    def drive(self, protocol: runs.Protocol) -> Driver:
+        """All seeds of `protocol`."""
+
+    @abstractmethod
+    def check(self, protocol: runs.Protocol) -> None:
+        """Raise ConfigError if the environment is not what its spec says, or this protocol cannot be had with it."""
+
+    @property
+    def episode(self) -> Episode:
+        """Shapes and types of an episode as the replay keeps it."""
+        return episode_shape(self.spec, storage_dtype(self.spec, self.precision))
 
     @property
     def replay_bytes(self) -> int:
         """Memory of one seed's replay."""
-        return size_in_bytes(self._episode, self.algorithm.replay_capacity)
+        return size_in_bytes(self.episode, self.algorithm.replay_capacity)
 
     @property
-    def _episode(self) -> Episode:
-        return episode_shape(self._spec, storage_dtype(self._spec, self.precision))
-
-    @property
-    def _spec(self) -> EnvSpec:
-        return self.environment.spec
+    def warmup_iterations(self) -> int:
+        """Collections without learning at the start."""
+        return -(-self.algorithm.warmup_episodes // self.algorithm.episodes_per_iteration)
 
     def start(self, key: PRNGKeyArray) -> RunState:
         """A fresh run."""
         key_init, key_run, key_eval = jax.random.split(key, 3)
         return RunState(
-            learner=self.algorithm.init(key_init, self._spec),
-            replay=allocate(self._episode, self.algorithm.replay_capacity),
+            learner=self.algorithm.init(key_init, self.spec),
+            replay=allocate(self.episode, self.algorithm.replay_capacity),
             iteration=jnp.zeros((), jnp.int32),
             key=key_run,
             eval_key=key_eval,
         )
 
-    def warm_up(self, state: RunState) -> RunState:
-        """Collect the `warmup_episodes` without learning."""
-        iterations = -(-self.algorithm.warmup_episodes // self.algorithm.episodes_per_iteration)
+    def collection_key(self, state: RunState) -> PRNGKeyArray:
+        """What the episodes that come next depend on."""
+        return jax.random.split(state.key)[1]
 
-        def body(state: RunState, _: None) -> tuple[RunState, None]:
-            return self._collect(state)[0], None
+    def evaluation_key(self, state: RunState) -> PRNGKeyArray:
+        """What an evaluation now depends on."""
+        return jax.random.fold_in(state.eval_key, state.iteration)
 
-        return jax.lax.scan(body, state, length=iterations)[0]
+    def add(self, state: RunState, episodes: Episode, summary: EpisodeSummary) -> tuple[RunState, Metrics]:
+        """Keep the episodes that were played under `collection_key`, count their steps and report them."""
+        key, _ = jax.random.split(state.key)
+        learner = eqx.tree_at(lambda x: x.env_steps, state.learner, state.learner.env_steps + jnp.sum(summary.length))
+        state = RunState(learner=learner, replay=state.replay.add(episodes), iteration=state.iteration, key=key, eval_key=state.eval_key)
+        return state, self.report(summary)
 
-    def chunk(self, state: RunState, iterations: int) -> tuple[RunState, Metrics]:
-        """`iterations` iterations of learning, and the means of what they report."""
-        state, metrics = jax.lax.scan(lambda state, _: self._iterate(state), state, length=iterations)
-        return state, jax.tree.map(lambda x: jnp.mean(x, axis=0), metrics)
-
-    def evaluate(self, state: RunState, episodes: int) -> Metrics:
-        """Greedy episodes in environments of their own."""
-        key = jax.random.fold_in(state.eval_key, state.iteration)
-        return self.evaluate_with(state, key, episodes)
-
-    def evaluate_with(self, state: RunState, key: PRNGKeyArray, episodes: int) -> Metrics:
-        """Greedy episodes under a key of the caller's."""
-        _, summary = collect(self.algorithm, self.environment, state.learner, key, episodes=episodes, explore=False)
-        return {f"test_{name}": value for name, value in self._report(summary).items()}
-
-    def _iterate(self, state: RunState) -> tuple[RunState, Metrics]:
-        state, report = self._collect(state)
+    def learn(self, state: RunState, episodes: Episode, summary: EpisodeSummary) -> tuple[RunState, Metrics]:
+        """One iteration: add, sample, update."""
+        state, report = self.add(state, episodes, summary)
         key, key_sample, key_update = jax.random.split(state.key, 3)
         batch = self.algorithm.sample(state.replay, key_sample)
         learner, metrics = self.algorithm.update(state.learner, batch, key_update)
         state = RunState(learner=learner, replay=state.replay, iteration=state.iteration + 1, key=key, eval_key=state.eval_key)
         return state, report | metrics
 
-    def _collect(self, state: RunState) -> tuple[RunState, Metrics]:
-        key, key_collect = jax.random.split(state.key)
-        episodes, summary = collect(
-            self.algorithm,
-            self.environment,
-            state.learner,
-            key_collect,
-            episodes=self.algorithm.episodes_per_iteration,
-            explore=True,
-            dtype=self._episode.obs.dtype,
-        )
-        learner = eqx.tree_at(lambda x: x.env_steps, state.learner, state.learner.env_steps + jnp.sum(summary.length))
-        state = RunState(learner=learner, replay=state.replay.add(episodes), iteration=state.iteration, key=key, eval_key=state.eval_key)
-        return state, self._report(summary)
-
-    def _report(self, summary: EpisodeSummary) -> Metrics:
+    def report(self, summary: EpisodeSummary) -> Metrics:
         """Means over episodes, under PyMARL's names."""
-        named = dict(zip((f"{name}_mean" for name in self._spec.metrics), summary.metrics.T, strict=True))
+        named = dict(zip((f"{name}_mean" for name in self.spec.metrics), summary.metrics.T, strict=True))
         values: dict[str, Float[Array, " episode"]] = {
             "return_mean": summary.undiscounted_return,
             "ep_length_mean": summary.length.astype(jnp.float32),
             **named,
         }
         return jax.tree.map(jnp.mean, values)
+
+    def evaluation_report(self, summary: EpisodeSummary) -> Metrics:
+        """`report` of an evaluation."""
+        return {f"test_{name}": value for name, value in self.report(summary).items()}
+
+
+class Program(Learning):
+    """Learning in an environment that is written in JAX: collection is part of what is compiled."""
+
+    environment: Environment = eqx.field(static=True)
+
+    @property
+    def spec(self) -> EnvSpec:
+        return self.environment.spec
+
+    def drive(self, protocol: runs.Protocol) -> CompiledDriver:
+        return CompiledDriver(self, protocol)
+
+    def check(self, protocol: runs.Protocol) -> None:
+        """Compare what the environment gives with what its spec promises, without computing anything.
+
+        Raises:
+            ConfigError: the first difference, by name; or the protocol has workers for what needs none.
+        """
+        if protocol.workers[0] != "local":
+            raise ConfigError(
+                f"env_workers={protocol.env_workers} is for environments that are not written in JAX; {self.spec.name} is, and is stepped "
+                "inside of the compiled program. Leave env_workers out."
+            )
+        envs.check(self.environment)
+
+    def warm_up(self, state: RunState) -> RunState:
+        """Collect the `warmup_episodes` without learning."""
+
+        def body(state: RunState, _: None) -> tuple[RunState, None]:
+            return self.add(state, *self._collect(state))[0], None
+
+        return jax.lax.scan(body, state, length=self.warmup_iterations)[0]
+
+    def chunk(self, state: RunState, iterations: int) -> tuple[RunState, Metrics]:
+        """`iterations` iterations of learning, and the means of what they report."""
+        state, metrics = jax.lax.scan(lambda s, _: self.learn(s, *self._collect(s)), state, length=iterations)
+        return state, jax.tree.map(lambda x: jnp.mean(x, axis=0), metrics)
+
+    def evaluate(self, state: RunState, episodes: int) -> Metrics:
+        """Greedy episodes in environments of their own."""
+        return self.evaluate_with(state, self.evaluation_key(state), episodes)
+
+    def evaluate_with(self, state: RunState, key: PRNGKeyArray, episodes: int) -> Metrics:
+        """Greedy episodes under a key of the caller's."""
+        _, summary = collect(self.algorithm, self.environment, state.learner, key, episodes=episodes, explore=False)
+        return self.evaluation_report(summary)
+
+    def _collect(self, state: RunState) -> tuple[Episode, EpisodeSummary]:
+        return collect(
+            self.algorithm,
+            self.environment,
+            state.learner,
+            self.collection_key(state),
+            episodes=self.algorithm.episodes_per_iteration,
+            explore=True,
+            dtype=self.episode.obs.dtype,
+        )
+
+
+class CompiledDriver:
+    """The `Driver` of a `Program`: every method is one compiled call for all seeds."""
+
+    def __init__(self, program: Program, protocol: runs.Protocol) -> None:
+        self._program = program
+        self._devices = devices = seeds.mesh(len(protocol.seeds))
+        self._start = seeds.over_seeds(program.start, devices)
+        self._warm_up = seeds.over_seeds(program.warm_up, devices, donate=True)
+        self._chunk = seeds.over_seeds(lambda s: program.chunk(s, protocol.chunk_iterations), devices, donate=True)
+        self._evaluate = seeds.over_seeds(lambda s: program.evaluate(s, protocol.eval_episodes), devices)
+
+    def start(self, keys: PRNGKeyArray) -> RunState:
+        return self._warm_up(self._start(keys))
+
+    def chunk(self, state: RunState) -> tuple[RunState, Metrics]:
+        return self._chunk(state)
+
+    def evaluate(self, state: RunState) -> Metrics:
+        return self._evaluate(state)
+
+    def evaluate_with(self, state: RunState, keys: PRNGKeyArray, episodes: int) -> Metrics:
+        return seeds.over_seeds(lambda s, k: self._program.evaluate_with(s, k, episodes), self._devices)(state, keys)
+
+    def close(self) -> None:
+        """There is nothing to let go of."""

@@ -21,11 +21,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import jax
 
-from dop.errors import ConfigError, RunError, UnknownNameError, check_choices
+from dop.errors import ConfigError, RunError, UnknownNameError, check_choices, check_positive
+
+WorkerKind: TypeAlias = Literal["local", "processes", "ray"]
 
 FORMAT = 1
 _PACKAGES = ("jax", "jaxlib", "equinox", "optax", "jaxmarl", "orbax-checkpoint", "numpy")
@@ -50,9 +52,31 @@ class Protocol:
     precision: Literal["auto", "full"] = "auto"
     """How replay keeps observations: in half precision where the environment bounds them, or always in full."""
 
+    env_workers: int | str = 0
+    """Who steps an environment that is not written in JAX: 0, this process; N, so many worker processes; ray:N, so many Ray actors, on the
+    cluster that RAY_ADDRESS names or a local one."""
+    env_timeout: float = 120.0
+    """Seconds that a worker may take for a step or reset of its environments before it is replaced, and its episodes are dropped."""
+
+    @property
+    def workers(self) -> tuple[WorkerKind, int]:
+        """`env_workers`, taken apart: the kind, and how many.
+
+        Raises:
+            ConfigError: it is neither of the three.
+        """
+        kind, _, count = str(self.env_workers).rpartition(":")
+        if kind not in ("", "ray") or not count.isdecimal() or (kind and int(count) == 0) or isinstance(self.env_workers, bool):
+            raise ConfigError(f"env_workers must be 0, a number of processes, or ray:N; got {self.env_workers!r}.")
+        if kind:
+            return "ray", int(count)
+        return ("processes", int(count)) if int(count) else ("local", 1)
+
     def check(self) -> None:
         """Raise ConfigError, or UnknownNameError, for what cannot work."""
         check_choices(self)
+        check_positive(self, "env_timeout")
+        _ = self.workers
         for name in ("env_steps", "eval_interval", "eval_episodes", "checkpoint_interval", "chunk_iterations"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}.")
@@ -80,8 +104,9 @@ class RunConfig:
 
     @property
     def fingerprint(self) -> str:
-        """Changes with anything that changes the numbers of a run; its length and how often it is measured or saved do not."""
-        free = ("env_steps", "eval_interval", "eval_episodes", "checkpoint_interval")
+        """Changes with anything that changes the numbers of a run; its length, how often it is measured or saved, and who steps its
+        environments do not."""
+        free = ("env_steps", "eval_interval", "eval_episodes", "checkpoint_interval", "env_workers", "env_timeout")
         made = dataclasses.asdict(self)
         made["protocol"] = {name: value for name, value in made["protocol"].items() if name not in free}
         return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()

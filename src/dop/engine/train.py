@@ -20,7 +20,7 @@ from jax.sharding import Mesh
 
 from dop.engine import seeds
 from dop.engine.checkpoint import Checkpoints
-from dop.engine.learn import Program, RunState
+from dop.engine.learn import Learning, RunState
 from dop.engine.records import Kind, Record, Sink
 from dop.engine.runs import RunConfig, RunFolder
 from dop.errors import RunError
@@ -40,16 +40,15 @@ class Outcome:
 
 
 class Trainer:
-    """Drives a `Program` over all seeds of a `Protocol`. State goes in and out of compiled functions; only clocks and files live here."""
+    """Drives a program over all seeds of a `Protocol`. State goes in and out of its driver; only clocks and files live here."""
 
-    def __init__(self, program: Program, config: RunConfig, folder: RunFolder) -> None:
+    def __init__(self, program: Learning, config: RunConfig, folder: RunFolder) -> None:
         self.program, self.config, self.folder = program, config, folder
         self.protocol = protocol = config.protocol
         self.sinks: Sequence[Sink] = ()
         check_fits(program.replay_bytes * len(protocol.seeds), free_memory(), program.algorithm.replay_capacity)
         self.devices: Mesh = seeds.mesh(len(protocol.seeds))
-        self._chunk = seeds.over_seeds(lambda s: program.chunk(s, protocol.chunk_iterations), self.devices, donate=True)
-        self._evaluate = seeds.over_seeds(lambda s: program.evaluate(s, protocol.eval_episodes), self.devices)
+        self.driver = program.drive(protocol)
         self._started = time.monotonic()
         self._saved_at = -1
 
@@ -60,10 +59,8 @@ class Trainer:
 
     def start(self) -> RunState:
         """A fresh state, warmed up, evaluated once and saved, so that there always is something to go on from."""
-        keys = seeds.place(seeds.keys(self.protocol.seeds), self.devices)
-        state = seeds.over_seeds(self.program.start, self.devices)(keys)
-        state = seeds.over_seeds(self.program.warm_up, self.devices, donate=True)(state)
-        self._record("evaluation", state, self._evaluate(state))
+        state = self.driver.start(seeds.place(seeds.keys(self.protocol.seeds), self.devices))
+        self._record("evaluation", state, self.driver.evaluate(state))
         self.save(state)
         return state
 
@@ -84,12 +81,12 @@ class Trainer:
         protocol, evaluation = self.protocol, None
         steps = lowest_steps(state)
         while steps < protocol.env_steps and not stop.is_set():
-            state, metrics = self._chunk(state)
+            state, metrics = self.driver.chunk(state)
             self._record("train", state, metrics)
             before, steps = steps, lowest_steps(state)
             evaluation = None
             if crossed(before, steps, protocol.eval_interval):
-                evaluation = self._evaluate(state)
+                evaluation = self.driver.evaluate(state)
                 self._record("evaluation", state, evaluation)
             if crossed(before, steps, protocol.checkpoint_interval):
                 self.save(state)
@@ -97,7 +94,7 @@ class Trainer:
         if self._saved_at != iteration_of(state):
             self.save(state)
         if evaluation is None:
-            evaluation = self._evaluate(state)
+            evaluation = self.driver.evaluate(state)
         values = {name: tuple(float(v) for v in np.asarray(value)) for name, value in evaluation.items()}
         return Outcome(finished=finished, env_steps=tuple(np.asarray(state.learner.env_steps).tolist()), evaluation=values)
 
@@ -105,6 +102,10 @@ class Trainer:
     def checkpoints(self) -> Checkpoints:
         """The run's checkpoint folder, made when first needed."""
         return Checkpoints(self.folder.checkpoints)
+
+    def close(self) -> None:
+        """Let go of the environments, however the run ended."""
+        self.driver.close()
 
     def save(self, state: RunState) -> None:
         """Write a checkpoint."""

@@ -1,0 +1,167 @@
+"""Learning in environments outside JAX: the counterpart of `dop.engine.learn.Program`. Collection is on the host (`dop.engine.play`); what
+is done with the episodes is the same code, jitted once: add, sample, update.
+
+What an environment is like inside cannot be saved. Every iteration plays whole episodes, whose seeds come from the key of the run's state:
+a run that is resumed starts new ones where it was saved, with the seeds that they would have had.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Int, PRNGKeyArray
+
+from dop.engine import runs, seeds
+from dop.engine.learn import Learning, RunState
+from dop.engine.play import Arena, Played, slots_of
+from dop.engine.stage import Board, Check, Maker
+from dop.engine.worker_process import processes
+from dop.engine.worker_ray import RayWorkers
+from dop.engine.workers import Job, Workers, local
+from dop.errors import ConfigError
+from dop.types import EnvSpec, Learner, Metrics
+
+
+@dataclass(frozen=True)
+class Source:
+    """An environment outside JAX, of which there are to be several."""
+
+    spec: EnvSpec
+    make: Maker
+    """Makes one more."""
+
+
+class HostProgram(Learning):
+    """Learning in an environment that is not written in JAX."""
+
+    environment: Source = eqx.field(static=True)
+
+    @property
+    def spec(self) -> EnvSpec:
+        return self.environment.spec
+
+    def drive(self, protocol: runs.Protocol) -> HostDriver:
+        return HostDriver(self, protocol)
+
+    def check(self, protocol: runs.Protocol) -> None:
+        """Compare what `reset` gives with what the spec promises; every later answer is compared when it comes.
+
+        Raises:
+            ConfigError: the first difference, by name; or there are more workers than environments.
+        """
+        lanes, (_, count) = self.algorithm.episodes_per_iteration * len(protocol.seeds), protocol.workers
+        if count > lanes:
+            raise ConfigError(
+                f"env_workers={protocol.env_workers} are more than the {lanes} environments that run at once "
+                f"(episodes_per_iteration x seeds): use at most {lanes}."
+            )
+        environment = self.environment.make()
+        try:
+            board = Board.over(self.spec, 1, bytearray(Board.nbytes(self.spec, 1)))
+            Check(self.spec, board.answer()).reset(environment.reset(0), 0)
+        finally:
+            environment.close()
+
+
+class HostDriver:
+    """The `Driver` of a `HostProgram`.
+
+    There are environments for training and others for evaluation, as many of each as an iteration has episodes. They are made when they are
+    first needed, by the same workers.
+    """
+
+    def __init__(self, program: HostProgram, protocol: runs.Protocol) -> None:
+        self._program, self._protocol = program, protocol
+        self._lanes = program.algorithm.episodes_per_iteration
+        self._devices = devices = seeds.mesh(len(protocol.seeds))
+        self._start = seeds.over_seeds(program.start, devices)
+        self._add = seeds.over_seeds(program.add, devices, donate=True)
+        self._learn = seeds.over_seeds(program.learn, devices, donate=True)
+        self._report = seeds.over_seeds(program.evaluation_report, devices)
+        self._collection_key = seeds.over_seeds(program.collection_key, devices)
+        self._evaluation_key = seeds.over_seeds(program.evaluation_key, devices)
+        self._dropped = np.zeros(len(protocol.seeds), np.int32)
+        """Since they were last reported."""
+
+    def start(self, keys: PRNGKeyArray) -> RunState:
+        state = self._start(keys)
+        for _ in range(self._program.warmup_iterations):
+            played = self._collect(state)
+            state, _ = self._add(state, played.episodes, played.summary)
+        return state
+
+    def chunk(self, state: RunState) -> tuple[RunState, Metrics]:
+        reports = []
+        for _ in range(self._protocol.chunk_iterations):
+            played = self._collect(state)
+            state, report = self._learn(state, played.episodes, played.summary)
+            reports.append(report)
+        dropped, self._dropped = self._dropped, np.zeros_like(self._dropped)
+        metrics = jax.tree.map(lambda *x: np.mean(np.stack(x), axis=0), *reports)
+        return state, metrics | {"episodes_dropped": dropped}
+
+    def evaluate(self, state: RunState) -> Metrics:
+        return self.evaluate_with(state, self._evaluation_key(state), self._protocol.eval_episodes)
+
+    def evaluate_with(self, state: RunState, keys: PRNGKeyArray, episodes: int) -> Metrics:
+        return self._report(self._play(self._evaluating, state.learner, keys, episodes).summary)
+
+    def close(self) -> None:
+        if "_workers" in self.__dict__:
+            self._workers.close()
+
+    def _collect(self, state: RunState) -> Played:
+        return self._play(self._training, state.learner, self._collection_key(state), self._lanes)
+
+    def _play(self, arena: Arena, learner: Learner, keys: PRNGKeyArray, episodes: int) -> Played:
+        played = arena.play(learner, keys, _episode_seeds(keys, episodes), self._program.episode.obs.dtype)
+        self._dropped += played.dropped
+        return played
+
+    @functools.cached_property
+    def _training(self) -> Arena:
+        half = len(self._workers.groups) // 2
+        return self._arena(range(half), explore=True)
+
+    @functools.cached_property
+    def _evaluating(self) -> Arena:
+        half = len(self._workers.groups) // 2
+        return self._arena(range(half, 2 * half), explore=False)
+
+    def _arena(self, groups: range, *, explore: bool) -> Arena:
+        program = self._program
+        return Arena(program.algorithm, program.spec, self._workers, groups, lanes=self._lanes, explore=explore, devices=self._devices)
+
+    @functools.cached_property
+    def _workers(self) -> Workers:
+        kind, count = self._protocol.workers
+        n_seeds = len(self._protocol.seeds)
+        # Nothing is stepped while the policy thinks if it is this process that steps.
+        halves = 1 if kind == "local" else min(2, self._lanes)
+        training = slots_of(n_seeds, self._lanes, halves, 0)
+        evaluating = slots_of(n_seeds, self._lanes, halves, n_seeds * self._lanes)
+        job = Job(
+            make=self._program.environment.make,
+            spec=self._program.spec,
+            n_slots=2 * n_seeds * self._lanes,
+            groups=(*training, *evaluating),
+            timeout=self._protocol.env_timeout,
+        )
+        return _hire(kind, job, count)
+
+
+def _hire(kind: runs.WorkerKind, job: Job, count: int) -> Workers:
+    """Workers of one of the three kinds."""
+    if kind == "local":
+        return local(job)
+    return processes(job, count) if kind == "processes" else RayWorkers(job, count)
+
+
+def _episode_seeds(keys: PRNGKeyArray, episodes: int) -> Int[np.ndarray, "seed episode"]:
+    """What the environments draw from: for each run's key, numbers below 2**31, which every environment takes."""
+    words = np.asarray(jax.random.key_data(keys))
+    return np.stack([np.random.SeedSequence(w.tolist()).generate_state(episodes) >> 1 for w in words])
