@@ -13,7 +13,7 @@ import numpy as np
 
 from dop.types import ActionKind, EnvSpec, HostEnvironment, TimeStep
 
-Trouble = Literal["none", "raise", "exit", "kill", "hang"]
+Trouble = Literal["raise", "exit", "kill", "hang"]
 
 
 @dataclass(kw_only=True)
@@ -21,7 +21,7 @@ class Walk:
     """Everything that it gives is drawn from the episode's seed and what was done before; some agents die, and then have no legal action.
 
     Ends at a drawn step by terminating, or at its time limit. With `flag`, the name of a file, the first environment that finds it at its
-    second step deletes it and gets into `trouble`; with `always`, at every second step.
+    second step deletes it and gets into `trouble`, or into that which the file tells; with `always`, every one at its second step.
     """
 
     n_agents: int = 2
@@ -31,9 +31,11 @@ class Walk:
     time_limit: int = 5
     kind: ActionKind = "discrete"
     mortal: bool = True
-    trouble: Trouble = "none"
+    trouble: Trouble = "raise"
     flag: str = ""
     always: bool = False
+    wrong: bool = False
+    """Gives something that its spec does not allow."""
     sleep: float = 0.0
     """Seconds a step."""
     seen: list[tuple[str, Any, TimeStep]] = field(default_factory=list)
@@ -64,8 +66,9 @@ class Walk:
         self._t += 1
         if self.sleep:
             time.sleep(self.sleep)
-        if self._t == 2 and (self.always or (self.flag and _taken(Path(self.flag)))):
-            self._misbehave()
+        told = _take(Path(self.flag)) if self._t == 2 and self.flag else None
+        if told is not None or (self._t == 2 and self.always):
+            _misbehave(told or self.trouble)
         return self._answer("step", action, float(np.sum(action) / 7))
 
     def render(self) -> np.ndarray | None:
@@ -73,16 +76,6 @@ class Walk:
 
     def close(self) -> None:
         self.closed += 1
-
-    def _misbehave(self) -> None:
-        if self.trouble == "raise":
-            raise ValueError("the walk fell over")
-        if self.trouble == "exit":
-            os._exit(7)
-        if self.trouble == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if self.trouble == "hang":
-            time.sleep(1000)
 
     def _answer(self, asked: str, what: Any, reward: float) -> TimeStep:
         spec, draw = self.spec, self._random
@@ -102,18 +95,31 @@ class Walk:
             "truncated": np.bool_(asked == "step" and not terminated and self._t >= self.time_limit),
             "metrics": np.array([self._t, self._first], np.float32),
         }
+        if self.wrong:
+            fields["obs"][0, 0] = np.nan
         step = TimeStep(**fields)
         self.seen.append((asked, np.copy(what), step))
         return step
 
 
-def _taken(flag: Path) -> bool:
-    """Whether this is who deletes the file; of several who try one does."""
+def _take(flag: Path) -> str | None:
+    """What the file says, if this is who deletes it; of several who try, one is."""
+    taken = flag.with_suffix(f".{os.getpid()}")
     try:
-        flag.unlink()
+        flag.rename(taken)
     except FileNotFoundError:
-        return False
-    return True
+        return None
+    return taken.read_text()
+
+
+def _misbehave(trouble: str) -> None:
+    if trouble == "raise":
+        raise ValueError("the walk fell over")
+    if trouble == "exit":
+        os._exit(7)
+    if trouble == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(1000)
 
 
 def make(**options: Any) -> HostEnvironment:

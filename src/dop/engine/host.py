@@ -75,7 +75,7 @@ class HostDriver:
     """
 
     def __init__(self, program: HostProgram, protocol: runs.Protocol) -> None:
-        self._program, self._protocol = program, protocol
+        self.program, self._protocol = program, protocol
         self._lanes = program.algorithm.episodes_per_iteration
         self._devices = devices = seeds.mesh(len(protocol.seeds))
         self._start = seeds.over_seeds(program.start, devices)
@@ -89,15 +89,19 @@ class HostDriver:
 
     def start(self, keys: PRNGKeyArray) -> RunState:
         state = self._start(keys)
-        for _ in range(self._program.warmup_iterations):
-            played = self._collect(state)
+        for _ in range(self.program.warmup_iterations):
+            played = self.collect(state)
             state, _ = self._add(state, played.episodes, played.summary)
         return state
+
+    def collect(self, state: RunState) -> Played:
+        """The episodes of one iteration, without learning."""
+        return self._play(self._training, state.learner, self._collection_key(state), self._lanes)
 
     def chunk(self, state: RunState) -> tuple[RunState, Metrics]:
         reports = []
         for _ in range(self._protocol.chunk_iterations):
-            played = self._collect(state)
+            played = self.collect(state)
             state, report = self._learn(state, played.episodes, played.summary)
             reports.append(report)
         dropped, self._dropped = self._dropped, np.zeros_like(self._dropped)
@@ -111,14 +115,14 @@ class HostDriver:
         return self._report(self._play(self._evaluating, state.learner, keys, episodes).summary)
 
     def close(self) -> None:
+        """Close all environments; should they be needed again, they are made anew."""
         if "_workers" in self.__dict__:
             self._workers.close()
-
-    def _collect(self, state: RunState) -> Played:
-        return self._play(self._training, state.learner, self._collection_key(state), self._lanes)
+        for name in ("_workers", "_training", "_evaluating"):
+            self.__dict__.pop(name, None)
 
     def _play(self, arena: Arena, learner: Learner, keys: PRNGKeyArray, episodes: int) -> Played:
-        played = arena.play(learner, keys, _episode_seeds(keys, episodes), self._program.episode.obs.dtype)
+        played = arena.play(learner, keys, _episode_seeds(keys, episodes), self.program.episode.obs.dtype)
         self._dropped += played.dropped
         return played
 
@@ -133,7 +137,7 @@ class HostDriver:
         return self._arena(range(half, 2 * half), explore=False)
 
     def _arena(self, groups: range, *, explore: bool) -> Arena:
-        program = self._program
+        program = self.program
         return Arena(program.algorithm, program.spec, self._workers, groups, lanes=self._lanes, explore=explore, devices=self._devices)
 
     @functools.cached_property
@@ -145,8 +149,8 @@ class HostDriver:
         training = slots_of(n_seeds, self._lanes, halves, 0)
         evaluating = slots_of(n_seeds, self._lanes, halves, n_seeds * self._lanes)
         job = Job(
-            make=self._program.environment.make,
-            spec=self._program.spec,
+            make=self.program.environment.make,
+            spec=self.program.spec,
             n_slots=2 * n_seeds * self._lanes,
             groups=(*training, *evaluating),
             timeout=self._protocol.env_timeout,

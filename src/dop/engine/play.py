@@ -67,7 +67,7 @@ class Arena:
         leaves, tree = jax.tree.flatten(learner)
         if self._act is None:
             act = _act(self._algorithm, self._spec, tree, explore=self._explore)
-            self._act = seeds.over_seeds(act, self._devices, donate=True)
+            self._act = seeds.over_seeds(act, self._devices, donate=True, small=True)
         ledger = _Ledger(self._spec, self._lanes, episode_seeds, dtype)
         key_data = jax.random.key_data(key)
         for group in self._groups:

@@ -33,8 +33,11 @@ def mesh(seeds: int) -> Mesh:
     return Mesh(np.array(devices[:count]), (AXIS,))
 
 
-def over_seeds(function: Callable[..., Any], devices: Mesh, *, donate: bool = False) -> Callable[..., Any]:
-    """`function` of one seed's state, jitted over the leading seed axis of its arguments and results."""
+def over_seeds(function: Callable[..., Any], devices: Mesh, *, donate: bool = False, small: bool = False) -> Callable[..., Any]:
+    """`function` of one seed's state, jitted over the leading seed axis of its arguments and results.
+
+    `small` says that it computes so little that on a CPU sharing it among threads would take longer than doing it.
+    """
 
     def block(*args: PyTree) -> PyTree:
         seeds = jax.tree.leaves(args)[0].shape[0]
@@ -45,7 +48,8 @@ def over_seeds(function: Callable[..., Any], devices: Mesh, *, donate: bool = Fa
 
     spec = PartitionSpec(AXIS)
     mapped = jax.shard_map(block, mesh=devices, in_specs=spec, out_specs=spec, check_vma=False)
-    return jax.jit(mapped, donate_argnums=(0,) if donate else ())
+    one_thread = {"xla_cpu_multi_thread_eigen": False} if small and jax.devices()[0].platform == "cpu" else None
+    return jax.jit(mapped, donate_argnums=(0,) if donate else (), compiler_options=one_thread)
 
 
 def place(tree: PyTree, devices: Mesh) -> PyTree:
