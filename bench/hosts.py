@@ -160,8 +160,8 @@ def main() -> None:
     print(f"mpe2 simple_spread, {options.agents} agents, {options.environments} environments; {describe()}")
     alone = bare(options)
     heads = f"{'workers':>8}{'steps/s':>10}{'to a bare loop':>16}{'outside step: clock':>21}{'processor':>11}"
-    print(f"{heads}
-{'bare':>8}{alone:10.0f}{1:16.2f}")
+    print(heads)
+    print(f"{'bare':>8}{alone:10.0f}{1:16.2f}")
     for workers in options.workers:
         rate, *shares = collect(options, workers)
         print(f"{workers:8}{rate:10.0f}{rate / alone:16.2f}{shares[0]:21.0%}{shares[1]:11.0%}")
