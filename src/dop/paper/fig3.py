@@ -52,7 +52,8 @@ class Options:
     maps: tuple[str, ...] = ()
     """Only these of the scale's SMAX maps."""
     variants: tuple[str, ...] = ()
-    """Only these of the variants: dop, dop-paper, on-policy-dop, undecomposed-dop, coma, coma-as-dop, qmix, qmix-fine-tuned, vdn."""
+    """Only these of the variants: dop, dop-paper, on-policy-dop, undecomposed-dop, coma, coma-as-dop, qmix, qmix-fine-tuned, qmix-jaxmarl,
+    vdn."""
     seeds: int | None = None
     """Only the first so many seeds."""
     only_summary: bool = False

@@ -16,6 +16,7 @@ VARIANTS = {
     "coma-as-dop": ("coma", "as-dop"),
     "qmix": ("qmix", "default"),
     "qmix-fine-tuned": ("qmix", "fine-tuned"),
+    "qmix-jaxmarl": ("qmix", "jaxmarl"),
     "vdn": ("vdn", "default"),
 }
 """Algorithm and preset of each."""
