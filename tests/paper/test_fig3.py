@@ -69,9 +69,9 @@ def test_every_map_of_every_scale_exists() -> None:
 
 
 def test_seeds_are_outermost(tmp_path: Path) -> None:
-    names = [str(piece) for piece in fig3.pieces(options(tmp_path))]
+    names = [str(piece) for piece in fig3.all_pieces(options(tmp_path))]
     assert names == ["3m dop seed 0", "3m coma seed 0", "3m dop seed 1", "3m coma seed 1"]
-    assert len(list(fig3.pieces(Options()))) == 4 * len(VARIANTS) * 5
+    assert len(list(fig3.all_pieces(Options()))) == 4 * len(VARIANTS) * 5
 
 
 def test_what_is_finished_is_never_trained_again(tmp_path: Path, trained: list[str]) -> None:
@@ -84,7 +84,7 @@ def test_what_is_finished_is_never_trained_again(tmp_path: Path, trained: list[s
 
 def test_a_finished_run_without_its_data_file_only_gets_that(tmp_path: Path, trained: list[str]) -> None:
     asked = options(tmp_path, variants=("dop",), seeds=1)
-    (piece,) = fig3.pieces(asked)
+    (piece,) = fig3.all_pieces(asked)
     leave_run(piece, piece.folder(asked))
     fig3.reproduce(asked, lambda _: None)
     assert trained == []
@@ -101,7 +101,7 @@ def test_a_finished_run_without_its_data_file_only_gets_that(tmp_path: Path, tra
 
 def test_a_stopped_run_goes_on_and_ends_the_work_if_stopped_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = options(tmp_path, variants=("dop",))
-    first, _ = fig3.pieces(asked)
+    first, _ = fig3.all_pieces(asked)
     leave_run(first, first.folder(asked), steps=100_000)
     assert not fig3.finished(first.folder(asked), GOAL)
     asked_for = []
@@ -113,7 +113,7 @@ def test_a_stopped_run_goes_on_and_ends_the_work_if_stopped_again(tmp_path: Path
 
 def test_a_piece_that_another_process_trains_is_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = options(tmp_path, variants=("dop",), seeds=1)
-    (piece,) = fig3.pieces(asked)
+    (piece,) = fig3.all_pieces(asked)
     leave_run(piece, piece.folder(asked), steps=100_000)
 
     def refused(piece: Piece, folder: RunFolder) -> bool:

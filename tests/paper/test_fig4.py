@@ -31,7 +31,7 @@ def test_a_piece_from_training_to_table(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setitem(METHODS, "deterministic-dop", {**METHODS["deterministic-dop"], **SMALL})
     said: list[str] = []
     fig4.reproduce(options, said.append)
-    (piece,) = fig4.pieces(options)
+    (piece,) = fig4.all_pieces(options)
     found = json.loads(piece.data(options).read_text())
     assert found["episodes"] == list(range(0, 81, 4)) and len(found["won"]) == POINTS + 1
     assert np.shape(found["credit"]) == (POINTS + 1, 2, PUSHES)

@@ -5,19 +5,19 @@ Read literally the game is a search for one joint action in 10^10, so two things
     discovery    agents start uniform; epsilon falls from 1 to 0.05 over the first half. Also with 2, 3 and 4 agents.
     retention    policies start at pi_i(a_1) = 0.8, and epsilon is 0.05
     replay       the replay starts with episodes of such policies, and epsilon is 0.05: for what has no policy, and for DOP
+    variance     as retention; the variance of one agent's policy gradient with the team's critic and with its own (Theorem 3)
 
-and, in training from such policies, the variance of one agent's policy gradient with the team's critic and with its own (Theorem 3).
+The methods of Sec. 5.2 play the game with relaxed actions, points of a simplex (`dop.envs.matrix_game`). MAAC, whose exploration is its
+policy's own, has no epsilon.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import json
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import equinox as eqx
 import jax
@@ -27,16 +27,17 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dop import agents, envs, policies
-from dop.agents import Team
+from dop import agents, envs, policies, reactive
 from dop.engine.collect import collect
 from dop.engine.learn import Program, RunState
-from dop.engine.runs import surroundings
-from dop.paper.variants import VARIANTS, algorithm_of
-from dop.report import curves, statistics
-from dop.types import Choice, Environment, EnvSpec, TimeStep
+from dop.nets import ReactiveAgent
+from dop.paper import pieces
+from dop.paper.pieces import Say
+from dop.paper.variants import METHODS, RELAXED, algorithm_of
+from dop.report import curves
+from dop.types import ActionKind, Choice, Environment, EnvSpec, TimeStep
 
-Setting = Literal["discovery", "retention", "replay"]
+Setting = Literal["discovery", "retention", "replay", "variance"]
 START = 0.8
 """pi_i(a_1) at the start, for retention."""
 EPSILON = 0.05
@@ -49,6 +50,15 @@ LEARNERS_FROM_REPLAY = ("dop", "dop-paper", "qmix", "vdn")
 MAIN = ("dop", "coma", "qmix", "vdn")
 SMALLER = (2, 3, 4)
 """Teams that discovery is also measured for."""
+SINGLE_STEPS: dict[str, Any] = {
+    "optimiser": "adam",
+    "critic_rate": 1e-3,
+    "actor_rate": 1e-3,
+    "replay_batch": 128,
+    "episodes_per_iteration": 4,
+    "rounds_per_iteration": 2,
+}
+"""Changes to the relaxed methods' defaults: Fig. 4's, with batches that fit a game of one step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,29 +95,36 @@ class Case:
     def name(self) -> str:
         return f"{self.setting}-{self.variant}-{self.n_agents}"
 
+    @property
+    def place(self) -> tuple[int, int, int]:
+        """Where it stands in a table."""
+        return get_args(Setting).index(self.setting), self.n_agents, list(METHODS).index(self.variant)
+
 
 def cases(options: Options) -> list[Case]:
-    """Everything that is trained."""
-    big = options.agents
+    """Everything that is trained, in this order."""
+    big, sizes = options.agents, (*SMALLER, options.agents)
+    later = ("retention", "replay", "discovery")
     return [
         *(Case(setting="retention", variant=variant, n_agents=big) for variant in ACTORS),
+        *(Case(setting="discovery", variant=variant, n_agents=n) for n in sizes for variant in MAIN),
+        *(Case(setting="variance", variant="dop", n_agents=n) for n in options.variance_agents),
         *(Case(setting="replay", variant=variant, n_agents=big) for variant in LEARNERS_FROM_REPLAY),
-        *(Case(setting="discovery", variant=variant, n_agents=n) for n in (*SMALLER, big) for variant in MAIN),
+        *(Case(setting=setting, variant=variant, n_agents=big) for setting in later for variant in RELAXED),
+        *(Case(setting="discovery", variant=variant, n_agents=n) for n in SMALLER for variant in RELAXED),
     ]
 
 
-def reproduce(options: Options, say: Callable[[str], None]) -> None:
+def reproduce(options: Options, say: Say) -> None:
     """Train what is not there yet, case by case, then summarise all that is there."""
-    if not options.only_summary:
-        for case in cases(options):
-            if not data_file(options, case.name).exists():
-                say(f"== {case.name}: {options.seeds} seeds")
-                write(options, case.name, train(case, options))
-        for n in options.variance_agents:
-            if not data_file(options, f"variance-{n}").exists():
-                say(f"== variance of gradients, {n} agents")
-                write(options, f"variance-{n}", gradient_variances(n, options))
+    about = {"episodes": options.episodes, "actions": options.actions, "critic_hidden": options.critic_hidden}
+    for case in [] if options.only_summary else cases(options):
+        pieces.finish(data_file(options, case), f"{case.name}: {options.seeds} seeds", say, about, lambda case=case: train(case, options))
     summarise(options, say)
+
+
+def data_file(options: Options, case: Case) -> Path:
+    return options.out / "data" / f"{case.name}.json"
 
 
 # ----------------------------------------------------------------------------------------------------------------- training
@@ -117,34 +134,38 @@ def program_of(case: Case, options: Options) -> Program:
     """The method on the game, with the exploration that all share in this setting."""
     algorithm: Any = algorithm_of(case.variant)
     start, steps = (1.0, options.episodes // 2) if case.setting == "discovery" else (EPSILON, 0)
-    changes = {"epsilon_start": start, "epsilon_end": EPSILON, "epsilon_steps": steps}
-    if hasattr(algorithm, "critic_hidden"):
-        changes["critic_hidden"] = options.critic_hidden
-    game = envs.make("matrix-game", n_agents=case.n_agents, n_actions=options.actions)
-    return Program(algorithm=dataclasses.replace(algorithm, **changes), environment=game)
+    shared = {"epsilon_start": start, "epsilon_end": EPSILON, "epsilon_steps": steps, "critic_hidden": options.critic_hidden}
+    changes = {name: value for name, value in shared.items() if hasattr(algorithm, name)}
+    relaxed = case.variant in RELAXED
+    game = envs.make("matrix-game", n_agents=case.n_agents, n_actions=options.actions, relaxed=relaxed)
+    return Program(algorithm=dataclasses.replace(algorithm, **changes, **(SINGLE_STEPS if relaxed else {})), environment=game)
 
 
 def begin(program: Program, setting: Setting, key: PRNGKeyArray) -> RunState:
     """A fresh run, its policies or its replay as the setting wants them, warmed up."""
     key_run, key_seeded = jax.random.split(key)
     state = program.start(key_run)
-    if setting == "retention":
-        learner: Any = state.learner
-        actors = (start_at(learner.actor, START), start_at(learner.greedy_actor, START))
-        state = eqx.tree_at(lambda s: (s.learner.actor, s.learner.greedy_actor), state, actors)
+    learner: Any = state.learner
+    if setting in ("retention", "variance"):
+        actors = ["actor", "greedy_actor" if hasattr(learner, "greedy_actor") else "target_actor"]
+        started = {name: start_at(getattr(learner, name), START) for name in actors}
+        state = dataclasses.replace(state, learner=dataclasses.replace(learner, **started))
     if setting == "replay":
-        state = eqx.tree_at(lambda s: s.replay, state, state.replay.add(episodes_of(START, program.environment, key_seeded)))
+        state = dataclasses.replace(state, replay=state.replay.add(episodes_of(START, program.environment, key_seeded)))
     return program.warm_up(state)
 
 
-def start_at(team: Team, probability: float) -> Team:
-    """The actors with pi_i(a_1) = `probability`, the other actions alike, whatever they see."""
-    layer = team.network.output_layer
+def start_at(team: Any, probability: float) -> Any:
+    """The actors, recurrent or not, with pi_i(a_1) = `probability`, the other actions alike, whatever they see."""
+
+    def last_layer(team: Any) -> eqx.nn.Linear:
+        return team.network.layers.layers[-1] if isinstance(team.network, ReactiveAgent) else team.network.output_layer
+
+    layer = last_layer(team)
     assert layer.bias is not None
     others = (1 - probability) / (layer.bias.shape[-1] - 1)
     bias = jnp.log(jnp.full_like(layer.bias, others).at[..., 0].set(probability))
-    where = lambda team: (team.network.output_layer.weight, team.network.output_layer.bias)  # noqa: E731
-    return eqx.tree_at(where, team, (jnp.zeros_like(layer.weight), bias))
+    return eqx.tree_at(lambda t: (last_layer(t).weight, last_layer(t).bias), team, (jnp.zeros_like(layer.weight), bias))
 
 
 @dataclass(frozen=True)
@@ -152,6 +173,7 @@ class FixedPolicy:
     """Agents that take the first action with one probability, the others alike: as much of an algorithm as playing needs."""
 
     probability: float
+    kind: ActionKind
 
     def initial_memory(self, spec: EnvSpec) -> tuple[()]:
         del spec
@@ -162,56 +184,33 @@ class FixedPolicy:
         n, size = step.legal.shape
         policy = jnp.full((size,), (1 - self.probability) / (size - 1)).at[0].set(self.probability)
         action = policies.sample_many(key, policy, n)
-        return Choice(action=action, probability=policy[action]), memory
+        taken = reactive.as_stored(self.kind, jax.nn.one_hot(action, size))
+        return Choice(action=taken, probability=policy[action] if self.kind == "discrete" else jnp.ones(n)), memory
 
 
 def episodes_of(probability: float, game: Environment, key: PRNGKeyArray) -> Any:
     """`SEEDED` episodes of `FixedPolicy`."""
-    player: Any = FixedPolicy(probability)
+    player: Any = FixedPolicy(probability, game.spec.action_kind)
     nothing: Any = ()
     return collect(player, game, nothing, key, episodes=SEEDED, explore=True)[0]
 
 
 def train(case: Case, options: Options) -> dict[str, Any]:
-    """Greedy and exploring returns of every seed at `POINTS` points of the run."""
-    jax.clear_caches()
+    """Returns of every seed at `POINTS` moments of the run, greedy and exploring; or the variances of its gradient at those."""
     program = program_of(case, options)
-    per_iteration = program.algorithm.episodes_per_iteration
-    iterations = max(1, options.episodes // (POINTS * per_iteration))
-    state = jax.jit(jax.vmap(lambda key: begin(program, case.setting, key)))(jax.random.split(jax.random.key(0), options.seeds))
-    chunk = jax.jit(jax.vmap(lambda s: program.chunk(s, iterations)), donate_argnums=0)
-    play = jax.jit(jax.vmap(lambda s: program.evaluate(s, 1)["test_return_mean"]))
-    greedy, exploring = [play(state)], []
-    for _ in range(POINTS):
-        state, metrics = chunk(state)
-        greedy.append(play(state))
-        exploring.append(metrics["return_mean"])
-    episodes = [point * iterations * per_iteration for point in range(POINTS + 1)]
-    return {
-        "case": dataclasses.asdict(case),
-        "episodes": episodes,
-        "greedy_return": np.stack(greedy, axis=1).tolist(),
-        "exploring_return": np.stack(exploring, axis=1).tolist(),
-    }
+
+    def measure(state: RunState) -> dict[str, Float[Array, ""]]:
+        if case.setting == "variance":
+            joint, own = variances_of(program, state)
+            return {"joint_critic_variance": joint, "own_critic_variance": own}
+        return {"greedy_return": program.evaluate(state, 1)["test_return_mean"]}
+
+    begun, seeds, episodes = partial(begin, program, case.setting), options.seeds, options.episodes
+    _, found = pieces.follow(program, begun, measure, seeds=seeds, episodes=episodes, points=POINTS)
+    return {"case": dataclasses.asdict(case), **found}
 
 
 # ---------------------------------------------------------------------------------------------------- variance of gradients
-
-
-def gradient_variances(n: int, options: Options) -> dict[str, Any]:
-    """Var(g_1), Var(g_2) of Theorem 3 for every agent's logits, in DOP's training from the policies of `retention`; by seed and point."""
-    case = Case(setting="retention", variant="dop", n_agents=n)
-    program = program_of(case, options)
-    iterations = max(1, options.episodes // (POINTS * program.algorithm.episodes_per_iteration))
-    state = jax.jit(jax.vmap(lambda key: begin(program, case.setting, key)))(jax.random.split(jax.random.key(0), options.seeds))
-    chunk = jax.jit(jax.vmap(lambda s: program.chunk(s, iterations)[0]), donate_argnums=0)
-    measure = jax.jit(jax.vmap(lambda s: variances_of(program, s)))
-    found = []
-    for _ in range(POINTS):
-        state = chunk(state)
-        found.append(measure(state))
-    joint, own = (np.stack(x, axis=1).tolist() for x in zip(*found, strict=True))
-    return {"n_agents": n, "joint_critic_variance": joint, "own_critic_variance": own}
 
 
 def variances_of(program: Program, state: RunState) -> tuple[Float[Array, ""], Float[Array, ""]]:
@@ -252,86 +251,45 @@ def logit_gradient_variances(
     return of_scalar(joint, joint**2 + others_variance[:, None]), of_scalar(value, value**2)
 
 
-# --------------------------------------------------------------------------------------------------------------- data files
-
-
-def data_file(options: Options, name: str) -> Path:
-    return options.out / "data" / f"{name}.json"
-
-
-def write(options: Options, name: str, found: dict[str, Any]) -> None:
-    """One finished piece, with what made it, in one step."""
-    path = data_file(options, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    made_by = {"episodes": options.episodes, "actions": options.actions, "critic_hidden": options.critic_hidden}
-    about = {"date": datetime.date.today().isoformat(), **made_by, **surroundings()}
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps({"about": about, **_rounded(found)}) + "\n", encoding="utf-8")
-    temporary.replace(path)
-
-
-def _rounded(found: Any) -> Any:
-    """Numbers to six figures: the files stay small."""
-    if isinstance(found, dict):
-        return {name: _rounded(value) for name, value in found.items()}
-    if isinstance(found, list):
-        return [_rounded(value) for value in found]
-    return float(f"{found:.6g}") if isinstance(found, float) else found
-
-
-def read(options: Options, name: str) -> dict[str, Any] | None:
-    """A finished piece; None if it is not there."""
-    path = data_file(options, name)
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-
-
 # ------------------------------------------------------------------------------------------------------------------ summary
 
 
-def summarise(options: Options, say: Callable[[str], None]) -> None:
+def summarise(options: Options, say: Say) -> None:
     """The tables, said and written, and the figure."""
-    found = {case: piece for case in cases(options) if (piece := read(options, case.name)) is not None}
-    variances = {n: piece for n in options.variance_agents if (piece := read(options, f"variance-{n}")) is not None}
-    lines = ["| setting | method | agents | seeds | greedy return at the end | exploring return at the end | seeds at the optimum |"]
-    lines += ["|---|---|---|---|---|---|---|", *(row(case, piece) for case, piece in found.items())]
-    lines += ["", "| agents | seeds | Var(g_1) / Var(g_2), start | middle | end |", "|---|---|---|---|---|"]
-    lines += [variance_row(n, piece) for n, piece in variances.items()]
-    table = "\n".join(lines)
-    say(table)
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "table.md").write_text(table + "\n", encoding="utf-8")
-    path = options.out / "fig1.png"
-    temporary = path.with_suffix(".tmp")
-    figure(options, found, variances).savefig(temporary, format="png", dpi=150)
-    temporary.replace(path)
-    say(f"figure: {path}")
+    everything = {case: piece for case in cases(options) if (piece := pieces.read(data_file(options, case))) is not None}
+    found = {case: piece for case, piece in everything.items() if case.setting != "variance"}
+    variances = {case.n_agents: variance_ratio(piece) for case, piece in everything.items() if case.setting == "variance"}
+    header = "| setting | method | agents | seeds | greedy return at the end | exploring return at the end | seeds at the optimum |"
+    lines = pieces.table(header, [row(case, piece) for case, piece in sorted(found.items(), key=lambda item: item[0].place)])
+    about = "| agents | seeds | Var(g_1) / Var(g_2) after a twentieth | half way | at the end |"
+    lines += ["", *pieces.table(about, [variance_row(n, ratios) for n, ratios in variances.items()])]
+    pieces.publish(options.out, "fig1", lines, figure(options, found, variances), say)
 
 
 def row(case: Case, piece: dict[str, Any]) -> str:
     greedy = np.array(piece["greedy_return"])[:, -1]
-    cells = [_interval(greedy), _interval(np.array(piece["exploring_return"])[:, -1])]
+    cells = [pieces.interval(x, "{:.2f}".format) for x in (greedy, np.array(piece["exploring_return"])[:, -1])]
     return f"| {case.setting} | {case.variant} | {case.n_agents} | {len(greedy)} | {cells[0]} | {cells[1]} | {np.sum(greedy > 0)} |"
 
 
-def variance_row(n: int, piece: dict[str, Any]) -> str:
-    ratios = variance_ratio(piece)
-    cells = [_interval(ratios[:, point]) for point in (0, ratios.shape[1] // 2, -1)]
+def variance_row(n: int, ratios: Float[np.ndarray, "seed point"]) -> str:
+    cells = [pieces.interval(ratios[:, point], "{:.2f}".format) for point in moments(ratios).values()]
     return f"| {n} | {len(ratios)} | {' | '.join(cells)} |"
 
 
-def variance_ratio(piece: dict[str, Any]) -> np.ndarray:
-    """Var(g_1) / Var(g_2); axes: seed, point."""
+def variance_ratio(piece: dict[str, Any]) -> Float[np.ndarray, "seed point"]:
+    """Var(g_1) / Var(g_2)."""
     return np.array(piece["joint_critic_variance"]) / np.array(piece["own_critic_variance"])
 
 
-def _interval(values: np.ndarray) -> str:
-    found = statistics.mean_interval(values)
-    return f"{found.mean:.2f}" if len(values) == 1 else f"{found.mean:.2f} [{found.low:.2f}, {found.high:.2f}]"
+def moments(ratios: Float[np.ndarray, "seed point"]) -> dict[str, int]:
+    """Points that are shown; before training there is nothing to see, since the critic then knows nothing."""
+    return {"start": 1, "middle": ratios.shape[1] // 2, "end": -1}
 
 
-def figure(options: Options, found: dict[Case, dict[str, Any]], variances: dict[int, dict[str, Any]]) -> Figure:
-    """Greedy and exploring returns of each setting, discovery by size, and the ratio of variances."""
-    picture = Figure(figsize=(13, 7.4), layout="constrained", facecolor="white")
+def figure(options: Options, found: dict[Case, dict[str, Any]], variances: dict[int, np.ndarray]) -> Figure:
+    """Greedy returns of each setting, exploring ones of retention, discovery by size, and the ratio of variances."""
+    picture = Figure(figsize=(13, 7.6), layout="constrained", facecolor="white")
     panels = picture.subplots(2, 3)
     titles = {
         "retention": f"Retention: policies start at pi(a1) = {START}",
@@ -347,13 +305,11 @@ def figure(options: Options, found: dict[Case, dict[str, Any]], variances: dict[
     draw_sizes(panels[1, 1], {case: piece for case, piece in found.items() if case.setting == "discovery"})
     draw_variances(panels[1, 2], variances)
     handles = {label: line for axes in panels.flat for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    picture.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=max(1, len(handles)), frameon=False)
+    ordered = [name for name in METHODS if name in handles]
+    picture.legend([handles[name] for name in ordered], ordered, loc="outside lower center", ncols=max(1, len(handles)), frameon=False)
     for axes in panels.flat:
-        if not any(len(np.atleast_1d(line.get_xdata())) for line in axes.lines):
-            axes.text(0.5, 0.5, "not run yet", ha="center", transform=axes.transAxes, color="#777777")
+        pieces.dress(axes)
         axes.title.set_fontsize(10)
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
     return picture
 
 
@@ -361,31 +317,34 @@ def draw_returns(axes: Axes, found: dict[Case, dict[str, Any]], which: str = "gr
     """Means over seeds with 95% intervals."""
     for case, piece in found.items():
         values = np.array(piece[which])
-        interval = statistics.mean_interval(values)
-        episodes = piece["episodes"][-values.shape[1] :]
-        axes.plot(episodes, interval.mean, label=case.variant, color=colour(case.variant), linewidth=1.8)
-        axes.fill_between(episodes, interval.low, interval.high, color=colour(case.variant), alpha=0.15, linewidth=0)
+        pieces.draw_mean(axes, piece["episodes"][-values.shape[1] :], values, case.variant, style(case.variant))
 
 
 def draw_sizes(axes: Axes, found: dict[Case, dict[str, Any]]) -> None:
-    """The share of seeds whose greedy agents end at the optimum, by size of the team."""
-    for variant in MAIN:
+    """The share of seeds whose greedy agents end at the optimum, by size of the team; methods side by side."""
+    variants = [name for name in METHODS if any(case.variant == name for case in found)]
+    sizes = sorted({case.n_agents for case in found})
+    for index, variant in enumerate(variants):
         shares = {c.n_agents: float(np.mean(np.array(p["greedy_return"])[:, -1] > 0)) for c, p in found.items() if c.variant == variant}
-        axes.plot(list(shares), list(shares.values()), marker="o", color=colour(variant), linewidth=1.8)
-    axes.set(title="Discovery by size of the team", xlabel="agents", ylabel="share of seeds at the optimum", ylim=(-0.05, 1.05))
+        width = 0.8 / len(variants)
+        places = [sizes.index(n) + (index - (len(variants) - 1) / 2) * width for n in shares]
+        # A bar that can be seen for a share of nothing.
+        axes.bar(places, [max(share, 0.01) for share in shares.values()], width, color=style(variant)["color"])
+    axes.set_xticks(range(len(sizes)), [str(n) for n in sizes])
+    axes.set(title="Discovery by size of the team", xlabel="agents", ylabel="share of seeds at the optimum", ylim=(0, 1.05))
 
 
-def draw_variances(axes: Axes, variances: dict[int, dict[str, Any]]) -> None:
+def draw_variances(axes: Axes, variances: dict[int, np.ndarray]) -> None:
     """Var(g_1) / Var(g_2) against n at three moments of training, and n itself, which Theorem 3 says it grows as."""
     sizes = list(variances)
-    for place, name, style in ((0, "start", ":"), (POINTS // 2, "middle", "--"), (-1, "end", "-")):
-        ratios = [float(np.median(variance_ratio(piece)[:, place])) for piece in variances.values()]
-        axes.plot(sizes, ratios, style, marker="o", color=curves.COLOURS[0])
+    for name, dash in (("start", ":"), ("middle", "--"), ("end", "-")):
+        ratios = [float(np.median(found[:, moments(found)[name]])) for found in variances.values()]
+        axes.plot(sizes, ratios, dash, marker="o", color=curves.COLOURS[0])
         if sizes:
             axes.annotate(name, (sizes[-1], ratios[-1]), fontsize=8)
     axes.plot(sizes, sizes, color="#999999", linewidth=1)
     axes.set(title="Var(g1) / Var(g2) in DOP's training, median (grey: n)", xlabel="agents", yscale="log")
 
 
-def colour(variant: str) -> str:
-    return curves.COLOURS[list(VARIANTS).index(variant) % len(curves.COLOURS)]
+def style(variant: str) -> dict[str, Any]:
+    return curves.style(list(METHODS).index(variant))

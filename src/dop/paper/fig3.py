@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Literal
 
 import jax
-import numpy as np
 
 from dop import api
 from dop.engine import records
 from dop.engine.records import Record
 from dop.engine.runs import RunFolder
-from dop.errors import RunError, UnknownNameError
+from dop.errors import RunError
+from dop.paper import pieces
 from dop.paper.variants import VARIANTS, algorithm_of
 from dop.report import curves, statistics
 
@@ -90,7 +90,7 @@ def reproduce(options: Options, say: Callable[[str], None]) -> None:
         UnknownNameError: a map or variant that the scale does not have.
     """
     check(options)
-    for piece in [] if options.only_summary else pieces(options):
+    for piece in [] if options.only_summary else all_pieces(options):
         if not piece.data(options).exists() and not work(piece, options, say):
             break
     summarise(options, say)
@@ -98,13 +98,11 @@ def reproduce(options: Options, say: Callable[[str], None]) -> None:
 
 def check(options: Options) -> None:
     """Raise UnknownNameError for maps and variants that are not there."""
-    for kind, chosen, known in (("map", options.maps, SCALES[options.scale].maps), ("variant", options.variants, VARIANTS)):
-        for name in chosen:
-            if name not in known:
-                raise UnknownNameError(kind, name, known)
+    pieces.check_names("map", options.maps, SCALES[options.scale].maps)
+    pieces.check_names("variant", options.variants, VARIANTS)
 
 
-def pieces(options: Options) -> Iterator[Piece]:
+def all_pieces(options: Options) -> Iterator[Piece]:
     """All that is asked for, seeds outermost, so that every comparison grows evenly."""
     scale = SCALES[options.scale]
     seeds = range(scale.seeds if options.seeds is None else options.seeds)
@@ -167,21 +165,17 @@ def write_data(piece: Piece, folder: RunFolder, path: Path) -> None:
         **{name: made_by[name] for name in ("hyper_parameters", "library_version", "versions", "device", "machine")},
     }
     evaluations = [json.loads(record.to_json()) for record in records.read(folder.metrics) if record.kind == "evaluation"]
-    path.parent.mkdir(parents=True, exist_ok=True)
     lines = ",\n".join(json.dumps(evaluation) for evaluation in evaluations)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(f'{{"about": {json.dumps(about)},\n"evaluations": [\n{lines}\n]}}\n', encoding="utf-8")
-    temporary.replace(path)
+    pieces.replace(path, f'{{"about": {json.dumps(about)},\n"evaluations": [\n{lines}\n]}}\n')
 
 
 def read_data(options: Options) -> dict[str, dict[str, list[Record]]]:
     """Every evaluation that there is: by map, then by variant."""
     found: dict[str, dict[str, list[Record]]] = {}
-    for piece in pieces(options):
-        path = piece.data(options)
+    for piece in all_pieces(options):
+        evaluations = (pieces.read(piece.data(options)) or {"evaluations": []})["evaluations"]
         kept = found.setdefault(piece.map, {}).setdefault(piece.variant, [])
-        if path.exists():
-            kept += [Record.from_json(json.dumps(evaluation)) for evaluation in json.loads(path.read_text(encoding="utf-8"))["evaluations"]]
+        kept += [Record.from_json(json.dumps(evaluation)) for evaluation in evaluations]
     return found
 
 
@@ -195,12 +189,10 @@ def summarise(options: Options, say: Callable[[str], None]) -> None:
         say("nothing has finished yet")
         return
     header = "| map | variant | seeds | a third | two thirds | end | return at the end | minutes a seed |"
-    lines = [header, "|---" * header.count(" | ") + "|---|"]
-    lines += [row(name, variant, kept) for name, variants in found.items() for variant, kept in variants.items() if kept]
-    table = "\n".join(lines)
+    rows = [row(name, variant, kept) for name, variants in found.items() for variant, kept in variants.items() if kept]
+    table = "\n".join(pieces.table(header, rows))
     say(table)
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "table.md").write_text(table + "\n", encoding="utf-8")
+    pieces.replace(options.out / "table.md", table + "\n")
     curves.draw_grid(found, options.out / "fig3.png", metric=WIN, title="Greedy win rate on SMAX")
     say(f"figure: {options.out / 'fig3.png'}")
 
@@ -212,14 +204,13 @@ def row(name: str, variant: str, kept: list[Record]) -> str:
     cells = []
     for share in (1 / 3, 2 / 3, 1):
         end = max(3, round(share * len(aligned.x)))
-        cells.append(f"{aligned.x[end - 1] / 1e3:.0f}k: {interval(aligned.y[:, end - 3 : end], lambda x: f'{np.clip(x, 0, 1):.0%}')}")
+        cells.append(f"{aligned.x[end - 1] / 1e3:.0f}k: {pieces.interval(aligned.y[:, end - 3 : end].mean(axis=1), share_of)}")
     returns = statistics.align(list(statistics.curves(kept, "test_return_mean").values()))
     minutes = [max(record.wall_seconds for record in kept if record.seed == seed) / 60 for seed in by_seed]
-    last = interval(returns.y[:, -3:], lambda x: f"{x:.1f}")
+    last = pieces.interval(returns.y[:, -3:].mean(axis=1), "{:.1f}".format)
     return f"| {name} | {variant} | {len(by_seed)} | {' | '.join(cells)} | {last} | {min(minutes):.1f}-{max(minutes):.1f} |"
 
 
-def interval(values: np.ndarray, show: Callable[[np.ndarray], str]) -> str:
-    """Mean over evaluations, then over seeds, with its 95% interval where there is more than one seed; axes: seed, evaluation."""
-    found = statistics.mean_interval(values.mean(axis=1))
-    return show(found.mean) if len(values) == 1 else f"{show(found.mean)} [{show(found.low)}, {show(found.high)}]"
+def share_of(x: float) -> str:
+    """A win rate; the bounds of an interval may lie outside of what there is."""
+    return f"{min(max(x, 0), 1):.0%}"

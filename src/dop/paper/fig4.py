@@ -6,12 +6,11 @@ COMA plays with actions that are numbers, the corners of the simplex.
 
 from __future__ import annotations
 
-import datetime
 import itertools
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,8 @@ from matplotlib.figure import Figure
 
 from dop import algorithms, envs
 from dop.engine.learn import Program, RunState
-from dop.engine.runs import surroundings
-from dop.errors import UnknownNameError
-from dop.report import curves, statistics
+from dop.paper import pieces
+from dop.report import curves
 
 SHARED: dict[str, Any] = {
     "optimiser": "adam",
@@ -89,19 +87,16 @@ def reproduce(options: Options, say: Callable[[str], None]) -> None:
     Raises:
         UnknownNameError: a task or method that is none of these.
     """
-    for kind, chosen, known in (("task", options.tasks, EPISODES), ("method", options.methods, METHODS)):
-        for name in chosen:
-            if name not in known:
-                raise UnknownNameError(kind, name, known)
-    for piece in [] if options.only_summary else pieces(options):
-        if not piece.data(options).exists():
-            say(f"== {piece.task} {piece.method} seed {piece.seed}")
-            jax.clear_caches()
-            write(piece, train(piece, EPISODES[piece.task]), piece.data(options))
+    pieces.check_names("task", options.tasks, EPISODES)
+    pieces.check_names("method", options.methods, METHODS)
+    for piece in [] if options.only_summary else all_pieces(options):
+        about = {**asdict(piece), "changes": METHODS[piece.method]}
+        name = f"{piece.task} {piece.method} seed {piece.seed}"
+        pieces.finish(piece.data(options), name, say, about, partial(train, piece, EPISODES[piece.task]))
     summarise(options, say)
 
 
-def pieces(options: Options) -> Iterator[Piece]:
+def all_pieces(options: Options) -> Iterator[Piece]:
     """All that is asked for, seeds outermost, so that every comparison grows evenly."""
     for seed, task, method in itertools.product(range(options.seeds), options.tasks, options.methods):
         yield Piece(task=task, method=method, seed=seed)
@@ -151,28 +146,16 @@ def credit(program: Program, state: RunState) -> Float[Array, "quantity push"]:
     return jnp.stack([jnp.mean(q, axis=1), jnp.mean(k * q, axis=1)])
 
 
-# --------------------------------------------------------------------------------------------------------------- data files
-
-
-def write(piece: Piece, found: dict[str, Any], path: Path) -> None:
-    """One finished piece, with what made it, in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    about = {**asdict(piece), "date": datetime.date.today().isoformat(), "changes": METHODS[piece.method], **surroundings()}
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps({"about": about, **found}) + "\n", encoding="utf-8")
-    temporary.replace(path)
+# ------------------------------------------------------------------------------------------------------------------ summary
 
 
 def read(options: Options) -> dict[tuple[str, str], list[dict[str, Any]]]:
     """Every finished piece, by task and method."""
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for piece in pieces(options):
-        if piece.data(options).exists():
-            found.setdefault((piece.task, piece.method), []).append(json.loads(piece.data(options).read_text(encoding="utf-8")))
+    for piece in all_pieces(options):
+        if (run := pieces.read(piece.data(options))) is not None:
+            found.setdefault((piece.task, piece.method), []).append(run)
     return found
-
-
-# ------------------------------------------------------------------------------------------------------------------ summary
 
 
 def summarise(options: Options, say: Callable[[str], None]) -> None:
@@ -182,28 +165,19 @@ def summarise(options: Options, say: Callable[[str], None]) -> None:
         say("nothing has finished yet")
         return
     header = "| task | method | seeds | episodes | greedy return at the end | wins at the end | best wins on the way | minutes a seed |"
-    table = "\n".join([header, "|---" * 8 + "|", *(row(*name, runs) for name, runs in sorted(found.items(), reverse=True))])
-    say(table)
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "table.md").write_text(table + "\n", encoding="utf-8")
-    path = options.out / "fig4.png"
-    temporary = path.with_suffix(".tmp")
-    figure(found).savefig(temporary, format="png", dpi=150)
-    temporary.replace(path)
-    say(f"figure: {path}")
+    lines = pieces.table(header, [row(*name, runs) for name, runs in sorted(found.items(), reverse=True)])
+    pieces.publish(options.out, "fig4", lines, figure(found), say)
 
 
 def row(task: str, method: str, runs: list[dict[str, Any]]) -> str:
     returns, won = (np.array([run[name] for run in runs]) for name in ("greedy_return", "won"))
-    cells = [_interval(returns[:, -1], "{:.1f}"), _interval(won[:, -1], "{:.0%}"), _interval(won.max(axis=1), "{:.0%}")]
+    cells = [
+        pieces.interval(returns[:, -1], "{:.1f}".format),
+        pieces.interval(won[:, -1], "{:.0%}".format),
+        pieces.interval(won.max(axis=1), "{:.0%}".format),
+    ]
     minutes = np.mean([run["seconds"] for run in runs]) / 60
     return f"| {task} | {method} | {len(runs)} | {runs[0]['episodes'][-1]} | {' | '.join(cells)} | {minutes:.1f} |"
-
-
-def _interval(values: np.ndarray, form: str) -> str:
-    found = statistics.mean_interval(values)
-    low, mean, high = (form.format(float(x)) for x in (found.low, found.mean, found.high))
-    return mean if len(values) == 1 else f"{mean} [{low}, {high}]"
 
 
 def figure(found: dict[tuple[str, str], list[dict[str, Any]]]) -> Figure:
@@ -215,23 +189,18 @@ def figure(found: dict[tuple[str, str], list[dict[str, Any]]]) -> Figure:
         axes.set(title=task.capitalize(), xlabel="episodes", ylabel="greedy return")
     draw_credit(right, found.get(("mill", "deterministic-dop"), []))
     for axes in (left, middle, right):
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
+        pieces.dress(axes)
         if axes.lines:
             axes.legend(fontsize=8, frameon=False)
-        else:
-            axes.text(0.5, 0.5, "not run yet", ha="center", transform=axes.transAxes, color="#777777")
     return picture
 
 
 def draw_returns(axes: Axes, runs_of: dict[str, list[dict[str, Any]]]) -> None:
     """Means over seeds, and their intervals where there are several."""
     for method, runs in runs_of.items():
-        interval = statistics.mean_interval(np.array([run["greedy_return"] for run in runs]))
-        colour = curves.COLOURS[list(METHODS).index(method)]
-        axes.plot(runs[0]["episodes"], interval.mean, label=f"{method} ({len(runs)})", color=colour, linewidth=1.8)
-        if len(runs) > 1:
-            axes.fill_between(runs[0]["episodes"], interval.low, interval.high, color=colour, alpha=0.15, linewidth=0)
+        returns = np.array([run["greedy_return"] for run in runs])
+        style = curves.style(list(METHODS).index(method))
+        pieces.draw_mean(axes, runs[0]["episodes"], returns, f"{method} ({len(runs)})", style)
 
 
 def draw_credit(axes: Axes, runs: list[dict[str, Any]]) -> None:

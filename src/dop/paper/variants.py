@@ -19,10 +19,13 @@ VARIANTS = {
     "qmix-jaxmarl": ("qmix", "jaxmarl"),
     "vdn": ("vdn", "default"),
 }
-"""Algorithm and preset of each."""
+"""Algorithm and preset of each method of Fig. 3."""
+RELAXED = {name: (name, "default") for name in ("deterministic-dop", "maddpg", "maac")}
+"""The same of the methods of Fig. 4 that play points of a simplex."""
+METHODS = VARIANTS | RELAXED
 
 
 def algorithm_of(variant: str) -> Algorithm[Any, Any]:
     """The algorithm with the preset's settings."""
-    name, preset = VARIANTS[variant]
+    name, preset = METHODS[variant]
     return algorithms.get(name).presets()[preset]

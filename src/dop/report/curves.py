@@ -61,10 +61,11 @@ def draw(records_by_label: Mapping[str, Sequence[Record]], path: Path, *, title:
     Raises:
         RunError: there is nothing to draw.
     """
-    _save(figure(records_by_label, title=title), path)
+    save(figure(records_by_label, title=title), path)
 
 
-def _save(picture: Figure, path: Path) -> None:
+def save(picture: Figure, path: Path) -> None:
+    """Write a picture in one step, as its ending says."""
     temporary = path.with_name(path.name + ".tmp")
     picture.savefig(temporary, format=path.suffix.removeprefix(".") or "png", dpi=150)
     temporary.replace(path)
@@ -109,14 +110,14 @@ def draw_grid(records: Mapping[str, Mapping[str, Sequence[Record]]], path: Path,
     picture.suptitle(title, fontsize=13, fontweight="bold", color=_INK)
     labels = next(iter(records.values()))
     _explain(picture, {label: [record for by_label in records.values() for record in by_label[label]] for label in labels}, counted=False)
-    _save(picture, path)
+    save(picture, path)
 
 
 def _explain(picture: Figure, records_by_label: Mapping[str, Sequence[Record]], *, counted: bool = True) -> None:
     """The legend below, in as many columns as fit: every label that has records, with the number of its seeds if `counted`."""
     counts = {label: len({record.seed for record in records}) for label, records in records_by_label.items()}
     captions = [f"{label} ({n} seed{'s' if n > 1 else ''})" if counted else label for label, n in counts.items()]
-    styles = [_style(index) for index in range(len(captions))]
+    styles = [style(index) for index in range(len(captions))]
     handles = [Line2D([], [], label=caption, **style) for caption, style, n in zip(captions, styles, counts.values(), strict=True) if n]
     fitting = int(picture.get_figwidth() * 11) // (max(len(caption) for caption in captions) + 6)
     most = max(counts.values())
@@ -144,7 +145,7 @@ def _draw_panel(axes: Axes, panel: Panel, records_by_label: Mapping[str, Sequenc
             for seed in seeds:
                 axes.plot(seed.x, seed.y, color=_colour(index), linewidth=0.7, alpha=0.35, zorder=2)
         dots = "o" if len(common.x) < 10 else ""  # A line of one point would not be seen.
-        axes.plot(common.x, interval.mean, marker=dots, markersize=4, zorder=3, **_style(index))
+        axes.plot(common.x, interval.mean, marker=dots, markersize=4, zorder=3, **style(index))
         if len(seeds) > 2:
             bands.append((common.x, interval.low, interval.high, _colour(index)))
     _dress(axes, panel)
@@ -188,5 +189,6 @@ def _colour(index: int) -> str:
     return COLOURS[index % len(COLOURS)]
 
 
-def _style(index: int) -> dict[str, Any]:
+def style(index: int) -> dict[str, Any]:
+    """How the line of the `index`-th thing compared is drawn: other than those of the twenty before."""
     return {"color": _colour(index), "linestyle": DASHES[index // len(COLOURS) % len(DASHES)], "linewidth": 2.0}

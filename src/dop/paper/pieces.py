@@ -1,0 +1,154 @@
+"""What the figures' programs share: pieces of work that each leave a data file, all seeds of a piece trained side by side, tables, figures.
+
+A piece whose data file is there is never worked on again; a file is there whole or not at all, so that work may be stopped at any time.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dop.engine.learn import Program, RunState
+from dop.engine.runs import surroundings
+from dop.errors import UnknownNameError
+from dop.report import curves, statistics
+
+Say = Callable[[str], None]
+COMPILE_FAST: dict[str, Any] = {
+    "xla_backend_optimization_level": 0,
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_llvm_disable_expensive_passes": True,
+}
+"""For what runs once or is tiny: code that is slower and there four times sooner."""
+
+
+def check_names(kind: str, chosen: Iterable[str], known: Iterable[str]) -> None:
+    """Raise UnknownNameError for a chosen name that is none of the known."""
+    known = tuple(known)
+    for name in chosen:
+        if name not in known:
+            raise UnknownNameError(kind, name, known)
+
+
+# --------------------------------------------------------------------------------------------------------------- data files
+
+
+def finish(path: Path, name: str, say: Say, about: Mapping[str, Any], work: Callable[[], Mapping[str, Any]]) -> None:
+    """Do the piece called `name` and write what `work` found to `path`, unless that is there. `about` says what made it."""
+    if not path.exists():
+        say(f"== {name}")
+        jax.clear_caches()
+        write(path, about, work())
+
+
+def write(path: Path, about: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """A data file with what was found, and with what made it: `about`, date, versions and machine."""
+    made_by = {**about, "date": datetime.date.today().isoformat(), **surroundings()}
+    replace(path, json.dumps({"about": made_by, **_rounded(dict(found))}) + "\n")
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a file in one step, and its folder if there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """A finished piece; None if it is not there."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def _rounded(found: Any) -> Any:
+    """Numbers to six figures: the files stay small."""
+    if isinstance(found, dict):
+        return {name: _rounded(value) for name, value in found.items()}
+    if isinstance(found, list):
+        return [_rounded(value) for value in found]
+    return float(f"{found:.6g}") if isinstance(found, float) else found
+
+
+# ----------------------------------------------------------------------------------------------------------------- training
+
+
+def follow(
+    program: Program,
+    begin: Callable[[Any], RunState],
+    measure: Callable[[RunState], Mapping[str, Any]],
+    *,
+    seeds: int,
+    episodes: int,
+    points: int,
+) -> tuple[RunState, dict[str, Any]]:
+    """Train all seeds side by side for about `episodes` episodes each; look at them before, and at `points` moments on the way.
+
+    Args:
+        begin: one seed's start, from its key; jitted and vmapped here, as is
+        measure: one seed's figures at a moment, arrays by name.
+
+    Returns:
+        All seeds' states at the end (leading axis), and lists: `episodes` of every moment, and by seed and moment what was measured;
+        `exploring_return`, the mean return on the way to each moment but the first, has one moment less.
+    """
+    each = program.algorithm.episodes_per_iteration
+    iterations = max(1, episodes // (points * each))
+    state = jax.jit(jax.vmap(begin), compiler_options=COMPILE_FAST)(jax.random.split(jax.random.key(0), seeds))
+    chunk = jax.jit(jax.vmap(lambda s: program.chunk(s, iterations)), donate_argnums=0)
+    look = jax.jit(jax.vmap(measure), compiler_options=COMPILE_FAST)
+    measured, exploring = [look(state)], []
+    for _ in range(points):
+        state, metrics = chunk(state)
+        measured.append(look(state))
+        exploring.append(metrics["return_mean"])
+    found = {name: np.stack([moment[name] for moment in measured], axis=1).tolist() for name in measured[0]}
+    at = [point * iterations * each for point in range(points + 1)]
+    return state, {"episodes": at, **found, "exploring_return": np.stack(exploring, axis=1).tolist()}
+
+
+# ------------------------------------------------------------------------------------------------------- tables and figures
+
+
+def publish(out: Path, name: str, lines: list[str], picture: Figure, say: Say) -> None:
+    """Say and write the table, and write the figure, in `out`."""
+    table = "\n".join(lines)
+    say(table)
+    replace(out / "table.md", table + "\n")
+    curves.save(picture, out / f"{name}.png")
+    say(f"figure: {out / name}.png")
+
+
+def table(header: str, rows: Iterable[str]) -> list[str]:
+    """The lines of a table in Markdown; header and rows have their bars."""
+    return [header, "|---" * (header.count("|") - 1) + "|", *rows]
+
+
+def interval(values: np.ndarray, show: Callable[[float], str]) -> str:
+    """Mean over seeds with its 95% interval, where there is more than one seed."""
+    found = statistics.mean_interval(values)
+    low, mean, high = (show(float(x)) for x in (found.low, found.mean, found.high))
+    return mean if len(values) == 1 else f"{mean} [{low}, {high}]"
+
+
+def draw_mean(axes: Axes, x: Any, values: np.ndarray, label: str, style: Mapping[str, Any]) -> None:
+    """Mean over seeds, and its 95% interval where there are several; axes: seed, moment."""
+    found = statistics.mean_interval(values)
+    axes.plot(x, found.mean, label=label, **style)
+    if len(values) > 1:
+        axes.fill_between(x, found.low, found.high, color=style["color"], alpha=0.15, linewidth=0)
+
+
+def dress(axes: Axes) -> None:
+    """A faint grid, two spines, and a word where nothing has been drawn."""
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    if not any(len(np.atleast_1d(line.get_xdata())) for line in axes.lines) and not axes.patches:
+        axes.text(0.5, 0.5, "not run yet", ha="center", transform=axes.transAxes, color="#777777")
