@@ -1,0 +1,306 @@
+"""Small games whose outcome is published: the two-step game, climbing and penalty, for VDN, QMIX, COMA and stochastic DOP.
+
+    two-step     Rashid et al. 2018, Sec. 5 and Table 2: under uniform play VDN settles for 7 and QMIX finds 8; and the tables they learn
+    climbing     Papoudakis et al. 2021 (EPyMARL), Table 3: 175 of 25 repetitions for VDN and QMIX, 185 for COMA; the best is 275
+    penalty      the same, k = -100: all three end at 50, which is never lost; the best is 250
+
+VDN and QMIX play the two-step game as published: epsilon 1, a replay of 500 episodes, batches of 32, targets copied every 100 episodes;
+but with Adam and an update every 8 episodes, which needs fewer of them. Of COMA and DOP nothing is published there; they explore as in the
+other games, in which all start at their default's epsilon and end at 0.05, after a quarter of the run. Climbing and penalty are played once
+an episode (`steps`), and what is published of 25 repetitions is divided by 25: nobody sees what was played before.
+"""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from matplotlib.figure import Figure
+from scipy.special import stdtrit
+
+from dop import agents, envs
+from dop.agents import Memory
+from dop.engine.learn import Program, RunState
+from dop.paper import pieces
+from dop.paper.pieces import Say
+from dop.paper.variants import algorithm_of
+from dop.report import curves, statistics
+from dop.types import TimeStep
+
+METHODS = ("vdn", "qmix", "coma", "dop")
+ALIKE: dict[str, Any] = {"episodes_per_iteration": 8}
+Q_LEARNING: dict[str, Any] = {
+    "optimiser": "adam",
+    "learning_rate": 2e-3,
+    "optimiser_eps": 1e-8,
+    "target_interval": 100,
+    "replay_capacity": 500,
+}
+"""Changes to VDN's and QMIX's defaults."""
+ACTOR_CRITIC: dict[str, Any] = {"critic_hidden": 64}
+"""Changes to COMA's and DOP's defaults."""
+POINTS = 20
+"""Evaluations of a run."""
+
+
+@dataclass(frozen=True)
+class Game:
+    """What is played."""
+
+    env: str
+    episodes: int
+    best: float
+    """What the best joint actions earn."""
+    uniform: bool = False
+    """Whether value-based methods play at random throughout."""
+    repeated: bool = False
+    """Whether it is played `Options.steps` times an episode, and earns so many times as much."""
+
+
+GAMES = {
+    "two-step": Game("two-step", episodes=8000, best=8.0, uniform=True),
+    "climbing": Game("payoff-game:climbing", episodes=8000, best=11.0, repeated=True),
+    "penalty": Game("payoff-game:penalty", episodes=8000, best=10.0, repeated=True),
+}
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a play of the game earned, over seeds: mean and standard deviation."""
+
+    mean: float
+    deviation: float = 0.0
+    seeds: int = 5
+
+    def __str__(self) -> str:
+        return f"{self.mean:g} (s.d. {self.deviation:.2g})" if self.deviation else f"{self.mean:g}"
+
+    @property
+    def half_width(self) -> float:
+        """Of the 95% interval of the mean."""
+        return float(stdtrit(self.seeds - 1, 0.975)) * self.deviation / np.sqrt(self.seeds - 1)
+
+
+PUBLISHED = {
+    ("two-step", "vdn"): Published(7.0),
+    ("two-step", "qmix"): Published(8.0),
+    ("climbing", "vdn"): Published(175 / 25, 54.77 / 25),
+    ("climbing", "qmix"): Published(175 / 25, 54.77 / 25),
+    ("climbing", "coma"): Published(185 / 25, 48.99 / 25),
+    ("penalty", "vdn"): Published(50 / 25),
+    ("penalty", "qmix"): Published(50 / 25),
+    ("penalty", "coma"): Published(50 / 25),
+}
+PLACES: dict[str, tuple[tuple[int, int], ...]] = {"1": (), "2A": ((0, 0),), "2B": ((1, 0),)}
+"""The states of the two-step game, by the joint actions that lead there."""
+PUBLISHED_TABLES = {
+    ("vdn", "1"): ((6.94, 6.94), (6.35, 6.36)),
+    ("vdn", "2A"): ((6.99, 7.02), (6.99, 7.02)),
+    ("vdn", "2B"): ((-1.87, 2.31), (2.33, 6.51)),
+    ("qmix", "1"): ((6.93, 6.93), (7.92, 7.92)),
+    ("qmix", "2A"): ((7.0, 7.0), (7.0, 7.0)),
+    ("qmix", "2B"): ((0.0, 1.0), (1.0, 8.0)),
+}
+"""Q_tot(a_0, a_1), by row a_0 (Rashid et al. 2018, Table 2)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What `dop reproduce games` takes."""
+
+    seeds: int = 12
+    """Runs of each method."""
+    games: tuple[str, ...] = tuple(GAMES)
+    """Only these games."""
+    methods: tuple[str, ...] = METHODS
+    """Only these methods."""
+    steps: int = 1
+    """Repetitions of climbing and penalty in an episode (EPyMARL: 25, which takes longer; Claus and Boutilier: 1)."""
+    only_summary: bool = False
+    """Train nothing: tables and figure of what is there."""
+    out: Path = Path("results/games")
+    """Where data files, tables and figure go."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """One method on one game, all seeds."""
+
+    game: str
+    method: str
+
+    def data(self, options: Options) -> Path:
+        return options.out / "data" / f"{self.game}-{self.method}.json"
+
+
+def reproduce(options: Options, say: Say) -> None:
+    """Train what is not there yet, then summarise all that is there.
+
+    Raises:
+        UnknownNameError: a game or method that is none of these.
+    """
+    pieces.check_names("game", options.games, GAMES)
+    pieces.check_names("method", options.methods, METHODS)
+    for piece in [] if options.only_summary else all_pieces(options):
+        changes = changes_of(piece)
+        about = {**asdict(piece), "steps": options.steps, "changes": changes}
+        pieces.finish(piece.data(options), f"{piece.game} {piece.method}", say, about, partial(train, piece, options, changes))
+    summarise(options, say)
+
+
+def all_pieces(options: Options) -> Iterator[Piece]:
+    """All that is asked for."""
+    for game, method in itertools.product(options.games, options.methods):
+        yield Piece(game=game, method=method)
+
+
+# ----------------------------------------------------------------------------------------------------------------- training
+
+
+def changes_of(piece: Piece) -> dict[str, Any]:
+    """What differs from the method's defaults."""
+    game, value_based = GAMES[piece.game], piece.method in ("vdn", "qmix")
+    changes = ALIKE | (Q_LEARNING if value_based else ACTOR_CRITIC)
+    if value_based and game.uniform:
+        return changes | {"epsilon_end": 1.0, "share_agents": False}
+    return changes | {"epsilon_end": 0.05}
+
+
+def program_of(piece: Piece, options: Options, changes: dict[str, Any]) -> Program:
+    game = GAMES[piece.game]
+    environment = envs.make(game.env, **({"steps": options.steps} if game.repeated else {}))
+    algorithm: Any = algorithm_of(piece.method)
+    falling = game.episodes * environment.spec.time_limit // 4
+    return Program(algorithm=replace(algorithm, **{"epsilon_steps": falling, **changes}), environment=environment)
+
+
+def train(piece: Piece, options: Options, changes: dict[str, Any], episodes: int | None = None) -> dict[str, Any]:
+    """Returns of every seed at `POINTS` moments, and, of methods that have a Q_tot, its tables at the end (axes: seed, a_0, a_1)."""
+    program, began = program_of(piece, options, changes), time.time()
+    state, found = pieces.follow(
+        program,
+        lambda key: program.warm_up(program.start(key)),
+        lambda state: {"greedy_return": program.evaluate(state, 1)["test_return_mean"]},
+        seeds=options.seeds,
+        episodes=episodes or GAMES[piece.game].episodes,
+        points=POINTS,
+    )
+    tables = {} if piece.method == "coma" else tables_of(piece, program, state)
+    return {**found, "tables": tables, "seconds": time.time() - began}
+
+
+def tables_of(piece: Piece, program: Program, state: RunState) -> dict[str, Any]:
+    """Q_tot at the places of the game, for every seed of `state` (leading axis)."""
+    places = PLACES if piece.game == "two-step" else {"start": ()}
+
+    def of_seed(state: RunState) -> dict[str, Array]:
+        return {name: value_table(program, state.learner, played) for name, played in places.items()}
+
+    return {name: np.asarray(x).tolist() for name, x in jax.jit(jax.vmap(of_seed), compiler_options=pieces.COMPILE_FAST)(state).items()}
+
+
+def value_table(program: Program, learner: Any, played: tuple[tuple[int, int], ...]) -> Float[Array, "action action"]:
+    """Q_tot of every joint action of two agents, once the joint actions `played` have been taken."""
+    algorithm, key = program.algorithm, jax.random.key(0)
+    place, step = program.environment.reset(key)
+    memory: Any = algorithm.initial_memory(program.environment.spec)
+    for joint in played:
+        action = jnp.array(joint, jnp.int32)
+        _, memory = algorithm.act(learner, memory, step, key, explore=False)
+        memory = replace(memory, last_action=action)
+        place, step = program.environment.step(key, place, action)
+    return joint_values(learner, memory, step)
+
+
+def joint_values(learner: Any, memory: Memory, step: TimeStep) -> Float[Array, "action action"]:
+    """Q_tot of every joint action of two agents at one step, by VDN's, QMIX's or DOP's networks."""
+    each = jnp.arange(step.legal.shape[1])
+
+    def over_pairs(total: Any) -> Float[Array, "action action"]:
+        return jax.vmap(lambda a: jax.vmap(lambda b: total(jnp.stack([a, b])))(each))(each)
+
+    if hasattr(learner, "critic"):
+        seen = learner.state_moments.standardise(step.state)
+        return over_pairs(lambda joint: learner.critic.total(seen, step.obs, joint))
+    _, q = agents.step_team(learner.online.agents, memory.hidden, step.obs, memory.last_action)
+    return over_pairs(lambda joint: learner.online.mixer(q[jnp.arange(2), joint], step.state))
+
+
+# ------------------------------------------------------------------------------------------------------------------ summary
+
+
+def summarise(options: Options, say: Say) -> None:
+    """The tables, said and written, and the figure."""
+    found = {piece: run for piece in all_pieces(options) if (run := pieces.read(piece.data(options))) is not None}
+    header = "| game | method | seeds | published | greedy play at the end earns | seeds by that | seeds at the best | verdict | seconds |"
+    lines = pieces.table(header, [row(piece, run) for piece, run in found.items()])
+    header = "| game | method | state | Q_tot(a_0, a_1) published | learned, mean over seeds | largest deviation of a seed from the mean |"
+    rows = [table_row(piece, place, np.array(table)) for piece, run in found.items() for place, table in run["tables"].items()]
+    pieces.publish(options.out, "games", [*lines, "", *pieces.table(header, rows)], figure(found), say)
+
+
+def row(piece: Piece, run: dict[str, Any]) -> str:
+    returns = np.array(run["greedy_return"])[:, -1] / plays(piece, run)
+    published = PUBLISHED.get((piece.game, piece.method))
+    counts = collections.Counter(f"{x:g}" for x in returns)
+    by_return = ", ".join(f"{value}: {count}" for value, count in sorted(counts.items(), key=lambda item: -float(item[0])))
+    best = int(np.sum(returns >= GAMES[piece.game].best - 0.01))
+    cells = [piece.game, piece.method, len(returns), published or "-", pieces.interval(returns, "{:.1f}".format), by_return, best]
+    return f"| {' | '.join(map(str, cells))} | {verdict(returns, published)} | {run['seconds']:.0f} |"
+
+
+def plays(piece: Piece, run: dict[str, Any]) -> int:
+    """How often the game was played in an episode."""
+    return run["about"]["steps"] if GAMES[piece.game].repeated else 1
+
+
+def verdict(returns: Float[np.ndarray, " seed"], published: Published | None) -> str:
+    """Whether the 95% intervals of both means meet."""
+    if published is None:
+        return "nothing published"
+    found = statistics.mean_interval(returns)
+    low, high = (float(found.mean if np.isnan(x) else x) for x in (found.low, found.high))
+    meet = low <= published.mean + published.half_width + 0.01 and high >= published.mean - published.half_width - 0.01
+    return "as published" if meet else "not as published"
+
+
+def table_row(piece: Piece, place: str, table: Float[np.ndarray, "seed action action"]) -> str:
+    mean = table.mean(axis=0)
+    published = PUBLISHED_TABLES.get((piece.method, place)) if piece.game == "two-step" else None
+    cells = [piece.game, piece.method, place, "-" if published is None else matrix(np.array(published)), matrix(mean)]
+    return f"| {' | '.join(cells)} | {np.abs(table - mean).max():.2f} |"
+
+
+def matrix(values: Float[np.ndarray, "row column"]) -> str:
+    """Rows apart by semicolons."""
+    return "; ".join(" ".join(f"{x:.2f}" for x in line) for line in values)
+
+
+def figure(found: dict[Piece, dict[str, Any]]) -> Figure:
+    """Greedy returns over episodes, a panel a game; the best return and the published ones are marked."""
+    picture = Figure(figsize=(13, 4.2), layout="constrained", facecolor="white")
+    panels = picture.subplots(1, len(GAMES))
+    for axes, (name, game) in zip(panels, GAMES.items(), strict=True):
+        for piece, run in found.items():
+            if piece.game == name:
+                style = curves.style(METHODS.index(piece.method))
+                pieces.draw_mean(axes, run["episodes"], np.array(run["greedy_return"]) / plays(piece, run), piece.method, style)
+        pieces.dress(axes)
+        if axes.lines:
+            for value in {game.best, *(p.mean for (g, _), p in PUBLISHED.items() if g == name)}:
+                axes.axhline(value, color="#999999", linewidth=0.8, linestyle=":")
+        axes.set(title=f"{name} (best: {game.best:g}; dotted: best, published)", xlabel="episodes", ylabel="greedy return")
+        axes.title.set_fontsize(10)
+    handles = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    picture.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=max(1, len(handles)), frameon=False)
+    return picture
