@@ -1,15 +1,20 @@
-"""What each algorithm's training costs: one iteration at the same shapes, beside the products that it needs, and how it grows.
+"""What training costs by the methods with memory: one iteration at the same shapes, beside the products that it needs, and how it grows.
 
     taskset -c 0 python bench/algorithms.py                    iterations of every preset at 2s3z's shapes, episodes of 40-70 steps
+    taskset -c 0 python bench/algorithms.py --parts            the same by parts, and at the rate of each part's own products
     taskset -c 0 python bench/algorithms.py --growth           tree backup's expectation over agents and actions, exact and sampled
     taskset -c 0 python bench/algorithms.py --growth-update    whole updates over the number of agents
 
-The bound counts only the products that the algorithm needs, on filled steps, at the rate that this run measures.
+The bound counts only the products that the algorithm needs, on filled steps, at the rate that this run measures: of a product of 256
+units, or, with `--parts`, of products as wide, and of as many rows, as the networks' own are. Times are the processor's, so that what others
+do on the core does not count. The methods without memory are in off_policy.py.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,11 +25,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dop.algorithms import algorithms
+from dop.algorithms._off_policy import OffPolicy
 from dop.algorithms.coma import COMA
 from dop.algorithms.qmix import QMIX
 from dop.algorithms.stochastic_dop import StochasticDOP
 from dop.policies import sample_many
 from dop.replay import allocate
+from dop.report import curves
 from dop.returns import expected_q, sampled_q
 from learner import SHAPES, Shape, episodes, needed_operations
 from machine import describe, matmul_rate, seconds
@@ -41,28 +48,32 @@ def agent_operations(hidden: int, shape: Shape) -> tuple[float, float]:
     return shape.n * (first + rest), shape.n * (first + 2 * rest)
 
 
-def coma_operations(algorithm: COMA, shape: Shape, steps: float) -> float:
-    """Targets, critic steps, values for the actors, and the actors' steps."""
+def coma_operations(algorithm: COMA, shape: Shape, steps: float) -> dict[str, float]:
+    """Targets and critic steps; values for the actors, and the actors' steps."""
     c = algorithm.critic_hidden
     hidden = shape.n * (c * c + c * shape.actions)
     forward = shape.state * c + shape.n * shape.obs * c + hidden
-    actor_forward, actor_backward = agent_operations(algorithm.actor_hidden, shape)
-    return 2.0 * steps * (2 * forward + (2 * forward + hidden) + algorithm.actor_steps * (actor_forward + actor_backward))
+    return {
+        "critic: critics": 2.0 * steps * (forward + 2 * forward + hidden),
+        "actors: agents": 2.0 * steps * algorithm.actor_steps * sum(agent_operations(algorithm.actor_hidden, shape)),
+        "actors: critics": 2.0 * steps * forward,
+    }
 
 
-def q_operations(algorithm: Any, shape: Shape, steps: float) -> float:
+def q_operations(algorithm: Any, shape: Shape, steps: float) -> dict[str, float]:
     """Online and target networks forwards, the online ones backwards; QMIX's hypernetworks with them."""
     forward, backward = agent_operations(algorithm.agent_hidden, shape)
+    found = {"update: agents": 2.0 * algorithm.updates_per_iteration * steps * (2 * forward + backward)}
     if isinstance(algorithm, QMIX):
         e, h = algorithm.embedding, algorithm.hypernet_hidden
         inner = h * e * (shape.n + 1) + e if h else 0
         outer = shape.state * ((2 * h if h else e * (shape.n + 1)) + 2 * e)
-        forward, backward = forward + inner + outer, backward + 2 * inner + outer
-    return 2.0 * algorithm.updates_per_iteration * steps * (2 * forward + backward)
+        found["update: mixer"] = 2.0 * algorithm.updates_per_iteration * steps * (4 * inner + 3 * outer)
+    return found
 
 
-def operations(algorithm: Any, shape: Shape, mean_length: float) -> float:
-    """Floating-point operations of the products of one iteration whose episodes have this mean length."""
+def operations(algorithm: Any, shape: Shape, mean_length: float) -> dict[str, float]:
+    """Floating-point operations of the products of one iteration whose episodes have this mean length, by part and networks."""
     if isinstance(algorithm, StochasticDOP):
         on, off = round(algorithm.on_policy_batch * mean_length), round(algorithm.off_policy_batch * mean_length)
         return needed_operations(algorithm, shape, on, off)
@@ -71,38 +82,101 @@ def operations(algorithm: Any, shape: Shape, mean_length: float) -> float:
     return q_operations(algorithm, shape, algorithm.replay_batch * mean_length)
 
 
-def iteration_seconds(algorithm: Any, shape: Shape, lengths: jax.Array) -> float:
-    """One sample and update from a replay of random episodes."""
+def products(algorithm: Any, shape: Shape) -> dict[str, tuple[int, int]]:
+    """Rows and width of the products of each of these: of the recurrent agents those of one timestep, of the critics one minibatch."""
+    if isinstance(algorithm, StochasticDOP):
+        every = algorithm.on_policy_batch + algorithm.off_policy_batch
+        critics = (every * shape.n, algorithm.critic_hidden)
+        return {
+            "critic: agents": (every * shape.n, algorithm.actor_hidden),
+            "critic: critics": critics,
+            "actors: agents": (algorithm.on_policy_batch * shape.n, algorithm.actor_hidden),
+            "actors: critics": critics,
+        }
+    if isinstance(algorithm, COMA):
+        rows = algorithm.on_policy_batch * shape.n
+        critics = (rows, algorithm.critic_hidden)
+        return {"critic: critics": critics, "actors: agents": (rows, algorithm.actor_hidden), "actors: critics": critics}
+    rows = algorithm.replay_batch * shape.n
+    found = {"update: agents": (rows, algorithm.agent_hidden)}
+    return found | ({"update: mixer": (algorithm.replay_batch, algorithm.hypernet_hidden)} if isinstance(algorithm, QMIX) else {})
+
+
+def with_memory() -> dict[str, Any]:
+    """The algorithms that are measured here."""
+    return {name: cls for name, cls in algorithms().items() if not issubclass(cls, OffPolicy)}
+
+
+def prepared(algorithm: Any, shape: Shape, lengths: jax.Array) -> tuple[Any, Any]:
+    """A fresh learner, and a replay of random episodes."""
     kept = episodes(jax.random.key(1), shape, lengths)
     replay = allocate(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), kept), len(lengths)).add(kept)
-    learner = jax.jit(lambda key: algorithm.init(key, shape.spec))(jax.random.key(0))
+    return jax.jit(lambda key: algorithm.init(key, shape.spec))(jax.random.key(0)), replay
+
+
+def iteration_seconds(algorithm: Any, shape: Shape, lengths: jax.Array) -> float:
+    """One sample and update from a replay of random episodes."""
+    learner, replay = prepared(algorithm, shape, lengths)
     update = jax.jit(lambda learner, replay, key: algorithm.update(learner, algorithm.sample(replay, key), key))
-    return seconds(update, learner, replay, jax.random.key(2), repeats=3)
+    return seconds(update, learner, replay, jax.random.key(2), repeats=3, clock=time.process_time)
+
+
+def part_seconds(algorithm: Any, shape: Shape, lengths: jax.Array) -> dict[str, float]:
+    """The parts of an update, each compiled by itself."""
+    learner, replay = prepared(algorithm, shape, lengths)
+    batch, key = jax.jit(algorithm.sample)(replay, jax.random.key(2)), jax.random.key(3)
+    timed = functools.partial(seconds, repeats=3, clock=time.process_time)
+    if isinstance(algorithm, StochasticDOP | COMA):
+        critic = jax.jit(lambda learner, batch, key: algorithm._update_critic(learner, batch, key)[0])
+        actors = jax.jit(lambda learner, batch: algorithm._update_actors(learner, batch.actor)[0])
+        return {"critic": timed(critic, learner, batch, key), "actors": timed(actors, learner, batch)}
+    return {"update": timed(jax.jit(algorithm.update), learner, batch, key)}
+
+
+def parts(shape: Shape) -> None:
+    """The default of every algorithm, part by part, beside its products at the rate of products of their own shapes."""
+    lengths = jax.random.randint(jax.random.key(3), (KEPT,), 40, 71)
+    print(f"{'algorithm':16}{'part':9}{'ms':>8}{'products alone, ms':>20}{'times':>7}   products: rows x width, GFLOP/s")
+    for name, cls in with_memory().items():
+        algorithm = cls()
+        needed, sizes = operations(algorithm, shape, float(lengths.mean())), products(algorithm, shape)
+        rates = {
+            what: matmul_rate(*size, products=200_000_000 // (size[0] * size[1] ** 2), clock=time.process_time)
+            for what, size in sizes.items()
+        }
+        for part, taken in part_seconds(algorithm, shape, lengths).items():
+            mine = [what for what in needed if what.startswith(part)]
+            alone = sum(needed[what] / rates[what] for what in mine)
+            seen = ", ".join(f"{what.split(': ')[1]} {sizes[what][0]} x {sizes[what][1]}, {rates[what] / 1e9:.0f}" for what in mine)
+            print(f"{name:16}{part:9}{1e3 * taken:8.1f}{1e3 * alone:20.1f}{taken / alone:7.1f}   {seen}", flush=True)
 
 
 def every_preset(shape: Shape) -> None:
     """The table of all algorithms and presets."""
     lengths = jax.random.randint(jax.random.key(3), (KEPT,), 40, 71)
-    rate = matmul_rate()
     print(f"{'algorithm':34}{'ms an iteration':>16}{'episodes':>10}{'us a step played':>18}{'bound ms':>10}{'times bound':>13}")
-    for name, cls in algorithms().items():
+    for name, cls in with_memory().items():
         for preset, algorithm in cls.presets().items():
+            # A shared core changes its speed: the rate is measured beside every time.
+            rate = matmul_rate(clock=time.process_time)
             taken = 1e3 * iteration_seconds(algorithm, shape, lengths)
-            bound = 1e3 * operations(algorithm, shape, float(lengths.mean())) / rate
+            rate = (rate + matmul_rate(clock=time.process_time)) / 2
+            bound = 1e3 * sum(operations(algorithm, shape, float(lengths.mean())).values()) / rate
             played = algorithm.episodes_per_iteration * float(lengths.mean())
             each = 1e3 * taken / played
             print(
-                f"{name + ' ' + preset:34}{taken:16.1f}{algorithm.episodes_per_iteration:10}{each:18.0f}{bound:10.1f}{taken / bound:13.1f}"
+                f"{name + ' ' + preset:34}{taken:16.1f}{algorithm.episodes_per_iteration:10}{each:18.0f}{bound:10.1f}{taken / bound:13.1f}",
+                flush=True,
             )
 
 
 def growth_of_updates(shape: Shape) -> None:
     """Milliseconds of an iteration of every algorithm's default over the number of agents, all else equal."""
     lengths = jax.random.randint(jax.random.key(3), (KEPT,), 40, 71)
-    print(f"{'agents':>8}" + "".join(f"{name:>18}" for name in algorithms()))
+    print(f"{'agents':>8}" + "".join(f"{name:>18}" for name in with_memory()))
     for n in (2, 4, 8, 16, 32):
-        taken = [1e3 * iteration_seconds(cls(), replace(shape, n=n), lengths) for cls in algorithms().values()]
-        print(f"{n:8}" + "".join(f"{ms:18.1f}" for ms in taken))
+        taken = [1e3 * iteration_seconds(cls(), replace(shape, n=n), lengths) for cls in with_memory().values()]
+        print(f"{n:8}" + "".join(f"{ms:18.1f}" for ms in taken), flush=True)
 
 
 def expectation_seconds(n: int, actions: int, samples: int | None) -> float:
@@ -117,7 +191,7 @@ def expectation_seconds(n: int, actions: int, samples: int | None) -> float:
         drawn = jax.vmap(lambda key, p: sample_many(key, p, samples or 0), out_axes=1)(jax.random.split(key, n), policy)
         return sampled_q(k, b, q, drawn)
 
-    return seconds(jax.jit(jax.vmap(estimate)), k, b, policy, q, jax.random.split(k_draw, STEPS), repeats=3)
+    return seconds(jax.jit(jax.vmap(estimate)), k, b, policy, q, jax.random.split(k_draw, STEPS), repeats=5, clock=time.process_time)
 
 
 def growth(path: Path) -> None:
@@ -134,17 +208,20 @@ def growth(path: Path) -> None:
         axes.set(xlabel=name, ylabel=f"ms for {STEPS} steps")
         axes.legend(fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.savefig(path, dpi=130)
+    curves.save(picture, path)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", action="store_true")
     parser.add_argument("--growth", action="store_true")
     parser.add_argument("--growth-update", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("docs/results/tree-backup-growth.png"))
     options = parser.parse_args()
     print(describe())
-    if options.growth:
+    if options.parts:
+        parts(SHAPES["2s3z"])
+    elif options.growth:
         growth(options.out)
     elif options.growth_update:
         growth_of_updates(SHAPES["2s3z"])

@@ -68,8 +68,11 @@ def episodes(key: jax.Array, shape: Shape, lengths: jax.Array) -> Episode:
     )
 
 
-def needed_operations(algorithm: StochasticDOP, shape: Shape, on_steps: int, off_steps: int) -> float:
-    """Floating-point operations of the products that one iteration needs; one-hot inputs are look-ups and count nothing."""
+def needed_operations(algorithm: StochasticDOP, shape: Shape, on_steps: int, off_steps: int) -> dict[str, float]:
+    """Floating-point operations of the products that one iteration needs; one-hot inputs are look-ups and count nothing.
+
+    By part of the update, and by whose networks they are: `critic: agents` are the policies that the critic's targets need.
+    """
     h, c, every = algorithm.actor_hidden, algorithm.critic_hidden, on_steps + off_steps
     local = algorithm.critic_inputs == "state_obs_id"
     actor_first, actor_rest = shape.obs * h, 6 * h * h + h * shape.actions
@@ -83,13 +86,12 @@ def needed_operations(algorithm: StochasticDOP, shape: Shape, on_steps: int, off
     actor_forward = shape.n * (actor_first + actor_rest)
     actor_backward = actor_forward + shape.n * actor_rest
     policy_steps = off_steps if algorithm.bootstrap == "taken" else every
-    products = (
-        policy_steps * actor_forward
-        + every * (2 * critic_forward + critic_backward)
-        + on_steps * critic_forward
-        + algorithm.actor_steps * on_steps * (actor_forward + actor_backward)
-    )
-    return 2.0 * products
+    return {
+        "critic: agents": 2.0 * policy_steps * actor_forward,
+        "critic: critics": 2.0 * every * (2 * critic_forward + critic_backward),
+        "actors: agents": 2.0 * algorithm.actor_steps * on_steps * (actor_forward + actor_backward),
+        "actors: critics": 2.0 * on_steps * critic_forward,
+    }
 
 
 def main() -> None:
@@ -115,7 +117,8 @@ def main() -> None:
                 update.lower(learner, batch, jax.random.key(2)).compile()
                 compile_s = time.perf_counter() - start
             ms = 1e3 * seconds(update, learner, batch, jax.random.key(2))
-            bound = 1e3 * needed_operations(algorithm, shape, int(lengths[:16].sum()), int(lengths[16:].sum())) / rate
+            needed = needed_operations(algorithm, shape, int(lengths[:16].sum()), int(lengths[16:].sum()))
+            bound = 1e3 * sum(needed.values()) / rate
             reference = REFERENCE_MS[name, kind]
             print(f"{name:6}{kind:>9}{ms:9.0f}{reference:14}{reference / ms:14.2f}{bound:10.0f}{bound / ms:15.0%}{compile_s:12.1f}")
 
