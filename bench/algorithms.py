@@ -6,8 +6,8 @@
     taskset -c 0 python bench/algorithms.py --growth-update    whole updates over the number of agents
 
 The bound counts only the products that the algorithm needs, on filled steps, at the rate that this run measures: of a product of 256
-units, or, with `--parts`, of products as wide, and of as many rows, as the networks' own are. Times are the processor's, so that what others
-do on the core does not count. The methods without memory are in off_policy.py.
+units, or, with `--parts`, of products as wide, and of as many rows, as the networks' own are. Times are the processor's, so that what
+others do on the core does not count. The methods without memory are in off_policy.py.
 """
 
 from __future__ import annotations
