@@ -1,6 +1,10 @@
 """Every test runs on the CPU, and checks the shapes and types in the signatures of the maths."""
 
 import os
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Tests compile much and compute little.
@@ -12,3 +16,26 @@ from jaxtyping import install_import_hook
 
 CHECKED = ("returns", "losses", "policies", "mixers", "nets", "loops", "optim", "normalise", "replay")
 install_import_hook([f"dop.{module}" for module in CHECKED], "beartype.beartype")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a small, finished run of stochastic DOP on `workers`, which several tests look at and none changes."""
+    import dop  # noqa: PLC0415  (after the hook)
+
+    folder = tmp_path_factory.mktemp("runs") / "workers"
+    team = dop.StochasticDOP(
+        critic_hidden=16,
+        actor_hidden=8,
+        critic_rate=5e-3,
+        actor_rate=5e-3,
+        actor_steps=2,
+        actor_average=0.8,
+        epsilon_end=0.3,
+        replay_capacity=64,
+        on_policy_capacity=16,
+        off_policy_batch=16,
+    )
+    measured: dict[str, Any] = {"eval_interval": 200, "eval_episodes": 8, "checkpoint_interval": 400, "chunk_iterations": 25}
+    dop.train(team, "workers:make", env_steps=1600, seeds=[3, 5], run_dir=folder, quiet=True, **measured)
+    return folder

@@ -112,7 +112,7 @@ def resume(run_dir: Path | str, *, env_steps: int | None = None, environment: An
         environment: needed only if the run was given an environment that `dop.make` cannot make again.
     """
     folder = RunFolder(Path(run_dir))
-    config, program = _rebuild(folder, environment)
+    config, program = rebuild(folder, environment)
     if env_steps is not None:
         config = replace(config, protocol=replace(config.protocol, env_steps=env_steps))
         config.protocol.check()
@@ -135,7 +135,7 @@ def evaluate(
     """
     if episodes <= 0:
         raise ConfigError(f"episodes must be positive, got {episodes}.")
-    config, program = _rebuild(RunFolder(Path(run_dir)), environment)
+    config, program = rebuild(RunFolder(Path(run_dir)), environment)
     # Not the key that a run with this seed starts from; the same for all of the run's seeds.
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(b"dop.evaluate"))
     with contextlib.closing(Trainer(program, config, RunFolder(Path(run_dir)))) as trainer:
@@ -166,6 +166,7 @@ def _train(trainer: Trainer, *, resumed: bool, quiet: bool) -> Outcome:
         if protocol.env_steps < min(done, folder.read_config().protocol.env_steps):
             raise ConfigError(f"{folder.path} has {done} environment steps already; a new goal must be more, got {protocol.env_steps}.")
         records.keep_until(folder.metrics, iteration_of(state))
+        trainer.snapshots.keep_until(done)
     if resumed:
         folder.write_config(trainer.config)
     with contextlib.ExitStack() as stack:
@@ -228,8 +229,12 @@ def _maker(environment: AnyEnvironment | str, options: dict[str, Any]) -> Callab
     return again
 
 
-def _rebuild(folder: RunFolder, environment: AnyEnvironment | None) -> tuple[RunConfig, Program | HostProgram]:
-    """The configuration of a run and the program that it describes, checked against each other."""
+def rebuild(folder: RunFolder, environment: AnyEnvironment | None) -> tuple[RunConfig, Program | HostProgram]:
+    """The configuration of a run and the program that it describes, checked against each other.
+
+    Raises:
+        RunError: this is not a run directory, or its environment or its algorithm is not what it was.
+    """
     config = folder.read_config()
     use_host_devices(len(config.protocol.seeds))
     algorithm_class = algorithms.get(config.algorithm)

@@ -13,15 +13,18 @@ Every record holds ONE example (one step, one episode). Batches are made by `jax
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from dop.errors import ConfigError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 ActionKind: TypeAlias = Literal["discrete", "box", "simplex"]
 Sharing: TypeAlias = Literal["all", "by_type", "none"]
@@ -180,6 +183,22 @@ class HostEnvironment(Protocol):
         ...
 
 
+@runtime_checkable
+class Drawable(Protocol):
+    """What an environment may offer beside `Environment`: it draws itself. `dop render` asks for it."""
+
+    def draw(self, axes: Axes, state: EnvState, action: np.ndarray | None, colours: Sequence[str]) -> None:
+        """Draw one state, and what the team does in it, into empty axes.
+
+        Args:
+            axes: their limits are to be the same in all of an episode.
+            state: of NumPy arrays.
+            action: None in the last state, in which nothing is done.
+            colours: one for each agent.
+        """
+        ...
+
+
 class Choice(eqx.Module):
     """What the agents do at one step, and how likely the policy that acted was to do it (1 where actions are continuous)."""
 
@@ -291,3 +310,34 @@ class Algorithm(Protocol[L, B]):
         ...
 
     def update(self, learner: L, batch: B, key: PRNGKeyArray) -> tuple[L, Metrics]: ...
+
+
+class Credit(eqx.Module):
+    """What a critic says of the agents' actions at one step."""
+
+    k: Float[Array, " agent"]
+    """How much each agent's value counts for the team's: of a linear mixer its weights, of another the slopes at what was done."""
+    q: Float[Array, " agent"]
+    """Q_i of the action that was asked about."""
+    b: Float[Array, ""] | None
+    """Q_tot(a) = sum_i k_i Q_i(a_i) + b. None: the critic is no such sum, and each Q_i is the team's whole value."""
+    policy: Float[Array, "agent action"] | None
+    """Where the agents are stochastic, how likely their policies are to take each discrete action. None: they are not."""
+
+
+@runtime_checkable
+class AssignsCredit(Protocol):
+    """What an algorithm may offer beside `Algorithm`: it says who earned what. `dop credit` asks for it."""
+
+    def credit(self, learner: Any, memory: Memory, step: TimeStep, action: Action, own: Action) -> Credit:
+        """Of one step, before which the agents remember `memory`: each agent i does `own[i]` while the others do as in `action`."""
+        ...
+
+
+@runtime_checkable
+class Exportable(Protocol):
+    """What an algorithm may offer beside `Algorithm`: what plays greedily, apart from all that learns. `dop export` asks for it."""
+
+    def policy(self, learner: Any) -> Any:
+        """The team's networks and what is done with their output: a `dop.decentralised.Policy`."""
+        ...

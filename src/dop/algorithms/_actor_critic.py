@@ -18,10 +18,11 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from dop import agents, losses, optim, policies
 from dop.agents import Memory, Team, end_to_end
+from dop.decentralised import Policy
 from dop.errors import ConfigError, check_choices, check_not_negative, check_positive, check_shares
 from dop.normalise import RunningMoments
 from dop.regression import Schedule
-from dop.types import Choice, EnvSpec, Episode, Learner, Metrics, Sharing, TimeStep
+from dop.types import Action, Choice, Credit, EnvSpec, Episode, Learner, Metrics, Sharing, TimeStep
 
 Critic = TypeVar("Critic", bound=eqx.Module)
 
@@ -141,6 +142,12 @@ class ActorCritic(Generic[Critic]):
     def _values(self, learner: ActorCriticLearner[Critic], critic: Critic, episodes: Episode, length: Int[Array, ""]) -> Values:
         """Every agent's values on the first `length` steps; time first."""
 
+    @abstractmethod
+    def _judge(
+        self, learner: ActorCriticLearner[Critic], step: TimeStep, action: Action
+    ) -> tuple[Float[Array, "agent action"], Float[Array, " agent"], Float[Array, ""] | None]:
+        """Of one step: every agent's value of each of its own actions while the others do as in `action`, then k and b of `Credit`."""
+
     def _check(self, spec: EnvSpec, name: str) -> None:
         """Raise ConfigError for what no algorithm of this kind, called `name`, can work with."""
         check_choices(self)
@@ -203,6 +210,18 @@ class ActorCritic(Generic[Critic]):
         """What is learned: `_mixed_policy` or the policy alone, by `epsilon_in`."""
         mix = epsilon if self.epsilon_in == "policy" else jnp.zeros_like(epsilon)
         return jnp.vectorize(lambda x, m: self._mixed_policy(x, m, mix), signature="(n,a),(n,a)->(n,a)")(logits, legal)
+
+    # --------------------------------------------------------------------------------------------------------------- looking
+
+    def policy(self, learner: ActorCriticLearner[Critic]) -> Policy:
+        """What plays greedily."""
+        return Policy(team=learner.greedy_actor, temperature=jnp.ones(()), chosen="argmax")
+
+    def credit(self, learner: ActorCriticLearner[Critic], memory: Memory, step: TimeStep, action: Action, own: Action) -> Credit:
+        """By the critic as it is, against the averaged actors."""
+        _, logits = agents.step_team(learner.greedy_actor, memory.hidden, step.obs, memory.last_action)
+        q, k, b = self._judge(learner, step, action)
+        return Credit(k=k, q=losses.taken(q, own), b=b, policy=jax.vmap(policies.masked_softmax)(logits, step.legal))
 
     # -------------------------------------------------------------------------------------------------------------- learning
 

@@ -18,9 +18,10 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from dop import losses, optim, policies, reactive
 from dop.algorithms._off_policy import Critic, Loss, OffPolicy, OffPolicyLearner, td_metrics
+from dop.decentralised import Chosen, Policy
 from dop.errors import check_not_negative, check_positive, check_shares
 from dop.reactive import Team
-from dop.types import Choice, EnvSpec, TimeStep, Transition
+from dop.types import Action, ActionKind, Choice, Credit, EnvSpec, TimeStep, Transition
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,12 @@ class Deterministic(OffPolicy[Critic]):
     @abstractmethod
     def _climbed(self, critic: Critic, step: Transition, taken: Float[Array, "agent action"], own: Float[Array, "agent action"]) -> Array:
         """What the actors climb through their `own` actions; `taken` is what the team did."""
+
+    @abstractmethod
+    def _judge(
+        self, critic: Critic, step: TimeStep, taken: Float[Array, "agent action"], own: Float[Array, "agent action"]
+    ) -> tuple[Float[Array, " agent"], Float[Array, " agent"], Float[Array, ""] | None]:
+        """Q_i of each agent doing `own` while the others do as in `taken`, then k and b of `Credit`."""
 
     def _check(self, spec: EnvSpec) -> None:
         super()._check(spec)
@@ -108,6 +115,19 @@ class Deterministic(OffPolicy[Critic]):
 
     def _epsilon(self, learner: OffPolicyLearner[Critic]) -> Float[Array, ""]:
         return jnp.asarray(optim.linear(self.epsilon_start, self.epsilon_end, self.epsilon_steps)(learner.env_steps))
+
+    # --------------------------------------------------------------------------------------------------------------- looking
+
+    def policy(self, learner: OffPolicyLearner[Critic]) -> Policy:
+        """What plays greedily."""
+        by_kind: dict[ActionKind, Chosen] = {"discrete": "argmax", "simplex": "softmax", "box": "tanh"}
+        return Policy(team=learner.actor, temperature=self._temperature(learner), chosen=by_kind[learner.actor.network.kind])
+
+    def credit(self, learner: OffPolicyLearner[Critic], memory: tuple[()], step: TimeStep, action: Action, own: Action) -> Credit:
+        """By the critic as it is."""
+        del memory
+        q, k, b = self._judge(learner.critic, step, reactive.as_vectors(action, step.legal), reactive.as_vectors(own, step.legal))
+        return Credit(k=k, q=q, b=b, policy=None)
 
     # -------------------------------------------------------------------------------------------------------------- learning
 

@@ -21,9 +21,10 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from dop import agents, loops, losses, optim, policies
 from dop.agents import Memory, Team
+from dop.decentralised import Policy
 from dop.errors import ConfigError, check_choices, check_not_negative, check_positive, check_shares
 from dop.normalise import RunningMoments
-from dop.types import Choice, EnvSpec, Episode, Learner, Metrics, ReplayBuffer, Sharing, TimeStep
+from dop.types import Action, Choice, Credit, EnvSpec, Episode, Learner, Metrics, ReplayBuffer, Sharing, TimeStep
 
 
 class Mixer(Protocol):
@@ -158,6 +159,20 @@ class QLearning:
     def _epsilon(self, learner: QLearner) -> Float[Array, ""]:
         return jnp.asarray(optim.linear(self.epsilon_start, self.epsilon_end, self.epsilon_steps)(learner.env_steps))
 
+    # --------------------------------------------------------------------------------------------------------------- looking
+
+    def policy(self, learner: QLearner) -> Policy:
+        """What plays greedily."""
+        return Policy(team=learner.online.agents, temperature=jnp.ones(()), chosen="argmax")
+
+    def credit(self, learner: QLearner, memory: Memory, step: TimeStep, action: Action, own: Action) -> Credit:
+        """The agents' own values. A mixer that is not linear is taken by its tangent at `action`, so that k_i is dQ_tot/dQ_i there."""
+        _, q = agents.step_team(learner.online.agents, memory.hidden, step.obs, memory.last_action)
+        done = jnp.where(policies.present(step.legal), losses.taken(q, action), 0)
+        total, k = jax.value_and_grad(learner.online.mixer)(done, self._mixed_state(learner, step.state))
+        k = jnp.where(policies.present(step.legal), k, 0)
+        return Credit(k=k, q=losses.taken(q, own), b=total - jnp.sum(k * done), policy=None)
+
     # -------------------------------------------------------------------------------------------------------------- learning
 
     def sample(self, replay: ReplayBuffer, key: PRNGKeyArray) -> Episode:
@@ -208,12 +223,15 @@ class QLearning:
         self, value: TeamValue, learner: QLearner, episodes: Episode, action: Int[Array, "time+1 episode agent"]
     ) -> tuple[Float[Array, "time+1 episode"], Float[Array, "time+1 episode agent action"]]:
         """Q_tot of `action`, and every Q_i, to the end of the longest episode; 0 after. Axes: time, episode."""
-        state = episodes.state.astype(learner.state_moments.mean.dtype)
-        if self.standardise_state:
-            state = learner.state_moments.standardise(state)
+        state = self._mixed_state(learner, episodes.state)
         hidden, last_action = agents.start(value.agents, episodes)
         present = policies.present(episodes.legal)
         return loops.scan(step_values, value, hidden, (episodes.obs, last_action, action, state, present), agents.longest(episodes) + 1)
+
+    def _mixed_state(self, learner: QLearner, state: Float[Array, "*batch state"]) -> Float[Array, "*batch state"]:
+        """The state as the mixer takes it."""
+        state = state.astype(learner.state_moments.mean.dtype)
+        return learner.state_moments.standardise(state) if self.standardise_state else state
 
     @property
     def _optimiser(self) -> optax.GradientTransformation:

@@ -27,7 +27,7 @@ from dop import agents, loops, losses, policies, regression
 from dop.algorithms._actor_critic import ActorCritic, ActorCriticLearner, Batch, Values
 from dop.nets import CounterfactualCritic
 from dop.returns import td_lambda
-from dop.types import EnvSpec, Episode, Metrics, ReplayBuffer
+from dop.types import Action, EnvSpec, Episode, Metrics, ReplayBuffer, TimeStep
 
 COMALearner = ActorCriticLearner[CounterfactualCritic]
 
@@ -160,6 +160,13 @@ class COMA(ActorCritic[CounterfactualCritic]):
 
         q = loops.map_steps(at_step, critic, (episodes.state, episodes.obs, action), length)
         return Values(q=q, k=policies.present(episodes.legal).astype(q.dtype))
+
+    def _judge(
+        self, learner: COMALearner, step: TimeStep, action: Action
+    ) -> tuple[Float[Array, "agent action"], Float[Array, " agent"], None]:
+        """Each agent's values are the whole team's."""
+        q = learner.critic(*self._inputs(learner, step.state, step.obs), action)
+        return q, policies.present(step.legal).astype(q.dtype), None
 
 
 ALGORITHM = COMA

@@ -25,7 +25,7 @@ from dop.algorithms._off_policy import Loss, OffPolicyLearner
 from dop.mixers import LinearMixer
 from dop.nets import LocalActionCritic, PerAgent
 from dop.reactive import Team
-from dop.types import EnvSpec, Sharing, Transition
+from dop.types import EnvSpec, Sharing, TimeStep, Transition
 
 
 class DecomposedActionCritic(eqx.Module):
@@ -108,6 +108,14 @@ class DeterministicDOP(Deterministic[DecomposedActionCritic]):
         """Q_tot(tau, pi(tau)): what the team did in that step does not matter."""
         del taken
         return critic.total(step.state, step.obs, own, policies.present(step.legal))
+
+    def _judge(
+        self, critic: DecomposedActionCritic, step: TimeStep, taken: Float[Array, "agent action"], own: Float[Array, "agent action"]
+    ) -> tuple[Float[Array, " agent"], Float[Array, " agent"], Float[Array, ""]]:
+        """What the others did does not matter to Q_i."""
+        del taken
+        k, b = critic.mixer(step.state)
+        return critic.local_q(step.state, step.obs, own), jnp.where(policies.present(step.legal), k, 0), b
 
     def _actor_loss(self, actor: Team, learner: OffPolicyLearner[DecomposedActionCritic], batch: Transition, key: PRNGKeyArray) -> Loss:
         loss, metrics = super()._actor_loss(actor, learner, batch, key)

@@ -18,10 +18,11 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from dop import losses, policies, reactive
 from dop.algorithms._off_policy import Loss, OffPolicy, OffPolicyLearner, td_metrics
+from dop.decentralised import Policy
 from dop.errors import ConfigError, check_not_negative, check_positive
 from dop.nets import AttentionCritic
 from dop.reactive import Team
-from dop.types import Choice, EnvSpec, Sharing, TimeStep, Transition
+from dop.types import Action, Choice, Credit, EnvSpec, Sharing, TimeStep, Transition
 
 MAACLearner = OffPolicyLearner[AttentionCritic]
 
@@ -90,6 +91,21 @@ class MAAC(OffPolicy[AttentionCritic]):
         if kind == "discrete":
             return Choice(action=action, probability=policies.probability(policy, action)), memory
         return Choice(action=reactive.as_vectors(action, step.legal), probability=jnp.ones(output.shape[0])), memory
+
+    def policy(self, learner: MAACLearner) -> Policy:
+        """What plays greedily."""
+        chosen = "argmax" if learner.actor.network.kind == "discrete" else "corner"
+        return Policy(team=learner.actor, temperature=jnp.ones(()), chosen=chosen)
+
+    def credit(self, learner: MAACLearner, memory: tuple[()], step: TimeStep, action: Action, own: Action) -> Credit:
+        """Each agent's values are the whole team's; of a point of the simplex the largest component counts."""
+        del memory
+        policy = jax.vmap(policies.masked_softmax)(reactive.outputs(learner.actor, step.obs), step.legal)
+        q, _ = learner.critic(step.obs, reactive.as_vectors(action, step.legal), policies.present(step.legal))
+        q_own = losses.taken(q, jnp.argmax(reactive.as_vectors(own, step.legal), axis=-1))
+        discrete = learner.actor.network.kind == "discrete"
+        k = policies.present(step.legal).astype(q.dtype)
+        return Credit(k=k, q=q_own, b=None, policy=policy if discrete else None)
 
     def _draw(
         self, actor: Team, obs: Float[Array, "agent obs"], legal: Array, key: PRNGKeyArray

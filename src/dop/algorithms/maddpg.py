@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from dop import policies
 from dop.algorithms._deterministic import Deterministic
 from dop.nets import JointCritic, PerAgent
-from dop.types import EnvSpec, Sharing, Transition
+from dop.types import EnvSpec, Sharing, TimeStep, Transition
 
 JointCritics = PerAgent[JointCritic]
 
@@ -74,8 +75,21 @@ class MADDPG(Deterministic[JointCritics]):
         self, critic: JointCritics, step: Transition, taken: Float[Array, "agent action"], own: Float[Array, "agent action"]
     ) -> Array:
         """The sum over agents of Q(s, (own_i, a_-i)), each by its own critic: agent i's action is in the i-th term alone."""
-        values = critic.map(lambda net, *x: net.deviations(*x), step.state, taken, own, in_axes=(None, None, None))
-        return jnp.sum(jnp.diagonal(values))
+        return jnp.sum(self._deviations(critic, step.state, taken, own))
+
+    def _deviations(
+        self, critic: JointCritics, state: Float[Array, " state"], taken: Float[Array, "agent action"], own: Float[Array, "agent action"]
+    ) -> Float[Array, " agent"]:
+        """Q(s, (own_i, a_-i)) of every agent, each by its own critic."""
+        values = critic.map(lambda net, *x: net.deviations(*x), state, taken, own, in_axes=(None, None, None))
+        return jnp.diagonal(values)
+
+    def _judge(
+        self, critic: JointCritics, step: TimeStep, taken: Float[Array, "agent action"], own: Float[Array, "agent action"]
+    ) -> tuple[Float[Array, " agent"], Float[Array, " agent"], None]:
+        """Each agent's value is the whole team's."""
+        q = self._deviations(critic, step.state, taken, own)
+        return q, policies.present(step.legal).astype(q.dtype), None
 
 
 ALGORITHM = MADDPG

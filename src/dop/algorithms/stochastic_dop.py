@@ -30,7 +30,7 @@ from dop.errors import ConfigError, check_not_negative, check_positive, check_sh
 from dop.mixers import LinearMixer
 from dop.nets import LocalCritic, PerAgent
 from dop.returns import expected_q, sampled_q, td_lambda, tree_backup
-from dop.types import EnvSpec, Episode, Metrics, ReplayBuffer, Sharing
+from dop.types import Action, EnvSpec, Episode, Metrics, ReplayBuffer, Sharing, TimeStep
 
 
 class DecomposedCritic(eqx.Module):
@@ -336,6 +336,15 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
             return Values(q=jax.vmap(critic.local_q)(state, obs), k=jnp.where(x[2], k, 0), b=b)
 
         return loops.map_steps(at_step, critic, (episodes.state, episodes.obs, policies.present(episodes.legal)), length)
+
+    def _judge(
+        self, learner: DOPLearner, step: TimeStep, action: Action
+    ) -> tuple[Float[Array, "agent action"], Float[Array, " agent"], Float[Array, ""]]:
+        """Q_i(tau, .), k_i and b, which do not depend on what was done."""
+        del action
+        state, obs = self._inputs(learner, step.state, step.obs)
+        k, b = learner.critic.mixer(state)
+        return learner.critic.local_q(state, obs), jnp.where(policies.present(step.legal), k, 0), b
 
     def _ratio(
         self,

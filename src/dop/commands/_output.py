@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from dop import api
 
 
@@ -21,3 +23,9 @@ def table(result: dict[str, tuple[float, ...]]) -> None:
         mean = sum(values) / len(values)
         each = f"   (per seed: {', '.join(f'{value:.3f}' for value in values)})" if len(values) > 1 else ""
         print(f"  {name:26}{mean:.3f}{each}")
+
+
+def listed(written: dict[str, Path]) -> None:
+    """What was written, a line each."""
+    for name, path in written.items():
+        print(f"{name + ':':18}{path}")

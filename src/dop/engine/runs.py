@@ -4,6 +4,7 @@ config.json      everything that made the run: algorithm, environment, seeds, pr
 metrics.jsonl    one record a line            (`dop.engine.records`)
 tensorboard/     the same, live
 checkpoints/     the whole state              (`dop.engine.checkpoint`)
+snapshots/       the learner, over the run    (`dop.engine.snapshots`)
 curve.png        drawn at the end             (`dop.report.curves`)
 """
 
@@ -133,6 +134,10 @@ class RunFolder:
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
+
+    @property
+    def snapshots(self) -> Path:
+        return self.path / "snapshots"
 
     @property
     def curve(self) -> Path:

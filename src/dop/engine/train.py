@@ -23,6 +23,7 @@ from dop.engine.checkpoint import Checkpoints
 from dop.engine.learn import Learning, RunState
 from dop.engine.records import Kind, Record, Sink
 from dop.engine.runs import RunConfig, RunFolder
+from dop.engine.snapshots import Snapshots
 from dop.errors import RunError
 from dop.replay import check_fits
 
@@ -62,6 +63,7 @@ class Trainer:
         state = self.driver.start(seeds.place(seeds.keys(self.protocol.seeds), self.devices))
         self._record("evaluation", state, self.driver.evaluate(state))
         self.save(state)
+        self.snapshots.save(lowest_steps(state), state.learner)
         return state
 
     def restore(self) -> RunState:
@@ -88,6 +90,7 @@ class Trainer:
             if crossed(before, steps, protocol.eval_interval):
                 evaluation = self.driver.evaluate(state)
                 self._record("evaluation", state, evaluation)
+                self.snapshots.save(steps, state.learner)
             if crossed(before, steps, protocol.checkpoint_interval):
                 self.save(state)
         finished = steps >= protocol.env_steps
@@ -106,6 +109,11 @@ class Trainer:
     def close(self) -> None:
         """Let go of the environments, however the run ended."""
         self.driver.close()
+
+    @property
+    def snapshots(self) -> Snapshots:
+        """The run's moments to look back on."""
+        return Snapshots(self.folder.snapshots)
 
     def save(self, state: RunState) -> None:
         """Write a checkpoint."""

@@ -27,18 +27,24 @@ all, in 2.6 steps on average and 4 at most.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from dop.envs import _simplex
+from dop.envs import _canvas, _simplex
 from dop.envs._options import one_of, positive_integer
 from dop.errors import UnknownNameError
 from dop.types import Action, EnvSpec, TimeStep
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 FAMILY = "aggregation"
 
@@ -136,6 +142,15 @@ class Aggregation:
         world = World(position=position, velocity=velocity, landmark=state.landmark, steps=state.steps + 1)
         won = jnp.all(jnp.linalg.norm(position - state.landmark, axis=1) < NEAR)
         return world, self._time_step(world, won=won, lost=~won & (world.steps >= self.time_limit))
+
+    def draw(self, axes: Axes, state: World, action: np.ndarray | None, colours: Sequence[str]) -> None:
+        """The landmark as a ring, and the part of the plane around it."""
+        del action
+        landmark = np.asarray(state.landmark)
+        _canvas.arena(axes, landmark - 0.8, landmark + 0.8)
+        _canvas.disc(axes, landmark, LANDMARK_RADIUS, _canvas.INK, filled=False)
+        for agent, position in enumerate(state.position):
+            _canvas.disc(axes, position, AGENT_RADIUS, colours[agent], str(agent))
 
     def _time_step(self, world: World, *, won: Bool[Array, ""], lost: Bool[Array, ""]) -> TimeStep:
         obs = _observe(world)

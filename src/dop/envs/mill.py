@@ -32,17 +32,23 @@ Observation of an agent: omega / 100, the share of the 10 steps that is over, an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from dop.envs import _simplex
+from dop.envs import _canvas, _simplex
 from dop.envs._options import finite, one_of, positive, positive_integer
 from dop.errors import ConfigError, UnknownNameError
 from dop.types import Action, EnvSpec, TimeStep
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 FAMILY = "mill"
 
@@ -137,6 +143,23 @@ class Mill:
         lost = ~won & (stone.steps >= TIME_LIMIT)
         reward = jnp.select([won, lost, omega > TURNING], [jnp.array(_WON), jnp.array(_LOST), jnp.array(_TURNS)], 0.0)
         return stone, self._time_step(stone, reward=reward, won=won, lost=lost)
+
+    def draw(self, axes: Axes, state: Stone, action: np.ndarray | None, colours: Sequence[str]) -> None:
+        """The stone as a dial of omega, from -100 at the left to 100 at the right, and every agent's push on its rim."""
+        _canvas.arena(axes, (-1.9, -1.9), (1.9, 1.9))
+        _canvas.disc(axes, np.zeros(2), 1.0, _canvas.FAINT, filled=False)
+        turn = np.pi / 2 * (1 - np.clip(float(state.omega) / WINNING, -1.0, 1.0))
+        for omega in (0.0, TURNING, WINNING):
+            mark = np.pi / 2 * (1 - omega / WINNING)
+            axes.text(0.8 * np.cos(mark), 0.8 * np.sin(mark), f"{omega:.0f}", ha="center", va="center", fontsize=7, color=_canvas.INK)
+        axes.annotate("", (0.65 * np.cos(turn), 0.65 * np.sin(turn)), (0, 0), arrowprops={"arrowstyle": "-|>", "color": _canvas.INK})
+        axes.text(0, -0.3, f"omega {float(state.omega):.0f}", ha="center", va="center", fontsize=9, color=_canvas.INK)
+        force = np.zeros(self.n_agents) if action is None else np.asarray(_simplex.points(action, self.spec)) @ np.array([1.0, -1.0])
+        for agent, angle in enumerate(np.pi / 2 - 2 * np.pi * np.arange(self.n_agents) / self.n_agents):
+            place, clockwise = np.array([np.cos(angle), np.sin(angle)]), np.array([np.sin(angle), -np.cos(angle)])
+            end = 1.25 * place + 0.45 * force[agent] * clockwise
+            axes.annotate("", end, 1.25 * place, arrowprops={"arrowstyle": "-|>", "color": colours[agent], "linewidth": 2})
+            _canvas.disc(axes, 1.25 * place, 0.12, colours[agent], str(agent))
 
     def _time_step(self, stone: Stone, *, reward: Float[Array, ""], won: Bool[Array, ""], lost: Bool[Array, ""]) -> TimeStep:
         state = jnp.stack([stone.omega / WINNING, stone.steps / TIME_LIMIT])

@@ -26,17 +26,21 @@ the other. Positions and speeds have no bound. Nothing terminates: an episode is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
-from dop.envs import _jaxmarl
+from dop.envs import _canvas, _jaxmarl
 from dop.envs._options import one_of, positive_integer
 from dop.errors import UnknownNameError
 from dop.types import Action, EnvSpec, TimeStep
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 FAMILY = "mpe"
 
@@ -93,6 +97,20 @@ class Mpe:
     def step(self, key: PRNGKeyArray, state: PyTree, action: Action) -> tuple[PyTree, TimeStep]:
         obs, next_state, rewards, _, _ = self.game.step_env(key, state, self._actions(action))
         return next_state, self._time_step(next_state, obs, jnp.mean(jnp.stack([rewards[agent] for agent in self.spec.agents])))
+
+    def draw(self, axes: Axes, state: Any, action: np.ndarray | None, colours: Sequence[str]) -> None:
+        """Agents as discs, landmarks as rings; the one that is meant is filled, or has the colour of the agent that is to go there."""
+        del action
+        _canvas.arena(axes, (-1.6, -1.6), (1.6, 1.6))
+        agents, n = self.spec.agents, len(self.spec.agents)
+        meant = {} if state.goal is None else dict(zip(np.atleast_1d(state.goal).tolist(), colours[::-1], strict=False))
+        for place, radius in enumerate(self.game.rad[n:]):
+            colour = meant.get(place, "#666666")
+            _canvas.disc(axes, state.p_pos[n + place], float(radius), colour, filled=place in meant, alpha=0.5)
+        for agent, name in enumerate(agents):
+            _canvas.disc(axes, state.p_pos[agent], float(self.game.rad[agent]), colours[agent], _canvas.short(name), alpha=0.85)
+        said = [f"{_canvas.short(name)} says {int(np.argmax(word))}" for name, word in zip(agents, state.c, strict=True) if np.any(word)]
+        axes.set_xlabel("   ".join(said), fontsize=8)
 
     def _actions(self, action: Action) -> dict[str, Array]:
         """As JaxMARL takes them."""

@@ -24,16 +24,21 @@ The episode terminates when one side is dead and is truncated at the time limit.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from dop.envs import _jaxmarl
+from dop.envs import _canvas, _jaxmarl
 from dop.envs._options import boolean, one_of, positive, positive_integer
 from dop.errors import UnknownNameError
 from dop.types import EnvSpec, TimeStep
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 FAMILY = "smax"
 
@@ -147,6 +152,27 @@ class Smax:
         actions = dict(zip(self.spec.agents, action, strict=True))
         obs, next_state, rewards, _, _ = self.game.step_env(key, state, actions)
         return next_state, self._time_step(next_state, obs, self.reward_scale * rewards[self.spec.agents[0]])
+
+    def draw(self, axes: Axes, state: Any, action: np.ndarray | None, colours: Sequence[str]) -> None:
+        """Units as discs, paler the less health they have, enemies grey; lines from allies to whom they shoot at. The dead are crosses.
+        Of the map only the middle is shown, where battles are."""
+        battle, game, n = state.state, self.game, len(self.spec.agents)
+        _canvas.arena(axes, (0.15 * game.map_width, 0.15 * game.map_height), (0.85 * game.map_width, 0.85 * game.map_height))
+        health = battle.unit_health / np.asarray(game.unit_type_health)[battle.unit_types]
+        radius = np.asarray(game.unit_type_radiuses)[battle.unit_types]
+        for unit, position in enumerate(battle.unit_positions):
+            colour = colours[unit] if unit < n else "#666666"
+            letter = game.unit_type_shorthands[int(battle.unit_types[unit])]
+            if battle.unit_alive[unit]:
+                label = f"{letter}{unit}" if unit < n else letter
+                _canvas.disc(axes, position, 1.6 * float(radius[unit]), colour, label, alpha=0.35 + 0.65 * float(health[unit]))
+            else:
+                axes.plot(*position, "x", color=colour, markersize=6, alpha=0.6)
+        moves = game.num_movement_actions
+        for unit, number in enumerate(() if action is None else action):
+            if number >= moves and battle.unit_alive[unit]:
+                ends = battle.unit_positions[[unit, n + int(number) - moves]]
+                axes.plot(ends[:, 0], ends[:, 1], color=colours[unit], linewidth=1, alpha=0.7, zorder=0)
 
     def _time_step(self, state: Any, obs: dict[str, Float[Array, "..."]], reward: Float[Array, ""]) -> TimeStep:
         agents, battle = self.spec.agents, state.state

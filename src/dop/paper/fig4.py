@@ -25,6 +25,8 @@ from dop import algorithms, envs
 from dop.engine.learn import Program, RunState
 from dop.paper import pieces
 from dop.report import curves
+from dop.report.credit import POINTS as PUSHES
+from dop.report.credit import values_of
 
 SHARED: dict[str, Any] = {
     "optimiser": "adam",
@@ -49,8 +51,6 @@ POINTS = 20
 """Evaluations of a run."""
 TESTED = 64
 """Greedy episodes of an evaluation."""
-PUSHES = 21
-"""Points of the credit curves, from full counter-clockwise to full clockwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,17 +133,13 @@ def train(piece: Piece, episodes: int, **changes: Any) -> dict[str, Any]:
 
 def credit(program: Program, state: RunState) -> Float[Array, "quantity push"]:
     """Q_i and k_i Q_i at the start of an episode, over agent i's push from counter-clockwise to clockwise; means over agents."""
-    learner: Any = state.learner
+    algorithm: Any = program.algorithm
+    spec = program.environment.spec
     _, step = program.environment.reset(jax.random.key(0))
-    clockwise = jnp.linspace(0, 1, PUSHES)
-    n = step.obs.shape[0]
-    k, _ = learner.critic.mixer(step.state)
-
-    def values(share: Array) -> Float[Array, " agent"]:
-        return learner.critic.local_q(step.state, step.obs, jnp.tile(jnp.stack([share, 1 - share]), (n, 1)))
-
-    q = jax.vmap(values)(clockwise)
-    return jnp.stack([jnp.mean(q, axis=1), jnp.mean(k * q, axis=1)])
+    rest = jnp.full(spec.action_shape, 1 / spec.action_size)
+    k = algorithm.credit(state.learner, (), step, rest, rest).k
+    clockwise = values_of(algorithm, state.learner, (), step, rest, spec.action_kind)[:, 0]
+    return jnp.stack([jnp.mean(clockwise, axis=0), jnp.mean(k[:, None] * clockwise, axis=0)])
 
 
 # ------------------------------------------------------------------------------------------------------------------ summary

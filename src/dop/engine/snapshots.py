@@ -1,0 +1,67 @@
+"""Snapshots: the learner alone, kept at some of a run's evaluations, so that one can look back on how the team became what it is.
+
+Checkpoints are for going on: they hold the replay, are large, and only the newest few stay. A snapshot has what plays and what judges
+(networks, their targets, optimisers), no replay, and up to `LIMIT` of them stay, spread over the whole run. NumPy's own format without
+pickle, every array under the name of its place, with the leading seed axis of the run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import PyTree
+
+from dop.engine.checkpoint import flatten, unflatten
+from dop.engine.files import replacing
+from dop.errors import RunError
+
+State = TypeVar("State")
+LIMIT = 12
+"""Snapshots that a run keeps."""
+
+
+class Snapshots:
+    """The `snapshots/` folder of a run: one file for each moment, named by the run's environment steps."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def steps(self) -> list[int]:
+        """The moments that are kept, in environment steps, rising."""
+        return sorted(int(path.stem) for path in self.folder.glob("*.npz") if path.stem.isdecimal())
+
+    def save(self, env_steps: int, learner: PyTree) -> None:
+        """Keep this moment; where there are too many, one goes whose neighbours are nearest, never the first or this."""
+        with replacing(self._path(env_steps)) as temporary:
+            np.savez(temporary, allow_pickle=False, **flatten(learner))
+        steps = self.steps
+        if len(steps) > LIMIT:
+            inner = range(1, len(steps) - 1)
+            self._path(steps[min(inner, key=lambda i: steps[i + 1] - steps[i - 1])]).unlink()
+
+    def keep_until(self, env_steps: int) -> None:
+        """Drop later moments, for a run that goes on from a checkpoint of `env_steps`."""
+        for later in self.steps:
+            if later > env_steps:
+                self._path(later).unlink()
+
+    def restore(self, env_steps: int, like: State) -> State:
+        """The learners of that moment, with the structure, shapes and types of `like`.
+
+        Raises:
+            RunError: there is no such moment, its file is damaged, or it belongs to another configuration.
+        """
+        path = self._path(env_steps)
+        try:
+            with np.load(path, allow_pickle=False) as found:
+                arrays = {name: found[name] for name in found.files}
+        # A zip archive is damaged in many ways.
+        except Exception as error:
+            raise RunError(f"{path} cannot be read: {error}. It may be deleted; nothing but the view over training needs it.") from error
+        return unflatten(arrays, like, str(path))
+
+    def _path(self, env_steps: int) -> Path:
+        return self.folder / f"{env_steps:012}.npz"

@@ -1,0 +1,34 @@
+"""What the environments draw themselves with: flat arenas, and discs that carry a label. Positions outside are shown at the edge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Circle
+
+INK, FAINT = "#333333", "#bbbbbb"
+
+
+def arena(axes: Axes, low: Sequence[float], high: Sequence[float]) -> None:
+    """A square world from `low` to `high` (x, y), without ticks."""
+    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal", xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set_color(FAINT)
+
+
+def disc(axes: Axes, centre: np.ndarray, radius: float, colour: str, label: str = "", *, filled: bool = True, alpha: float = 1.0) -> None:
+    """A round thing; its label stands in its middle."""
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    x, y = float(np.clip(centre[0], left, right)), float(np.clip(centre[1], bottom, top))
+    face = colour if filled else "none"
+    axes.add_patch(Circle((x, y), radius, facecolor=face, edgecolor=colour, alpha=alpha, linewidth=1.5))
+    if label:
+        axes.text(x, y, label, ha="center", va="center", fontsize=8, fontweight="bold", color="white" if filled else INK)
+
+
+def short(agent: str) -> str:
+    """What tells an agent apart in a small disc: the number at the end of its name, or its first letters."""
+    number = agent.rpartition("_")[2]
+    return number if number.isdecimal() else agent[:3]

@@ -1,0 +1,106 @@
+"""Who earned what: what a critic says of each agent's action, against what else the agent could have done.
+
+    k_i Q_i(a_i)                                        agent i's part of the team's value, where the critic is a sum (DOP, VDN, QMIX)
+    advantage_i = k_i (Q_i(a_i) - E_{x ~ pi_i} Q_i(x))  against the agent's own policy: what DOP and COMA learn from (Eq. 9)
+    credit_i    = k_i (Q_i(a_i) - mean_x Q_i(x))        against a uniform action: what doing this and not just anything adds
+
+An agent that cannot change anything has a credit of 0, whatever its k_i and Q_i are. The advantage fades as a policy becomes certain, since
+what is done is then what is always done; the credit does not, and it is the same for policies that are deterministic, whose advantage would
+always be 0 and is therefore given as their credit.
+
+Expectations over numbered actions are exact. Over a box or a simplex they are means over `DRAWS` uniform actions, the same for all agents.
+The algorithm is asked by `dop.types.AssignsCredit`; what it says is what its critic has learned, right or wrong.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+
+from dop import policies
+from dop.losses import aristocrat_utility
+from dop.types import Action, ActionKind, AssignsCredit, TimeStep
+
+DRAWS = 64
+"""Uniform actions that a continuous one is compared with."""
+POINTS = 21
+"""Points of the curve of Q_i over a component of a continuous action."""
+
+
+class Judged(eqx.Module):
+    """What is said of one step."""
+
+    k: Float[Array, "*time agent"]
+    q: Float[Array, "*time agent"]
+    """Of the action that was taken."""
+    b: Float[Array, "*time"] | None
+    advantage: Float[Array, "*time agent"]
+    credit: Float[Array, "*time agent"]
+    values: Float[Array, "*time agent action"] | Float[Array, "*time agent action point"]
+    """Q_i of all that agent i could do: of each number, or along each component of a continuous action (see `grid`)."""
+    policy: Float[Array, "*time agent action"] | None
+    """As in `dop.types.Credit`."""
+
+    @property
+    def contribution(self) -> Float[Array, "*time agent"]:
+        """k_i Q_i(a_i)."""
+        return self.k * self.q
+
+
+def judge(
+    algorithm: AssignsCredit, learner: Any, memory: PyTree, step: TimeStep, action: Action, key: PRNGKeyArray, kind: ActionKind
+) -> Judged:
+    """Everything about one step at which the team did `action`."""
+    said = algorithm.credit(learner, memory, step, action, action)
+    values = values_of(algorithm, learner, memory, step, action, kind)
+    if kind == "discrete":
+        uniform = jnp.sum(jax.vmap(policies.uniform)(step.legal) * values, axis=-1)
+    else:
+        draw = jax.vmap(jax.vmap(lambda k, m: policies.random_action(k, m, kind)), in_axes=(0, None))
+        others = draw(jax.random.split(key, (DRAWS, len(said.q))), step.legal)
+        uniform = jnp.mean(jax.vmap(lambda own: algorithm.credit(learner, memory, step, action, own).q)(others), axis=0)
+    acts = jnp.any(step.legal, axis=-1)
+    credit = jnp.where(acts, said.k * (said.q - uniform), 0)
+    if said.policy is None:
+        advantage = credit
+    else:
+        utility = aristocrat_utility(said.policy[None], values[None], said.k[None])[0]
+        advantage = jnp.where(acts, jnp.take_along_axis(utility, action[:, None], axis=1)[:, 0], 0)
+    return Judged(k=said.k, q=said.q, b=said.b, advantage=advantage, credit=credit, values=values, policy=said.policy)
+
+
+def values_of(
+    algorithm: AssignsCredit, learner: Any, memory: PyTree, step: TimeStep, action: Action, kind: ActionKind
+) -> Float[Array, "agent action"] | Float[Array, "agent action point"]:
+    """Q_i of everything that agent i could do while the others do as in `action`."""
+
+    def q(own: Action) -> Float[Array, " agent"]:
+        return algorithm.credit(learner, memory, step, action, own).q
+
+    agents, size = step.legal.shape
+    if kind == "discrete":
+        return jax.vmap(lambda number: q(jnp.full((agents,), number)))(jnp.arange(size)).T
+    others = jax.vmap(lambda component: jax.vmap(lambda x: along(action, step.legal, component, x, kind))(grid(kind)))(jnp.arange(size))
+    return jnp.moveaxis(jax.vmap(jax.vmap(q))(others), -1, 0)
+
+
+def grid(kind: ActionKind) -> Float[Array, " point"]:
+    """The values that a component of a continuous action takes on in `Judged.values`."""
+    return jnp.linspace(-1.0 if kind == "box" else 0.0, 1.0, POINTS)
+
+
+def along(
+    action: Float[Array, "agent action"], legal: Bool[Array, "agent action"], component: Array, x: Array, kind: ActionKind
+) -> Float[Array, "agent action"]:
+    """`action` with one component of every agent set to `x`; on a simplex the others share what is left as they did before."""
+    here = jnp.arange(action.shape[-1]) == component
+    if kind == "box":
+        return jnp.where(here & legal, x, action)
+    rest = jnp.where(here, 0, action)
+    total = jnp.sum(rest, axis=-1, keepdims=True)
+    even = jax.vmap(policies.uniform)(legal & ~here)
+    return jnp.where(here & legal, x, (1 - x) * jnp.where(total > 1e-6, rest / jnp.where(total > 1e-6, total, 1), even))

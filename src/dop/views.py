@@ -1,0 +1,207 @@
+"""Looking at trained teams from Python: `credit`, `render`. The command line is a thin layer over these.
+
+All of them restore a run's newest checkpoint and change nothing that the run needs.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+from matplotlib.figure import Figure
+
+from dop import api
+from dop.engine import files
+from dop.engine.learn import Program
+from dop.engine.runs import RunConfig, RunFolder
+from dop.engine.seeds import keys
+from dop.engine.snapshots import Snapshots
+from dop.engine.train import Trainer, lowest_steps
+from dop.errors import ConfigError, RunError
+from dop.report import credit_view, film
+from dop.report.playback import Player, Take, best_and_worst
+from dop.types import Drawable, Environment, Learner
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trained:
+    """One seed of a run, as its newest checkpoint has it."""
+
+    folder: RunFolder
+    config: RunConfig
+    program: Program
+    seed: int
+    env_steps: int
+    learner: Learner
+
+    @property
+    def title(self) -> str:
+        return f"{self.config.algorithm} on {self.program.environment.spec.name}"
+
+    def at(self, env_steps: int) -> Learner:
+        """The learner as the run's snapshot of that moment has it."""
+        like = jax.eval_shape(jax.vmap(self.program.start), keys(self.config.protocol.seeds)).learner
+        return self._own(Snapshots(self.folder.snapshots).restore(env_steps, like))
+
+    @property
+    def snapshots(self) -> list[int]:
+        """The moments to look back on, in environment steps."""
+        return Snapshots(self.folder.snapshots).steps
+
+    def _own(self, learners: Any) -> Any:
+        return _one_of(learners, self.config.protocol.seeds.index(self.seed))
+
+
+def load(run_dir: Path | str, *, run_seed: int | None = None, environment: Environment | None = None) -> Trained:
+    """Restore what a run has learned.
+
+    Args:
+        run_dir: a run directory.
+        run_seed: which of the run's seeds; the first if it is not given.
+        environment: as in `dop.resume`.
+
+    Raises:
+        RunError: this is not a run, it has no checkpoint yet or none that can be read, or it has no such seed.
+    """
+    folder = RunFolder(Path(run_dir))
+    config, program = api.rebuild(folder, environment)
+    seed = config.protocol.seeds[0] if run_seed is None else run_seed
+    if seed not in config.protocol.seeds:
+        raise RunError(f"{folder.path} has no seed {seed}; its seeds are {', '.join(map(str, config.protocol.seeds))}.")
+    if not folder.checkpoints.is_dir():
+        raise RunError(f"{folder.path} has no checkpoint yet. The first is written when training has started: wait, or `dop resume` it.")
+    state = Trainer(program, config, folder).restore()
+    learner = _one_of(state.learner, config.protocol.seeds.index(seed))
+    return Trained(folder=folder, config=config, program=program, seed=seed, env_steps=lowest_steps(state), learner=learner)
+
+
+def _one_of(tree: Any, place: int) -> Any:
+    """What stands at `place` of the leading axis, on the first device."""
+    return jax.device_put(jax.tree.map(lambda x: x[place], tree), jax.devices()[0])
+
+
+def episodes_key(seed: int) -> Any:
+    """What random episodes are shown; not the key that a run with this seed starts from."""
+    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(b"dop.views"))
+
+
+def _check_episodes(**counts: int) -> None:
+    for name, count in counts.items():
+        if count <= 0:
+            raise ConfigError(f"{name} must be positive, got {count}.")
+
+
+# ------------------------------------------------------------------------------------------------------------------- credit
+
+
+def credit(
+    run_dir: Path | str,
+    *,
+    out: Path | str | None = None,
+    episodes: int = 32,
+    training_episodes: int = 8,
+    seed: int = 0,
+    run_seed: int | None = None,
+    films: bool = True,
+    environment: Environment | None = None,
+) -> dict[str, Path]:
+    """Who earned what: pictures and data, by name, in `out` (default: `credit/` in the run directory).
+
+    Args:
+        run_dir: a run directory.
+        out: a folder; files that it has from before are replaced.
+        episodes: greedy episodes that means are taken over; the best and the worst of them are shown step by step.
+        training_episodes: the same at each of the run's snapshots.
+        seed: which episodes: the same number gives the same ones.
+        run_seed: which of the run's seeds; the first if it is not given.
+        films: also write the films with the time line beside.
+        environment: as in `dop.resume`.
+
+    Raises:
+        ConfigError: the run's algorithm does not say who earned what.
+        RunError: as `load`.
+    """
+    _check_episodes(episodes=episodes, training_episodes=training_episodes)
+    trained = load(run_dir, run_seed=run_seed, environment=environment)
+    folder = trained.folder.path / "credit" if out is None else Path(out)
+    many, training = judged_episodes(trained, episodes, training_episodes, seed)
+    shown, env = best_and_worst(many), trained.program.environment
+    written: dict[str, Path] = {}
+
+    def save(name: str, picture: Figure) -> None:
+        written[name] = folder / f"{name}.png"
+        credit_view.save(picture, written[name])
+
+    for name, take in shown.items():
+        save(name, credit_view.episode_figure(env, take, title=f"{trained.title}, {name} episode"))
+        if films:
+            written[f"{name} film"] = folder / f"{name}.gif"
+            film.write(credit_view.film(env, take, title=trained.title), written[f"{name} film"], per_second=_speed(take))
+    save("summary", credit_view.summary_figure(many, training, title=trained.title))
+    written["data"] = folder / "credit.json"
+    about = {"run": str(trained.folder.path), "seed": trained.seed, "env_steps": trained.env_steps}
+    files.write_text(written["data"], json.dumps(about | credit_view.as_data(shown, many, training), allow_nan=False) + "\n")
+    return written
+
+
+def judged_episodes(trained: Trained, episodes: int, training_episodes: int, seed: int) -> tuple[list[Take], dict[int, list[Take]]]:
+    """Greedy episodes of the team as it is now, and as it was at each snapshot (environment steps, then episodes)."""
+    player = Player(trained.program)
+    many = player(trained.learner, episodes_key(seed), episodes)
+    credit_view.judged(many[0])
+    return many, {steps: player(trained.at(steps), episodes_key(seed), training_episodes) for steps in trained.snapshots}
+
+
+# ------------------------------------------------------------------------------------------------------------------- render
+
+
+def render(
+    run_dir: Path | str,
+    *,
+    out: Path | str | None = None,
+    kind: str = "gif",
+    episodes: int = 32,
+    seed: int = 0,
+    run_seed: int | None = None,
+    environment: Environment | None = None,
+) -> dict[str, Path]:
+    """Films of the team, by name, in `out` (default: `films/` in the run directory).
+
+    Of an environment of several steps: the best and the worst by return of `episodes` greedy episodes. Of one of a single step, where there
+    is nothing to watch: what the team does at each of the run's snapshots, one after another.
+
+    Args:
+        run_dir, out, seed, run_seed, environment: as in `credit`.
+        kind: `gif`, or `mp4` where ffmpeg is installed.
+        episodes: how many to choose from.
+    """
+    _check_episodes(episodes=episodes)
+    film.check_format(kind)
+    trained = load(run_dir, run_seed=run_seed, environment=environment)
+    folder = trained.folder.path / "films" if out is None else Path(out)
+    return {name: _write_film(folder / f"{name}.{kind}", *made) for name, made in films_of(trained, episodes, seed).items()}
+
+
+def films_of(trained: Trained, episodes: int, seed: int) -> Mapping[str, tuple[Iterator[film.Picture], float]]:
+    """The pictures of every film, and how many of them to show in a second."""
+    player, env = Player(trained.program), trained.program.environment
+    if env.spec.time_limit == 1 and not isinstance(env, Drawable) and len(trained.snapshots) > 1:
+        played = {steps: player(trained.at(steps), episodes_key(seed), episodes) for steps in trained.snapshots}
+        return {"training": (film.over_training(env.spec, played, title=trained.title), 2.0)}
+    shown = best_and_worst(player(trained.learner, episodes_key(seed), episodes))
+    return {name: (film.film(env, take, title=f"{trained.title}: {name}"), _speed(take)) for name, take in shown.items()}
+
+
+def _write_film(path: Path, pictures: Iterator[film.Picture], per_second: float) -> Path:
+    film.write(pictures, path, per_second=per_second)
+    return path
+
+
+def _speed(take: Take) -> float:
+    """Steps a second: short episodes are shown slowly."""
+    return float(min(max(take.length / 8, 1.5), 10))
