@@ -12,13 +12,15 @@ Against a uniform action, working earns w_i / 2 more, and not working as much le
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray
 
+from dop import algorithms
 from dop.types import Action, ActionKind, EnvSpec, TimeStep
 
 WAGES = np.array([[1.0, 0.0], [0.0, 1.0], [0.75, 0.25]])
@@ -68,3 +70,11 @@ class Workers:
 
 
 make = Workers
+
+SMALL = {"critic_hidden": 16, "actor_hidden": 8, "agent_hidden": 8, "attention_heads": 2, "hypernet_hidden": 8, "embedding": 8}
+
+
+def small(name: str, **changes: Any) -> Any:
+    """The default of an algorithm with networks of a few units."""
+    default: Any = algorithms.get(name).presets()["default"]
+    return replace(default, **{field: value for field, value in (SMALL | changes).items() if hasattr(default, field)})

@@ -1,4 +1,4 @@
-"""Looking at trained teams from Python: `credit`, `render`. The command line is a thin layer over these.
+"""Looking at trained teams from Python: `credit`, `render`, `export`. The command line is a thin layer over these.
 
 All of them restore a run's newest checkpoint and change nothing that the run needs.
 """
@@ -9,6 +9,7 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ from dop.engine.snapshots import Snapshots
 from dop.engine.train import Trainer, lowest_steps
 from dop.errors import ConfigError, RunError
 from dop.report import credit_view, film
+from dop.report import export as exporting
 from dop.report.playback import Player, Take, best_and_worst
-from dop.types import Drawable, Environment, Learner
+from dop.types import Drawable, Environment, Exportable, Learner
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -205,3 +207,42 @@ def _write_film(path: Path, pictures: Iterator[film.Picture], per_second: float)
 def _speed(take: Take) -> float:
     """Steps a second: short episodes are shown slowly."""
     return float(min(max(take.length / 8, 1.5), 10))
+
+
+# ------------------------------------------------------------------------------------------------------------------- export
+
+
+def export(
+    run_dir: Path | str, *, out: Path | str | None = None, run_seed: int | None = None, environment: Environment | None = None
+) -> dict[str, Path]:
+    """The policies that play greedily, for use without this library: `dop.report.export` says what is written.
+
+    Args:
+        run_dir, run_seed, environment: as in `credit`.
+        out: a folder; default: `export/` in the run directory.
+
+    Raises:
+        MissingExtraError: onnx or safetensors is not installed.
+        ConfigError: the algorithm does not give its policy away, or its networks are of an unknown kind.
+        RunError: as `load`.
+    """
+    exporting.check_extra()
+    trained = load(run_dir, run_seed=run_seed, environment=environment)
+    algorithm, spec = trained.program.algorithm, trained.program.environment.spec
+    if not isinstance(algorithm, Exportable):
+        raise ConfigError(f"{trained.config.algorithm} cannot be exported: it has no method `policy` (see dop.types.Exportable).")
+    folder = trained.folder.path / "export" if out is None else Path(out)
+    policy = algorithm.policy(trained.learner)
+    written = exporting.write_policies(policy, spec, folder)
+    made_by = {
+        "algorithm": trained.config.algorithm,
+        "environment": spec.name,
+        "environment_version": spec.version,
+        "run_seed": trained.seed,
+        "env_steps": trained.env_steps,
+        "library_version": metadata.version("dop-marl"),
+    }
+    text = json.dumps(exporting.describe(policy, spec, written) | {"made_by": made_by}, indent=2)
+    files.write_text(folder / "policy.json", text + "\n")
+    weights = exporting.write_weights(policy, folder / "policy.safetensors")
+    return {**written, "description": folder / "policy.json", "weights": weights}

@@ -19,16 +19,9 @@ from dop.engine.learn import Program
 from dop.report import credit, credit_view
 from dop.report.playback import Player
 from dop.types import AssignsCredit
-from workers import WAGES, Workers
+from workers import WAGES, Workers, small
 
-SMALL = {"critic_hidden": 16, "actor_hidden": 8, "agent_hidden": 8, "attention_heads": 2, "hypernet_hidden": 8, "embedding": 8}
 KEY = jax.random.key(0)
-
-
-def small(name: str, **changes: Any) -> Any:
-    """The default of an algorithm with networks of a few units."""
-    default: Any = algorithms.get(name).presets()["default"]
-    return replace(default, **{field: value for field, value in (SMALL | changes).items() if hasattr(default, field)})
 
 
 def judged(name: str, kind: Any, role: int, action: list[Any], **changes: Any) -> tuple[Any, Any, Any, Any]:

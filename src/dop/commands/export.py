@@ -1,0 +1,33 @@
+"""Take the policies away: ONNX, safetensors and a description."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from dop import views
+from dop.commands._output import listed
+
+USAGE = "RUN [options]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """One greedy policy for each agent as ONNX, all weights as safetensors, and how to use them as JSON."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Run directory."""
+    out: Path | None = None
+    """Folder for the files. Default: export/ in the run directory."""
+    run_seed: int | None = None
+    """Which of the run's seeds. Default: its first."""
+
+
+def run(arguments: Sequence[str]) -> None:
+    """`dop export RUN`"""
+    options = tyro.cli(Options, args=arguments, prog="dop export")
+    listed(views.export(options.run, out=options.out, run_seed=options.run_seed))
