@@ -12,16 +12,16 @@ agents = json.loads((folder / "policy.json").read_text(encoding="utf-8"))["agent
 team = {name: onnxruntime.InferenceSession(folder / agent["file"]) for name, agent in agents.items()}
 start = {"hidden": lambda size: np.zeros((1, size), np.float32), "last_action": lambda _: np.array([-1])}
 memory = {name: {x: make(agent["hidden"]) for x, make in start.items() if "hidden" in agent} for name, agent in agents.items()}
-omega, earned = 0.0, 0.0
+omega, earned, steps = 0.0, 0.0, 0
 for t in range(10):
-    force = 0.0
+    force, steps = 0.0, t + 1
     for place, (name, policy) in enumerate(team.items()):
         obs = np.array([[omega / 100, t / 10, *np.eye(len(team))[place]]], np.float32)
-        action, _, *hidden = policy.run(None, {"obs": obs, "legal": np.ones((1, 2), bool), **memory[name]})
+        action, _, *hidden = map(np.asarray, policy.run(None, {"obs": obs, "legal": np.ones((1, 2), bool), **memory[name]}))
         memory[name] = {"hidden": hidden[0], "last_action": action} if hidden else {}
         force += action[0, 0] - action[0, 1] if action.ndim == 2 else 1 - 2 * action[0]  # a point of the simplex, or a number
     omega = 0.95 * omega + 2 * force
     earned += 10 if omega > 100 else -10 if t == 9 else 3 if omega > 30 else 0
     if omega > 100:
         break
-print(f"{t + 1} steps, omega {omega:.2f}, return {earned:g}")
+print(f"{steps} steps, omega {omega:.2f}, return {earned:g}")
