@@ -1,13 +1,14 @@
-"""Looking at trained teams from Python: `credit`, `render`, `export`. The command line is a thin layer over these.
+"""Looking at trained teams from Python: `credit`, `render`, `export`, `report`. The command line is a thin layer over these.
 
 All of them restore a run's newest checkpoint and change nothing that the run needs.
 """
 
 from __future__ import annotations
 
+import datetime
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -23,8 +24,8 @@ from dop.engine.runs import RunConfig, RunFolder
 from dop.engine.seeds import keys
 from dop.engine.snapshots import Snapshots
 from dop.engine.train import Trainer, lowest_steps
-from dop.errors import ConfigError, RunError
-from dop.report import credit_view, film
+from dop.errors import ConfigError, DopError, RunError
+from dop.report import compare, credit_view, film, page
 from dop.report import export as exporting
 from dop.report.playback import Player, Take, best_and_worst
 from dop.types import Drawable, Environment, Exportable, Learner
@@ -246,3 +247,53 @@ def export(
     files.write_text(folder / "policy.json", text + "\n")
     weights = exporting.write_weights(policy, folder / "policy.safetensors")
     return {**written, "description": folder / "policy.json", "weights": weights}
+
+
+# ------------------------------------------------------------------------------------------------------------------- report
+
+
+def report(runs: Sequence[Path | str], *, out: Path | str = "report.html", episodes: int = 16, films: bool = True) -> Path:
+    """One HTML file about several runs, which needs nothing else.
+
+    Args:
+        runs: run directories, or folders that hold some.
+        out: the file; replaced if it is there.
+        episodes: greedy episodes that the films are chosen from, for each method and task.
+        films: play them at all; without, nothing is restored.
+
+    Raises:
+        RunError: a path is not a run and holds none, or a run is damaged or has no evaluation yet.
+    """
+    _check_episodes(episodes=episodes)
+    comparison = compare.gather([Path(run) for run in runs])
+    showings, missing = [], []
+    for task in comparison.tasks if films else ():
+        for line in task.lines:
+            try:
+                showings.append(_showing(task, line, episodes))
+            # The curves are worth having without a film; the page says why there is none.
+            except DopError as error:
+                missing.append(f"No film of {line.label} on {task.title}: {error}")
+    made = datetime.datetime.now().strftime("%Y-%m-%d %H:%M")
+    files.write_text(Path(out), page.build(comparison, showings, missing, made=made))
+    return Path(out)
+
+
+def _showing(task: compare.Task, line: compare.Line, episodes: int) -> page.Showing:
+    """The seed of a line that ended best, playing."""
+    scores = dict(zip(line.seeds, line.scores("test_return_mean"), strict=True))
+    seed = max(scores, key=lambda seed: scores[seed])
+    entry = next(entry for entry in line.entries if seed in entry.config.protocol.seeds)
+    trained = load(entry.folder.path, run_seed=seed)
+    player, key = Player(trained.program), episodes_key(0)
+    many = player(trained.learner, key, episodes)
+    moments = trained.snapshots if many[0].judged is not None else []
+    return page.Showing(
+        task=task.title,
+        label=line.label,
+        run=f"{entry.name}, seed {seed}, after {trained.env_steps:,} environment steps",
+        environment=trained.program.environment,
+        examples=best_and_worst(many),
+        many=many,
+        training={steps: player(trained.at(steps), key, episodes) for steps in moments},
+    )

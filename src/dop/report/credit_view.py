@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from dop.engine.files import replacing
 from dop.engine.progress import compact
@@ -59,7 +60,7 @@ def episode_figure(environment: Any, take: Take, *, title: str, scenes: int = 6)
         axes.set_title(f"step {t}", fontsize=8, color=_INK)
     rows = below.subplots(len(ROWS) + 2, 1, sharex=True, height_ratios=[1] * (len(ROWS) + 1) + [0.25 + 0.16 * n])
     _draw_lines(rows[: len(ROWS)], take)
-    _dress(rows[len(ROWS)], "reward")
+    dress(rows[len(ROWS)], "reward")
     rows[len(ROWS)].bar(range(take.length), take.steps.reward[1:], color="#999999", width=0.8)
     _draw_actions(rows[-1], take)
     picture.suptitle(f"{title}: return {take.undiscounted_return:.2f}", fontsize=12, fontweight="bold", color=_INK)
@@ -86,6 +87,17 @@ def film(environment: Any, take: Take, *, title: str) -> Iterator[Picture]:
         scene.clear()
 
 
+def timeline_figure(take: Take, *, left: float, right: float) -> Figure:
+    """The time lines alone; `left` and `right`: where their axes begin and end, as shares of the width."""
+    picture = Figure(figsize=(5.4, 5.6), facecolor="white")
+    rows = picture.subplots(len(ROWS), 1, sharex=True)
+    picture.subplots_adjust(left=left, right=right, top=0.96, bottom=0.08, hspace=0.35)
+    _draw_lines(rows, take)
+    rows[-1].set_xlim(0, max(1, take.length - 1))
+    rows[-1].set_xlabel("step", fontsize=8, color=_INK)
+    return picture
+
+
 def _draw_lines(rows: Sequence[Axes], take: Take) -> None:
     said, colours = judged(take), colours_of(take.spec.n_agents)
     for axes, (field, label) in zip(rows, ROWS, strict=True):
@@ -93,7 +105,7 @@ def _draw_lines(rows: Sequence[Axes], take: Take) -> None:
             values = getattr(said, field)[:, agent]
             marker = "o" if take.length < 15 else ""
             axes.plot(values, color=colour, linewidth=1.4, marker=marker, markersize=3)
-        _dress(axes, label)
+        dress(axes, label)
 
 
 def _draw_actions(axes: Axes, take: Take) -> None:
@@ -116,7 +128,8 @@ def _name_agents(picture: Figure, spec: EnvSpec) -> None:
     picture.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 8), frameon=False, fontsize=8, labelcolor=_INK)
 
 
-def _dress(axes: Axes, label: str) -> None:
+def dress(axes: Axes, label: str) -> None:
+    """Scales, labels and a faint grid."""
     axes.set_title(label, loc="left", fontsize=8.5, color=_INK)
     axes.grid(color=_FAINT, linewidth=0.8)
     axes.set_axisbelow(True)
@@ -179,18 +192,19 @@ def summary_figure(takes: Sequence[Take], training: Mapping[int, Sequence[Take]]
 def _draw_by_agent(axes: Axes, spec: EnvSpec, found: Interval) -> None:
     half = np.nan_to_num(found.high - found.mean)
     axes.barh(range(spec.n_agents), found.mean, xerr=half, color=colours_of(spec.n_agents), ecolor=_INK, capsize=2)
-    _dress(axes, "mean credit of a step, by agent")
+    dress(axes, "mean credit of a step, by agent")
     axes.set_yticks(range(spec.n_agents), spec.agents, fontsize=7)
     axes.invert_yaxis()
     axes.axvline(0, color=_INK, linewidth=0.8)
 
 
 def _draw_by_action(axes: Axes, spec: EnvSpec, found: ByAction) -> None:
-    _dress(axes, "mean credit of an action when it is taken (how often)")
+    dress(axes, "mean credit of an action when it is taken (how often)")
     top = np.nanmax(np.abs(found.credit)) or 1.0
     shown = axes.imshow(found.credit, cmap="PuOr", vmin=-top, vmax=top, aspect="auto")
     axes.set_yticks(range(spec.n_agents), spec.agents, fontsize=7)
     axes.set_xlabel("action", fontsize=8, color=_INK)
+    axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
     axes.grid(visible=False)
     if found.times.size <= 120:
         steps = max(1, found.times[0].sum())
@@ -203,7 +217,7 @@ def _draw_by_action(axes: Axes, spec: EnvSpec, found: ByAction) -> None:
 
 def _draw_over_action(axes: Axes, takes: Sequence[Take]) -> None:
     spec, dashes = takes[0].spec, ("-", "--", ":", "-.")
-    _dress(axes, "k Q over one component of the action, less its mean")
+    dress(axes, "k Q over one component of the action, less its mean")
     axes.set_xlabel("the component's value; first component solid, then dashed, dotted", fontsize=8, color=_INK)
     for agent, curves in enumerate(over_action(takes)):
         for component in range(spec.action_sizes[agent]):
@@ -212,7 +226,7 @@ def _draw_over_action(axes: Axes, takes: Sequence[Take]) -> None:
 
 
 def _draw_training(axes: Axes, spec: EnvSpec, training: Mapping[int, Sequence[Take]]) -> None:
-    _dress(axes, "mean credit of a step over training (at the run's snapshots)")
+    dress(axes, "mean credit of a step, over training")
     axes.set_xlabel("environment steps", fontsize=8, color=_INK)
     if len(training) < 2:
         axes.text(0.5, 0.5, "this run kept no snapshots", ha="center", transform=axes.transAxes, color="#777777", fontsize=9)

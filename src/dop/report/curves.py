@@ -113,6 +113,15 @@ def draw_grid(records: Mapping[str, Mapping[str, Sequence[Record]]], path: Path,
     save(picture, path)
 
 
+def panel_figure(panel: Panel, records_by_label: Mapping[str, Sequence[Record]]) -> Figure:
+    """One panel alone, without a title or a legend; a label without records keeps its colour for the others."""
+    picture = Figure(figsize=(4.8, 3.2), layout="constrained", facecolor="white")
+    axes = picture.subplots()
+    _draw_panel(axes, panel, records_by_label)
+    axes.set_title("", loc="left")
+    return picture
+
+
 def _explain(picture: Figure, records_by_label: Mapping[str, Sequence[Record]], *, counted: bool = True) -> None:
     """The legend below, in as many columns as fit: every label that has records, with the number of its seeds if `counted`."""
     counts = {label: len({record.seed for record in records}) for label, records in records_by_label.items()}

@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from dop.engine.files import replacing
@@ -89,6 +90,8 @@ def draw_table(axes: Axes, spec: EnvSpec, doing: Float[np.ndarray, "agent action
     low = -1.0 if spec.action_kind == "box" else 0.0
     axes.imshow(doing, vmin=low, vmax=1.0, cmap="PuOr" if low else "Blues", aspect="auto")
     axes.set_yticks(range(spec.n_agents), spec.agents, fontsize=7)
+    axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
+    axes.tick_params(axis="x", labelsize=7)
     axes.set_xlabel("action" if spec.action_kind == "discrete" else "component of the action", fontsize=8, color=_INK)
     if doing.size <= 120:
         for (row, column), value in np.ndenumerate(doing):

@@ -8,12 +8,13 @@ this way every number was measured, none comes from the seed's own future, and a
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
 from scipy.special import stdtrit  # Student's t quantile; jax depends on scipy, so it is always there.
+from scipy.stats import bootstrap, trim_mean
 
 from dop.engine.records import Record
 
@@ -84,3 +85,63 @@ def mean_interval(values: Float[np.ndarray, "seed *rest"], confidence: float = 0
     variance = (np.where(known, values - mean, 0.0) ** 2).sum(axis=0) / freedom
     half = stdtrit(freedom, 0.5 + confidence / 2) * np.sqrt(variance / n)
     return Interval(mean=mean, low=mean - half, high=mean + half)
+
+
+# ------------------------------------------------------------------------------------------------------------ several tasks
+#
+# Agarwal et al. 2021, Deep RL at the Edge of the Statistical Precipice: the statistics of `rliable`, with intervals from a bootstrap that
+# is stratified by task. rliable 1.2.0 wants arch 7, which cannot be imported beside pandas 3; SciPy's bootstrap draws from each sample
+# (task) on its own, which is the same.
+
+RESAMPLES = 2000
+"""Of each bootstrap."""
+
+
+class Estimate(NamedTuple):
+    """A number with the bounds of its 95% confidence interval; NaN where a task has one seed only."""
+
+    value: float
+    low: float
+    high: float
+
+
+def interquartile_mean(scores: Sequence[Float[np.ndarray, " seed"]]) -> Estimate:
+    """The mean of the middle half of all scores of all tasks (IQM)."""
+    return _bootstrap(scores, lambda *tasks, axis=-1: trim_mean(np.concatenate(tasks, axis=axis), 0.25, axis=axis))
+
+
+def probability_of_improvement(x: Sequence[Float[np.ndarray, " seed"]], y: Sequence[Float[np.ndarray, " seed"]]) -> Estimate:
+    """How likely a seed of X beats one of Y on a task drawn at random: the mean over tasks of P(X > Y) + P(X = Y) / 2."""
+
+    def statistic(*tasks: np.ndarray, axis: int = -1) -> np.ndarray:
+        half = len(tasks) // 2
+        wins = [_wins(a, b, axis) for a, b in zip(tasks[:half], tasks[half:], strict=True)]
+        return np.mean(wins, axis=0)
+
+    return _bootstrap([*x, *y], statistic)
+
+
+def performance_profile(scores: Sequence[Float[np.ndarray, " seed"]], levels: Float[np.ndarray, " level"]) -> Interval:
+    """The share of seeds whose score is above each level, the mean over tasks, with pointwise intervals."""
+
+    def above(level: float) -> Callable[..., np.ndarray]:
+        return lambda *tasks, axis=-1: np.mean([np.mean(task > level, axis=axis) for task in tasks], axis=0)
+
+    found = [_bootstrap(scores, above(level)) for level in levels]
+    value, low, high = np.array(found).T.reshape(3, -1)
+    return Interval(mean=value, low=low, high=high)
+
+
+def _wins(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
+    """The share of pairs of a seed of `a` and one of `b` of which `a` is the larger; ties count half."""
+    a, b = np.moveaxis(a, axis, -1)[..., :, None], np.moveaxis(b, axis, -1)[..., None, :]
+    return np.mean((a > b) + 0.5 * (a == b), axis=(-2, -1))
+
+
+def _bootstrap(samples: Sequence[np.ndarray], statistic: Callable[..., Any]) -> Estimate:
+    """Percentile bootstrap that draws from each sample apart. The draws are the same every time."""
+    value = float(statistic(*samples))
+    if min(len(sample) for sample in samples) < 2:
+        return Estimate(value, np.nan, np.nan)
+    drawn = bootstrap(samples, statistic, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(0), batch=200)
+    return Estimate(value, float(drawn.confidence_interval.low), float(drawn.confidence_interval.high))
