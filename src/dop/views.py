@@ -1,4 +1,4 @@
-"""Looking at trained teams from Python: `credit`, `render`, `export`, `report`. The command line is a thin layer over these.
+"""Looking at trained teams from Python: `credit`, `render`, `export`, `report`, `plot`. The command line is a thin layer over these.
 
 All of them restore a run's newest checkpoint and change nothing that the run needs.
 """
@@ -25,9 +25,10 @@ from dop.engine.seeds import keys
 from dop.engine.snapshots import Snapshots
 from dop.engine.train import Trainer, lowest_steps
 from dop.errors import ConfigError, DopError, RunError
-from dop.report import compare, credit_view, film, page
+from dop.report import compare, credit_view, curves, film, marl_eval, page
 from dop.report import export as exporting
 from dop.report.playback import Player, Take, best_and_worst
+from dop.report.statistics import Axis
 from dop.types import Drawable, Environment, Exportable, Learner
 
 
@@ -297,3 +298,70 @@ def _showing(task: compare.Task, line: compare.Line, episodes: int) -> page.Show
         many=many,
         training={steps: player(trained.at(steps), key, episodes) for steps in moments},
     )
+
+
+# --------------------------------------------------------------------------------------------------------------------- plot
+
+
+def plot(
+    runs: Sequence[Path | str],
+    *,
+    out: Path | str | None = None,
+    data: Path | str | None = None,
+    others: Sequence[Path | str] = (),
+    metric: str | None = None,
+    axes: Sequence[Axis] = ("env_steps",),
+    title: str = "",
+) -> tuple[dict[str, Path], list[str]]:
+    """Learning curves for a paper, and results as other libraries read and write them (`dop.report.marl_eval`).
+
+    Args:
+        runs: run directories, or folders that hold some; may be empty if there are `others`.
+        out: the figure; its suffix is its format: pdf, svg or png.
+        data: all evaluations of the runs, as JSON.
+        others: files of that layout, drawn on the same axes; their lines have the file's name in brackets.
+        metric: what to draw, for example `test_return_mean`. Default: the share that is won, if all tasks have it, else the return.
+        axes: a row of the figure each.
+        title: stands above.
+
+    Returns:
+        What was written, by name, and remarks on what should not be compared.
+
+    Raises:
+        ConfigError: nothing is asked for, or a format that there is not.
+        RunError: a run or a file cannot be read, or there is nothing to draw.
+    """
+    if out is None and data is None:
+        raise ConfigError("There is nothing to do: name a figure (out) or a data file (data).")
+    if out is not None and Path(out).suffix not in (".pdf", ".svg", ".png"):
+        raise ConfigError(f"Figures are written as .pdf, .svg or .png, not as {Path(out).suffix or 'a file without suffix'!r}.")
+    if data is not None and not runs:
+        raise ConfigError("Data are written of runs of one's own: name some.")
+    comparison = compare.gather([Path(run) for run in runs]) if runs else compare.Comparison(tasks=())
+    found = marl_eval.merged(comparison, {Path(other).stem: marl_eval.read(Path(other)) for other in others})
+    remarks, written = list(comparison.remarks), {}
+    if out is not None:
+        chosen = metric or _common_metric(comparison, bool(others))
+        curves.draw_grid(_timed(found, axes, remarks), Path(out), metric=chosen, title=title, axes_of=axes)
+        written["figure"] = Path(out)
+    if data is not None:
+        files.write_text(Path(data), json.dumps(marl_eval.as_json(comparison), indent=1, allow_nan=False) + "\n")
+        written["data"] = Path(data)
+    return written, remarks
+
+
+def _common_metric(comparison: compare.Comparison, others: bool) -> str:
+    """The score of the tasks, where it is the same for all, and where others can have it too."""
+    metrics = {task.metric for task in comparison.tasks}
+    return metrics.pop() if len(metrics) == 1 and not others else "test_return_mean"
+
+
+def _timed(found: marl_eval.Results, axes: Sequence[Axis], remarks: list[str]) -> marl_eval.Results:
+    """Without lines that have no times, if there is an axis of time."""
+    if "wall_seconds" not in axes:
+        return found
+    timeless = {
+        label for own in found.values() for label, kept in own.items() if any(record.wall_seconds != record.wall_seconds for record in kept)
+    }
+    remarks += [f"{label} is left out: it has no elapsed_time." for label in sorted(timeless)]
+    return {task: {label: [] if label in timeless else kept for label, kept in own.items()} for task, own in found.items()}

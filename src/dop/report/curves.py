@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
+from dop.engine.files import replacing
 from dop.engine.progress import compact
 from dop.engine.records import Record
 from dop.errors import RunError
@@ -66,9 +68,11 @@ def draw(records_by_label: Mapping[str, Sequence[Record]], path: Path, *, title:
 
 def save(picture: Figure, path: Path) -> None:
     """Write a picture in one step, as its ending says."""
-    temporary = path.with_name(path.name + ".tmp")
-    picture.savefig(temporary, format=path.suffix.removeprefix(".") or "png", dpi=150)
-    temporary.replace(path)
+    # Fonts that printers and editors can read, and the same file for the same data.
+    with replacing(path) as temporary, mpl.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "dop"}):
+        kind = path.suffix.removeprefix(".") or "png"
+        dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+        picture.savefig(temporary, format=kind, dpi=150, metadata=dates.get(kind))
 
 
 def figure(records_by_label: Mapping[str, Sequence[Record]], *, title: str) -> Figure:
@@ -86,22 +90,29 @@ def figure(records_by_label: Mapping[str, Sequence[Record]], *, title: str) -> F
     return picture
 
 
-def draw_grid(records: Mapping[str, Mapping[str, Sequence[Record]]], path: Path, *, metric: str, title: str) -> None:
+def draw_grid(
+    records: Mapping[str, Mapping[str, Sequence[Record]]],
+    path: Path,
+    *,
+    metric: str,
+    title: str,
+    axes_of: Sequence[Axis] = ("env_steps", "wall_seconds"),
+) -> None:
     """One metric of several tasks, a column each: above over environment steps, below over wall-clock time. Only means and bands.
 
     Args:
         records: by task, then by label. Every task has the same labels in the same order; one without records is not drawn there.
         path: as `draw`.
         metric: for example `test_battle_won_mean`.
-        title: stands above.
+        title: stands above; may be empty.
+        axes_of: the rows.
 
     Raises:
         RunError: there is nothing to draw.
     """
     if not any(curves(kept, metric) for by_label in records.values() for kept in by_label.values()):
         raise RunError(f"There is nothing to draw for {title!r}: no record has {metric}.")
-    axes_of: tuple[Axis, Axis] = ("env_steps", "wall_seconds")
-    picture = Figure(figsize=(max(4.2 * len(records), 6.5), 7.2), layout="constrained", facecolor="white")
+    picture = Figure(figsize=(max(4.2 * len(records), 6.5), 0.8 + 3.2 * len(axes_of)), layout="constrained", facecolor="white")
     grid = picture.subplots(len(axes_of), len(records), squeeze=False)
     for axis, row in zip(axes_of, grid, strict=True):
         for (task, by_label), axes in zip(records.items(), row, strict=True):
