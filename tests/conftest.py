@@ -1,15 +1,27 @@
-"""Every test runs on the CPU, and checks the shapes and types in the signatures of the maths."""
+"""Every test runs on the CPU, and checks the shapes and types in the signatures of the maths.
 
+Most of the time goes into compiling programs that then run for milliseconds, hence the settings below: how they are compiled, and that
+none is compiled twice. They change nothing that a test can tell: a compiled program is used again only for the very same program.
+"""
+
+import gc
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+compiled_programs = tempfile.TemporaryDirectory(prefix="dop-compiled-")
+"""Shared with the processes that a test starts; not with other workers, since two of them would read each other's half-written files."""
 os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled_programs.name
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 # Tests compile much and compute little.
 os.environ.setdefault(
-    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_llvm_disable_expensive_passes=true"
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_parallel_codegen_split_count=1",
 )
 
 from jaxtyping import install_import_hook
@@ -39,3 +51,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     measured: dict[str, Any] = {"eval_interval": 200, "eval_episodes": 8, "checkpoint_interval": 400, "chunk_iterations": 25}
     dop.train(team, "workers:make", env_steps=1600, seeds=[3, 5], run_dir=folder, quiet=True, **measured)
     return folder
+
+
+def pytest_collection_finish() -> None:
+    """Nothing that is there before the first test goes away again: the garbage collector need not look through it time after time."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
+def pytest_unconfigure() -> None:
+    compiled_programs.cleanup()

@@ -7,8 +7,9 @@ The first one that an algorithm fails says what is broken. V is the value of the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -183,3 +184,45 @@ class Recurrent(Probe):
 
 
 PROBES: tuple[type[Probe], ...] = (ConstantReward, ObservationValue, DelayedReward, TimeLimit, Coordination, Recurrent)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OneOf:
+    """One of several probes, chosen at run time, so that what learns them is compiled once for all. Where others have more, it is padded.
+
+    Its spec is that of the largest: only `legal`, and when episodes end, say which one is played.
+    """
+
+    probes: tuple[Probe, ...]
+    which: Int[Array, ""]
+
+    @property
+    def spec(self) -> EnvSpec:
+        specs = [probe.spec for probe in self.probes]
+        return EnvSpec(
+            name=f"probe:{type(self).__name__}",
+            version="1",
+            agents=specs[0].agents,
+            obs_sizes=(max(spec.obs_size for spec in specs),) * specs[0].n_agents,
+            action_sizes=(max(spec.action_size for spec in specs),) * specs[0].n_agents,
+            state_size=max(spec.state_size for spec in specs),
+            time_limit=max(spec.time_limit for spec in specs),
+            obs_bound=1.0,
+        )
+
+    def reset(self, key: PRNGKeyArray) -> tuple[ProbeState, TimeStep]:
+        return self._choose([probe.reset(key) for probe in self.probes])
+
+    def step(self, key: PRNGKeyArray, state: ProbeState, action: Int[Array, " agent"]) -> tuple[ProbeState, TimeStep]:
+        return self._choose([probe.step(key, state, action) for probe in self.probes])
+
+    def _choose(self, answers: Sequence[Any]) -> Any:
+        """The answer of the chosen probe, each leaf padded with zeros to its largest size."""
+
+        def choose(*leaves: Array) -> Array:
+            shape = [max(sizes) for sizes in zip(*(leaf.shape for leaf in leaves), strict=True)]
+            room = [[(0, more - own, 0) for own, more in zip(x.shape, shape, strict=True)] for x in leaves]
+            padded = [jax.lax.pad(x, jnp.zeros((), x.dtype), more) for x, more in zip(leaves, room, strict=True)]
+            return jnp.stack(padded)[self.which]
+
+        return jax.tree.map(choose, *answers)

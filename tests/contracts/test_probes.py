@@ -1,4 +1,7 @@
-"""Every algorithm learns every probe environment, whose values are worked out by hand: the first that fails says what is broken."""
+"""Every algorithm learns every probe environment, whose values are worked out by hand: the first that fails says what is broken.
+
+The probes differ in nothing that a program is compiled for (`OneOf`), so that each algorithm is compiled once for them all.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +24,12 @@ from dop.algorithms.qmix import QMIX
 from dop.algorithms.stochastic_dop import StochasticDOP
 from dop.algorithms.vdn import VDN
 from dop.engine.learn import Program
-from dop.types import Environment, Metrics
-from probes import ConstantReward, Coordination, DelayedReward, ObservationValue, Recurrent, TimeLimit
+from dop.types import Metrics
+from probes import ConstantReward, Coordination, DelayedReward, ObservationValue, OneOf, Probe, Recurrent, TimeLimit
 
-QUICKLY = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-compiled = functools.partial(jax.jit, compiler_options=QUICKLY)  # compiles in half the time
+LEARNED = (ConstantReward(), ObservationValue(), DelayedReward(), TimeLimit(limit=3), Coordination(), Recurrent())
+CHUNK = 50
+"""Iterations in one call."""
 
 
 class Adapter(NamedTuple):
@@ -152,28 +156,61 @@ ADAPTERS = {
 every_algorithm = pytest.mark.parametrize("name", algorithms())
 
 
+class Programs(NamedTuple):
+    """What is compiled of an algorithm. `which` is a place in `LEARNED`."""
+
+    start: Any
+    """(which, key) -> state"""
+    chunk: Any
+    """(which, state) -> state, metrics"""
+    evaluate: Any
+    """(which, state) -> metrics of 32 greedy episodes"""
+    value: Any
+    """(learner, state, obs, action) -> Q(s, a)"""
+
+
+@functools.cache
+def programs(name: str) -> Programs:
+    algorithm, value = ADAPTERS[name].algorithm, ADAPTERS[name].value
+
+    def learning(which: Array) -> Program:
+        return Program(algorithm=algorithm, environment=OneOf(probes=LEARNED, which=which))
+
+    return Programs(
+        start=jax.jit(lambda which, key: learning(which).start(key)),
+        chunk=jax.jit(lambda which, state: learning(which).chunk(state, CHUNK)),
+        evaluate=jax.jit(lambda which, state: learning(which).evaluate(state, 32)),
+        value=jax.jit(value),
+    )
+
+
 class Trained(NamedTuple):
     learner: Any
     metrics: Metrics
+    """Means over the last `CHUNK` iterations."""
     evaluation: Metrics
 
 
-def train(name: str, environment: Environment, iterations: int, seed: int = 0) -> Trained:
-    """One compiled program from start to evaluation. Its batches of 16 episodes are as many as are collected, so it needs no warm-up."""
-    program = Program(algorithm=ADAPTERS[name].algorithm, environment=environment)
-
-    @compiled
-    def run(key: Any) -> Trained:
-        state, metrics = program.chunk(program.start(key), iterations)
-        return Trained(learner=state.learner, metrics=metrics, evaluation=program.evaluate(state, 32))
-
-    return run(jax.random.key(seed))
+def train(name: str, probe: Probe, iterations: int, seed: int = 0) -> Trained:
+    """From start to evaluation. Its batches of 16 episodes are as many as are collected, so it needs no warm-up."""
+    assert iterations % CHUNK == 0
+    which = jnp.asarray(LEARNED.index(probe))
+    state, metrics = programs(name).start(which, jax.random.key(seed)), {}
+    for _ in range(iterations // CHUNK):
+        state, metrics = programs(name).chunk(which, state)
+    return Trained(learner=state.learner, metrics=metrics, evaluation=programs(name).evaluate(which, state))
 
 
 def value(name: str, trained: Trained, state: list[float], action: tuple[int, int], seen: list[list[float]] | None = None) -> float:
     """Q(s, a) where both agents have `seen` these observations, the oldest first, or the state alone."""
-    obs = jnp.asarray([state] if seen is None else seen)
-    return float(ADAPTERS[name].value(trained.learner, jnp.asarray(state), jnp.repeat(obs[:, None], 2, axis=1), jnp.asarray(action)))
+    seen = seen if seen and ADAPTERS[name].remembers else (seen or [state])[-1:]
+    obs = jnp.asarray([padded(one) for one in seen])
+    return float(programs(name).value(trained.learner, padded(state), jnp.repeat(obs[:, None], 2, axis=1), jnp.asarray(action)))
+
+
+def padded(x: list[float]) -> Float[Array, "2"]:
+    """An observation, or a state, as large as the largest probe's."""
+    return jnp.asarray(x + [0.0] * (2 - len(x)))
 
 
 def test_every_algorithm_is_probed():
