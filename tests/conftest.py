@@ -6,16 +6,16 @@ none is compiled twice. They change nothing that a test can tell: a compiled pro
 
 import gc
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-compiled_programs = tempfile.TemporaryDirectory(prefix="dop-compiled-")
-"""Shared with the processes that a test starts; not with other workers, since two of them would read each other's half-written files."""
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled_programs.name
+# Shared with the processes that a test starts; not with another worker, since the two could read each other's half-written files.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="dop-compiled-")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 # Tests compile much and compute little.
 os.environ.setdefault(
@@ -60,4 +60,4 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_unconfigure() -> None:
-    compiled_programs.cleanup()
+    shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"])

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from jaxtyping import Array, Float
 
-from dop import losses, policies, reactive, transitions
+from dop import policies, reactive, transitions
 from dop.algorithms.deterministic_dop import DeterministicDOP
 from dop.algorithms.maac import MAAC, counterfactual_advantage
 from dop.algorithms.maddpg import MADDPG
@@ -34,6 +34,14 @@ def spec_of(kind: ActionKind, n_agents: int = 3) -> EnvSpec:
     return replace(make_spec(n_agents=n_agents), action_kind=kind)
 
 
+@functools.cache
+def start(algorithm: Any, kind: ActionKind, n_agents: int = 3, seed: int = 0) -> Any:
+    """A fresh learner."""
+    return jax.jit(algorithm.init, static_argnums=1)(jax.random.key(seed), spec_of(kind, n_agents))
+
+
+@functools.cache
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def batch_of(kind: ActionKind, n_agents: int = 3) -> Transition:
     """Random steps, some of them the last of an episode."""
     spec = make_spec(n_agents=n_agents)
@@ -46,6 +54,10 @@ def batch_of(kind: ActionKind, n_agents: int = 3) -> Transition:
     return eqx.tree_at(lambda b: b.action, batch, jax.vmap(jax.vmap(draw))(keys, batch.legal))
 
 
+def first_step(kind: ActionKind, n_agents: int = 3) -> Transition:
+    return jax.tree.map(lambda x: jnp.asarray(x[0]), jax.device_get(batch_of(kind, n_agents)))
+
+
 def assert_close(one: Any, other: Any) -> None:
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-6), one, other)
 
@@ -53,8 +65,8 @@ def assert_close(one: Any, other: Any) -> None:
 def team_value(algorithm: Any, critic: Any, state: Array, obs: Array, action: Array) -> Array:
     """All values that `algorithm` learns, by another way than its own."""
     if isinstance(algorithm, DeterministicDOP):
-        k, b = critic.mixer(state)
-        return (sum(k[i] * critic.local_q(state, obs, action)[i] for i in range(len(obs))) + b)[None]
+        (k, b), q = critic.mixer(state), critic.local_q(state, obs, action)
+        return (sum(k[i] * q[i] for i in range(len(obs))) + b)[None]
     nets = [critic.network if algorithm.share_parameters == "all" else jax.tree.map(lambda x, i=i: x[i], critic.network) for i in range(3)]
     return jnp.stack([net(state, action) for net in nets])
 
@@ -65,29 +77,31 @@ def team_value(algorithm: Any, critic: Any, state: Array, obs: Array, action: Ar
 @every_deterministic
 @pytest.mark.parametrize("kind", ["discrete", "simplex", "box"])
 def test_critic_loss_by_hand(algorithm: Any, kind: ActionKind):
-    learner, batch = algorithm.init(KEY, spec_of(kind)), batch_of(kind)
-    learner = replace(learner, target_actor=algorithm.init(jax.random.key(7), spec_of(kind)).actor)
-    errors = []
-    for i in range(6):
-        step: Transition = jax.tree.map(lambda x, i=i: x[i], batch)
+    learner = replace(start(algorithm, kind), target_actor=start(algorithm, kind, seed=7).actor)
+
+    @jax.jit
+    def error(step: Transition) -> Array:
         output = reactive.outputs(learner.target_actor, step.next_obs)
         chosen = jnp.stack([reactive.choose(kind, output[j], step.next_legal[j], jnp.ones(())) for j in range(3)])
         q_next = team_value(algorithm, learner.target_critic, step.next_state, step.next_obs, chosen)
         q = team_value(algorithm, learner.critic, step.state, step.obs, reactive.as_vectors(step.action, step.legal))
-        errors.append(step.reward + algorithm.gamma * step.discount * q_next - q)
+        return step.reward + algorithm.gamma * step.discount * q_next - q
+
+    batch = jax.device_get(batch_of(kind))
     assert {float(d) for d in batch.discount} == {0.0, 1.0}
-    loss, _ = algorithm._critic_loss(learner.critic, learner, batch, KEY)
+    errors = [error(jax.tree.map(lambda x, i=i: x[i], batch)) for i in range(6)]
+    loss, _ = jax.jit(algorithm._critic_loss)(learner.critic, learner, batch, KEY)
     np.testing.assert_allclose(loss, np.mean(np.square(errors)), rtol=1e-5)
 
 
 @every_deterministic
 def test_targets_are_constants_to_the_gradient(algorithm: Any):
-    learner, batch = algorithm.init(KEY, spec_of("box")), batch_of("box")
+    learner, batch = start(algorithm, "box"), batch_of("box")
 
     def loss(target: Any) -> Array:
         return algorithm._critic_loss(learner.critic, replace(learner, target_critic=target), batch, KEY)[0]
 
-    assert not any(np.any(leaf) for leaf in jax.tree.leaves(jax.grad(loss)(learner.target_critic)))
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(jax.jit(jax.grad(loss))(learner.target_critic)))
 
 
 # ------------------------------------------------------------------------------------------------------------------ Eq. 13
@@ -96,8 +110,8 @@ def test_targets_are_constants_to_the_gradient(algorithm: Any):
 def test_dops_actors_follow_eq_13():
     """With networks of their own and a box, against sum_i k_i (d pi_i)^T grad_{a_i} Q_i, made of Jacobians."""
     algorithm = replace(DOP, share_parameters="none")
-    learner, batch = algorithm.init(KEY, spec_of("box")), batch_of("box")
-    gradient = jax.grad(lambda actor: algorithm._actor_loss(actor, learner, batch, KEY)[0])(learner.actor)
+    learner, batch = start(algorithm, "box"), batch_of("box")
+    gradient = jax.jit(jax.grad(lambda actor: algorithm._actor_loss(actor, learner, batch, KEY)[0]))(learner.actor)
 
     def eq_13(step: Transition) -> Any:
         act = lambda actor: algorithm._choose(actor, learner, step.obs, step.legal)  # noqa: E731
@@ -107,50 +121,51 @@ def test_dops_actors_follow_eq_13():
         own = k[:, None] * jnp.stack([of_q[i, i] for i in range(3)])
         return jax.tree.map(lambda s: jnp.tensordot(own, s, axes=2), slope)
 
-    expected = jax.tree.map(lambda x: -jnp.mean(x, axis=0), jax.vmap(eq_13)(batch))
+    expected = jax.tree.map(lambda x: -np.mean(x, axis=0), jax.jit(jax.vmap(eq_13))(batch))
     assert_close(gradient, expected)
 
 
 @pytest.mark.parametrize("algorithm", [JOINT, replace(JOINT, share_parameters="none")])
 def test_maddpgs_agents_deviate_alone(algorithm: MADDPG):
     """Agent i's term is Q_i(s, a) with its own action put in, the others' those of the replay."""
-    learner = algorithm.init(KEY, spec_of("box"))
-    step: Transition = jax.tree.map(lambda x: x[0], batch_of("box"))
-    own = jnp.linspace(-1, 1, 12).reshape(3, 4)
-    taken: Any = step.action
+    critic, step, own = start(algorithm, "box").critic, first_step("box"), np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
+    taken: Any = np.asarray(step.action)
+    value_of = jax.jit(functools.partial(team_value, algorithm, critic, step.state, step.obs))
     terms = []
     for i in range(3):
-        values = team_value(algorithm, learner.critic, step.state, step.obs, taken.at[i].set(own[i]))
+        values = value_of(np.where(np.arange(3)[:, None] == i, own, taken))
         terms.append(values[i])
-    np.testing.assert_allclose(algorithm._climbed(learner.critic, step, taken, own), sum(terms), rtol=1e-5)
+    np.testing.assert_allclose(jax.jit(algorithm._climbed)(critic, step, taken, own), sum(terms), rtol=1e-5)
 
 
 def test_dops_gradient_of_an_agent_does_not_depend_on_the_others_actions_and_maddpgs_does():
-    own = jnp.linspace(-1, 1, 12).reshape(3, 4)
-    other = own.at[1:].add(20.0)  # enough to cross a kink of the critic
-    step: Transition = jax.tree.map(lambda x: x[0], batch_of("box"))
+    own = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
+    other = own + np.float32([[0], [20], [20]])  # enough to cross a kink of the critic
 
-    def slope(algorithm: Any, taken: Array, own: Array) -> Array:
-        critic = algorithm.init(KEY, spec_of("box")).critic
-        return jax.grad(lambda own: algorithm._climbed(critic, step, taken, own))(own)[0]
+    @functools.partial(jax.jit, static_argnums=0)
+    def slopes(algorithm: Any, taken: Array, own: Array) -> Array:
+        critic, step = start(algorithm, "box").critic, first_step("box")
+        return jax.grad(lambda own: algorithm._climbed(critic, step, taken, own))(own)
 
-    np.testing.assert_allclose(slope(DOP, own, own), slope(DOP, other, other), rtol=1e-6)
-    assert np.abs(slope(JOINT, own, own) - slope(JOINT, other, own)).max() > 1e-4
+    np.testing.assert_allclose(slopes(DOP, own, own)[0], slopes(DOP, other, other)[0], rtol=1e-6)
+    assert np.abs(slopes(JOINT, own, own)[0] - slopes(JOINT, other, own)[0]).max() > 1e-4
 
 
 def test_with_one_agent_maddpg_is_ddpg_and_dop_the_same_up_to_k_and_b():
     """One agent: k = 1, so that Q_tot = Q_1 + b, and both climb Q(s, pi(o))."""
-    spec, batch = spec_of("box", 1), batch_of("box", 1)
-    step: Transition = jax.tree.map(lambda x: x[0], batch)
-    own: Any = jnp.full((1, 4), 0.3)
-    joint, dop = JOINT.init(KEY, spec), DOP.init(KEY, spec)
-    q = joint.critic.network(step.state, own)
-    np.testing.assert_allclose(JOINT._climbed(joint.critic, step, step.action, own), q, rtol=1e-5)
-    k, b = dop.critic.mixer(step.state)
+    joint, dop = start(JOINT, "box", 1), start(DOP, "box", 1)
+
+    @jax.jit
+    def climbed_and_values(step: Any, own: Any) -> tuple[Any, ...]:
+        q = joint.critic.network(step.state, own)
+        k, b = dop.critic.mixer(step.state)
+        values = q, dop.critic.local_q(step.state, step.obs, own)[0] + b
+        return (JOINT._climbed(joint.critic, step, step.action, own), DOP._climbed(dop.critic, step, step.action, own)), values, k
+
+    (ddpg, decomposed), (q, q_and_b), k = climbed_and_values(first_step("box", 1), jnp.full((1, 4), 0.3))
+    np.testing.assert_allclose(ddpg, q, rtol=1e-5)
     np.testing.assert_allclose(k, [1.0], rtol=1e-6)
-    np.testing.assert_allclose(
-        DOP._climbed(dop.critic, step, step.action, own), dop.critic.local_q(step.state, step.obs, own)[0] + b, rtol=1e-5
-    )
+    np.testing.assert_allclose(decomposed, q_and_b, rtol=1e-5)
 
 
 # -------------------------------------------------------------------------------------------------------------------- MAAC
@@ -158,29 +173,31 @@ def test_with_one_agent_maddpg_is_ddpg_and_dop_the_same_up_to_k_and_b():
 
 def test_attention_does_not_depend_on_the_order_of_the_others():
     """With shared networks that ignore the ids, agent 0's values stay when agents 1 and 2 change places."""
-    critic = MAAC(**SMALL, attention_heads=2).init(KEY, spec_of("discrete")).critic
-    obs, action = jax.random.normal(KEY, (3, 5)), jax.nn.one_hot(jnp.array([0, 1, 3]), 4)
+    critic = start(ATTENTION, "discrete").critic
+    obs, action = np.asarray(jax.random.normal(KEY, (3, 5))), np.eye(4, dtype=np.float32)[[0, 1, 3]]
     blind = eqx.tree_at(
         lambda c: (c.encode_obs.network.weight, c.encode_both.network.weight),
         critic,
         (critic.encode_obs.network.weight.at[:, 5:8].set(0), critic.encode_both.network.weight.at[:, 5:8].set(0)),
     )
-    turned = jnp.array([0, 2, 1])
-    np.testing.assert_allclose(blind(obs, action, EVERYONE)[0][0], blind(obs[turned], action[turned], EVERYONE)[0][0], rtol=1e-5)
-    other = action.at[1].set(jax.nn.one_hot(2, 4))
-    assert np.abs(blind(obs, action, EVERYONE)[0][0] - blind(obs, other, EVERYONE)[0][0]).max() > 1e-5
+    values = jax.jit(lambda obs, action: blind(obs, action, EVERYONE)[0][0])
+    turned = [0, 2, 1]
+    np.testing.assert_allclose(values(obs, action), values(obs[turned], action[turned]), rtol=1e-5)
+    other = np.eye(4, dtype=np.float32)[[0, 2, 3]]
+    assert np.abs(values(obs, action) - values(obs, other)).max() > 1e-5
 
 
 def test_attention_by_hand():
-    heads = ATTENTION.init(KEY, spec_of("discrete")).critic.attention
+    heads = start(ATTENTION, "discrete").critic.attention
     own, others = jax.random.normal(KEY, (2, 3, 8))
-    gathered, match = heads(own, others, EVERYONE)
+    gathered, match = eqx.filter_jit(heads)(own, others, EVERYONE)
     q, k = own @ heads.queries.weight.T, others @ heads.keys.weight.T
     v = jax.nn.leaky_relu(others @ heads.values.weight.T + heads.values.bias)
+    q, k, v = (np.asarray(x) for x in (q, k, v))
     for i in range(3):
         for h, part in enumerate((slice(0, 4), slice(4, 8))):
             rest = [j for j in range(3) if j != i]
-            scores = np.array([float(q[i, part] @ k[j, part]) for j in rest])
+            scores = np.array([q[i, part] @ k[j, part] for j in rest])
             np.testing.assert_allclose(match[h, i, np.array(rest)], scores, rtol=1e-4, atol=1e-6)
             weights = np.exp(scores / 2) / np.exp(scores / 2).sum()
             np.testing.assert_allclose(
@@ -189,10 +206,10 @@ def test_attention_by_hand():
 
 
 def test_an_agents_values_do_not_depend_on_its_own_action():
-    critic = ATTENTION.init(KEY, spec_of("discrete")).critic
-    obs, action = jax.random.normal(KEY, (3, 5)), jax.nn.one_hot(jnp.array([0, 1, 3]), 4)
-    other = action.at[0].set(jax.nn.one_hot(2, 4))
-    np.testing.assert_array_equal(critic(obs, action, EVERYONE)[0][0], critic(obs, other, EVERYONE)[0][0])
+    critic = start(ATTENTION, "discrete").critic
+    values = jax.jit(lambda obs, action: critic(obs, action, EVERYONE)[0])
+    obs, action, other = jax.random.normal(KEY, (3, 5)), np.eye(4)[[0, 1, 3]], np.eye(4)[[2, 1, 3]]
+    np.testing.assert_array_equal(values(obs, action)[0], values(obs, other)[0])
 
 
 def test_counterfactual_advantage_averages_to_zero():
@@ -204,22 +221,21 @@ def test_counterfactual_advantage_averages_to_zero():
 
 def test_the_soft_value_of_maacs_target():
     """With entropy worth more, targets rise by alpha times the surprise of the next actions; ended steps do not."""
-    learner, batch = ATTENTION.init(KEY, spec_of("discrete")), batch_of("discrete")
+    learner, batch = start(ATTENTION, "discrete"), batch_of("discrete")
     plain, soft = (
-        replace(ATTENTION, entropy_weight=weight)._critic_loss(learner.critic, learner, batch, KEY)[1]["target_mean"]
+        jax.jit(replace(ATTENTION, entropy_weight=weight)._critic_loss)(learner.critic, learner, batch, KEY)[1]["target_mean"]
         for weight in (0.0, 2.0)
     )
-    keys = jax.random.split(KEY, 6)
+    draw, keys, steps = jax.jit(ATTENTION._draw), jax.random.split(KEY, 6), jax.device_get(batch)
     surprise = []
     for i in range(6):
-        policy, action = ATTENTION._draw(learner.target_actor, batch.next_obs[i], batch.next_legal[i], keys[i])
-        surprise.append(-jnp.log(losses.taken(policy, action)) * batch.discount[i])
+        policy, action = draw(learner.target_actor, steps.next_obs[i], steps.next_legal[i], keys[i])
+        surprise.append(-np.log(np.asarray(policy)[np.arange(3), action]) * steps.discount[i])
     np.testing.assert_allclose(soft - plain, 2.0 * ATTENTION.gamma * np.mean(surprise), rtol=1e-4)
 
 
 def test_maac_plays_the_corners_of_a_simplex_and_refuses_boxes():
-    learner = ATTENTION.init(KEY, spec_of("simplex"))
-    batch = batch_of("simplex")
+    learner, batch = start(ATTENTION, "simplex"), batch_of("simplex")
     step: Any = TimeStep(
         obs=batch.obs[0],
         state=batch.state[0],
@@ -230,7 +246,7 @@ def test_maac_plays_the_corners_of_a_simplex_and_refuses_boxes():
         metrics=jnp.zeros(0),
     )
     for explore in (True, False):
-        action = ATTENTION.act(learner, (), step, KEY, explore=explore)[0].action
+        action = jax.jit(functools.partial(ATTENTION.act, explore=explore))(learner, (), step, KEY)[0].action
         np.testing.assert_array_equal(np.sort(action, axis=1), [[0, 0, 0, 1]] * 3)
     with pytest.raises(ConfigError, match=r"maac needs discrete.*box.*deterministic-dop"):
         MAAC().check(spec_of("box"))
@@ -247,8 +263,8 @@ def test_heads_must_divide_the_units():
 @pytest.mark.parametrize("algorithm", [DOP, JOINT, ATTENTION])
 def test_actors_and_targets_move_once_for_every_so_many_critic_steps(algorithm: Any):
     """A round by hand: two critic steps, one actor step on the second batch, and both targets a hundredth of the way."""
-    learner = algorithm.init(KEY, spec_of("discrete"))
-    batch = jax.tree.map(lambda x: jnp.stack([x, x[::-1]]), batch_of("discrete"))
+    learner = start(algorithm, "discrete")
+    batch = jax.tree.map(lambda x: np.stack([x, x[::-1]]), jax.device_get(batch_of("discrete")))
     found, _ = jax.jit(algorithm._round)(learner, (batch, KEY))
 
     @jax.jit
@@ -260,10 +276,9 @@ def test_actors_and_targets_move_once_for_every_so_many_critic_steps(algorithm: 
 
     expected = by_hand(learner)
     assert_close((found.actor, found.critic), (expected.actor, expected.critic))
-    moved = jax.tree.map(lambda old, new: 0.99 * old + 0.01 * new, learner.target_critic, expected.critic)
-    assert_close(found.target_critic, moved)
-    moved = jax.tree.map(lambda old, new: 0.99 * old + 0.01 * new, learner.target_actor, expected.actor)
-    assert_close(found.target_actor, moved)
+    a_hundredth = functools.partial(jax.tree.map, lambda old, new: 0.99 * np.asarray(old) + 0.01 * np.asarray(new))
+    assert_close(found.target_critic, a_hundredth(learner.target_critic, expected.critic))
+    assert_close(found.target_actor, a_hundredth(learner.target_actor, expected.actor))
 
 
 @pytest.mark.parametrize(("changes", "message"), [({"target_rate": 0.0}, "target_rate"), ({"rms_decay": 1.0}, "rms_decay")])
