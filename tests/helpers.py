@@ -1,4 +1,4 @@
-"""Random episodes for any `EnvSpec`, and garbage for their padding."""
+"""Random episodes for any `EnvSpec`, garbage for their padding, and comparisons of whole trees."""
 
 from __future__ import annotations
 
@@ -7,9 +7,20 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int, Num, PRNGKeyArray
+import numpy as np
+from jaxtyping import Array, Bool, Int, Num, PRNGKeyArray, PyTree
 
 from dop.types import EnvSpec, Episode
+
+
+def assert_trees_equal(one: PyTree, other: PyTree) -> None:
+    """Bit for bit."""
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def assert_trees_close(one: PyTree, other: PyTree, *, rtol: float, atol: float) -> None:
+    """Every leaf, as numpy's `assert_allclose` has it."""
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=rtol, atol=atol), one, other)
 
 
 def make_spec(

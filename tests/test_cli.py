@@ -120,16 +120,7 @@ def test_wrong_options_are_refused(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
 def dop_process(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     """`dop ...` in a process of its own, as people start it."""
-    environment = {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false",
-    }
-    return subprocess.run(
-        [*DOP, *map(str, arguments)], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
-    )
+    return subprocess.run([*DOP, *map(str, arguments)], cwd=folder, capture_output=True, text=True, check=False, timeout=300)
 
 
 def test_mistakes_are_found_before_anything_is_compiled(tmp_path: Path):

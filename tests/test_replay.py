@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dop.errors import ConfigError
 from dop.replay import allocate, check_fits, size_in_bytes
-from helpers import make_episodes, make_spec
+from helpers import assert_trees_equal, make_episodes, make_spec
 
 CAPACITY = 5
 STORED = {"id": jax.ShapeDtypeStruct((), jnp.int32), "half": jax.ShapeDtypeStruct((2,), jnp.float16)}
@@ -74,7 +74,7 @@ def test_whole_episodes_come_back() -> None:
     episodes = make_episodes(jax.random.key(0), make_spec(), [2, 6, 4])
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), episodes)
     replay = add(allocate(one, 4), episodes)
-    jax.tree.map(np.testing.assert_array_equal, latest(replay, 3), jax.tree.map(lambda x: np.asarray(x)[::-1], episodes))
+    assert_trees_equal(latest(replay, 3), jax.tree.map(lambda x: np.asarray(x)[::-1], episodes))
 
 
 def nbytes(tree: Any) -> int:

@@ -19,7 +19,7 @@ from dop.algorithms._actor_critic import ActorCritic
 from dop.algorithms.coma import COMA, COMALearner
 from dop.algorithms.stochastic_dop import StochasticDOP
 from dop.nets import CounterfactualCritic
-from helpers import make_episodes, make_spec
+from helpers import assert_trees_close, make_episodes, make_spec
 
 SPEC = make_spec(time_limit=4)
 SMALL = COMA(critic_hidden=8, actor_hidden=8, on_policy_batch=3, td_lambda=0.5, gamma=0.5)
@@ -141,7 +141,7 @@ def test_sampled_gradient_is_the_expected_one_in_expectation() -> None:
     assert len(legal) > 1
     weighed = [jax.tree.map(lambda g, a=a: policy[a] * np.asarray(g), gradient("sampled", a)) for a in legal]
     total = jax.tree.map(lambda *g: sum(g), *weighed)
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-6), total, gradient("expected", 0))
+    assert_trees_close(total, gradient("expected", 0), rtol=1e-3, atol=1e-6)
     assert max(np.max(np.abs(g)) for g in jax.tree.leaves(total)) > 1e-4
 
 

@@ -20,7 +20,7 @@ from dop.algorithms.maddpg import MADDPG
 from dop.engine.learn import Program
 from dop.errors import ConfigError
 from dop.types import ActionKind, EnvSpec, TimeStep, Transition
-from helpers import make_episodes, make_spec
+from helpers import assert_trees_close, make_episodes, make_spec
 from probes import Probe, ProbeState
 
 KEY = jax.random.key(0)
@@ -59,7 +59,7 @@ def first_step(kind: ActionKind, n_agents: int = 3) -> Transition:
 
 
 def assert_close(one: Any, other: Any) -> None:
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-6), one, other)
+    assert_trees_close(one, other, rtol=1e-3, atol=1e-6)
 
 
 def team_value(algorithm: Any, critic: Any, state: Array, obs: Array, action: Array) -> Array:

@@ -21,7 +21,7 @@ from dop.algorithms.vdn import VDN
 from dop.engine.learn import Program
 from dop.errors import ConfigError
 from dop.types import Episode, TimeStep
-from helpers import make_episodes, make_spec
+from helpers import assert_trees_close, assert_trees_equal, make_episodes, make_spec
 from probes import Probe, ProbeState
 
 SPEC = make_spec(time_limit=4)
@@ -157,7 +157,7 @@ def test_several_updates_an_iteration_are_as_many_iterations_of_one() -> None:
     update = compiled(algorithm.update)
     separately = update(update(start(), one, KEY)[0], jax.tree.map(lambda x: x[None], other), KEY)[0]
     together = update(start(), jax.tree.map(lambda x, y: jnp.stack([x[0], y]), one, other), KEY)[0]
-    jax.tree.map(assert_close, together.online, separately.online)
+    assert_trees_close(together.online, separately.online, rtol=1e-3, atol=1e-5)
 
 
 def test_sample_draws_uniformly_for_every_update() -> None:
@@ -189,7 +189,7 @@ def test_target_networks_are_copied_every_so_many_episodes(episodes_an_iteration
     for copied in due:
         before = learner
         learner, _ = update(learner, batch, KEY)
-        jax.tree.map(np.testing.assert_array_equal, learner.target, before.online if copied else before.target)
+        assert_trees_equal(learner.target, before.online if copied else before.target)
 
 
 # ------------------------------------------------------------------------------------------------------------------- acting

@@ -19,7 +19,7 @@ from dop.algorithms import stochastic_dop
 from dop.algorithms.stochastic_dop import Batch, DOPLearner, StochasticDOP
 from dop.errors import ConfigError
 from dop.types import Episode, TimeStep
-from helpers import make_episodes, make_spec
+from helpers import assert_trees_close, assert_trees_equal, make_episodes, make_spec
 
 SPEC = make_spec(time_limit=4)
 SMALL = StochasticDOP(
@@ -284,7 +284,7 @@ def test_critic_steps_by_hand(schedule: Any):
     for counts in groups:
         expected, v = step_by_hand(expected, v, targets(), jnp.asarray(counts, jnp.float32))
     assert int(steps) == len(groups)
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), updated.critic, expected.critic)
+    assert_trees_close(updated.critic, expected.critic, rtol=1e-3, atol=1e-5)
     assert_close(metrics["target_mean"], np.asarray(targets())[mask].mean())
 
 
@@ -314,7 +314,7 @@ def test_target_is_copied_exactly_at_its_interval(unit: Any, steps: int, due: li
         # The critic moves a little every iteration.
         learner = replace(learner, critic=jax.tree.map(lambda x: x + 1.0, learner.critic))
         learner = algorithm._update_target(learner, jnp.asarray(steps))
-        jax.tree.map(np.testing.assert_array_equal, learner.target, learner.critic if copied else old)
+        assert_trees_equal(learner.target, learner.critic if copied else old)
 
 
 # ------------------------------------------------------------------------------------------------------------------ actors
@@ -359,7 +359,7 @@ def test_sampled_gradient_is_the_expected_one_in_expectation():
     actions = [action for action in range(spec.action_size) if policy[action] > 0]
     gradients = [sampled(learner, eqx.tree_at(lambda e: e.action, episode, jnp.full((1, 1, 1), action))).gradient for action in actions]
     weigh = lambda *g: sum(float(policy[action]) * np.asarray(x) for action, x in zip(actions, g, strict=True))  # noqa: E731
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-6), jax.tree.map(weigh, *gradients), expected.gradient)
+    assert_trees_close(jax.tree.map(weigh, *gradients), expected.gradient, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("clip", [0.5, 1e6])
@@ -388,14 +388,14 @@ def test_entropy_bonus_and_scaled_utilities():
     assert_close(bonus.loss, plain.loss - 2.0 * plain.metrics["policy_entropy"])
     assert_close(bonus.metrics["actor_loss"], plain.metrics["actor_loss"])
     shrink = functools.partial(jax.tree.map, lambda g: g / (plain.metrics["advantage_rms"] + 1e-6))
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), scaled.gradient, shrink(plain.gradient))
+    assert_trees_close(scaled.gradient, shrink(plain.gradient), rtol=1e-3, atol=1e-5)
 
 
 def test_actors_take_as_many_steps_as_they_are_told():
     """Two single steps, the optimiser's state carried over, are one update of two steps."""
     once = compiled(lambda learner: SMALL._update_actors(learner, batch().actor)[0])
     twice = compiled(lambda learner: replace(SMALL, actor_steps=2)._update_actors(learner, batch().actor)[0])
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), once(once(start())).actor, twice(start()).actor)
+    assert_trees_close(once(once(start())).actor, twice(start()).actor, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("who", ["latest", "on_policy", "off_policy"])

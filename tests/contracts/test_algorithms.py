@@ -26,7 +26,7 @@ from dop.errors import ConfigError
 from dop.nets import PerAgent
 from dop.replay import allocate
 from dop.types import Choice, Episode, TimeStep
-from helpers import make_episodes, make_spec, poison_padding
+from helpers import assert_trees_close, assert_trees_equal, make_episodes, make_spec, poison_padding
 from probes import Recurrent
 
 SIZES = {"hidden": 8, "batch": 3, "capacity": 12, "iteration": 4}
@@ -43,6 +43,7 @@ compiled = functools.partial(jax.jit, compiler_options=QUICKLY)  # compiles in h
 
 random_episodes = compiled(make_episodes, static_argnums=(1, 2))
 poisoned = compiled(poison_padding)
+assert_close = functools.partial(assert_trees_close, rtol=1e-3, atol=2e-5)
 
 every_class = pytest.mark.parametrize("cls", algorithms().values(), ids=algorithms())
 PRESETS = [(name, preset) for name, cls in algorithms().items() for preset in cls.presets()]
@@ -126,15 +127,6 @@ def extreme(learner: PyTree, scale: float) -> PyTree:
     return jax.tree.map(lambda x: x * scale if eqx.is_inexact_array(x) else x, learner)
 
 
-def assert_equal(one: PyTree, other: PyTree) -> None:
-    """Bit for bit."""
-    jax.tree.map(np.testing.assert_array_equal, one, other)
-
-
-def assert_close(one: PyTree, other: PyTree) -> None:
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=2e-5), one, other)
-
-
 def differ(one: PyTree, other: PyTree) -> bool:
     return any(jax.tree.leaves(jax.tree.map(lambda x, y: bool((x != y).any()), one, other)))
 
@@ -202,7 +194,7 @@ def test_shares_above_one_are_refused_by_name(cls: Any):
 def test_init_depends_on_the_key_alone(name: str, preset: str):
     initial = compiled_init(name, preset)
     again, other = initial(jax.random.key(0), SPEC), initial(jax.random.key(1), SPEC)
-    assert_equal(initial(jax.random.key(0), SPEC), again)
+    assert_trees_equal(initial(jax.random.key(0), SPEC), again)
     assert differ(again, other)
     assert int(again.env_steps) == 0
 
@@ -260,7 +252,7 @@ def test_update_is_pure_and_learns(name: str, preset: str):
     learner, update = start(name, preset), compiled_learn(name, preset)
     updated, metrics = update(learner, replay_of(episodes()), KEY)
     again = update(learner, replay_of(episodes()), KEY)
-    assert_equal((updated, metrics), again)
+    assert_trees_equal((updated, metrics), again)
     assert differ(learner, updated)
     described = functools.partial(jax.tree.map, lambda x: (x.shape, x.dtype))
     assert described(updated) == described(learner)
@@ -274,7 +266,7 @@ def test_update_is_pure_and_learns(name: str, preset: str):
 def test_padding_changes_nothing(name: str, preset: str, garbage: float):
     learner, update = start(name, preset), compiled_learn(name, preset)
     clean = update(learner, replay_of(episodes()), KEY)
-    assert_equal(clean, update(learner, replay_of(poisoned(episodes(), garbage)), KEY))
+    assert_trees_equal(clean, update(learner, replay_of(poisoned(episodes(), garbage)), KEY))
 
 
 def without_the_last_agent(batch: Episode, garbage: float = 0.0) -> Episode:

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 import dop.envs
 from dop import policies
 from dop.types import Environment, TimeStep
+from helpers import assert_trees_close, assert_trees_equal
 from probes import PROBES
 
 N_EPISODES = 32
@@ -165,7 +166,7 @@ def test_same_key_same_play_other_key_other_actions(name: str):
     first = play(name)
     again = compiled_play(name)(jax.random.split(jax.random.key(1), N_EPISODES))
     other = compiled_play(name)(jax.random.split(jax.random.key(2), N_EPISODES))
-    jax.tree.map(np.testing.assert_array_equal, first, jax.device_get(again))
+    assert_trees_equal(first, jax.device_get(again))
     assert (first.action != other.action).any()
 
 
@@ -175,4 +176,4 @@ def test_one_episode_is_a_row_of_many(name: str):
     environment = make(name)
     k_reset, _ = jax.random.split(jax.random.split(jax.random.key(1), N_EPISODES)[3])
     _, start = compiled(environment.reset)(k_reset)
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), start, jax.tree.map(lambda x: x[3], play(name).start))
+    assert_trees_close(start, jax.tree.map(lambda x: x[3], play(name).start), rtol=1e-5, atol=1e-6)

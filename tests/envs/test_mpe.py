@@ -30,13 +30,19 @@ def make(variant: str, **options: Any) -> Mpe:
 
 
 @functools.cache
+def start(environment: Mpe) -> tuple[Any, Any]:
+    """State and step of a fresh episode."""
+    return jax.jit(environment.reset)(key())
+
+
+@functools.cache
 def compiled_step(environment: Mpe) -> Any:
     return jax.jit(environment.step, compiler_options={"xla_backend_optimization_level": 0})  # compiles in half the time
 
 
 def stay(environment: Mpe, positions: list[list[float]], **fields: Any) -> tuple[Any, Any]:
     """One step on which no agent moves, from `positions` of the agents, then the landmarks, all at rest."""
-    state, _ = environment.reset(key())
+    state, _ = start(environment)
     state = state.replace(p_pos=jnp.array(positions), **fields)
     return compiled_step(environment)(key(), state, jnp.full(environment.spec.n_agents, STAY))
 
@@ -62,7 +68,7 @@ def test_reference_rewards_the_mean_distance_to_each_agents_landmark():
 @pytest.mark.parametrize(("action", "velocity"), [(0, [0, 0]), (1, [-0.5, 0]), (2, [0.5, 0]), (3, [0, -0.5]), (4, [0, 0.5])])
 def test_actions_push_as_documented(action: int, velocity: list[float]):
     environment = make("spread")
-    state, _ = environment.reset(key())
+    state, _ = start(environment)
     state = state.replace(p_pos=jnp.arange(12.0).reshape(6, 2))
     next_state, _ = compiled_step(environment)(key(), state, jnp.array([action, STAY, STAY]))
     np.testing.assert_allclose(next_state.p_vel[:3], [velocity, [0, 0], [0, 0]], atol=1e-6)  # acceleration 5 for 0.1 s
@@ -81,7 +87,7 @@ def test_boxes_have_jaxmarls_sizes(variant: str):
 @pytest.mark.parametrize("variant", ["spread", "reference"])
 def test_boxes_push_by_the_difference_of_two_components(variant: str, component: int, direction: list[float]):
     environment = make(variant, actions="box")
-    state, _ = environment.reset(key())
+    state, _ = start(environment)
     state = state.replace(p_pos=jnp.arange(2.0 * environment.game.num_entities).reshape(-1, 2))
     # All of one component, none of the others: what a discrete move gives. A quarter (0.25 of [0, 1] is -0.5 of ours): a quarter of it.
     action = jnp.full(environment.spec.action_shape, -1.0).at[0, component].set(1.0).at[1, component].set(-0.5)
@@ -91,8 +97,8 @@ def test_boxes_push_by_the_difference_of_two_components(variant: str, component:
 
 def test_boxes_of_unequal_agents_are_padded():
     environment = make("speaker-listener", actions="box")
-    state, start = environment.reset(key())
-    np.testing.assert_array_equal(start.legal, [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
+    state, first = start(environment)
+    np.testing.assert_array_equal(first.legal, [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
     word, move = [-1.0, 0.0, 1.0, 7.0, 7.0], [-1.0, -1.0, 1.0, -1.0, -1.0]  # what is in the padding has no effect
     next_state, step = compiled_step(environment)(key(), state, jnp.array([word, move]))
     np.testing.assert_array_equal(step.obs[1, -3:], [0, 0.5, 1])
@@ -101,7 +107,7 @@ def test_boxes_of_unequal_agents_are_padded():
 
 def test_boxes_of_reference_end_in_the_word():
     environment = make("reference", actions="box")
-    state, _ = environment.reset(key())
+    state, _ = start(environment)
     action = jnp.full((2, 15), -1.0).at[0, 5:].set(jnp.linspace(-1, 1, 10))
     _, step = compiled_step(environment)(key(), state, action)
     np.testing.assert_allclose(step.obs[1, -10:], np.linspace(0, 1, 10), atol=1e-6)
@@ -114,23 +120,23 @@ def test_unknown_kinds_of_actions():
 
 def test_the_listener_hears_the_word():
     environment = make("speaker-listener")
-    state, _ = environment.reset(key())
+    state, _ = start(environment)
     _, step = compiled_step(environment)(key(), state, jnp.array([2, STAY]))
     np.testing.assert_array_equal(step.obs[1, -3:], [0, 0, 1])
 
 
 def test_unequal_agents_are_padded():
     environment = make("speaker-listener")
-    _, start = environment.reset(key())
+    _, first = start(environment)
     assert (environment.spec.obs_sizes, environment.spec.action_sizes) == ((3, 11), (3, 5))
-    np.testing.assert_array_equal(start.legal, [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
-    np.testing.assert_array_equal(start.obs[0, 3:], np.zeros(8))
-    np.testing.assert_array_equal(start.state, np.concatenate([start.obs[0, :3], start.obs[1]]))
+    np.testing.assert_array_equal(first.legal, [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
+    np.testing.assert_array_equal(first.obs[0, 3:], np.zeros(8))
+    np.testing.assert_array_equal(first.state, np.concatenate([first.obs[0, :3], first.obs[1]]))
 
 
 def test_the_time_limit_is_exact():
     environment = make("reference", time_limit=3)
-    state, _ = environment.reset(key())
+    state, _ = start(environment)
     truncated = []
     for _ in range(3):
         state, step = compiled_step(environment)(key(), state, jnp.zeros(2, int))
