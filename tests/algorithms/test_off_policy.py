@@ -268,13 +268,13 @@ def test_actors_and_targets_move_once_for_every_so_many_critic_steps(algorithm: 
     found, _ = jax.jit(algorithm._round)(learner, (batch, KEY))
 
     @jax.jit
-    def by_hand(learner: Any) -> Any:
+    def by_hand(learner: Any, batch: Any) -> Any:
         key_actor, key_critic = jax.random.split(KEY)
         for i, key in enumerate(jax.random.split(key_critic, 2)):
             learner, _ = algorithm._critic_step(learner, (jax.tree.map(lambda x, i=i: x[i], batch), key))
         return algorithm._actor_step(learner, jax.tree.map(lambda x: x[1], batch), key_actor)[0]
 
-    expected = by_hand(learner)
+    expected = by_hand(learner, batch)
     assert_close((found.actor, found.critic), (expected.actor, expected.critic))
     a_hundredth = functools.partial(jax.tree.map, lambda old, new: 0.99 * np.asarray(old) + 0.01 * np.asarray(new))
     assert_close(found.target_critic, a_hundredth(learner.target_critic, expected.critic))
