@@ -48,14 +48,28 @@ class PerAgent(eqx.Module, Generic[Network]):
         return jax.vmap(apply, in_axes=(None if shared else 0, *in_axes), axis_size=self.n_agents)(network, *args)
 
 
+class Linear(eqx.nn.Linear):
+    """y = x W^T + b, one example in, one out.
+
+    The same as `equinox.nn.Linear`, W x + b, but that `vmap` makes a product of it whose rows are the examples, as they come in. Those of
+    W x are the units, and what follows has to turn it round, which takes as long as the product itself in networks this small.
+    """
+
+    def __call__(self, x: Float[Array, "..."], *, key: PRNGKeyArray | None = None) -> Float[Array, "..."]:
+        del key
+        y = x @ self.weight.T
+        y = y if self.bias is None else y + self.bias
+        return y[0] if self.out_features == "scalar" else y
+
+
 class MLP(eqx.Module):
     """Linear layers of these sizes, input and output included, with ReLU between them."""
 
-    layers: tuple[eqx.nn.Linear, ...]
+    layers: tuple[Linear, ...]
 
     def __init__(self, sizes: Sequence[int], *, key: PRNGKeyArray) -> None:
         keys = jax.random.split(key, len(sizes) - 1)
-        self.layers = tuple(eqx.nn.Linear(*pair, key=k) for pair, k in zip(itertools.pairwise(sizes), keys, strict=True))
+        self.layers = tuple(Linear(*pair, key=k) for pair, k in zip(itertools.pairwise(sizes), keys, strict=True))
 
     def __call__(self, x: Float[Array, " input"]) -> Float[Array, " output"]:
         first, *rest = self.layers
@@ -184,19 +198,19 @@ class LocalActionCritic(eqx.Module):
     The first layer is kept in parts, since the state's part is the same for all agents and then is computed once.
     """
 
-    from_state: eqx.nn.Linear
-    from_own: eqx.nn.Linear
-    hidden_layer: eqx.nn.Linear
-    value_layer: eqx.nn.Linear
+    from_state: Linear
+    from_own: Linear
+    hidden_layer: Linear
+    value_layer: Linear
     n_agents: int = eqx.field(static=True)
 
     def __init__(self, state_size: int, obs_size: int, action_size: int, n_agents: int, hidden_size: int, *, key: PRNGKeyArray) -> None:
         """`obs_size=0`: of the global state and the action alone."""
         key_first, key_hidden, key_value = jax.random.split(key, 3)
         sizes = [state_size, obs_size + action_size + n_agents]
-        self.from_state, self.from_own = _split(eqx.nn.Linear(sum(sizes), hidden_size, key=key_first), sizes)
-        self.hidden_layer = eqx.nn.Linear(hidden_size, hidden_size, key=key_hidden)
-        self.value_layer = eqx.nn.Linear(hidden_size, "scalar", key=key_value)
+        self.from_state, self.from_own = _split(Linear(sum(sizes), hidden_size, key=key_first), sizes)
+        self.hidden_layer = Linear(hidden_size, hidden_size, key=key_hidden)
+        self.value_layer = Linear(hidden_size, "scalar", key=key_value)
         self.n_agents = n_agents
 
     def __call__(
@@ -210,33 +224,31 @@ class LocalActionCritic(eqx.Module):
 class JointCritic(eqx.Module):
     """Q(s, a_1, ..., a_n) of a joint action whose parts are vectors (Lowe et al. 2017): two hidden layers."""
 
-    from_state: eqx.nn.Linear
-    from_action: Float[Array, "agent hidden action"]
-    hidden_layer: eqx.nn.Linear
-    value_layer: eqx.nn.Linear
+    from_state: Linear
+    from_action: Float[Array, "agent action hidden"]
+    hidden_layer: Linear
+    value_layer: Linear
 
     def __init__(self, state_size: int, action_size: int, n_agents: int, hidden_size: int, *, key: PRNGKeyArray) -> None:
         key_first, key_hidden, key_value = jax.random.split(key, 3)
         sizes = [state_size, n_agents * action_size]
-        self.from_state, actions = _split(eqx.nn.Linear(sum(sizes), hidden_size, key=key_first), sizes)
-        self.from_action = actions.weight.reshape(hidden_size, n_agents, action_size).swapaxes(0, 1)
-        self.hidden_layer = eqx.nn.Linear(hidden_size, hidden_size, key=key_hidden)
-        self.value_layer = eqx.nn.Linear(hidden_size, "scalar", key=key_value)
+        self.from_state, actions = _split(Linear(sum(sizes), hidden_size, key=key_first), sizes)
+        self.from_action = actions.weight.T.reshape(n_agents, action_size, hidden_size)
+        self.hidden_layer = Linear(hidden_size, hidden_size, key=key_hidden)
+        self.value_layer = Linear(hidden_size, "scalar", key=key_value)
 
     def __call__(self, state: Float[Array, " state"], action: Float[Array, "agent action"]) -> Float[Array, ""]:
-        return self._upper(self.from_state(state) + jnp.sum(self._parts(action), axis=0))
+        return self._upper(self._first(state, action))
 
     def deviations(
         self, state: Float[Array, " state"], action: Float[Array, "agent action"], own: Float[Array, "agent action"]
     ) -> Float[Array, " agent"]:
         """Q(s, (own_i, a_-i)) for every agent i: the others do as in `action`."""
-        taken = self._parts(action)
-        joint = self.from_state(state) + jnp.sum(taken, axis=0)
-        return jax.vmap(self._upper)(joint - taken + self._parts(own))
+        changes = jnp.einsum("ia,iah->ih", own - action, self.from_action)
+        return jax.vmap(self._upper)(self._first(state, action) + changes)
 
-    def _parts(self, action: Float[Array, "agent action"]) -> Float[Array, "agent hidden"]:
-        """What each agent's action gives to the first layer."""
-        return jnp.einsum("iha,ia->ih", self.from_action, action)
+    def _first(self, state: Float[Array, " state"], action: Float[Array, "agent action"]) -> Float[Array, " hidden"]:
+        return self.from_state(state) + action.flatten() @ self.from_action.reshape(action.size, -1)
 
     def _upper(self, first: Float[Array, " hidden"]) -> Float[Array, ""]:
         return self.value_layer(jax.nn.relu(self.hidden_layer(jax.nn.relu(first))))
@@ -283,17 +295,17 @@ class AttentionHeads(eqx.Module):
     x_i = sum_{j != i} softmax_j(q_i . k_j / sqrt(d)) v_j   in each head; heads end to end
     """
 
-    queries: eqx.nn.Linear
-    keys: eqx.nn.Linear
-    values: eqx.nn.Linear
+    queries: Linear
+    keys: Linear
+    values: Linear
     heads: int = eqx.field(static=True)
 
     def __init__(self, size: int, heads: int, *, key: PRNGKeyArray) -> None:
         """`size`: units of what comes in and of what goes out, a multiple of `heads`."""
         key_queries, key_keys, key_values = jax.random.split(key, 3)
-        self.queries = eqx.nn.Linear(size, size, use_bias=False, key=key_queries)
-        self.keys = eqx.nn.Linear(size, size, use_bias=False, key=key_keys)
-        self.values = eqx.nn.Linear(size, size, key=key_values)
+        self.queries = Linear(size, size, use_bias=False, key=key_queries)
+        self.keys = Linear(size, size, use_bias=False, key=key_keys)
+        self.values = Linear(size, size, key=key_values)
         self.heads = heads
 
     def __call__(
@@ -302,7 +314,7 @@ class AttentionHeads(eqx.Module):
         """What agent i gathers, with a query from `own[i]`, from `others[j]` of every j but i that is `present`; and q_i . k_j before it is
         scaled, 0 unless both are."""
 
-        def in_heads(layer: eqx.nn.Linear, x: Array) -> Float[Array, "head agent unit"]:
+        def in_heads(layer: Linear, x: Array) -> Float[Array, "head agent unit"]:
             return jax.vmap(layer)(x).reshape(len(x), self.heads, -1).swapaxes(0, 1)
 
         queries, keys = in_heads(self.queries, own), in_heads(self.keys, others)
@@ -321,8 +333,8 @@ class AttentionCritic(eqx.Module):
     Encoders and heads are one for each group of agents, told apart by the agent id; the attention is always shared.
     """
 
-    encode_obs: PerAgent[eqx.nn.Linear]
-    encode_both: PerAgent[eqx.nn.Linear]
+    encode_obs: PerAgent[Linear]
+    encode_both: PerAgent[Linear]
     attention: AttentionHeads
     head: PerAgent[MLP]
     n_agents: int = eqx.field(static=True)
@@ -333,8 +345,8 @@ class AttentionCritic(eqx.Module):
         key_obs, key_both, key_attention, key_head = jax.random.split(key, 4)
         size = obs_size + len(groups)
 
-        def encoder(inputs: int, key: PRNGKeyArray) -> PerAgent[eqx.nn.Linear]:
-            return PerAgent(lambda key: eqx.nn.Linear(inputs, hidden_size, key=key), groups, key=key)
+        def encoder(inputs: int, key: PRNGKeyArray) -> PerAgent[Linear]:
+            return PerAgent(lambda key: Linear(inputs, hidden_size, key=key), groups, key=key)
 
         def make_head(key: PRNGKeyArray) -> MLP:
             return MLP((2 * hidden_size, hidden_size, action_size), key=key)
@@ -364,7 +376,7 @@ def _split(layer: eqx.nn.Linear, sizes: Sequence[int]) -> list[eqx.nn.Linear]:
 
     def part(weight: Array, bias: Array | None) -> eqx.nn.Linear:
         # Of this layer only the form.
-        form = eqx.filter_eval_shape(eqx.nn.Linear, *weight.shape[::-1], use_bias=bias is not None, key=jax.random.key(0))
+        form = eqx.filter_eval_shape(type(layer), *weight.shape[::-1], use_bias=bias is not None, key=jax.random.key(0))
         return eqx.tree_at(lambda m: (m.weight, m.bias), form, (weight, bias), is_leaf=lambda x: x is None)
 
     return [part(weight, layer.bias if i == 0 else None) for i, weight in enumerate(weights)]
