@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import equinox as eqx
 import jax
@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from dop.types import ActionKind
 
 Network = TypeVar("Network", bound=eqx.Module)
+AnyLinear = TypeVar("AnyLinear", bound=eqx.nn.Linear)
 
 
 class PerAgent(eqx.Module, Generic[Network]):
@@ -54,6 +55,9 @@ class Linear(eqx.nn.Linear):
     The same as `equinox.nn.Linear`, W x + b, but that `vmap` makes a product of it whose rows are the examples, as they come in. Those of
     W x are the units, and what follows has to turn it round, which takes as long as the product itself in networks this small.
     """
+
+    def __init__(self, in_features: int, out_features: int | Literal["scalar"], *, use_bias: bool = True, key: PRNGKeyArray) -> None:
+        super().__init__(in_features, out_features, use_bias=use_bias, key=key)
 
     def __call__(self, x: Float[Array, "..."], *, key: PRNGKeyArray | None = None) -> Float[Array, "..."]:
         del key
@@ -370,11 +374,11 @@ class AttentionCritic(eqx.Module):
         return self.head.map(apply, jnp.concatenate([own, gathered], axis=1), in_axes=(0,)), match
 
 
-def _split(layer: eqx.nn.Linear, sizes: Sequence[int]) -> list[eqx.nn.Linear]:
+def _split(layer: AnyLinear, sizes: Sequence[int]) -> list[AnyLinear]:
     """A layer whose input is several parts end to end, as one layer for each; the sum of theirs is its output. The first has the bias."""
     weights = jnp.split(layer.weight, [sum(sizes[:i]) for i in range(1, len(sizes))], axis=1)
 
-    def part(weight: Array, bias: Array | None) -> eqx.nn.Linear:
+    def part(weight: Array, bias: Array | None) -> AnyLinear:
         # Of this layer only the form.
         form = eqx.filter_eval_shape(type(layer), *weight.shape[::-1], use_bias=bias is not None, key=jax.random.key(0))
         return eqx.tree_at(lambda m: (m.weight, m.bias), form, (weight, bias), is_leaf=lambda x: x is None)
