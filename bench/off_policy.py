@@ -1,0 +1,200 @@
+"""Training with deterministic DOP, MADDPG and MAAC: environment steps a second, what an update costs, and the same beside others' code.
+
+    taskset -c 1 python bench/off_policy.py             Aggregation, at the ratio of App. G.2: batches of 1250, a critic step an episode
+    taskset -c 1 python bench/off_policy.py --peers     at the sizes and ratios of three other implementations, whose rates are stated
+
+Seconds are of the core's time (the process's, all threads), the best of several, since the machine may be shared.
+The bound counts only the products that an update needs, at the rate that this run measures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+
+import dop
+from dop.algorithms import algorithms
+from dop.algorithms._off_policy import OffPolicy
+from dop.algorithms.deterministic_dop import DeterministicDOP
+from dop.algorithms.maac import MAAC
+from dop.algorithms.maddpg import MADDPG
+from dop.engine.learn import Program, RunState
+from dop.types import EnvSpec
+from machine import describe, matmul_rate, seconds
+
+METHODS = ("deterministic-dop", "maddpg", "maac")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peer:
+    """Another implementation, with its rate as stated for one core of this kind of machine, and its sizes and ratio in ours."""
+
+    name: str
+    stated: str
+    fastest: float
+    """Environment steps a second."""
+    algorithm: OffPolicy[Any]
+    environment: dop.Environment
+
+
+def peers() -> list[Peer]:
+    """The three that are compared with. Each update of theirs is a step of the critic and one of the actors, as here without delay."""
+    spread, boxes = dop.make("mpe:spread"), dop.make("mpe:spread", actions="box")
+    every = {"policy_delay": 1, "optimiser": "adam"}
+    epymarl = MADDPG(critic_hidden=128, actor_hidden=128, replay_batch=16 * 25, episodes_per_iteration=1, **every)
+    # 1000 updates per 6000 frames are 42 per 10 episodes of 25.
+    sizes = {"critic_hidden": 256, "actor_hidden": 256, "replay_batch": 128}
+    benchmarl = MADDPG(**sizes, episodes_per_iteration=10, rounds_per_iteration=42, replay_capacity=4000, **every)
+    return [
+        Peer(
+            name="MAAC's code: 12 environments, 4 updates of 1024 per 100 steps",
+            stated="77.5",
+            fastest=77.5,
+            algorithm=MAAC.presets()["published"],
+            environment=spread,
+        ),
+        Peer(
+            name="EPyMARL's MADDPG: an update of 16 episodes an episode, hidden 128",
+            stated="202-285",
+            fastest=285,
+            algorithm=epymarl,
+            environment=spread,
+        ),
+        Peer(
+            name="BenchMARL's MADDPG: 1000 updates of 128 per 6000 frames, hidden 256",
+            stated="402",
+            fastest=402,
+            algorithm=benchmarl,
+            environment=boxes,
+        ),
+    ]
+
+
+# ------------------------------------------------------------------------------------------------------------------ products
+
+
+@dataclass(frozen=True, kw_only=True)
+class Products:
+    """Multiplications of one network over one step: forwards, backwards to its weights, backwards to the actions that it is given."""
+
+    forward: float
+    weights: float
+    actions: float
+
+
+def layers(*sizes: float, n: float = 1, from_data: float | None = None) -> Products:
+    """`n` times a network of these layers; `from_data`: the inputs that are no action, whose gradient nobody wants. One-hot inputs are
+    look-ups and count nothing."""
+    first, rest = sizes[0] * sizes[1], sum(a * b for a, b in itertools.pairwise(sizes[1:]))
+    given = sizes[0] if from_data is None else from_data
+    return Products(forward=n * (first + rest), weights=n * (first + 2 * rest), actions=n * ((sizes[0] - given) * sizes[1] + rest))
+
+
+def actors(algorithm: OffPolicy[Any], spec: EnvSpec) -> Products:
+    return layers(spec.obs_size, algorithm.actor_hidden, algorithm.actor_hidden, spec.action_size, n=spec.n_agents)
+
+
+def critic(algorithm: OffPolicy[Any], spec: EnvSpec) -> tuple[Products, float]:
+    """The critic for its own steps, and the products that the actors' step has with it."""
+    n, h, a, s = spec.n_agents, algorithm.critic_hidden, spec.action_size, spec.state_size
+    if isinstance(algorithm, DeterministicDOP):
+        own = layers(spec.obs_size + a, h, h, 1, n=n, from_data=spec.obs_size)
+        team = s * h + s * (n + 1)
+        found = Products(forward=own.forward + team, weights=own.weights + team, actions=own.actions)
+        return found, found.forward + found.actions
+    if isinstance(algorithm, MADDPG):
+        found = layers(s + n * a, h, h, 1, n=1 if algorithm.share_critics else n)
+        changed = layers(a, h, h, 1, n=n, from_data=0)
+        return found, (s + n * a) * h + changed.forward + changed.actions
+    encoders = n * (spec.obs_size + spec.obs_size + a) * h
+    attention = n * 3 * h * h + 2 * n * n * h
+    head = n * (2 * h * h + h * a)
+    forward = encoders + attention + head
+    return Products(forward=forward, weights=encoders + 2 * (attention + head), actions=0), forward
+
+
+def round_operations(algorithm: OffPolicy[Any], spec: EnvSpec) -> float:
+    """Floating-point operations of the products of one round, `policy_delay` critic steps and one of the actors."""
+    actor, (values, climbed) = actors(algorithm, spec), critic(algorithm, spec)
+    critic_step = actor.forward + 2 * values.forward + values.weights
+    actor_step = actor.forward + climbed + actor.weights
+    return 2.0 * algorithm.replay_batch * (algorithm.policy_delay * critic_step + actor_step)
+
+
+# -------------------------------------------------------------------------------------------------------------------- timing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What training costs, of one core's time."""
+
+    steps_per_second: float
+    """Environment steps, learning included."""
+    update_ms: float
+    """An update is a critic step with its share of an actors' step."""
+    bound_ms: float
+    """Of the products of an update."""
+
+
+def measure(algorithm: OffPolicy[Any], environment: dop.Environment, repeats: int) -> Cost:
+    method: Any = algorithm  # a base class that lacks what each method adds
+    program = Program(algorithm=method, environment=environment)
+    state = jax.jit(lambda key: program.warm_up(program.start(key)))(jax.random.key(0))
+    updates = algorithm.rounds_per_iteration * algorithm.policy_delay
+    iterations = max(1, 20 // updates)
+    chunk = jax.jit(lambda state: program.chunk(state, iterations)[0], donate_argnums=0)
+    rates, state = train(chunk, chunk(state), repeats)
+    batch = jax.jit(algorithm.sample)(state.replay, jax.random.key(1))
+    update = 1e3 * seconds(jax.jit(algorithm.update), state.learner, batch, jax.random.key(2), repeats=repeats, clock=time.process_time)
+    bound = 1e3 * round_operations(algorithm, environment.spec) / matmul_rate(clock=time.process_time) / algorithm.policy_delay
+    return Cost(steps_per_second=max(rates), update_ms=update / updates, bound_ms=bound)
+
+
+def train(chunk: Callable[[RunState], RunState], state: RunState, repeats: int) -> tuple[list[float], RunState]:
+    """Environment steps a second of each of `repeats` chunks."""
+    rates = []
+    for _ in range(repeats):
+        before, start = int(state.learner.env_steps), time.process_time()
+        state = jax.block_until_ready(chunk(state))
+        rates.append((int(state.learner.env_steps) - before) / (time.process_time() - start))
+    return rates, state
+
+
+def paper_ratio(repeats: int) -> None:
+    """Every method's default on Aggregation with the paper's batch and ratio."""
+    print(f"{'Aggregation':20}{'env steps/s':>13}{'ms an update':>14}{'bound ms':>10}{'share of bound':>16}")
+    for name in METHODS:
+        default: Any = algorithms()[name]()
+        algorithm = replace(default, replay_batch=1250, episodes_per_iteration=2, policy_delay=2, rounds_per_iteration=1)
+        cost = measure(algorithm, dop.make("aggregation"), repeats)
+        share = cost.bound_ms / cost.update_ms
+        print(f"{name:20}{cost.steps_per_second:13.0f}{cost.update_ms:14.1f}{cost.bound_ms:10.1f}{share:16.0%}", flush=True)
+
+
+def beside_peers(repeats: int) -> None:
+    """Ours at the peers' sizes and ratios; times faster than the fastest rate stated."""
+    print(f"{'peer':72}{'stated':>9}{'ours, env steps/s':>19}{'times':>8}{'ms an update':>14}{'bound ms':>10}")
+    for peer in peers():
+        cost = measure(peer.algorithm, peer.environment, repeats)
+        times = cost.steps_per_second / peer.fastest
+        costs = f"{cost.steps_per_second:19.0f}{times:8.1f}{cost.update_ms:14.2f}{cost.bound_ms:10.2f}"
+        print(f"{peer.name:72}{peer.stated:>9}{costs}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers", action="store_true")
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    print(describe())
+    (beside_peers if options.peers else paper_ratio)(options.repeats)
+
+
+if __name__ == "__main__":
+    main()
