@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
+from dop import optim
 from dop.algorithms import algorithms
 from dop.algorithms._off_policy import OffPolicy
 from dop.algorithms.coma import COMA
@@ -38,8 +39,8 @@ from machine import describe, matmul_rate, seconds
 
 KEPT = 160
 """Episodes in the replay that batches are drawn from."""
-STEPS = 2000
-"""Steps of a batch, for the tree backup's expectation."""
+STEPS = {"decomposed": 50_000, "200 joint actions sampled": 200}
+"""Steps of a batch, for the tree backup's expectation: so many that what a call costs by itself does not show."""
 
 
 def agent_operations(hidden: int, shape: Shape) -> tuple[float, float]:
@@ -122,21 +123,33 @@ def iteration_seconds(algorithm: Any, shape: Shape, lengths: jax.Array) -> float
 
 
 def part_seconds(algorithm: Any, shape: Shape, lengths: jax.Array) -> dict[str, float]:
-    """The parts of an update, each compiled by itself."""
+    """The parts of an update, each compiled by itself; and its optimiser's steps alone, on the critic or on all networks."""
     learner, replay = prepared(algorithm, shape, lengths)
     batch, key = jax.jit(algorithm.sample)(replay, jax.random.key(2)), jax.random.key(3)
     timed = functools.partial(seconds, repeats=3, clock=time.process_time)
     if isinstance(algorithm, StochasticDOP | COMA):
         critic = jax.jit(lambda learner, batch, key: algorithm._update_critic(learner, batch, key)[0])
         actors = jax.jit(lambda learner, batch: algorithm._update_actors(learner, batch.actor)[0])
-        return {"critic": timed(critic, learner, batch, key), "actors": timed(actors, learner, batch)}
-    return {"update": timed(jax.jit(algorithm.update), learner, batch, key)}
+        steps = float(lengths.max() if algorithm.critic_schedule in ("timestep", "backwards") else jnp.ceil(lengths.mean()))
+        each = timed(
+            jax.jit(functools.partial(optim.step, algorithm._critic_optimiser)), learner.critic, learner.critic, learner.critic_optimiser
+        )
+        found = {"critic": timed(critic, learner, batch, key), "actors": timed(actors, learner, batch)}
+        return found | {"of the critic: the optimiser": steps * each}
+    step = jax.jit(functools.partial(optim.step, algorithm._optimiser))
+    each = timed(step, learner.online, learner.online, learner.optimiser)
+    found = {"update": timed(jax.jit(algorithm.update), learner, batch, key)}
+    return found | {"of the update: the optimiser": algorithm.updates_per_iteration * each}
 
 
 def parts(shape: Shape) -> None:
     """The default of every algorithm, part by part, beside its products at the rate of products of their own shapes."""
     lengths = jax.random.randint(jax.random.key(3), (KEPT,), 40, 71)
-    print(f"{'algorithm':16}{'part':9}{'ms':>8}{'products alone, ms':>20}{'times':>7}   products: rows x width, GFLOP/s")
+    alike = jnp.full_like(lengths, round(float(lengths.mean())))
+    print(
+        f"{'algorithm':16}{'part':9}{'ms':>8}{'if all were as long, ms':>25}{'products alone, ms':>20}{'times':>7}"
+        "   products: rows x width, GFLOP/s"
+    )
     for name, cls in with_memory().items():
         algorithm = cls()
         needed, sizes = operations(algorithm, shape, float(lengths.mean())), products(algorithm, shape)
@@ -144,11 +157,16 @@ def parts(shape: Shape) -> None:
             what: matmul_rate(*size, products=200_000_000 // (size[0] * size[1] ** 2), clock=time.process_time)
             for what, size in sizes.items()
         }
+        even = part_seconds(algorithm, shape, alike)
         for part, taken in part_seconds(algorithm, shape, lengths).items():
             mine = [what for what in needed if what.startswith(part)]
+            if not mine:
+                print(f"{name:16}{part}: {1e3 * taken:.1f} ms", flush=True)
+                continue
             alone = sum(needed[what] / rates[what] for what in mine)
             seen = ", ".join(f"{what.split(': ')[1]} {sizes[what][0]} x {sizes[what][1]}, {rates[what] / 1e9:.0f}" for what in mine)
-            print(f"{name:16}{part:9}{1e3 * taken:8.1f}{1e3 * alone:20.1f}{taken / alone:7.1f}   {seen}", flush=True)
+            times = f"{1e3 * taken:8.1f}{1e3 * even[part]:25.1f}{1e3 * alone:20.1f}{taken / alone:7.1f}"
+            print(f"{name:16}{part:9}{times}   {seen}", flush=True)
 
 
 def every_preset(shape: Shape) -> None:
@@ -179,19 +197,21 @@ def growth_of_updates(shape: Shape) -> None:
         print(f"{n:8}" + "".join(f"{ms:18.1f}" for ms in taken), flush=True)
 
 
-def expectation_seconds(n: int, actions: int, samples: int | None) -> float:
-    """E_pi[Q_tot] of `STEPS` steps, exact (`samples=None`) or from sampled joint actions."""
+def expectation_seconds(n: int, actions: int, how: str) -> float:
+    """E_pi[Q_tot] of one step, of `STEPS[how]` together: exact, or from sampled joint actions."""
     k_policy, k_q, k_draw = jax.random.split(jax.random.key(0), 3)
-    policy = jax.nn.softmax(jax.random.normal(k_policy, (STEPS, n, actions)))
-    q, k, b = jax.random.normal(k_q, (STEPS, n, actions)), jnp.full((STEPS, n), 1 / n), jnp.zeros(STEPS)
+    steps = STEPS[how]
+    policy = jax.nn.softmax(jax.random.normal(k_policy, (steps, n, actions)))
+    q, k, b = jax.random.normal(k_q, (steps, n, actions)), jnp.full((steps, n), 1 / n), jnp.zeros(steps)
 
     def estimate(k: jax.Array, b: jax.Array, policy: jax.Array, q: jax.Array, key: jax.Array) -> jax.Array:
-        if samples is None:
+        if how == "decomposed":
             return expected_q(k, b, policy, q)
-        drawn = jax.vmap(lambda key, p: sample_many(key, p, samples or 0), out_axes=1)(jax.random.split(key, n), policy)
+        drawn = jax.vmap(lambda key, p: sample_many(key, p, 200), out_axes=1)(jax.random.split(key, n), policy)
         return sampled_q(k, b, q, drawn)
 
-    return seconds(jax.jit(jax.vmap(estimate)), k, b, policy, q, jax.random.split(k_draw, STEPS), repeats=5, clock=time.process_time)
+    keys = jax.random.split(k_draw, steps)
+    return seconds(jax.jit(jax.vmap(estimate)), k, b, policy, q, keys, repeats=5, clock=time.process_time) / steps
 
 
 def growth(path: Path) -> None:
@@ -200,12 +220,12 @@ def growth(path: Path) -> None:
     sweeps = {"agents": [(n, 10) for n in (2, 4, 8, 16, 32)], "actions": [(8, a) for a in (5, 10, 20, 50)]}
     for axes, (name, sizes) in zip(picture.subplots(1, 2), sweeps.items(), strict=True):
         x = [n if name == "agents" else a for n, a in sizes]
-        for label, samples in (("decomposed", None), ("200 joint actions sampled", 200)):
-            ms = [1e3 * expectation_seconds(n, a, samples) for n, a in sizes]
-            slope = np.polyfit(np.log(x), np.log(ms), 1)[0]
-            print(f"{label:28}{name:8}{x}: " + ", ".join(f"{value:.2f}" for value in ms) + f" ms; grows as the power {slope:.2f}")
-            axes.loglog(x, ms, marker="o", label=f"{label} (power {slope:.2f})")
-        axes.set(xlabel=name, ylabel=f"ms for {STEPS} steps")
+        for how in STEPS:
+            us = [1e6 * expectation_seconds(n, a, how) for n, a in sizes]
+            slope = np.polyfit(np.log(x), np.log(us), 1)[0]
+            print(f"{how:28}{name:8}{x}: {', '.join(f'{value:.3g}' for value in us)} us a step; power {slope:.2f}", flush=True)
+            axes.loglog(x, us, marker="o", label=f"{how} (power {slope:.2f})")
+        axes.set(xlabel=name, ylabel="us a step")
         axes.legend(fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     curves.save(picture, path)
