@@ -130,16 +130,18 @@ def part_seconds(algorithm: Any, shape: Shape, lengths: jax.Array) -> dict[str, 
     if isinstance(algorithm, StochasticDOP | COMA):
         critic = jax.jit(lambda learner, batch, key: algorithm._update_critic(learner, batch, key)[0])
         actors = jax.jit(lambda learner, batch: algorithm._update_actors(learner, batch.actor)[0])
-        steps = float(lengths.max() if algorithm.critic_schedule in ("timestep", "backwards") else jnp.ceil(lengths.mean()))
-        each = timed(
-            jax.jit(functools.partial(optim.step, algorithm._critic_optimiser)), learner.critic, learner.critic, learner.critic_optimiser
-        )
+        steps = int(lengths.max() if algorithm.critic_schedule in ("timestep", "backwards") else jnp.ceil(lengths.mean()))
+        optimiser = jax.jit(functools.partial(optimise, algorithm._critic_optimiser, steps))
         found = {"critic": timed(critic, learner, batch, key), "actors": timed(actors, learner, batch)}
-        return found | {"of the critic: the optimiser": steps * each}
-    step = jax.jit(functools.partial(optim.step, algorithm._optimiser))
-    each = timed(step, learner.online, learner.online, learner.optimiser)
+        return found | {f"of the critic: {steps} steps of the optimiser": timed(optimiser, learner.critic, learner.critic_optimiser)}
+    optimiser = jax.jit(functools.partial(optimise, algorithm._optimiser, algorithm.updates_per_iteration))
     found = {"update": timed(jax.jit(algorithm.update), learner, batch, key)}
-    return found | {"of the update: the optimiser": algorithm.updates_per_iteration * each}
+    return found | {"of the update: the optimiser": timed(optimiser, learner.online, learner.optimiser)}
+
+
+def optimise(optimiser: Any, steps: int, params: Any, state: Any) -> Any:
+    """So many steps of the optimiser, down what costs nothing to get."""
+    return jax.lax.fori_loop(0, steps, lambda _, x: optim.step(optimiser, x[0], x[0], x[1]), (params, state))
 
 
 def parts(shape: Shape) -> None:
@@ -216,17 +218,32 @@ def expectation_seconds(n: int, actions: int, how: str) -> float:
 
 def growth(path: Path) -> None:
     """Tree backup's expectation: linear in n|A| when decomposed; the slopes of log-log lines say so."""
-    picture = Figure(figsize=(9, 3.8), layout="constrained")
     sweeps = {"agents": [(n, 10) for n in (2, 4, 8, 16, 32)], "actions": [(8, a) for a in (5, 10, 20, 50)]}
-    for axes, (name, sizes) in zip(picture.subplots(1, 2), sweeps.items(), strict=True):
+    found = {}
+    for name, sizes in sweeps.items():
         x = [n if name == "agents" else a for n, a in sizes]
         for how in STEPS:
             us = [1e6 * expectation_seconds(n, a, how) for n, a in sizes]
-            slope = np.polyfit(np.log(x), np.log(us), 1)[0]
-            print(f"{how:28}{name:8}{x}: {', '.join(f'{value:.3g}' for value in us)} us a step; power {slope:.2f}", flush=True)
-            axes.loglog(x, us, marker="o", label=f"{how} (power {slope:.2f})")
-        axes.set(xlabel=name, ylabel="us a step")
-        axes.legend(fontsize=8)
+            found[name, how] = (x, us)
+            print(f"{how:28}{name:8}{x}: {', '.join(f'{value:.3g}' for value in us)} us a step; power {power(x, us):.2f}", flush=True)
+    draw_growth(found, path)
+
+
+def power(x: list[int], y: list[float]) -> float:
+    """The p of the nearest c x^p."""
+    return float(np.polyfit(np.log(x), np.log(y), 1)[0])
+
+
+def draw_growth(found: dict[tuple[str, str], tuple[list[int], list[float]]], path: Path) -> None:
+    """Microseconds a step over sizes, a panel for agents and one for actions."""
+    picture = Figure(figsize=(9, 3.8), layout="constrained")
+    panels = dict(zip(("agents", "actions"), picture.subplots(1, 2), strict=True))
+    for (name, how), (x, us) in found.items():
+        panels[name].loglog(x, us, marker="o", label=f"{how} (power {power(x, us):.2f})")
+        panels[name].set_xticks(x, [str(size) for size in x])
+        panels[name].minorticks_off()
+        panels[name].set(xlabel=name, ylabel="us a step")
+        panels[name].legend(fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     curves.save(picture, path)
 

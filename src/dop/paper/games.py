@@ -299,7 +299,8 @@ def figure(found: dict[Piece, dict[str, Any]]) -> Figure:
         if axes.lines:
             for value in {game.best, *(p.mean for (g, _), p in PUBLISHED.items() if g == name)}:
                 axes.axhline(value, color="#999999", linewidth=0.8, linestyle=":")
-        axes.set(title=f"{name} (best: {game.best:g}; dotted: best, published)", xlabel="episodes", ylabel="greedy return")
+            axes.set_ylim(-1, game.best + 1)  # The first moment, without learning, may be far below.
+        axes.set(title=f"{name} (best: {game.best:g}; dotted: best, published)", xlabel="episodes", ylabel="greedy play earns")
         axes.title.set_fontsize(10)
     handles = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     picture.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=max(1, len(handles)), frameon=False)
