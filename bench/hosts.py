@@ -2,7 +2,7 @@
 
 python bench/hosts.py [--environments 8] [--workers 0 2] [--agents 3] [--repeats 5]
 
-The environment is mpe2's simple_spread. Its own `step` and `reset` are timed where they are called. With N workers:
+The environment is mpe2's simple_spread through its adapter. Its own `step` and `reset` are timed where they are called. With N workers:
 
     share outside = 1 - (seconds in step and reset, all workers together) / (N x seconds of the clock)
 
@@ -14,10 +14,12 @@ turn, in this process, with random actions, and nothing else.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import psutil
 from mpe2 import simple_spread_v3
@@ -27,61 +29,43 @@ from dop.engine import seeds
 from dop.engine.host import HostDriver, HostProgram, Source
 from machine import describe
 
-LIMIT = 25
+ENVIRONMENT, LIMIT = "pettingzoo:mpe2.simple_spread_v3", 25
 
 
-class Spread:
-    """simple_spread as a `HostEnvironment`, with a clock around what is its own."""
+class Timed:
+    """simple_spread as users get it, with clocks around what is its own; what they show is the metrics."""
 
     def __init__(self, agents: int) -> None:
-        self._env = simple_spread_v3.parallel_env(N=agents, max_cycles=LIMIT)
-        names, size = self._env.possible_agents, 6 * agents
-        self.spec = dop.EnvSpec(
-            name="bench:spread",
-            version="1",
-            agents=tuple(names),
-            obs_sizes=(size,) * agents,
-            action_sizes=(5,) * agents,
-            state_size=size * agents,
-            time_limit=LIMIT,
-            metrics=("seconds", "processor_seconds"),
-        )
-        self._legal = np.ones((agents, 5), bool)
+        self._adapter: Any = dop.make(ENVIRONMENT, N=agents, max_cycles=LIMIT)
+        env = self._adapter.env
+        env.reset, env.step = self._timed(env.reset), self._timed(env.step)
+        self.spec = dataclasses.replace(self._adapter.spec, metrics=("seconds", "processor_seconds"), options=())
 
     def reset(self, seed: int) -> dop.TimeStep:
         self._inside = np.zeros(2)
-        observed, _ = self._timed(self._env.reset, seed=seed)
-        return self._answer(observed, 0.0, False)
+        return self._answer(self._adapter.reset(seed))
 
     def step(self, action: np.ndarray) -> dop.TimeStep:
-        chosen = dict(zip(self.spec.agents, action.tolist(), strict=True))
-        observed, rewards, _, truncations, _ = self._timed(self._env.step, chosen)
-        return self._answer(observed, sum(rewards.values()) / len(rewards), any(truncations.values()))
-
-    def _timed(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        start = np.array([time.perf_counter(), time.process_time()])
-        result = function(*args, **options)
-        self._inside += np.array([time.perf_counter(), time.process_time()]) - start
-        return result
+        return self._answer(self._adapter.step(action))
 
     def render(self) -> None:
         return None
 
     def close(self) -> None:
-        self._env.close()
+        self._adapter.close()
 
-    def _answer(self, observed: dict[str, np.ndarray], reward: float, cut: bool) -> dop.TimeStep:
-        obs = np.stack(list(observed.values()))
-        fields: dict[str, Any] = {
-            "obs": obs,
-            "state": obs.reshape(-1),
-            "legal": self._legal,
-            "reward": np.float32(reward),
-            "terminated": np.False_,
-            "truncated": np.bool_(cut),
-            "metrics": self._inside.copy(),
-        }
-        return dop.TimeStep(**fields)
+    def _timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **options: Any) -> Any:
+            clock, processor = time.perf_counter(), time.process_time()
+            result = function(*args, **options)
+            self._inside += (time.perf_counter() - clock, time.process_time() - processor)
+            return result
+
+        return run
+
+    def _answer(self, step: dop.TimeStep) -> dop.TimeStep:
+        leaves, tree = jax.tree.flatten(step)
+        return tree.unflatten([*leaves[:-1], self._inside.copy()])
 
 
 class Maker:
@@ -90,8 +74,8 @@ class Maker:
     def __init__(self, agents: int) -> None:
         self._agents = agents
 
-    def __call__(self) -> Spread:
-        return Spread(self._agents)
+    def __call__(self) -> Timed:
+        return Timed(self._agents)
 
 
 class Found(NamedTuple):
@@ -104,7 +88,7 @@ class Found(NamedTuple):
 
 def collect(options: argparse.Namespace, workers: int) -> Found:
     """The best of each figure in `repeats` times `iterations`."""
-    source = Source(Spread(options.agents).spec, Maker(options.agents))
+    source = Source(Timed(options.agents).spec, Maker(options.agents))
     algorithm = dop.StochasticDOP(episodes_per_iteration=options.environments)
     driver = HostDriver(HostProgram(algorithm=algorithm, environment=source), dop.Protocol(env_workers=workers))
     try:

@@ -6,6 +6,9 @@ import dataclasses
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +31,7 @@ TINY = dop.VDN(agent_hidden=8, episodes_per_iteration=3, replay_capacity=16, rep
 SEEDS = (2, 7)
 RULES: dict[str, Any] = {"eval_interval": 30, "eval_episodes": 4, "chunk_iterations": 2, "checkpoint_interval": 20}
 GOAL = 60
+DOP = [sys.executable, "-c", "from dop.cli import main; main()"]
 
 
 class Hosted:
@@ -165,7 +169,7 @@ def test_an_environment_must_be_made_more_than_once(tmp_path: Path):
 
 
 def test_a_first_answer_that_is_wrong_is_found_before_anything_is_written(tmp_path: Path):
-    with pytest.raises(dop.ConfigError, match=r"reset of the episode with seed 0 gave obs\[0, 0\] = nan"):
+    with pytest.raises(dop.ConfigError, match="host_environments:Walk: obs has nan after reset"):
         dop.train(TINY, lambda: Walk(wrong=True), env_steps=1, run_dir=tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 
@@ -189,3 +193,31 @@ def test_workers_that_cannot_be(tmp_path: Path, environment: str, workers: int |
     with pytest.raises(dop.ConfigError, match=words):
         dop.train(TINY, environment, env_steps=1, run_dir=tmp_path / "run", env_workers=workers)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_run_from_the_command_line_ends_well_on_sigterm(tmp_path: Path):
+    """Two seeds on two host devices, two workers; a signal to the whole process group, as a scheduler sends it."""
+    sizes = ["--agent-hidden", "8", "--episodes-per-iteration", "2", "--replay-capacity", "8", "--replay-batch", "4"]
+    options = ["--env", "host_environments:make", "--env-args", "sleep=0.01", "--env-steps", "100000", "--seeds", "2", "--env-workers", "2"]
+    words = ["train", "vdn", *options, *sizes, "--chunk-iterations", "2", "--eval-episodes", "2", "--run-dir", str(tmp_path / "run")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")])}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([*DOP, *words], env=environment, start_new_session=True, **pipes)
+    until = time.monotonic() + 300
+    while not _has_trained(tmp_path / "run"):
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.2)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) >= 2
+    os.killpg(process.pid, signal.SIGTERM)
+    said, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert "go on with:" in said
+    assert not psutil.wait_procs(children, timeout=10)[1]
+    assert _has_trained(tmp_path / "run")
+
+
+def _has_trained(run: Path) -> bool:
+    metrics = run / "metrics.jsonl"
+    return metrics.exists() and any(record.kind == "train" for record in records.read(metrics))

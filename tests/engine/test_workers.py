@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 import signal
 import subprocess
@@ -52,6 +53,9 @@ def episode(workers: Workers, steps: int = 3) -> list[dict[str, np.ndarray]]:
         assert ask(workers, STEP if t else RESET, t) == []
         seen.append({name: array.copy() for name, array in workers.board.answer().items()})
     return seen
+
+
+ray_is_here = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="an extra that is not installed")
 
 
 @pytest.fixture
@@ -178,12 +182,14 @@ def eventually(happens: Callable[[], bool], seconds: float = 30.0) -> None:
 
 
 @pytest.mark.slow
+@ray_is_here
 @pytest.mark.parametrize("hired", [("ray", 2, {})], indirect=True)
 def test_ray_answers_as_this_process_does(hired: Workers):
     same_as_local(hired)
 
 
 @pytest.mark.slow
+@ray_is_here
 def test_ray_replaces_whoever_dies(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     flag = tmp_path / "flag"
     workers = RayWorkers(job(timeout=5.0, flag=str(flag), time_limit=9), 1)

@@ -15,10 +15,11 @@ import jax
 import numpy as np
 from jaxtyping import Int, PRNGKeyArray
 
+from dop import envs
 from dop.engine import runs, seeds
 from dop.engine.learn import Learning, RunState
 from dop.engine.play import Arena, Played, slots_of
-from dop.engine.stage import Board, Check, Maker
+from dop.engine.stage import Maker
 from dop.engine.worker_process import processes
 from dop.engine.worker_ray import RayWorkers
 from dop.engine.workers import Job, Workers, local
@@ -48,7 +49,7 @@ class HostProgram(Learning):
         return HostDriver(self, protocol)
 
     def check(self, protocol: runs.Protocol) -> None:
-        """Compare what `reset` gives with what the spec promises; every later answer is compared when it comes.
+        """Compare what a new environment does in a short episode with what its spec promises; later answers are compared when they come.
 
         Raises:
             ConfigError: the first difference, by name; or there are more workers than environments.
@@ -61,8 +62,7 @@ class HostProgram(Learning):
             )
         environment = self.environment.make()
         try:
-            board = Board.over(self.spec, 1, bytearray(Board.nbytes(self.spec, 1)))
-            Check(self.spec, board.answer()).reset(environment.reset(0), 0)
+            envs.check(environment)
         finally:
             environment.close()
 

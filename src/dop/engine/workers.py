@@ -167,7 +167,7 @@ class Workers:
             raise RunError(
                 f"{name}: environment worker {number} died {DEATHS} times in a row; the last time it {death}\n"
                 "Training stopped; `dop resume` goes on from the newest checkpoint."
-            ) from death
+            ) from None  # which the message has
         logging.getLogger("dop").warning("%s: environment worker %d is replaced, its episodes are dropped: it %s", name, number, death)
         for asked, lost in zip(self._asked, self._lost, strict=True):
             if number in asked:
