@@ -42,7 +42,7 @@ class Timed:
         self.spec = dataclasses.replace(self._adapter.spec, metrics=("seconds", "processor_seconds"), options=())
 
     def reset(self, seed: int) -> dop.TimeStep:
-        self._inside = np.zeros(2)
+        self._clock = self._processor = 0.0
         return self._answer(self._adapter.reset(seed))
 
     def step(self, action: np.ndarray) -> dop.TimeStep:
@@ -58,14 +58,15 @@ class Timed:
         def run(*args: Any, **options: Any) -> Any:
             clock, processor = time.perf_counter(), time.process_time()
             result = function(*args, **options)
-            self._inside += (time.perf_counter() - clock, time.process_time() - processor)
+            self._clock += time.perf_counter() - clock
+            self._processor += time.process_time() - processor
             return result
 
         return run
 
     def _answer(self, step: dop.TimeStep) -> dop.TimeStep:
         leaves, tree = jax.tree.flatten(step)
-        return tree.unflatten([*leaves[:-1], self._inside.copy()])
+        return tree.unflatten([*leaves[:-1], np.array([self._clock, self._processor])])
 
 
 class Maker:

@@ -81,6 +81,7 @@ class HostDriver:
         self._start = seeds.over_seeds(program.start, devices)
         self._add = seeds.over_seeds(program.add, devices, donate=True)
         self._learn = seeds.over_seeds(program.learn, devices, donate=True)
+        self._over_iterations = seeds.over_seeds(program.over_iterations, devices)
         self._report = seeds.over_seeds(program.evaluation_report, devices)
         self._collection_key = seeds.over_seeds(program.collection_key, devices)
         self._evaluation_key = seeds.over_seeds(program.evaluation_key, devices)
@@ -105,7 +106,7 @@ class HostDriver:
             state, report = self._learn(state, played.episodes, played.summary)
             reports.append(report)
         dropped, self._dropped = self._dropped, np.zeros_like(self._dropped)
-        metrics = jax.tree.map(lambda *x: np.mean(np.stack(x), axis=0), *reports)
+        metrics = self._over_iterations(jax.tree.map(lambda *x: np.stack(x, axis=1), *reports))
         return state, metrics | {"episodes_dropped": dropped}
 
     def evaluate(self, state: RunState) -> Metrics:

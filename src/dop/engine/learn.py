@@ -129,6 +129,10 @@ class Learning(eqx.Module):
         state = RunState(learner=learner, replay=state.replay, iteration=state.iteration + 1, key=key, eval_key=state.eval_key)
         return state, report | metrics
 
+    def over_iterations(self, metrics: Metrics) -> Metrics:
+        """What iterations (the leading axis) have reported, as one record: means."""
+        return jax.tree.map(lambda x: jnp.mean(x, axis=0), metrics)
+
     def report(self, summary: EpisodeSummary) -> Metrics:
         """Means over episodes, under PyMARL's names."""
         named = dict(zip((f"{name}_mean" for name in self.spec.metrics), summary.metrics.T, strict=True))
@@ -180,7 +184,7 @@ class Program(Learning):
     def chunk(self, state: RunState, iterations: int) -> tuple[RunState, Metrics]:
         """`iterations` iterations of learning, and the means of what they report."""
         state, metrics = jax.lax.scan(lambda s, _: self.learn(s, *self._collect(s)), state, length=iterations)
-        return state, jax.tree.map(lambda x: jnp.mean(x, axis=0), metrics)
+        return state, self.over_iterations(metrics)
 
     def evaluate(self, state: RunState, episodes: int) -> Metrics:
         """Greedy episodes in environments of their own."""
