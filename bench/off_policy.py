@@ -109,7 +109,7 @@ def critic(algorithm: OffPolicy[Any], spec: EnvSpec) -> tuple[Products, float]:
         found = Products(forward=own.forward + team, weights=own.weights + team, actions=own.actions)
         return found, found.forward + found.actions
     if isinstance(algorithm, MADDPG):
-        found = layers(s + n * a, h, h, 1, n=1 if algorithm.share_critics else n)
+        found = layers(s + n * a, h, h, 1, n=len(set(spec.groups(algorithm.share_parameters))))
         changed = layers(a, h, h, 1, n=n, from_data=0)
         return found, (s + n * a) * h + changed.forward + changed.actions
     encoders = n * (spec.obs_size + spec.obs_size + a) * h
