@@ -29,8 +29,8 @@ from dop.report.credit import POINTS as PUSHES
 from dop.report.credit import values_of
 
 GAMMA = 0.95
-"""Of every method here, as Lowe et al. have it. With 0.99 deterministic DOP lost again what it had found on Aggregation, in the two runs that
-were made (docs/results.md). On Mill holding the stone back pays most with either."""
+"""Of every method here, as Lowe et al. have it. With 0.99 deterministic DOP lost again what it had found on Aggregation, in the two runs
+that were made (docs/results.md). On Mill holding the stone back pays most with either."""
 SHARED: dict[str, Any] = {
     "gamma": GAMMA,
     "optimiser": "adam",
