@@ -98,6 +98,13 @@ def test_help_shows_what_the_preset_sets(monkeypatch: pytest.MonkeyPatch, capsys
         ("train stochastic-dop --env matrix-game --on-policy-batch 64", "on_policy_batch (64)"),
         ("resume no-such-run", "no-such-run is not a run directory"),
         ("evaluate no-such-run", "no-such-run is not a run directory"),
+        ("credit no-such-run", "no-such-run is not a run directory"),
+        ("render no-such-run", "no-such-run is not a run directory"),
+        ("export no-such-run", "no-such-run is not a run directory"),
+        ("report no-such-run", "no-such-run is not a run directory and holds none"),
+        ("plot no-such-run", "no-such-run is not a run directory and holds none"),
+        ("plot --others no-such.json", "no-such.json cannot be read"),
+        ("train vdn --env matrix-game --logger-online", "Nothing is logged online without a logger"),
     ],
 )
 def test_mistakes_end_in_one_sentence(

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from dop import algorithms, envs
-from dop.engine import records
+from dop.engine import loggers, records
 from dop.engine.host import HostProgram, Source
 from dop.engine.learn import Program
 from dop.engine.progress import Progress
@@ -58,6 +58,8 @@ def train(
     run_dir: Path | str | None = None,
     environment_options: dict[str, Any] | None = None,
     quiet: bool = False,
+    logger: Sequence[loggers.Name] = (),
+    logger_online: bool = False,
     **protocol: Any,
 ) -> Run:
     """Train and leave a run directory behind.
@@ -71,6 +73,8 @@ def train(
         run_dir: where; default `runs/<environment>/<algorithm>/<date and time>`. It must not exist, or be empty.
         environment_options: keyword arguments for the maker of `environment`, if that is a name.
         quiet: no progress on the terminal.
+        logger: where else records go, beside the run directory's own files: `wandb`, `mlflow`.
+        logger_online: let these loggers use the network; without, they write into the run directory.
         **protocol: the other fields of `dop.Protocol`.
 
     Raises:
@@ -80,6 +84,7 @@ def train(
     chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     rules = Protocol(env_steps=env_steps, seeds=chosen, **protocol)
     rules.check()
+    loggers.check(logger, online=logger_online)
     use_host_devices(len(chosen))
     program = _program(algorithm, environment, environment_options or {}, rules)
     spec = program.spec
@@ -98,10 +103,18 @@ def train(
     folder = RunFolder(Path(run_dir)) if run_dir else default_folder(name, config.algorithm)
     trainer = Trainer(program, config, folder)
     folder.create(config)
-    return _run(trainer, resumed=False, quiet=quiet)
+    return _run(trainer, resumed=False, quiet=quiet, sinks=lambda: loggers.open_all(logger, folder, config, online=logger_online))
 
 
-def resume(run_dir: Path | str, *, env_steps: int | None = None, environment: AnyEnvironment | None = None, quiet: bool = False) -> Run:
+def resume(
+    run_dir: Path | str,
+    *,
+    env_steps: int | None = None,
+    environment: AnyEnvironment | None = None,
+    quiet: bool = False,
+    logger: Sequence[loggers.Name] = (),
+    logger_online: bool = False,
+) -> Run:
     """Go on exactly where the run was last saved, to its own `env_steps` or another goal.
 
     Environments that are not written in JAX cannot be saved: they start new episodes, with the seeds that they would have had.
@@ -110,13 +123,16 @@ def resume(run_dir: Path | str, *, env_steps: int | None = None, environment: An
         run_dir: a run directory.
         env_steps: a new goal, in environment steps from the very start.
         environment: needed only if the run was given an environment that `dop.make` cannot make again.
+        quiet, logger, logger_online: as in `train`.
     """
+    loggers.check(logger, online=logger_online)
     folder = RunFolder(Path(run_dir))
     config, program = rebuild(folder, environment)
     if env_steps is not None:
         config = replace(config, protocol=replace(config.protocol, env_steps=env_steps))
         config.protocol.check()
-    return _run(Trainer(program, config, folder), resumed=True, quiet=quiet)
+    trainer = Trainer(program, config, folder)
+    return _run(trainer, resumed=True, quiet=quiet, sinks=lambda: loggers.open_all(logger, folder, config, online=logger_online))
 
 
 def evaluate(
@@ -145,16 +161,16 @@ def evaluate(
     return {name: tuple(np.asarray(values).tolist()) for name, values in report.items()}
 
 
-def _run(trainer: Trainer, *, resumed: bool, quiet: bool) -> Run:
+def _run(trainer: Trainer, *, resumed: bool, quiet: bool, sinks: Callable[[], list[records.Sink]]) -> Run:
     """Start or go on, with records on disk and progress on the terminal, and draw the curve at the end."""
     folder = trainer.folder
     with folder.locked(), contextlib.closing(trainer):
-        outcome = _train(trainer, resumed=resumed, quiet=quiet)
+        outcome = _train(trainer, resumed=resumed, quiet=quiet, more_sinks=sinks)
     curves.draw({folder.path.parent.name: records.read(folder.metrics)}, folder.curve, title=trainer.program.spec.name)
     return Run(folder.path, outcome)
 
 
-def _train(trainer: Trainer, *, resumed: bool, quiet: bool) -> Outcome:
+def _train(trainer: Trainer, *, resumed: bool, quiet: bool, more_sinks: Callable[[], list[records.Sink]]) -> Outcome:
     protocol, folder = trainer.protocol, trainer.folder
     state, done = None, 0
     if resumed and trainer.checkpoints.empty and not _has_learned(folder):
@@ -175,6 +191,7 @@ def _train(trainer: Trainer, *, resumed: bool, quiet: bool) -> Outcome:
         sinks.append(stack.enter_context(contextlib.closing(records.JsonLines(folder.metrics))))
         tensorboard = records.TensorBoard(folder.tensorboard, resumed_at=None if state is None else done)
         sinks.append(stack.enter_context(contextlib.closing(tensorboard)))
+        sinks += [stack.enter_context(contextlib.closing(sink)) for sink in more_sinks()]
         if not quiet:
             progress = stack.enter_context(contextlib.closing(Progress(protocol.env_steps, seeds=len(protocol.seeds), start=done)))
             progress.message(f"run directory: {folder.path}; compiling, about half a minute ...")

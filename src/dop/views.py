@@ -5,6 +5,7 @@ All of them restore a run's newest checkpoint and change nothing that the run ne
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import zlib
@@ -19,6 +20,7 @@ from matplotlib.figure import Figure
 
 from dop import api
 from dop.engine import files
+from dop.engine.host import HostProgram
 from dop.engine.learn import Program
 from dop.engine.runs import RunConfig, RunFolder
 from dop.engine.seeds import keys
@@ -29,7 +31,7 @@ from dop.report import compare, credit_view, curves, film, marl_eval, page
 from dop.report import export as exporting
 from dop.report.playback import Player, Take, best_and_worst
 from dop.report.statistics import Axis
-from dop.types import Drawable, Environment, Exportable, Learner
+from dop.types import Drawable, Exportable, Learner
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,14 +40,14 @@ class Trained:
 
     folder: RunFolder
     config: RunConfig
-    program: Program
+    program: Program | HostProgram
     seed: int
     env_steps: int
     learner: Learner
 
     @property
     def title(self) -> str:
-        return f"{self.config.algorithm} on {self.program.environment.spec.name}"
+        return f"{self.config.algorithm} on {self.program.spec.name}"
 
     def at(self, env_steps: int) -> Learner:
         """The learner as the run's snapshot of that moment has it."""
@@ -61,7 +63,7 @@ class Trained:
         return _one_of(learners, self.config.protocol.seeds.index(self.seed))
 
 
-def load(run_dir: Path | str, *, run_seed: int | None = None, environment: Environment | None = None) -> Trained:
+def load(run_dir: Path | str, *, run_seed: int | None = None, environment: api.AnyEnvironment | None = None) -> Trained:
     """Restore what a run has learned.
 
     Args:
@@ -79,7 +81,8 @@ def load(run_dir: Path | str, *, run_seed: int | None = None, environment: Envir
         raise RunError(f"{folder.path} has no seed {seed}; its seeds are {', '.join(map(str, config.protocol.seeds))}.")
     if not folder.checkpoints.is_dir():
         raise RunError(f"{folder.path} has no checkpoint yet. The first is written when training has started: wait, or `dop resume` it.")
-    state = Trainer(program, config, folder).restore()
+    with contextlib.closing(Trainer(program, config, folder)) as trainer:
+        state = trainer.restore()
     learner = _one_of(state.learner, config.protocol.seeds.index(seed))
     return Trained(folder=folder, config=config, program=program, seed=seed, env_steps=lowest_steps(state), learner=learner)
 
@@ -112,7 +115,7 @@ def credit(
     seed: int = 0,
     run_seed: int | None = None,
     films: bool = True,
-    environment: Environment | None = None,
+    environment: api.AnyEnvironment | None = None,
 ) -> dict[str, Path]:
     """Who earned what: pictures and data, by name, in `out` (default: `credit/` in the run directory).
 
@@ -139,7 +142,7 @@ def credit(
 
     def save(name: str, picture: Figure) -> None:
         written[name] = folder / f"{name}.png"
-        credit_view.save(picture, written[name])
+        curves.save(picture, written[name])
 
     for name, take in shown.items():
         save(name, credit_view.episode_figure(env, take, title=f"{trained.title}, {name} episode"))
@@ -172,7 +175,7 @@ def render(
     episodes: int = 32,
     seed: int = 0,
     run_seed: int | None = None,
-    environment: Environment | None = None,
+    environment: api.AnyEnvironment | None = None,
 ) -> dict[str, Path]:
     """Films of the team, by name, in `out` (default: `films/` in the run directory).
 
@@ -194,9 +197,9 @@ def render(
 def films_of(trained: Trained, episodes: int, seed: int) -> Mapping[str, tuple[Iterator[film.Picture], float]]:
     """The pictures of every film, and how many of them to show in a second."""
     player, env = Player(trained.program), trained.program.environment
-    if env.spec.time_limit == 1 and not isinstance(env, Drawable) and len(trained.snapshots) > 1:
+    if trained.program.spec.time_limit == 1 and not isinstance(env, Drawable) and len(trained.snapshots) > 1:
         played = {steps: player(trained.at(steps), episodes_key(seed), episodes) for steps in trained.snapshots}
-        return {"training": (film.over_training(env.spec, played, title=trained.title), 2.0)}
+        return {"training": (film.over_training(trained.program.spec, played, title=trained.title), 2.0)}
     shown = best_and_worst(player(trained.learner, episodes_key(seed), episodes))
     return {name: (film.film(env, take, title=f"{trained.title}: {name}"), _speed(take)) for name, take in shown.items()}
 
@@ -215,7 +218,7 @@ def _speed(take: Take) -> float:
 
 
 def export(
-    run_dir: Path | str, *, out: Path | str | None = None, run_seed: int | None = None, environment: Environment | None = None
+    run_dir: Path | str, *, out: Path | str | None = None, run_seed: int | None = None, environment: api.AnyEnvironment | None = None
 ) -> dict[str, Path]:
     """The policies that play greedily, for use without this library: `dop.report.export` says what is written.
 
@@ -230,7 +233,7 @@ def export(
     """
     exporting.check_extra()
     trained = load(run_dir, run_seed=run_seed, environment=environment)
-    algorithm, spec = trained.program.algorithm, trained.program.environment.spec
+    algorithm, spec = trained.program.algorithm, trained.program.spec
     if not isinstance(algorithm, Exportable):
         raise ConfigError(f"{trained.config.algorithm} cannot be exported: it has no method `policy` (see dop.types.Exportable).")
     folder = trained.folder.path / "export" if out is None else Path(out)

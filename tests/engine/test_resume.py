@@ -112,7 +112,7 @@ def arrays(folder: Path) -> dict[str, np.ndarray]:
 
 def restore(folder: RunFolder) -> Any:
     """The state that `resume` would start from."""
-    config, program = api._rebuild(folder, None)
+    config, program = api.rebuild(folder, None)
     return train.Trainer(program, config, folder).restore()
 
 

@@ -42,7 +42,7 @@ def test_all_of_the_papers_methods_can_be_exported():
 @pytest.mark.parametrize(("name", "kind", "shared"), CASES)
 def test_parity_over_a_thousand_random_steps(tmp_path: Path, name: str, kind: Any, shared: bool):
     spec = replace(make_spec(), action_kind=kind)
-    algorithm = small(name, share_actors=shared, share_agents=shared, temperature_start=0.7)
+    algorithm = small(name, share_parameters="all" if shared else "by_type", temperature_start=0.7)
     learner = algorithm.init(jax.random.key(1), spec)
     files = export.write_policies(algorithm.policy(learner), spec, tmp_path)
     steps = random_steps(spec)

@@ -11,6 +11,7 @@ import tyro
 
 from dop import api
 from dop.commands._output import tell
+from dop.engine import loggers
 
 USAGE = "RUN [options]"
 
@@ -23,6 +24,10 @@ class Options:
     """Run directory."""
     env_steps: int | None = None
     """A new goal, in environment steps from the very start. Default: the run's own."""
+    logger: tuple[loggers.Name, ...] = ()
+    """Where else records go, as in `dop train`."""
+    logger_online: bool = False
+    """Let these loggers use the network."""
     quiet: bool = False
     """No progress on the terminal."""
 
@@ -30,4 +35,5 @@ class Options:
 def run(arguments: Sequence[str]) -> None:
     """`dop resume RUN`"""
     options = tyro.cli(Options, args=arguments, prog="dop resume")
-    tell(api.resume(options.run, env_steps=options.env_steps, quiet=options.quiet))
+    chosen = {name: getattr(options, name) for name in ("env_steps", "quiet", "logger", "logger_online")}
+    tell(api.resume(options.run, **chosen))

@@ -12,6 +12,7 @@ import tyro
 
 from dop import algorithms, api
 from dop.commands._output import tell
+from dop.engine import loggers
 from dop.engine.runs import Protocol
 from dop.errors import ConfigError, UnknownNameError
 
@@ -51,6 +52,10 @@ class Options(Generic[A]):
     """For environments outside JAX: 0, this process steps them; N, so many worker processes; ray:N, so many Ray actors."""
     env_timeout: float = Protocol.env_timeout
     """Seconds that such a worker may take for one step or reset of its environments, before it is replaced."""
+    logger: tuple[loggers.Name, ...] = ()
+    """Where else records go, beside the run directory's files and TensorBoard: wandb, mlflow."""
+    logger_online: bool = False
+    """Let these loggers use the network. Without, they write into the run directory and nothing leaves this machine."""
     quiet: bool = False
     """No progress on the terminal."""
     hyper: tyro.conf.OmitArgPrefixes[A]
@@ -77,6 +82,8 @@ def run(arguments: Sequence[str]) -> None:
         run_dir=options.run_dir,
         environment_options=_environment_options(options.env_args),
         quiet=options.quiet,
+        logger=options.logger,
+        logger_online=options.logger_online,
         **{name: getattr(options, name) for name in shared},
     )
     tell(outcome)

@@ -56,7 +56,7 @@ class Snapshots:
         """
         path = self._path(env_steps)
         try:
-            with np.load(path, allow_pickle=False) as found:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
                 arrays = {name: found[name] for name in found.files}
         # A zip archive is damaged in many ways.
         except Exception as error:

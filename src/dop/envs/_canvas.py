@@ -11,7 +11,7 @@ from matplotlib.patches import Circle
 INK, FAINT = "#333333", "#bbbbbb"
 
 
-def arena(axes: Axes, low: Sequence[float], high: Sequence[float]) -> None:
+def arena(axes: Axes, low: Sequence[float] | np.ndarray, high: Sequence[float] | np.ndarray) -> None:
     """A square world from `low` to `high` (x, y), without ticks."""
     axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal", xticks=[], yticks=[])
     for spine in axes.spines.values():

@@ -154,11 +154,15 @@ class Mill:
             axes.text(0.8 * np.cos(mark), 0.8 * np.sin(mark), f"{omega:.0f}", ha="center", va="center", fontsize=7, color=_canvas.INK)
         axes.annotate("", (0.65 * np.cos(turn), 0.65 * np.sin(turn)), (0, 0), arrowprops={"arrowstyle": "-|>", "color": _canvas.INK})
         axes.text(0, -0.3, f"omega {float(state.omega):.0f}", ha="center", va="center", fontsize=9, color=_canvas.INK)
-        force = np.zeros(self.n_agents) if action is None else np.asarray(_simplex.points(action, self.spec)) @ np.array([1.0, -1.0])
+        force = (
+            np.zeros(self.n_agents)
+            if action is None
+            else np.asarray(_simplex.points(jnp.asarray(action), self.spec)) @ np.array([1.0, -1.0])
+        )
         for agent, angle in enumerate(np.pi / 2 - 2 * np.pi * np.arange(self.n_agents) / self.n_agents):
             place, clockwise = np.array([np.cos(angle), np.sin(angle)]), np.array([np.sin(angle), -np.cos(angle)])
             end = 1.25 * place + 0.45 * force[agent] * clockwise
-            axes.annotate("", end, 1.25 * place, arrowprops={"arrowstyle": "-|>", "color": colours[agent], "linewidth": 2})
+            axes.annotate("", tuple(end), tuple(1.25 * place), arrowprops={"arrowstyle": "-|>", "color": colours[agent], "linewidth": 2})
             _canvas.disc(axes, 1.25 * place, 0.12, colours[agent], str(agent))
 
     def _time_step(self, stone: Stone, *, reward: Float[Array, ""], won: Bool[Array, ""], lost: Bool[Array, ""]) -> TimeStep:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +15,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from dop.engine.files import replacing
 from dop.engine.progress import compact
 from dop.errors import ConfigError
 from dop.report.credit import Judged, grid
@@ -264,9 +262,3 @@ def _listed(values: Any) -> Any:
     known = array.astype(object)
     known[~np.isfinite(array)] = None
     return known.tolist()
-
-
-def save(picture: Figure, path: Path) -> None:
-    """A figure in the format of the suffix, in one step."""
-    with replacing(path) as temporary:
-        picture.savefig(temporary, dpi=130)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
+from dop.engine.host import HostProgram
 from dop.engine.learn import Program
 from dop.report.credit import Judged, judge
 from dop.types import AssignsCredit, Choice, EnvSpec, HostEnvironment, Learner, TimeStep
@@ -54,25 +56,27 @@ class Take:
 class Player:
     """Plays greedy episodes of one program; what is compiled serves for any of its learners."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program | HostProgram) -> None:
         self.program = program
         self._decide = jax.jit(functools.partial(_decide, program))
-        self._episodes = jax.jit(jax.vmap(functools.partial(_episode, program), in_axes=(None, 0)))
+        if isinstance(program, Program):
+            self._episodes = jax.jit(jax.vmap(functools.partial(_episode, program), in_axes=(None, 0)))
 
     def __call__(self, learner: Learner, key: PRNGKeyArray, episodes: int) -> list[Take]:
         """Episodes of the team of `learner`; the same key gives the same ones."""
         keys = jax.random.split(key, episodes)
-        if isinstance(self.program.environment, HostEnvironment):
-            return [_host_episode(self.program, self._decide, learner, key) for key in keys]
+        if isinstance(self.program, HostProgram):
+            with contextlib.closing(self.program.environment.make()) as environment:
+                return [_host_episode(environment, self.program, self._decide, learner, key) for key in keys]
         played = jax.tree.map(np.asarray, self._episodes(learner, keys))
-        return [_cut(self.program.environment.spec, jax.tree.map(lambda x, i=i: x[i], played)) for i in range(episodes)]
+        return [_cut(self.program.spec, jax.tree.map(lambda x, i=i: x[i], played)) for i in range(episodes)]
 
 
 def best_and_worst(takes: Sequence[Take]) -> dict[str, Take]:
     """Examples by return: the best and the worst, or the only one if all earned the same."""
     ordered = sorted(takes, key=lambda take: take.undiscounted_return)
     worst, best = ordered[0], ordered[-1]
-    return {"best": best, "worst": worst} if worst.undiscounted_return < best.undiscounted_return else {"best": best}
+    return {"best": best, "worst": worst} if worst.undiscounted_return < best.undiscounted_return else {"best": worst}
 
 
 class _Frames(eqx.Module):
@@ -105,20 +109,21 @@ def _episode(program: Program, learner: Learner, key: PRNGKeyArray) -> _Frames:
 
 
 def _decide(
-    program: Program, learner: Learner, memory: PyTree, step: TimeStep, key_act: PRNGKeyArray, key_judge: PRNGKeyArray
+    program: Program | HostProgram, learner: Learner, memory: PyTree, step: TimeStep, key_act: PRNGKeyArray, key_judge: PRNGKeyArray
 ) -> tuple[Choice, Judged | None, PyTree]:
     """What the team does at one step, and what its critic says of that."""
     algorithm = program.algorithm
     choice, after = algorithm.act(learner, memory, step, key_act, explore=False)
     judged = None
     if isinstance(algorithm, AssignsCredit):
-        judged = judge(algorithm, learner, memory, step, choice.action, key_judge, program.environment.spec.action_kind)
+        judged = judge(algorithm, learner, memory, step, choice.action, key_judge, program.spec.action_kind)
     return choice, judged, after
 
 
-def _host_episode(program: Program, decide: Callable[..., Any], learner: Learner, key: PRNGKeyArray) -> Take:
+def _host_episode(
+    environment: HostEnvironment, program: HostProgram, decide: Callable[..., Any], learner: Learner, key: PRNGKeyArray
+) -> Take:
     """The same with an environment that is stepped on the host."""
-    environment: Any = program.environment
     key_seed, key_steps = jax.random.split(key)
     steps = [environment.reset(int(jax.random.bits(key_seed, dtype=np.uint32)))]
     pictures, actions, judged = [environment.render()], [], []
@@ -130,10 +135,11 @@ def _host_episode(program: Program, decide: Callable[..., Any], learner: Learner
         judged.append(jax.tree.map(np.asarray, said))
         steps.append(environment.step(actions[-1]))
         pictures.append(environment.render())
+    drawn = [picture for picture in pictures if picture is not None]
     return Take(
         spec=environment.spec,
         states=None,
-        pictures=tuple(picture for picture in pictures if picture is not None),
+        pictures=tuple(drawn) if len(drawn) == len(pictures) else (),
         steps=_stack(steps),
         actions=np.stack(actions),
         judged=None if judged[0] is None else _stack(judged),

@@ -1,0 +1,141 @@
+"""Sinks that others show: Weights & Biases and MLflow. Offline unless asked: what they write stays in the run directory, and no call leaves
+this machine. Records themselves are in `metrics.jsonl` in any case.
+
+    wandb     RUN/wandb/     later `wandb sync RUN/wandb/offline-run-*`
+    mlflow    RUN/mlruns/    look with `mlflow ui --backend-store-uri RUN/mlruns`
+
+Online, wandb logs in as it always does (WANDB_API_KEY, WANDB_BASE_URL ...), and mlflow goes where MLFLOW_TRACKING_URI says. A run that is
+resumed goes on in the same place; online, what it had reported after its checkpoint stays there.
+
+One more is one class with the methods of `dop.engine.records.Sink`, and a line in `LOGGERS`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.util
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+from dop.engine.records import Record, Sink
+from dop.engine.runs import RunConfig, RunFolder
+from dop.errors import ConfigError, MissingExtraError, UnknownNameError
+
+Name: TypeAlias = Literal["wandb", "mlflow"]
+PROJECT = "dop"
+"""What the runs are filed under: wandb's project, mlflow's experiment."""
+
+
+def check(names: Sequence[str], *, online: bool) -> None:
+    """Raise before anything is computed.
+
+    Raises:
+        UnknownNameError: there is no such logger.
+        MissingExtraError: it is not installed.
+        ConfigError: online without a logger.
+    """
+    for name in names:
+        if name not in LOGGERS:
+            raise UnknownNameError("logger", name, LOGGERS)
+        if importlib.util.find_spec(name) is None:
+            raise MissingExtraError(name, name, f"--logger {name}")
+    if online and not names:
+        raise ConfigError("Nothing is logged online without a logger: add --logger wandb or --logger mlflow.")
+
+
+def open_all(names: Sequence[str], folder: RunFolder, config: RunConfig, *, online: bool) -> list[Sink]:
+    """The sinks of these names."""
+    return [LOGGERS[name](folder, config, online) for name in names]
+
+
+def _values(record: Record) -> dict[str, float]:
+    """What can be shown, by the names that TensorBoard's tags have too."""
+    return {f"seed_{record.seed}/{name}": value for name, value in record.metrics.items() if math.isfinite(value)}
+
+
+def _flat(config: RunConfig) -> dict[str, Any]:
+    """What made the run, one level deep."""
+    protocol = {f"protocol.{name}": value for name, value in dataclasses.asdict(config.protocol).items()}
+    options = {f"environment.{name}": value for name, value in config.environment_options.items()}
+    return {"algorithm": config.algorithm, "environment": config.environment, **options, **config.hyper_parameters, **protocol}
+
+
+def _name(folder: RunFolder, config: RunConfig) -> str:
+    return f"{config.environment} {config.algorithm} {folder.path.name}"
+
+
+class WandB:
+    """Weights & Biases: charts `seed_0/return_mean` over `seed_0/env_steps`."""
+
+    def __init__(self, folder: RunFolder, config: RunConfig, online: bool) -> None:
+        # Reports of its own errors would be sent even by an offline run.
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        wandb: Any = importlib.import_module("wandb")
+        where = str(folder.path.resolve())
+        self._run = wandb.init(
+            project=PROJECT,
+            name=_name(folder, config),
+            id=hashlib.sha256(where.encode()).hexdigest()[:16],
+            resume="allow" if online else None,
+            dir=where,
+            mode="online" if online else "offline",
+            config=_flat(config),
+            settings=wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True, x_disable_stats=True),
+        )
+        for seed in config.protocol.seeds:
+            self._run.define_metric(f"seed_{seed}/*", step_metric=f"seed_{seed}/env_steps")
+
+    def write(self, *records: Record) -> None:
+        for record in records:
+            self._run.log(_values(record) | {f"seed_{record.seed}/env_steps": record.env_steps})
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+class MLflow:
+    """MLflow: metrics `seed_0/return_mean` at steps that are environment steps."""
+
+    def __init__(self, folder: RunFolder, config: RunConfig, online: bool) -> None:
+        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # it would count its users
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+        logging.getLogger("mlflow").setLevel(logging.ERROR)
+        tracking: Any = importlib.import_module("mlflow.tracking")
+        self._entities: Any = importlib.import_module("mlflow.entities")
+        uri = None if online else (folder.path.resolve() / "mlruns").as_uri()
+        self._client = tracking.MlflowClient(tracking_uri=uri)
+        found = self._client.get_experiment_by_name(PROJECT)
+        experiment = self._client.create_experiment(PROJECT) if found is None else found.experiment_id
+        self._run = self._same_run(experiment, str(folder.path.resolve())) or self._new_run(experiment, folder, config)
+
+    def _same_run(self, experiment: str, where: str) -> str | None:
+        """The run that this one goes on with."""
+        for run in self._client.search_runs([experiment], max_results=1000):
+            if run.data.tags.get("dop.run_dir") == where:
+                return run.info.run_id
+        return None
+
+    def _new_run(self, experiment: str, folder: RunFolder, config: RunConfig) -> str:
+        run = self._client.create_run(experiment, run_name=_name(folder, config), tags={"dop.run_dir": str(folder.path.resolve())})
+        parameters = [self._entities.Param(name, json.dumps(value)) for name, value in _flat(config).items()]
+        self._client.log_batch(run.info.run_id, params=parameters)
+        return run.info.run_id
+
+    def write(self, *records: Record) -> None:
+        now = int(1000 * time.time())
+        for record in records:
+            metrics = [self._entities.Metric(name, value, now, record.env_steps) for name, value in _values(record).items()]
+            self._client.log_batch(self._run, metrics=metrics)
+
+    def close(self) -> None:
+        self._client.set_terminated(self._run)
+
+
+LOGGERS: Mapping[str, Callable[[RunFolder, RunConfig, bool], Sink]] = {"wandb": WandB, "mlflow": MLflow}
+"""By the name of `--logger`, which is also that of the package and of the extra."""
