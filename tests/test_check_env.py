@@ -94,7 +94,7 @@ def test_every_fault_is_told(capsys: pytest.CaptureFixture[str], fault: str):
 
 
 @pytest.mark.parametrize("fault", sorted(FAULTS.keys() - {"raises", "never"}))
-def test_training_refuses_the_same_faults(fault: str):
+def test_the_short_check_refuses_the_same_faults(fault: str):
     """All but what raises by itself, and what only longer play can show."""
     with pytest.raises(ConfigError, match=r"lights: .*`dop check-env` tells more"):
         dop.envs.check(host_games.Lights(fault=fault))

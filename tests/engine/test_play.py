@@ -21,6 +21,7 @@ from dop.engine.stage import Board
 from dop.engine.workers import DEATHS, Job, LocalWorker, Workers
 from dop.types import Choice, EnvSpec, TimeStep
 from host_environments import Walk
+from host_games import Lights
 
 
 class Script:
@@ -78,6 +79,12 @@ def by_hand(walk: Walk, seed: int, explore: bool) -> tuple[list[TimeStep], list[
         steps.append(walk.step(np.array(actions[-1])))
         actions.append(script(np.asarray(steps[-1].legal), len(steps) - 1, explore))
     return steps, actions
+
+
+def test_an_environment_need_not_have_metrics():
+    (played,), _ = play(Lights, EPISODES, lanes=2)
+    assert played.summary.metrics.shape == (*EPISODES.shape, 0)
+    np.testing.assert_array_equal(played.summary.length, 5)
 
 
 @settings(max_examples=12, deadline=None, derandomize=True)

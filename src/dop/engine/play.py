@@ -161,7 +161,7 @@ class _Ledger:
         """Everything, with the seed axis apart."""
 
         def apart(x: np.ndarray) -> np.ndarray:
-            return x.reshape(self.n_seeds, -1, *x.shape[1:])
+            return x.reshape(self.n_seeds, len(x) // self.n_seeds, *x.shape[1:])  # not -1: there may be no metrics
 
         summary = EpisodeSummary(undiscounted_return=self._return, length=self._length, metrics=self._metrics)  # pyright: ignore[reportArgumentType]
         return Played(*jax.tree.map(apart, (self._tape, summary)), dropped=self.dropped)

@@ -1,6 +1,6 @@
 """Whether an environment keeps its promises: what it answers in random play against what its `spec` says, and the contracts of `dop.types`.
 
-`check` is what training does first, and raises. `survey` plays longer, looks at more, and tells everything: `dop check-env` prints it.
+`check` is short, and raises. `survey` plays longer, looks at more, and tells everything: `dop check-env` prints it.
 """
 
 from __future__ import annotations

@@ -172,7 +172,7 @@ def changes_of(piece: Piece) -> dict[str, Any]:
     game, value_based = GAMES[piece.game], piece.method in ("vdn", "qmix")
     changes = ALIKE | (Q_LEARNING if value_based else ACTOR_CRITIC)
     if value_based and game.uniform:
-        return changes | {"epsilon_end": 1.0, "share_agents": False}
+        return changes | {"epsilon_end": 1.0, "share_parameters": "none"}
     return changes | {"epsilon_end": 0.05}
 
 
