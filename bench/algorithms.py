@@ -22,6 +22,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dop import optim
@@ -237,7 +238,7 @@ def power(x: list[int], y: list[float]) -> float:
 def draw_growth(found: dict[tuple[str, str], tuple[list[int], list[float]]], path: Path) -> None:
     """Microseconds a step over sizes, a panel for agents and one for actions."""
     picture = Figure(figsize=(9, 3.8), layout="constrained")
-    panels = dict(zip(("agents", "actions"), picture.subplots(1, 2), strict=True))
+    panels: dict[str, Axes] = dict(zip(("agents", "actions"), picture.subplots(1, 2), strict=True))
     for (name, how), (x, us) in found.items():
         panels[name].loglog(x, us, marker="o", label=f"{how} (power {power(x, us):.2f})")
         panels[name].set_xticks(x, [str(size) for size in x])

@@ -85,10 +85,11 @@ def test_the_first_layer_is_that_of_the_inputs_end_to_end() -> None:
 
 def test_advantage_averages_to_zero_under_the_policy_for_all_joint_actions_of_the_others() -> None:
     policy, net = a_policy(), critic()
+    state, obs = inputs()
 
     @jax.jit
     def mean_advantage(action: Array) -> Array:
-        q = net(*inputs(), action)
+        q = net(state, obs, action)
         advantage = losses.aristocrat_utility(policy[None], q[None], jnp.ones((1, 3)))[0]
         return jnp.sum(policy * advantage, axis=-1)
 

@@ -140,7 +140,7 @@ def test_maddpgs_agents_deviate_alone(algorithm: MADDPG):
 
 def test_dops_gradient_of_an_agent_does_not_depend_on_the_others_actions_and_maddpgs_does():
     own = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
-    other = own + np.float32([[0], [20], [20]])  # enough to cross a kink of the critic
+    other = own + np.array([[0], [20], [20]], np.float32)  # enough to cross a kink of the critic
 
     @functools.partial(jax.jit, static_argnums=0)
     def slopes(algorithm: Any, taken: Array, own: Array) -> Array:

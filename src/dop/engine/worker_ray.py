@@ -127,7 +127,7 @@ class RayWorkers(Workers):
 
 def _ray() -> Any:
     try:
-        import ray  # noqa: PLC0415  # an extra
+        import ray  # noqa: PLC0415  # pyright: ignore[reportMissingImports]  # an extra
     except ImportError as error:
         raise MissingExtraError("ray", "ray", "--env-workers ray:N") from error
     return ray
