@@ -57,7 +57,9 @@ def test_agents_of_one_group_are_one_network_and_those_of_another_another() -> N
     team, x = linear_team(0, 1, 0), jnp.arange(6.0).reshape(3, 2)
     assert team.network.weight.shape == (2, 4, 2)
     assert team.n_agents == 3
-    of = [jax.tree.map(lambda leaf, g=g: leaf[g], team.network) for g in team.groups]
+    of = [team.of(agent) for agent in range(3)]
+    np.testing.assert_array_equal(of[1].weight, team.network.weight[1])
+    np.testing.assert_array_equal(of[2].weight, team.network.weight[0])
     np.testing.assert_allclose(outputs(team, x), jnp.stack([net(row) for net, row in zip(of, x, strict=True)]), rtol=1e-6)
     slopes = jax.jacobian(lambda team: jnp.sum(outputs(team, x), axis=-1))(team).network.weight  # output of agent, parameters of group, ...
     np.testing.assert_array_equal(jnp.any(slopes != 0, axis=(2, 3)), [[True, False], [False, True], [True, False]])

@@ -39,14 +39,23 @@ class PerAgent(eqx.Module, Generic[Network]):
     def n_agents(self) -> int:
         return len(self.groups)
 
+    @property
+    def shared(self) -> bool:
+        """Whether there is one network for all."""
+        return not any(self.groups)
+
     def map(self, apply: Callable[..., Any], *args: Array, in_axes: tuple[int | None, ...]) -> Any:
         """`apply(network_i, *args_i)` for every agent i; `in_axes` says which arguments have an agent axis.
 
         What depends on shared parameters and on arguments without an agent axis only is computed once for the whole team.
         """
-        shared, own = not any(self.groups), self.groups == tuple(range(self.n_agents))
-        network = self.network if shared or own else jax.tree.map(lambda x: x[jnp.asarray(self.groups)], self.network)
-        return jax.vmap(apply, in_axes=(None if shared else 0, *in_axes), axis_size=self.n_agents)(network, *args)
+        own = self.groups == tuple(range(self.n_agents))
+        network = self.network if self.shared or own else jax.tree.map(lambda x: x[jnp.asarray(self.groups)], self.network)
+        return jax.vmap(apply, in_axes=(None if self.shared else 0, *in_axes), axis_size=self.n_agents)(network, *args)
+
+    def of(self, agent: int) -> Network:
+        """The network of one agent."""
+        return self.network if self.shared else jax.tree.map(lambda x: x[self.groups[agent]], self.network)
 
 
 class Linear(eqx.nn.Linear):

@@ -21,7 +21,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from dop.decentralised import Policy
@@ -106,7 +105,7 @@ _ACTION_WORDS = {
 def agent_model(policy: Policy, spec: EnvSpec, place: int) -> Any:
     """The ONNX model of the agent at `place`."""
     onnx = _extra("onnx", "onnx")
-    network = _network_of(policy, place)
+    network = policy.team.of(place)
     graph = _Graph(onnx)
     if isinstance(network, RecurrentAgent):
         _recurrent(graph, network, spec, place)
@@ -136,12 +135,6 @@ def _inputs(policy: Policy, spec: EnvSpec, place: int, *, words: bool = False) -
     if isinstance(network, RecurrentAgent):
         yield "last_action", "int64", ("batch",)
         yield "hidden", "float32", ("batch", "hidden" if words else network.output_layer.in_features)
-
-
-def _network_of(policy: Policy, place: int) -> Any:
-    """The network of the agent at `place`, out of those of all groups."""
-    group = policy.team.groups[place]
-    return jax.tree.map(lambda x: x[group], policy.team.network) if any(policy.team.groups) else policy.team.network
 
 
 class _Graph:
