@@ -104,7 +104,7 @@ def collect(options: argparse.Namespace, workers: int) -> Found:
 
 def timed(driver: HostDriver, state: Any, iterations: int, workers: int) -> Found:
     start = np.array([time.perf_counter(), processor_seconds()])
-    played = [driver.collect(state).summary for _ in range(iterations)]
+    played = [driver.collect(state)[1].summary for _ in range(iterations)]
     wall, processor = np.array([time.perf_counter(), processor_seconds()]) - start
     inside = np.sum([np.asarray(summary.metrics).sum(axis=(0, 1)) for summary in played], axis=0)
     steps = sum(int(summary.length.sum()) for summary in played)

@@ -87,8 +87,8 @@ def test_processes_answer_as_this_one_does(hired: Workers):
 def test_whoever_dies_or_hangs_is_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     """One worker has all slots: whatever befalls it in one environment, all are lost, those of the other group too."""
     flag = tmp_path / "flag"
-    workers = processes(job(timeout=2.0, flag=str(flag), time_limit=9), 1)
-    troubles = {"exit": "ended with exit code 7", "hang": "gave no answer for 2 seconds (--env-timeout)", "raise": "the walk fell over"}
+    workers = processes(job(timeout=10.0, flag=str(flag), time_limit=9), 1)
+    troubles = {"exit": "ended with exit code 7", "hang": "gave no answer for 10 seconds (--env-timeout)", "raise": "the walk fell over"}
     try:
         for trouble, words in troubles.items():
             assert ask(workers, RESET, 0) == []

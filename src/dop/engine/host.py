@@ -83,7 +83,7 @@ class HostDriver:
         self._learn = seeds.over_seeds(program.learn, devices, donate=True)
         self._over_iterations = seeds.over_seeds(program.over_iterations, devices)
         self._report = seeds.over_seeds(program.evaluation_report, devices)
-        self._collection_key = seeds.over_seeds(program.collection_key, devices)
+        self._collection_keys = seeds.over_seeds(program.collection_keys, devices)
         self._evaluation_key = seeds.over_seeds(program.evaluation_key, devices)
         self._dropped = np.zeros(len(protocol.seeds), np.int32)
         """Since they were last reported."""
@@ -91,19 +91,20 @@ class HostDriver:
     def start(self, keys: PRNGKeyArray) -> RunState:
         state = self._start(keys)
         for _ in range(self.program.warmup_iterations):
-            played = self.collect(state)
-            state, _ = self._add(state, played.episodes, played.summary)
+            key, played = self.collect(state)
+            state, _ = self._add(state, key, played.episodes, played.summary)
         return state
 
-    def collect(self, state: RunState) -> Played:
-        """The episodes of one iteration, without learning."""
-        return self._play(self._training, state.learner, self._collection_key(state), self._lanes)
+    def collect(self, state: RunState) -> tuple[PRNGKeyArray, Played]:
+        """What the run goes on from, and the episodes of one iteration, without learning."""
+        key, key_collect = self._collection_keys(state)
+        return key, self._play(self._training, state.learner, key_collect, self._lanes)
 
     def chunk(self, state: RunState) -> tuple[RunState, Metrics]:
         reports = []
         for _ in range(self._protocol.chunk_iterations):
-            played = self.collect(state)
-            state, report = self._learn(state, played.episodes, played.summary)
+            key, played = self.collect(state)
+            state, report = self._learn(state, key, played.episodes, played.summary)
             reports.append(report)
         dropped, self._dropped = self._dropped, np.zeros_like(self._dropped)
         metrics = self._over_iterations(jax.tree.map(lambda *x: np.stack(x, axis=1), *reports))

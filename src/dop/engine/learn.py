@@ -105,24 +105,24 @@ class Learning(eqx.Module):
             eval_key=key_eval,
         )
 
-    def collection_key(self, state: RunState) -> PRNGKeyArray:
-        """What the episodes that come next depend on."""
-        return jax.random.split(state.key)[1]
+    def collection_keys(self, state: RunState) -> tuple[PRNGKeyArray, PRNGKeyArray]:
+        """What the run goes on from once the next episodes are played, and what they depend on."""
+        key, key_collect = jax.random.split(state.key)
+        return key, key_collect
 
     def evaluation_key(self, state: RunState) -> PRNGKeyArray:
         """What an evaluation now depends on."""
         return jax.random.fold_in(state.eval_key, state.iteration)
 
-    def add(self, state: RunState, episodes: Episode, summary: EpisodeSummary) -> tuple[RunState, Metrics]:
-        """Keep the episodes that were played under `collection_key`, count their steps and report them."""
-        key, _ = jax.random.split(state.key)
+    def add(self, state: RunState, key: PRNGKeyArray, episodes: Episode, summary: EpisodeSummary) -> tuple[RunState, Metrics]:
+        """Keep the episodes that were played, count their steps and report them; `key` is the first of `collection_keys`."""
         learner = eqx.tree_at(lambda x: x.env_steps, state.learner, state.learner.env_steps + jnp.sum(summary.length))
         state = RunState(learner=learner, replay=state.replay.add(episodes), iteration=state.iteration, key=key, eval_key=state.eval_key)
         return state, self.report(summary)
 
-    def learn(self, state: RunState, episodes: Episode, summary: EpisodeSummary) -> tuple[RunState, Metrics]:
+    def learn(self, state: RunState, key: PRNGKeyArray, episodes: Episode, summary: EpisodeSummary) -> tuple[RunState, Metrics]:
         """One iteration: add, sample, update."""
-        state, report = self.add(state, episodes, summary)
+        state, report = self.add(state, key, episodes, summary)
         key, key_sample, key_update = jax.random.split(state.key, 3)
         batch = self.algorithm.sample(state.replay, key_sample)
         learner, metrics = self.algorithm.update(state.learner, batch, key_update)
@@ -195,16 +195,19 @@ class Program(Learning):
         _, summary = collect(self.algorithm, self.environment, state.learner, key, episodes=episodes, explore=False)
         return self.evaluation_report(summary)
 
-    def _collect(self, state: RunState) -> tuple[Episode, EpisodeSummary]:
-        return collect(
+    def _collect(self, state: RunState) -> tuple[PRNGKeyArray, Episode, EpisodeSummary]:
+        """What `add` and `learn` take beside the state."""
+        key, key_collect = self.collection_keys(state)
+        episodes, summary = collect(
             self.algorithm,
             self.environment,
             state.learner,
-            self.collection_key(state),
+            key_collect,
             episodes=self.algorithm.episodes_per_iteration,
             explore=True,
             dtype=self.episode.obs.dtype,
         )
+        return key, episodes, summary
 
 
 class CompiledDriver:
