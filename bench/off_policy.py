@@ -151,9 +151,15 @@ def measure(algorithm: OffPolicy[Any], environment: dop.Environment, repeats: in
     chunk = jax.jit(lambda state: program.chunk(state, iterations)[0], donate_argnums=0)
     rates, state = train(chunk, chunk(state), repeats)
     batch = jax.jit(algorithm.sample)(state.replay, jax.random.key(1))
-    update = 1e3 * seconds(jax.jit(algorithm.update), state.learner, batch, jax.random.key(2), repeats=repeats, clock=time.process_time)
+    keys = jax.random.split(jax.random.key(2), iterations)
+
+    def update(learner: Any) -> Any:
+        """As in training, several in one program: alone, large batches would wait for fresh memory at every call."""
+        return jax.lax.scan(lambda learner, key: (algorithm.update(learner, batch, key)[0], None), learner, keys)[0]
+
+    update_ms = 1e3 * seconds(jax.jit(update), state.learner, repeats=repeats, clock=time.process_time) / (updates * iterations)
     bound = 1e3 * round_operations(algorithm, environment.spec) / matmul_rate(clock=time.process_time) / algorithm.policy_delay
-    return Cost(steps_per_second=max(rates), update_ms=update / updates, bound_ms=bound)
+    return Cost(steps_per_second=max(rates), update_ms=update_ms, bound_ms=bound)
 
 
 def train(chunk: Callable[[RunState], RunState], state: RunState, repeats: int) -> tuple[list[float], RunState]:
