@@ -46,12 +46,14 @@ def finish(path: Path, name: str, say: Say, about: Mapping[str, Any], work: Call
     if not path.exists():
         say(f"== {name}")
         jax.clear_caches()
-        write(path, about, work())
+        # Before the work, which may take hours, and in which an installation can change under it.
+        made_by = {**about, **surroundings()}
+        write(path, made_by, work())
 
 
 def write(path: Path, about: Mapping[str, Any], found: Mapping[str, Any]) -> None:
-    """A data file with what was found, and with what made it: `about`, date, versions and machine."""
-    made_by = {**about, "date": datetime.date.today().isoformat(), **surroundings()}
+    """A data file with what was found, the date, and `about`: what made it."""
+    made_by = {**about, "date": datetime.date.today().isoformat()}
     replace(path, json.dumps({"about": made_by, **_rounded(dict(found))}) + "\n")
 
 
