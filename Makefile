@@ -5,14 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN_DIR ?= runs/smax-3m/stochastic-dop/first
 
-.PHONY: train test check fast slow lock clean
+.PHONY: train test check fast docs slow lock clean
 
 # Typed again, it goes on where it was stopped.
 train: $(VENV)/installed
 	if [ -e $(RUN_DIR)/config.json ]; then $(BIN)/dop resume $(RUN_DIR); \
 	else $(BIN)/dop train stochastic-dop --env smax:3m --env-steps 200000 --run-dir $(RUN_DIR); fi
 
-test: check fast
+test: check fast docs
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -22,6 +22,11 @@ check: $(VENV)/installed-dev
 
 fast: $(VENV)/installed-dev
 	$(BIN)/pytest -n 2
+
+# The site, without a warning, in build/site; and the notebook, run from its first cell to its last. Neither changes a file of docs/.
+docs: $(VENV)/installed-dev
+	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/jupyter-execute docs/tour.ipynb
 
 slow: $(VENV)/installed-dev
 	$(BIN)/pytest -m slow

@@ -12,7 +12,7 @@ Against a uniform action, working earns w_i / 2 more, and not working as much le
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import jax
@@ -77,4 +77,5 @@ SMALL = {"critic_hidden": 16, "actor_hidden": 8, "agent_hidden": 8, "attention_h
 def small(name: str, **changes: Any) -> Any:
     """The default of an algorithm with networks of a few units."""
     default: Any = algorithms.get(name).presets()["default"]
-    return replace(default, **{field: value for field, value in (SMALL | changes).items() if hasattr(default, field)})
+    known = {field.name for field in fields(default)}
+    return replace(default, **{name: value for name, value in (SMALL | changes).items() if name in known})

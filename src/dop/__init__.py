@@ -6,7 +6,7 @@ run = dop.train(dop.StochasticDOP(), dop.make("smax:2s3z"), env_steps=500_000, s
 
 from importlib import metadata
 
-from dop import losses, mixers, returns
+from dop import losses, mixers, returns, views
 from dop.algorithms.coma import COMA
 from dop.algorithms.deterministic_dop import DeterministicDOP
 from dop.algorithms.maac import MAAC
@@ -55,4 +55,5 @@ __all__ = [
     "resume",
     "returns",
     "train",
+    "views",
 ]

@@ -1,0 +1,66 @@
+"""What the documentation says is true: its algorithm learns, its fields exist, its notebook has ten cells and no results of another day."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+import yaml
+
+from dop import algorithms, commands
+from dop.engine.learn import Program
+from dop.types import Algorithm
+from workers import Workers
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def test_the_algorithm_of_the_page_is_found_and_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "own-algorithm.md").read_text(), re.DOTALL)
+    (tmp_path / "reinforce.py").write_text(code)
+    monkeypatch.setattr(algorithms, "__path__", [*algorithms.__path__, str(tmp_path)])
+    algorithms.algorithms.cache_clear()
+    try:
+        algorithm: Any = algorithms.get("reinforce")()
+    finally:
+        sys.modules.pop("dop.algorithms.reinforce", None)
+        algorithms.algorithms.cache_clear()
+    assert isinstance(algorithm, Algorithm)
+    program = Program(algorithm=algorithm, environment=Workers())
+    start = jax.jit(lambda key: program.warm_up(program.start(key)))
+    learned = jax.jit(lambda key: program.evaluate(program.chunk(start(key), 150)[0], 32))(jax.random.key(0))
+    assert learned["test_return_mean"] > 0.9
+
+
+def test_the_fields_that_pages_speak_of_are_there():
+    known = {field.name for algorithm in algorithms.algorithms().values() for field in dataclasses.fields(algorithm)}  # pyright: ignore[reportArgumentType]
+    text = (DOCS / "hyper-parameters.md").read_text()
+    named = {
+        name
+        for row in re.findall(r"^\| (`.*?`) \|", text.split("## What to watch")[0], re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", row)
+    }
+    assert len(named) >= 10
+    assert named <= known
+    pages = "\n".join(path.read_text() for path in [*DOCS.glob("*.md"), DOCS.parent / "README.md"])
+    typed = set(re.findall(r"^dop ([a-z-]+)\b(?! COMMAND)", pages, re.MULTILINE))
+    assert typed <= commands.commands().keys()
+    assert {"credit", "render", "export", "report", "plot"} <= typed
+
+
+def test_the_notebook_has_ten_numbered_cells_and_nothing_of_another_day():
+    cells = [cell for cell in json.loads((DOCS / "tour.ipynb").read_text())["cells"] if cell["cell_type"] == "code"]
+    assert [re.match(r"# (\d+)\.", "".join(cell["source"]))[1] for cell in cells] == [str(i) for i in range(1, 11)]  # pyright: ignore[reportOptionalSubscript]
+    assert all(not cell["outputs"] and cell["execution_count"] is None for cell in cells)
+
+
+def test_every_page_is_in_the_site():
+    site = yaml.safe_load((DOCS.parent / "mkdocs.yml").read_text())
+    pages = re.findall(r"[\w-]+\.md", json.dumps(site["nav"]))
+    assert sorted(pages) == sorted(path.name for path in DOCS.glob("*.md"))
