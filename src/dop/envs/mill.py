@@ -161,7 +161,7 @@ class Mill:
         )
         for agent, angle in enumerate(np.pi / 2 - 2 * np.pi * np.arange(self.n_agents) / self.n_agents):
             place, clockwise = np.array([np.cos(angle), np.sin(angle)]), np.array([np.sin(angle), -np.cos(angle)])
-            end = 1.25 * place + 0.45 * force[agent] * clockwise
+            end = 1.25 * place + 0.6 * force[agent] * clockwise
             axes.annotate("", tuple(end), tuple(1.25 * place), arrowprops={"arrowstyle": "-|>", "color": colours[agent], "linewidth": 2})
             _canvas.disc(axes, 1.25 * place, 0.12, colours[agent], str(agent))
 
