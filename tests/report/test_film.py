@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -45,6 +46,24 @@ def test_environments_draw_every_agent_within_the_same_limits(name: str):
         assert len(discs) >= spec.n_agents
         axes.clear()
     assert limits[0] == limits[1]
+
+
+@pytest.mark.parametrize("name", ["mpe:reference", "mpe:speaker-listener"])
+def test_a_filled_landmark_is_where_the_agent_of_its_colour_earns_the_most(name: str):
+    """Put the agent of each filled landmark's colour onto it: that is worth more than to put it onto any other landmark."""
+    env: Any = dop.make(name)
+    n, colours = env.spec.n_agents, ["#ff0000", "#00ff00"]
+    state: Any = jax.jit(env.reset)(jax.random.key(5))[0]
+    axes = Figure().subplots()
+    env.draw(axes, jax.tree.map(np.asarray, state), None, colours)
+    faces: Any = [patch.get_facecolor() for patch in axes.patches[:3]]
+    filled = [place for place, face in enumerate(faces) if face[3] > 0]
+    assert len(filled) == (2 if name == "mpe:reference" else 1)
+    earns: Any = jax.jit(lambda state: sum(env.game.rewards(state).values()))
+    for place in filled:
+        agent = colours.index(to_hex(faces[place]))
+        worth = [earns(state.replace(p_pos=state.p_pos.at[agent].set(state.p_pos[n + other]))) for other in range(3)]
+        assert int(np.argmax(worth)) == place
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,9 @@ class Mpe:
         del action
         _canvas.arena(axes, (-1.6, -1.6), (1.6, 1.6))
         agents, n = self.spec.agents, len(self.spec.agents)
-        meant = {} if state.goal is None else dict(zip(np.atleast_1d(state.goal).tolist(), colours[::-1], strict=False))
+        # One goal is the last agent's, the listener's; of several each is the agent's own. Two of the same landmark show the later.
+        goals: list[int] = [] if state.goal is None else np.atleast_1d(state.goal).tolist()
+        meant = dict(zip(goals, colours[n - len(goals) :], strict=True))
         for place, radius in enumerate(self.game.rad[n:]):
             colour = meant.get(place, "#666666")
             _canvas.disc(axes, state.p_pos[n + place], float(radius), colour, filled=place in meant, alpha=0.5)
