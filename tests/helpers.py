@@ -1,15 +1,19 @@
-"""Random episodes for any `EnvSpec`, garbage for their padding, and comparisons of whole trees."""
+"""Random episodes for any `EnvSpec`, garbage for their padding, algorithms of toy size, and comparisons of whole trees."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Num, PRNGKeyArray, PyTree
 
+from dop.engine.checkpoint import Checkpoints, flatten
 from dop.types import EnvSpec, Episode
 
 
@@ -104,3 +108,37 @@ def poison_padding(episodes: Episode, value: float = 1e3) -> Episode:
 def _where(keep: Bool[Array, "*lead"], x: Num[Array, "*all"] | Bool[Array, "*all"], other: float) -> Array:
     """`x` where `keep`, which has the leading axes of `x`; `other` elsewhere. The dtype stays."""
     return jnp.where(keep.reshape(keep.shape + (1,) * (x.ndim - keep.ndim)), x, jnp.asarray(other, x.dtype))
+
+
+SIZES = {"hidden": 8, "batch": 3, "capacity": 12, "iteration": 4}
+"""What fields whose names end like this are set to, unless they are smaller."""
+
+
+def toy(algorithm: Any, **changes: Any) -> Any:
+    """The algorithm with small networks, batches and replay."""
+    endings = {field.name: field.name.rpartition("_")[2] for field in dataclasses.fields(algorithm)}
+    sizes = {name: min(SIZES[ending], getattr(algorithm, name)) for name, ending in endings.items() if ending in SIZES}
+    return dataclasses.replace(algorithm, **{**sizes, **changes})
+
+
+def assert_resumes(state: Any, iterate: Callable[[Any], tuple[Any, Any]], folder: Path, *, before: int = 1, after: int = 2) -> None:
+    """`before` + `after` iterations in one go are the same, bit for bit, as with files in between."""
+
+    def go(state: Any, times: int) -> tuple[Any, list[Any]]:
+        reports = []
+        for _ in range(times):
+            state, report = iterate(state)
+            reports.append(report)
+        return state, reports
+
+    halfway, _ = go(state, before)
+    Checkpoints(folder).save(before, halfway, {})
+    whole, expected = go(halfway, after)
+    like = jax.eval_shape(lambda: halfway)
+    restored, _ = Checkpoints(folder).restore(like, lambda meta: None)
+    broken, found = go(jax.tree.map(jnp.asarray, restored), after)
+    ours, theirs = flatten((broken, found)), flatten((whole, expected))
+    assert ours.keys() == theirs.keys()
+    for name, array in theirs.items():
+        np.testing.assert_array_equal(ours[name], array, err_msg=name)
+        assert ours[name].dtype == array.dtype

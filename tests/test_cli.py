@@ -125,6 +125,25 @@ def test_wrong_options_are_refused(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert "Traceback" not in capsys.readouterr().err
 
 
+def test_a_dry_run_says_what_is_needed_and_stops(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, "train", "stochastic-dop", "--env", "matrix-game", "--seeds", 2, "--dry-run", *TINY) == 0
+    shown = capsys.readouterr().out
+    for words in (
+        "actor",
+        "critic",
+        "replay, 32 episodes x 2 seeds",
+        "one checkpoint, at most",
+        r"memory +\S+ GB of \S+ GB that are free",
+        "disk ",
+    ):
+        assert re.search(words, shown), words
+    assert not any(tmp_path.iterdir())
+    monkeypatch.setattr("dop.engine.preflight.free_disk", lambda _: 10)
+    assert run(monkeypatch, "train", "stochastic-dop", "--env", "matrix-game", "--dry-run", *TINY) == 2
+    assert "on the disk, for checkpoints," in capsys.readouterr().err
+
+
 def dop_process(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     """`dop ...` in a process of its own, as people start it."""
     return subprocess.run([*DOP, *map(str, arguments)], cwd=folder, capture_output=True, text=True, check=False, timeout=300)

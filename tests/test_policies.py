@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from dop import policies
+from dop import policies, reactive
 from dop.types import ActionKind
 
 KINDS: tuple[ActionKind, ...] = ("discrete", "box", "simplex")
@@ -157,3 +157,34 @@ def test_random_actions_are_of_their_kind():
 def test_random_points_of_a_simplex_without_components_are_zero():
     point = policies.random_action(jax.random.key(0), jnp.zeros(3, bool), "simplex")
     np.testing.assert_array_equal(point, 0)
+
+
+EXTREME = st.lists(
+    st.one_of(st.floats(width=32, allow_nan=False, allow_infinity=False), st.sampled_from([3.4e38, -3.4e38, 1e-45, 0.0, -0.0])),
+    min_size=N_ACTIONS,
+    max_size=N_ACTIONS,
+)
+TEMPERATURE = jnp.asarray(0.01)
+EVERY_WAY = {
+    "softmax": lambda x, m, e, k: policies.masked_softmax(x, m),
+    "mixed after the mask": lambda x, m, e, k: policies.mix(x, m, e, before_mask=False),
+    "mixed before the mask": lambda x, m, e, k: policies.mix(x, m, e, before_mask=True),
+    "epsilon-greedy": lambda x, m, e, k: policies.epsilon_greedy(x, m, e),
+    "Gumbel-softmax": lambda x, m, e, k: policies.gumbel_softmax(k, x, m, TEMPERATURE),
+    "deterministic": lambda x, m, e, k: reactive.choose("discrete", x, m, TEMPERATURE),
+    "exploring": lambda x, m, e, k: reactive.explore("discrete", k, x, m, TEMPERATURE, 0.1),
+    "simplex": lambda x, m, e, k: reactive.choose("simplex", x, m, TEMPERATURE),
+    "simplex, exploring": lambda x, m, e, k: reactive.explore("simplex", k, x, m, TEMPERATURE, 0.1),
+}
+every_way = jax.jit(lambda x, m, e, k: {name: way(x, m, e, k) for name, way in EVERY_WAY.items()})
+
+
+@given(logits=EXTREME, legal=LEGAL, epsilon=EPSILON, seed=st.integers(0, 2**31 - 1))
+@settings(max_examples=300, deadline=None)
+def test_no_way_of_acting_gives_an_illegal_action_a_chance(logits: list[float], legal: list[bool], epsilon: float, seed: int) -> None:
+    """Exactly zero, for any finite logits in float32, and a distribution over the legal actions if there are any."""
+    x, m = jnp.array(logits, jnp.float32), jnp.array(legal)
+    for name, policy in every_way(x, m, jnp.float32(epsilon), jax.random.key(seed)).items():
+        np.testing.assert_array_equal(policy[~m], 0.0, err_msg=name)
+        assert (policy >= 0).all(), name
+        np.testing.assert_allclose(jnp.sum(policy), 1.0 if any(legal) else 0.0, rtol=1e-5, err_msg=name)

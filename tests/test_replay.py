@@ -5,12 +5,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dop.errors import ConfigError
-from dop.replay import allocate, check_fits, size_in_bytes
+from dop.replay import allocate, size_in_bytes
 from helpers import assert_trees_equal, make_episodes, make_spec
 
 CAPACITY = 5
@@ -86,9 +84,3 @@ def test_size_in_bytes_is_what_it_takes() -> None:
     for item in (STORED, episode):
         assert size_in_bytes(item, 7) == nbytes(jax.eval_shape(lambda item=item: allocate(item, 7)).items)
     assert size_in_bytes(STORED, 7) == 7 * (4 + 2 * 2)
-
-
-def test_check_fits() -> None:
-    check_fits(10, 10, 3)
-    with pytest.raises(ConfigError, match=r"replay of 5000 episodes needs 12\.3 GB, but 4\.0 GB .* at most 1626 episodes"):
-        check_fits(12_300_000_000, 4_000_000_000, 5000)

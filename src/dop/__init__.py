@@ -14,7 +14,8 @@ from dop.algorithms.maddpg import MADDPG
 from dop.algorithms.qmix import QMIX
 from dop.algorithms.stochastic_dop import StochasticDOP
 from dop.algorithms.vdn import VDN
-from dop.api import Run, evaluate, resume, train
+from dop.api import Run, evaluate, preflight, resume, train
+from dop.engine.preflight import Preflight
 from dop.engine.runs import Protocol
 from dop.envs import make
 from dop.envs import names as environments
@@ -40,6 +41,7 @@ __all__ = [
     "HostEnvironment",
     "Learner",
     "MissingExtraError",
+    "Preflight",
     "Protocol",
     "Run",
     "RunError",
@@ -52,6 +54,7 @@ __all__ = [
     "losses",
     "make",
     "mixers",
+    "preflight",
     "resume",
     "returns",
     "train",

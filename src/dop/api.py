@@ -6,11 +6,12 @@ import contextlib
 import dataclasses
 import functools
 import json
+import logging
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import jax
 import numpy as np
@@ -19,6 +20,7 @@ from dop import algorithms, envs
 from dop.engine import loggers, records
 from dop.engine.host import HostProgram, Source
 from dop.engine.learn import Program
+from dop.engine.preflight import Preflight, measure
 from dop.engine.progress import Progress
 from dop.engine.runs import Protocol, RunConfig, RunFolder, default_folder
 from dop.engine.seeds import place, use_host_devices
@@ -81,6 +83,55 @@ def train(
         ConfigError: something cannot work; nothing has been computed or written.
         RunError: the directory exists, or training broke down.
     """
+    plan = _plan(algorithm, environment, env_steps, seeds, run_dir, environment_options, protocol)
+    plan.needs.check()
+    trainer = Trainer(plan.program, plan.config, plan.folder)
+    plan.folder.create(plan.config)
+    sinks = lambda: loggers.open_all(logger, plan.folder, plan.config, online=logger_online)  # noqa: E731
+    return _run(trainer, resumed=False, quiet=quiet, sinks=sinks)
+
+
+def preflight(
+    algorithm: Algorithm[Any, Any],
+    environment: AnyEnvironment | str,
+    *,
+    env_steps: int = Protocol.env_steps,
+    seeds: int | Sequence[int] = 1,
+    run_dir: Path | str | None = None,
+    environment_options: dict[str, Any] | None = None,
+    **protocol: Any,
+) -> Preflight:
+    """What `train` with the same arguments would need, beside what the machine has. Nothing is computed or written.
+
+    Raises:
+        ConfigError: something cannot work.
+    """
+    return _plan(algorithm, environment, env_steps, seeds, run_dir, environment_options, protocol).needs
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """A run that has not begun."""
+
+    config: RunConfig
+    program: Program | HostProgram
+    folder: RunFolder
+
+    @property
+    def needs(self) -> Preflight:
+        return measure(self.program, len(self.config.protocol.seeds), self.folder)
+
+
+def _plan(
+    algorithm: Algorithm[Any, Any],
+    environment: AnyEnvironment | str,
+    env_steps: int,
+    seeds: int | Sequence[int],
+    run_dir: Path | str | None,
+    environment_options: dict[str, Any] | None,
+    protocol: dict[str, Any],
+) -> _Plan:
+    """The arguments of `train`, checked against each other."""
     chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     rules = Protocol(env_steps=env_steps, seeds=chosen, **protocol)
     rules.check()
@@ -96,21 +147,21 @@ def train(
         algorithm=algorithms.name_of(algorithm),
         hyper_parameters=_hyper_parameters(algorithm),
         environment=name,
-        environment_options=options,
+        environment_options=_as_json(options),
         environment_spec=_as_json(dataclasses.asdict(spec)),
         protocol=rules,
     )
     folder = RunFolder(Path(run_dir)) if run_dir else default_folder(name, config.algorithm)
-    trainer = Trainer(program, config, folder)
-    folder.create(config)
-    return _run(trainer, resumed=False, quiet=quiet, sinks=lambda: loggers.open_all(logger, folder, config, online=logger_online))
+    return _Plan(config=config, program=program, folder=folder)
 
 
 def resume(
     run_dir: Path | str,
     *,
     env_steps: int | None = None,
-    environment: AnyEnvironment | None = None,
+    environment: AnyEnvironment | str | None = None,
+    trust_env: bool = False,
+    on_non_finite: Literal["stop", "skip"] | None = None,
     quiet: bool = False,
     logger: Sequence[loggers.Name] = (),
     logger_online: bool = False,
@@ -122,21 +173,28 @@ def resume(
     Args:
         run_dir: a run directory.
         env_steps: a new goal, in environment steps from the very start.
-        environment: needed only if the run was given an environment that `dop.make` cannot make again.
+        environment: needed only if the run was given an environment that `dop.make` cannot make again; or the name that the run has, as a
+            word for its being imported.
+        trust_env: import the module of the environment that the run directory names, if it is none of the library's: that runs its code.
+        on_non_finite: another choice of what happens from now on when a number is not finite; see `dop.Protocol`.
         quiet, logger, logger_online: as in `train`.
     """
     loggers.check(logger, online=logger_online)
     folder = RunFolder(Path(run_dir))
-    config, program = rebuild(folder, environment)
-    if env_steps is not None:
-        config = replace(config, protocol=replace(config.protocol, env_steps=env_steps))
-        config.protocol.check()
+    changes = {"env_steps": env_steps, "on_non_finite": on_non_finite}
+    config, program = rebuild(folder, environment, trust_env=trust_env, changes=changes)
+    measure(program, len(config.protocol.seeds), folder).check()
     trainer = Trainer(program, config, folder)
     return _run(trainer, resumed=True, quiet=quiet, sinks=lambda: loggers.open_all(logger, folder, config, online=logger_online))
 
 
 def evaluate(
-    run_dir: Path | str, *, episodes: int = 128, seed: int = 0, environment: AnyEnvironment | None = None
+    run_dir: Path | str,
+    *,
+    episodes: int = 128,
+    seed: int = 0,
+    environment: AnyEnvironment | str | None = None,
+    trust_env: bool = False,
 ) -> dict[str, tuple[float, ...]]:
     """Play greedy episodes with the newest checkpoint.
 
@@ -145,16 +203,19 @@ def evaluate(
         episodes: how many, for each of the run's seeds.
         seed: which episodes: the same number gives the same ones.
         environment: as in `resume`.
+        trust_env: as in `resume`.
 
     Returns:
         Means over episodes: metric, then the run's seeds in their order.
     """
     if episodes <= 0:
         raise ConfigError(f"episodes must be positive, got {episodes}.")
-    config, program = rebuild(RunFolder(Path(run_dir)), environment)
+    folder = RunFolder(Path(run_dir))
+    config, program = rebuild(folder, environment, trust_env=trust_env)
+    measure(program, len(config.protocol.seeds), folder).check(saves=False)
     # Not the key that a run with this seed starts from; the same for all of the run's seeds.
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(b"dop.evaluate"))
-    with contextlib.closing(Trainer(program, config, RunFolder(Path(run_dir)))) as trainer:
+    with contextlib.closing(Trainer(program, config, folder)) as trainer:
         state = trainer.restore()
         keys = place(jax.numpy.broadcast_to(key, len(config.protocol.seeds)), trainer.devices)
         report = trainer.driver.evaluate_with(state, keys, episodes)
@@ -166,7 +227,7 @@ def _run(trainer: Trainer, *, resumed: bool, quiet: bool, sinks: Callable[[], li
     folder = trainer.folder
     with folder.locked(), contextlib.closing(trainer):
         outcome = _train(trainer, resumed=resumed, quiet=quiet, more_sinks=sinks)
-    curves.draw({folder.path.parent.name: records.read(folder.metrics)}, folder.curve, title=trainer.program.spec.name)
+        curves.draw({folder.path.parent.name: records.read(folder.metrics)}, folder.curve, title=trainer.program.spec.name)
     return Run(folder.path, outcome)
 
 
@@ -219,13 +280,14 @@ def _program(
     """
     make = _maker(environment, options)
     one = environment if make is None else make()
+    kept = {"precision": rules.precision, "on_non_finite": rules.on_non_finite}
     if isinstance(one, HostEnvironment):
         assert make is not None
         one.close()
-        return HostProgram(algorithm=algorithm, environment=Source(one.spec, make), precision=rules.precision)
+        return HostProgram(algorithm=algorithm, environment=Source(one.spec, make), **kept)
     if not isinstance(one, Environment):
         raise ConfigError(f"{environment!r} made {type(one).__name__}, which is not an environment: it must have spec, reset and step.")
-    return Program(algorithm=algorithm, environment=one, precision=rules.precision)
+    return Program(algorithm=algorithm, environment=one, **kept)
 
 
 def _maker(environment: AnyEnvironment | str, options: dict[str, Any]) -> Callable[[], Any] | None:
@@ -246,13 +308,28 @@ def _maker(environment: AnyEnvironment | str, options: dict[str, Any]) -> Callab
     return again
 
 
-def rebuild(folder: RunFolder, environment: AnyEnvironment | None) -> tuple[RunConfig, Program | HostProgram]:
-    """The configuration of a run and the program that it describes, checked against each other.
+def rebuild(
+    folder: RunFolder,
+    environment: AnyEnvironment | str | None,
+    *,
+    trust_env: bool = False,
+    changes: dict[str, Any] | None = None,
+) -> tuple[RunConfig, Program | HostProgram]:
+    """The configuration of a run, with those `changes` of its protocol that are not None, and its program, checked against each other.
 
     Raises:
-        RunError: this is not a run directory, or its environment or its algorithm is not what it was.
+        RunError: this is not a run directory, its environment or its algorithm is not what it was, or nobody has said that the code of its
+            environment may be imported.
     """
     config = folder.read_config()
+    wanted = {name: value for name, value in (changes or {}).items() if value is not None}
+    config = replace(config, protocol=replace(config.protocol, **wanted))
+    config.protocol.check()
+    environment = _trusted(folder, config.environment, environment, trust_env)
+    for change in folder.other_versions():
+        logging.getLogger("dop").warning(
+            "%s: %s; the numbers may differ from what they would have been in their last digits.", folder.path, change
+        )
     use_host_devices(len(config.protocol.seeds))
     algorithm_class = algorithms.get(config.algorithm)
     try:
@@ -277,9 +354,35 @@ def rebuild(folder: RunFolder, environment: AnyEnvironment | None) -> tuple[RunC
     return config, program
 
 
+def _trusted(folder: RunFolder, named: str, given: AnyEnvironment | str | None, trust_env: bool) -> AnyEnvironment | None:
+    """The environment that was given as an object, if it was. A run directory's own word is not enough to import somebody's code.
+
+    Raises:
+        RunError: the run names code that is none of the library's and nobody has said that it may be imported, or another name was given.
+    """
+    if given is not None and not isinstance(given, str):
+        return given
+    if given not in (None, named):
+        raise RunError(f"{folder.path} was made with the environment {named!r}, not with {given!r}. Leave --env out, or give it as it was.")
+    if given is None and not trust_env and envs.imports_code(named):
+        raise RunError(
+            f"{folder.path} needs the environment {named!r}, which is none of the library's: to make it, code that this run directory "
+            f"names is imported and run. If you trust it, say so: --trust-env, or --env {named} (from Python trust_env=True, or "
+            "environment=...)."
+        )
+    return None
+
+
 def _as_json(values: dict[str, Any]) -> dict[str, Any]:
-    """As it comes back from a file: tuples are lists."""
-    return json.loads(json.dumps(values))
+    """As it comes back from a file: tuples are lists.
+
+    Raises:
+        ConfigError: a file cannot keep it.
+    """
+    try:
+        return json.loads(json.dumps(values, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"config.json cannot keep {values}: {error}. Use numbers, texts, lists and None.") from error
 
 
 def _hyper_parameters(algorithm: Any) -> dict[str, Any]:

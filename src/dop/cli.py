@@ -19,8 +19,9 @@ def main() -> None:
     if arguments[0] == "--version":
         print(dop.__version__)
         return
-    # An environment of the user's own is looked for where the command is typed, as `python -m` would.
-    sys.path.insert(0, "")
+    # An environment of the user's own is looked for where the command is typed, too; last, so that no file that lies there is imported in
+    # the place of a package.
+    sys.path.append("")
     try:
         commands.get(arguments[0]).run(arguments[1:])
         sys.stdout.flush()  # here, where a closed pipe is caught

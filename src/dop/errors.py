@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import math
+import types
 from collections.abc import Iterable
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
 class DopError(Exception):
@@ -25,11 +28,44 @@ class ConfigError(DopError):
     """Hyper-parameters, sizes or an environment that cannot work together."""
 
 
-def check_choices(config: Any) -> None:
-    """Raise UnknownNameError if a field of this dataclass that is a choice between names holds none of them."""
-    for field, hint in get_type_hints(type(config)).items():
-        if get_origin(hint) is Literal and getattr(config, field) not in get_args(hint):
-            raise UnknownNameError(field, str(getattr(config, field)), get_args(hint))
+def check_types(config: Any, where: str = "") -> None:
+    """Raise an error if a field of this dataclass does not hold what its annotation says.
+
+    Raises:
+        UnknownNameError: a choice between names holds none of them.
+        ConfigError: another type, or a number that is not finite.
+    """
+    hints = get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        value, hint = getattr(config, field.name), hints[field.name]
+        if _fits(value, hint):
+            if isinstance(value, int) and value >= _LARGEST:
+                raise ConfigError(f"{where}{field.name} must be below 2**31, since counters have 32 bits; got {value}.")
+            continue
+        if get_origin(hint) is Literal:
+            raise UnknownNameError(field.name, str(value), get_args(hint))
+        raise ConfigError(f"{where}{field.name} must be {_WORDS.get(hint, str(hint))}, got {value!r}.")
+
+
+_LARGEST = 2**31
+_WORDS = {int: "a whole number", float: "a finite number", bool: "True or False", str: "a text"}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether `value` is what the annotation says; annotations that are not of numbers, texts, choices and tuples of them let all pass."""
+    origin = get_origin(hint)
+    if origin is Literal:
+        return any(value == choice and type(value) is type(choice) for choice in get_args(hint))
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, choice) for choice in get_args(hint))
+    if origin is tuple and get_args(hint)[-1] is Ellipsis:
+        return isinstance(value, tuple) and all(_fits(item, get_args(hint)[0]) for item in value)
+    if hint in (int, float) and isinstance(value, bool):
+        return False
+    if hint is float:
+        return isinstance(value, int | float) and math.isfinite(value)
+    kind = origin or hint
+    return isinstance(value, kind) if kind in (int, bool, str, dict, type(None)) else True
 
 
 def check_positive(config: Any, *fields: str) -> None:

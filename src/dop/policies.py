@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, DTypeLike, Float, Int, PRNGKeyArray
 
 from dop.types import ActionKind
 
 
 def masked_softmax(logits: Float[Array, " action"], legal: Bool[Array, " action"]) -> Float[Array, " action"]:
     """Softmax over the legal actions. Illegal ones have probability exactly 0, whatever their logits; with no legal action all are 0."""
+    # Infinite ones, such as a large output by a small temperature, count as the largest numbers that there are.
+    logits = jnp.clip(logits, *_finite(logits.dtype))
     top = jax.lax.stop_gradient(jnp.max(logits, where=legal, initial=-jnp.inf))
     weight = jnp.where(legal, jnp.exp(jnp.where(legal, logits - top, 0)), 0)
     total = jnp.sum(weight)
@@ -26,6 +28,11 @@ def probability(policy: Float[Array, "*batch action"], action: Int[Array, "*batc
     """pi(a) of the action taken; 1 for who has no legal action, and so does the only thing that there is to do."""
     taken = jnp.take_along_axis(policy, action[..., None], axis=-1)[..., 0]
     return jnp.where(jnp.any(policy > 0, axis=-1), taken, 1)
+
+
+def _finite(dtype: DTypeLike) -> tuple[float, float]:
+    """The smallest and the largest number of a type."""
+    return float(jnp.finfo(dtype).min), float(jnp.finfo(dtype).max)
 
 
 def uniform(legal: Bool[Array, " action"]) -> Float[Array, " action"]:

@@ -11,8 +11,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from dop.errors import ConfigError
-
 Item = TypeVar("Item")
 
 
@@ -61,12 +59,3 @@ def allocate(example: Item, capacity: int) -> Replay[Item]:
 def size_in_bytes(example: object, capacity: int) -> int:
     """What `allocate` would take."""
     return capacity * sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(example))
-
-
-def check_fits(needed: int, available: int, capacity: int) -> None:
-    """Raise ConfigError if `needed` bytes are more than `available`."""
-    if needed > available:
-        raise ConfigError(
-            f"The replay of {capacity} episodes needs {needed / 1e9:.1f} GB, but {available / 1e9:.1f} GB of memory are free. "
-            f"Lower the replay capacity to at most {int(capacity * available / needed)} episodes, or the number of seeds."
-        )

@@ -21,7 +21,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from dop.errors import ConfigError
+from dop.errors import ConfigError, check_types
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,7 +71,8 @@ class EnvSpec:
     """Keyword arguments of `dop.make` that give this very environment: how a run that is resumed makes it again, and sees a change."""
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for sizes and names that cannot be."""
+        """Raise ConfigError, or UnknownNameError, for sizes and names that cannot be."""
+        check_types(self, f"{self.name}: ")
         n = len(self.agents)
         if n == 0 or len(set(self.agents)) != n:
             raise ConfigError(f"{self.name}: agents must be different names, at least one; got {self.agents}.")

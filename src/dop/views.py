@@ -63,19 +63,21 @@ class Trained:
         return _one_of(learners, self.config.protocol.seeds.index(self.seed))
 
 
-def load(run_dir: Path | str, *, run_seed: int | None = None, environment: api.AnyEnvironment | None = None) -> Trained:
+def load(
+    run_dir: Path | str, *, run_seed: int | None = None, environment: api.AnyEnvironment | str | None = None, trust_env: bool = False
+) -> Trained:
     """Restore what a run has learned.
 
     Args:
         run_dir: a run directory.
         run_seed: which of the run's seeds; the first if it is not given.
-        environment: as in `dop.resume`.
+        environment, trust_env: as in `dop.resume`.
 
     Raises:
         RunError: this is not a run, it has no checkpoint yet or none that can be read, or it has no such seed.
     """
     folder = RunFolder(Path(run_dir))
-    config, program = api.rebuild(folder, environment)
+    config, program = api.rebuild(folder, environment, trust_env=trust_env)
     seed = config.protocol.seeds[0] if run_seed is None else run_seed
     if seed not in config.protocol.seeds:
         raise RunError(f"{folder.path} has no seed {seed}; its seeds are {', '.join(map(str, config.protocol.seeds))}.")
@@ -115,7 +117,8 @@ def credit(
     seed: int = 0,
     run_seed: int | None = None,
     films: bool = True,
-    environment: api.AnyEnvironment | None = None,
+    environment: api.AnyEnvironment | str | None = None,
+    trust_env: bool = False,
 ) -> dict[str, Path]:
     """Who earned what: pictures and data, by name, in `out` (default: `credit/` in the run directory).
 
@@ -127,14 +130,14 @@ def credit(
         seed: which episodes: the same number gives the same ones.
         run_seed: which of the run's seeds; the first if it is not given.
         films: also write the films with the time line beside.
-        environment: as in `dop.resume`.
+        environment, trust_env: as in `dop.resume`.
 
     Raises:
         ConfigError: the run's algorithm does not say who earned what.
         RunError: as `load`.
     """
     _check_episodes(episodes=episodes, training_episodes=training_episodes)
-    trained = load(run_dir, run_seed=run_seed, environment=environment)
+    trained = load(run_dir, run_seed=run_seed, environment=environment, trust_env=trust_env)
     folder = trained.folder.path / "credit" if out is None else Path(out)
     many, training = judged_episodes(trained, episodes, training_episodes, seed)
     shown, env = best_and_worst(many), trained.program.environment
@@ -175,7 +178,8 @@ def render(
     episodes: int = 32,
     seed: int = 0,
     run_seed: int | None = None,
-    environment: api.AnyEnvironment | None = None,
+    environment: api.AnyEnvironment | str | None = None,
+    trust_env: bool = False,
 ) -> dict[str, Path]:
     """Films of the team, by name, in `out` (default: `films/` in the run directory).
 
@@ -183,13 +187,13 @@ def render(
     is nothing to watch: what the team does at each of the run's snapshots, one after another.
 
     Args:
-        run_dir, out, seed, run_seed, environment: as in `credit`.
+        run_dir, out, seed, run_seed, environment, trust_env: as in `credit`.
         kind: `gif`, or `mp4` where ffmpeg is installed.
         episodes: how many to choose from.
     """
     _check_episodes(episodes=episodes)
     film.check_format(kind)
-    trained = load(run_dir, run_seed=run_seed, environment=environment)
+    trained = load(run_dir, run_seed=run_seed, environment=environment, trust_env=trust_env)
     folder = trained.folder.path / "films" if out is None else Path(out)
     return {name: _write_film(folder / f"{name}.{kind}", *made) for name, made in films_of(trained, episodes, seed).items()}
 
@@ -218,12 +222,17 @@ def _speed(take: Take) -> float:
 
 
 def export(
-    run_dir: Path | str, *, out: Path | str | None = None, run_seed: int | None = None, environment: api.AnyEnvironment | None = None
+    run_dir: Path | str,
+    *,
+    out: Path | str | None = None,
+    run_seed: int | None = None,
+    environment: api.AnyEnvironment | str | None = None,
+    trust_env: bool = False,
 ) -> dict[str, Path]:
     """The policies that play greedily, for use without this library: `dop.report.export` says what is written.
 
     Args:
-        run_dir, run_seed, environment: as in `credit`.
+        run_dir, run_seed, environment, trust_env: as in `credit`.
         out: a folder; default: `export/` in the run directory.
 
     Raises:
@@ -232,7 +241,7 @@ def export(
         RunError: as `load`.
     """
     exporting.check_extra()
-    trained = load(run_dir, run_seed=run_seed, environment=environment)
+    trained = load(run_dir, run_seed=run_seed, environment=environment, trust_env=trust_env)
     algorithm, spec = trained.program.algorithm, trained.program.spec
     if not isinstance(algorithm, Exportable):
         raise ConfigError(f"{trained.config.algorithm} cannot be exported: it has no method `policy` (see dop.types.Exportable).")
@@ -256,7 +265,9 @@ def export(
 # ------------------------------------------------------------------------------------------------------------------- report
 
 
-def report(runs: Sequence[Path | str], *, out: Path | str = "report.html", episodes: int = 16, films: bool = True) -> Path:
+def report(
+    runs: Sequence[Path | str], *, out: Path | str = "report.html", episodes: int = 16, films: bool = True, trust_env: bool = False
+) -> Path:
     """One HTML file about several runs, which needs nothing else.
 
     Args:
@@ -264,6 +275,7 @@ def report(runs: Sequence[Path | str], *, out: Path | str = "report.html", episo
         out: the file; replaced if it is there.
         episodes: greedy episodes that the films are chosen from, for each method and task.
         films: play them at all; without, nothing is restored.
+        trust_env: as in `dop.resume`, for all of the runs; without, those that would need it have no film.
 
     Raises:
         RunError: a path is not a run and holds none, or a run is damaged or has no evaluation yet.
@@ -274,7 +286,7 @@ def report(runs: Sequence[Path | str], *, out: Path | str = "report.html", episo
     for task in comparison.tasks if films else ():
         for line in task.lines:
             try:
-                showings.append(_showing(task, line, episodes))
+                showings.append(_showing(task, line, episodes, trust_env))
             # The curves are worth having without a film; the page says why there is none.
             except DopError as error:
                 missing.append(f"No film of {line.label} on {task.title}: {error}")
@@ -283,12 +295,12 @@ def report(runs: Sequence[Path | str], *, out: Path | str = "report.html", episo
     return Path(out)
 
 
-def _showing(task: compare.Task, line: compare.Line, episodes: int) -> page.Showing:
+def _showing(task: compare.Task, line: compare.Line, episodes: int, trust_env: bool) -> page.Showing:
     """The seed of a line that ended best, playing."""
     scores = dict(zip(line.seeds, line.scores("test_return_mean"), strict=True))
     seed = max(scores, key=lambda seed: scores[seed])
     entry = next(entry for entry in line.entries if seed in entry.config.protocol.seeds)
-    trained = load(entry.folder.path, run_seed=seed)
+    trained = load(entry.folder.path, run_seed=seed, trust_env=trust_env)
     player, key = Player(trained.program), episodes_key(0)
     many = player(trained.learner, key, episodes)
     moments = trained.snapshots if many[0].judged is not None else []

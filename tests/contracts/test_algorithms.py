@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import inspect
 import itertools
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -26,11 +27,9 @@ from dop.errors import ConfigError
 from dop.nets import PerAgent
 from dop.replay import allocate
 from dop.types import Choice, Episode, TimeStep
-from helpers import assert_trees_close, assert_trees_equal, make_episodes, make_spec, poison_padding
+from helpers import assert_resumes, assert_trees_close, assert_trees_equal, make_episodes, make_spec, poison_padding, toy
 from probes import Recurrent
 
-SIZES = {"hidden": 8, "batch": 3, "capacity": 12, "iteration": 4}
-"""What fields whose names end like this are set to, unless they are smaller."""
 IN_ORDER = {"stochastic-dop": {"critic_schedule": "timestep"}, "coma": {"critic_schedule": "timestep"}}
 """What keeps an algorithm from shuffling its steps, which depends on the length of the time axis."""
 SPEC = make_spec(time_limit=5)
@@ -57,13 +56,7 @@ by_default = pytest.mark.parametrize(
 @functools.cache
 def make(name: str, preset: str, **changes: Any) -> Any:
     """The preset at toy size. Frozen and hashable, so that everything made of it can be cached."""
-    algorithm: Any = algorithms()[name].presets()[preset]
-    sizes = {
-        field.name: min(SIZES[field.name.rpartition("_")[2]], getattr(algorithm, field.name))
-        for field in dataclasses.fields(algorithm)
-        if field.name.rpartition("_")[2] in SIZES
-    }
-    return dataclasses.replace(algorithm, **{**sizes, **changes})
+    return toy(algorithms()[name].presets()[preset], **changes)
 
 
 @functools.cache
@@ -360,12 +353,26 @@ def test_one_agent_and_batches_of_one_episode(name: str, preset: str):
     assert all(np.isfinite(value) for value in metrics.values())
 
 
-@every_class
-def test_no_random_key_is_used_twice(cls: type):
-    name = next(name for name, found in algorithms().items() if found is cls)
-    algorithm = make(name, "default")
-    program = Program(algorithm=algorithm, environment=Recurrent(delay=1))
+@functools.cache
+def iterated(name: str) -> tuple[Any, Any]:
+    """Compiled: (key) -> a warmed-up state, and whole iterations one by one, (state) -> (state, metrics)."""
+    program = Program(algorithm=make(name, "default"), environment=Recurrent(delay=1))
+    start = compiled(lambda key: program.warm_up(program.start(key)))
+    return start, compiled(lambda state: program.chunk(state, 1))
+
+
+@pytest.mark.parametrize("name", algorithms())
+def test_no_random_key_is_used_twice(name: str):
     with jax.debug_key_reuse(True):
-        state, metrics = compiled(lambda key: program.chunk(program.warm_up(program.start(key)), 2))(jax.random.key(0))
+        start, iterate = iterated(name)
+        state, metrics = iterate(iterate(start(jax.random.key(0)))[0])
     assert int(state.iteration) == 2
     assert all(np.isfinite(value) for value in metrics.values())
+
+
+@pytest.mark.parametrize("name", algorithms())
+def test_it_goes_on_from_a_checkpoint_as_if_never_stopped(name: str, tmp_path: Path):
+    """Every array, random key and metric, bit for bit; `test_exact_resume.py` does it in every environment and with several seeds."""
+    with jax.debug_key_reuse(True):
+        start, iterate = iterated(name)
+        assert_resumes(start(jax.random.key(0)), iterate, tmp_path)

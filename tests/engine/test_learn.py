@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from jaxtyping import PyTree
 
+import dop
 from dop.algorithms.stochastic_dop import StochasticDOP
 from dop.engine import seeds
 from dop.engine.checkpoint import flatten
@@ -152,7 +153,7 @@ def test_a_seed_does_not_depend_on_its_neighbours():
     In a process of its own, since a host device for each seed must be asked for before JAX starts.
     """
     here = Path(__file__).parent
-    environment = {**os.environ, "PYTHONPATH": f"{here}:{here.parent}"}
+    environment = {**os.environ, "PYTHONPATH": f"{Path(dop.__file__).parent.parent}:{here}:{here.parent}"}
     result = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(SIDE_BY_SIDE)], env=environment, capture_output=True, text=True, check=False, timeout=300
     )

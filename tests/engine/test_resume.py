@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 import dop
@@ -53,7 +54,7 @@ CHILD = """
             eval_interval=60, eval_episodes=4, checkpoint_interval=60, quiet=True,
         )
     else:
-        run = dop.resume(run_dir, env_steps=goal or None, quiet=True)
+        run = dop.resume(run_dir, env_steps=goal or None, trust_env=True, quiet=True)
     print(run.outcome.finished, *run.outcome.env_steps)
 """
 
@@ -69,7 +70,7 @@ class Lives(NamedTuple):
 
 
 def child(*arguments: object) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(TESTS)}
+    environment = {**os.environ, "PYTHONPATH": f"{Path(dop.__file__).parent.parent}:{TESTS}"}
     command = [sys.executable, "-c", textwrap.dedent(CHILD), *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
 
@@ -104,15 +105,13 @@ def iterations(folder: Path) -> list[int]:
 
 def arrays(folder: Path) -> dict[str, np.ndarray]:
     """Everything in the newest checkpoint."""
-    checkpoints = Checkpoints(folder / "checkpoints")
-    state, _ = checkpoints._read(iterations(folder)[-1])
-    checkpoints.close()
-    return state
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as orbax:
+        return orbax.restore((folder / "checkpoints" / str(iterations(folder)[-1]) / "state").absolute())
 
 
 def restore(folder: RunFolder) -> Any:
     """The state that `resume` would start from."""
-    config, program = api.rebuild(folder, None)
+    config, program = api.rebuild(folder, None, trust_env=True)
     return train.Trainer(program, config, folder).restore()
 
 
@@ -160,18 +159,31 @@ def test_the_newest_two_checkpoints_are_kept(lives: Lives):
     assert len(iterations(lives.whole)) == 2
 
 
-@pytest.mark.parametrize("damage", ["garbage", "missing files"])
+DAMAGE = {
+    "garbage": (lambda file: file.write_bytes(b"\x00garbage" * 3), "of another length"),
+    "missing": (lambda file: file.unlink(), "missing: 'state/"),
+    "truncated": (lambda file: os.truncate(file, file.stat().st_size - 1), "of another length: "),
+    "one bit": (lambda file: file.write_bytes(bytes([file.read_bytes()[0] ^ 1]) + file.read_bytes()[1:]), "changed (another SHA-256)"),
+    "extra": (lambda file: (file.parent / "extra").write_text("x"), "not in its manifest: 'state/"),
+    "link": (lambda file: file.replace(file.parent.parent / "x") and file.symlink_to("x"), "is no plain file"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
 def test_damaged_checkpoint_gives_way_to_the_older_one(copy: RunFolder, caplog: pytest.LogCaptureFixture, damage: str):
     older, newest = iterations(copy.path)
-    for file in [path for path in (copy.checkpoints / str(newest)).rglob("*") if path.is_file()]:
-        if damage == "garbage":
-            file.write_bytes(b"\x00garbage" * 3)
-        else:
-            file.unlink()
+    inflict, words = DAMAGE[damage]
+    inflict(
+        max(
+            (path for path in (copy.checkpoints / str(newest) / "state").rglob("*") if path.is_file()), key=lambda path: path.stat().st_size
+        )
+    )
     with caplog.at_level(logging.WARNING, logger="dop"):
         state = restore(copy)
     assert int(state.iteration[0]) == older
-    assert any(str(newest) in record.getMessage() and record.name == "dop" for record in caplog.records)
+    (warning,) = [record.getMessage() for record in caplog.records if record.name == "dop"]
+    assert f"Checkpoint {newest} of" in warning
+    assert words in warning
 
 
 def test_run_with_a_damaged_checkpoint_gets_to_the_same_end(lives: Lives, copy: RunFolder):
@@ -198,13 +210,13 @@ def test_only_damaged_checkpoints(copy: RunFolder):
 def test_no_checkpoint(copy: RunFolder):
     shutil.rmtree(copy.checkpoints)
     with pytest.raises(dop.RunError, match="no checkpoint"):
-        dop.resume(copy.path, quiet=True)
+        dop.resume(copy.path, trust_env=True, quiet=True)
 
 
 def test_run_stopped_before_its_first_checkpoint_starts_again(lives: Lives, copy: RunFolder):
     shutil.rmtree(copy.checkpoints)
     copy.metrics.unlink()
-    dop.resume(copy.path, quiet=True)
+    dop.resume(copy.path, trust_env=True, quiet=True)
     whole, again = arrays(lives.whole), arrays(copy.path)
     assert whole["iteration"] == again["iteration"]
     for name, array in whole.items():
@@ -214,31 +226,50 @@ def test_run_stopped_before_its_first_checkpoint_starts_again(lives: Lives, copy
 def test_goal_cannot_lie_behind(copy: RunFolder):
     before = copy.config.read_text()
     with pytest.raises(dop.ConfigError, match="environment steps already"):
-        dop.resume(copy.path, env_steps=1, quiet=True)
+        dop.resume(copy.path, env_steps=1, trust_env=True, quiet=True)
     assert copy.config.read_text() == before
 
 
 def test_one_process_a_run(copy: RunFolder):
     with copy.locked(), pytest.raises(dop.RunError, match="another process"):
-        dop.resume(copy.path, quiet=True)
+        dop.resume(copy.path, trust_env=True, quiet=True)
 
 
-def test_checkpoint_of_another_discount(copy: RunFolder):
-    edit(copy, hyper_parameters={"gamma": 0.5})
-    with pytest.raises(dop.RunError, match="another configuration"):
-        dop.resume(copy.path, quiet=True)
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"hyper_parameters": {"gamma": 0.5}}, "another configuration than .*: hyper_parameters.gamma was 0.99, now it is 0.5"),
+        ({"hyper_parameters": {"actor_hidden": 9, "gamma": 0.5}}, "actor_hidden was 8, now it is 9, and 1 more"),
+        ({"protocol": {"seeds": [5, 6]}}, r"protocol.seeds was \[5\], now it is \[5, 6\]"),
+        ({"protocol": {"chunk_iterations": 3}}, "protocol.chunk_iterations was 2, now it is 3"),
+    ],
+)
+def test_checkpoint_of_another_configuration(copy: RunFolder, changes: dict[str, Any], words: str):
+    edit(copy, **changes)
+    with pytest.raises(dop.RunError, match=words):
+        dop.resume(copy.path, trust_env=True, quiet=True)
 
 
-def test_checkpoint_of_another_configuration(copy: RunFolder):
-    edit(copy, hyper_parameters={"actor_hidden": 9})
-    with pytest.raises(dop.RunError, match="another configuration"):
-        dop.resume(copy.path, quiet=True)
+@pytest.mark.parametrize(("version", "refused"), [("0.1.99", False), ("0.2.0", True), ("1.1.0", True), ("", True)])
+def test_run_of_another_version_of_the_library(copy: RunFolder, version: str, refused: bool):
+    """The same major.minor goes on; another does not, wherever it stands."""
+    config = json.loads(copy.config.read_text()) | {"library_version": version}
+    copy.config.write_text(json.dumps(config))
+    if not refused:
+        assert int(restore(copy).iteration[0]) == iterations(copy.path)[-1]
+        return
+    with pytest.raises(dop.RunError, match=f"was made by dop {version}.*same major.minor"):
+        restore(copy)
 
 
-def test_checkpoint_of_other_networks(copy: RunFolder):
-    edit(copy, hyper_parameters={"dueling": True})
-    with pytest.raises(dop.RunError, match=r"another configuration: \d+ arrays differ.*value_layer"):
-        dop.evaluate(copy.path)
+def test_arrays_that_the_program_does_not_have(copy: RunFolder):
+    """As when the library's code has changed under the same configuration."""
+    checkpoints, like = Checkpoints(copy.checkpoints), {"learner": {"critic": np.zeros(3)}}
+    with pytest.raises(dop.RunError, match=r"another configuration: \d+ arrays differ"):
+        checkpoints.restore(like, lambda _: None)
+    like = {name: np.zeros((1, 2), array.dtype) for name, array in arrays(copy.path).items()}
+    with pytest.raises(dop.RunError, match=r"this run needs \w+\[1, 2\]"):
+        checkpoints.restore(like, lambda _: None)
 
 
 @pytest.mark.parametrize(
@@ -254,7 +285,7 @@ def test_checkpoint_of_other_networks(copy: RunFolder):
 def test_changed_run_is_refused(copy: RunFolder, changes: dict[str, Any], words: str):
     edit(copy, **changes)
     with pytest.raises(dop.DopError, match=words):
-        dop.resume(copy.path, quiet=True)
+        dop.resume(copy.path, trust_env=True, quiet=True)
 
 
 def test_config_that_is_no_json_or_of_another_format(copy: RunFolder):
@@ -277,10 +308,3 @@ def test_existing_run_is_not_overwritten(copy: RunFolder):
     with pytest.raises(dop.RunError, match="exists already"):
         dop.train(dop.StochasticDOP(replay_capacity=64), "matrix-game", run_dir=copy.path, quiet=True)
     assert copy.metrics.read_bytes() == before
-
-
-def test_replay_that_does_not_fit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setattr(train, "free_memory", lambda: 100_000)
-    with pytest.raises(dop.ConfigError, match=r"replay of 5000 episodes needs .* GB"):
-        dop.train(dop.StochasticDOP(), "matrix-game", run_dir=tmp_path / "run", quiet=True)
-    assert not (tmp_path / "run").exists()

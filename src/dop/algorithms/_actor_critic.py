@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 from dop import agents, losses, optim, policies
 from dop.agents import Memory, Team, end_to_end
 from dop.decentralised import Policy
-from dop.errors import ConfigError, check_choices, check_not_negative, check_positive, check_shares
+from dop.errors import ConfigError, check_not_negative, check_positive, check_shares, check_types
 from dop.normalise import RunningMoments
 from dop.regression import Schedule
 from dop.types import Action, Choice, Credit, EnvSpec, Episode, Learner, Metrics, Sharing, TimeStep
@@ -150,7 +150,7 @@ class ActorCritic(Generic[Critic]):
 
     def _check(self, spec: EnvSpec, name: str) -> None:
         """Raise ConfigError for what no algorithm of this kind, called `name`, can work with."""
-        check_choices(self)
+        check_types(self)
         if spec.action_kind != "discrete":
             raise ConfigError(f"{name} needs discrete actions, but those of {spec.name} are a {spec.action_kind}.")
         sizes = ("critic_hidden", "actor_hidden", "actor_steps", "target_interval", "episodes_per_iteration", "on_policy_batch")

@@ -17,7 +17,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from dop import losses, optim, reactive, transitions
-from dop.errors import ConfigError, check_choices, check_not_negative, check_positive, check_shares
+from dop.errors import ConfigError, check_not_negative, check_positive, check_shares, check_types
 from dop.reactive import Team
 from dop.types import EnvSpec, Learner, Metrics, ReplayBuffer, Sharing, Transition
 
@@ -96,7 +96,7 @@ class OffPolicy(Generic[Critic]):
     def _check(self, spec: EnvSpec) -> None:
         """Raise ConfigError for what no algorithm of this kind can work with."""
         del spec
-        check_choices(self)
+        check_types(self)
         counts = ("critic_hidden", "actor_hidden", "policy_delay", "rounds_per_iteration", "episodes_per_iteration", "replay_capacity")
         check_positive(self, *counts, "replay_batch", "warmup_episodes", "critic_rate", "actor_rate", "max_grad_norm")
         check_shares(self, "gamma", "target_rate", "rms_decay")

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from dop import agents, loops, losses, optim, policies
 from dop.agents import Memory, Team
 from dop.decentralised import Policy
-from dop.errors import ConfigError, check_choices, check_not_negative, check_positive, check_shares
+from dop.errors import ConfigError, check_not_negative, check_positive, check_shares, check_types
 from dop.normalise import RunningMoments
 from dop.types import Action, Choice, Credit, EnvSpec, Episode, Learner, Metrics, ReplayBuffer, Sharing, TimeStep
 
@@ -114,7 +114,7 @@ class QLearning:
 
     def _check(self, spec: EnvSpec, name: str) -> None:
         """Raise ConfigError for what no method of this kind, called `name`, can work with."""
-        check_choices(self)
+        check_types(self)
         if spec.action_kind != "discrete":
             raise ConfigError(f"{name} needs discrete actions, but those of {spec.name} are a {spec.action_kind}.")
         sizes = ("target_interval", "agent_hidden", "episodes_per_iteration", "updates_per_iteration", "replay_capacity", "replay_batch")

@@ -10,7 +10,8 @@ from dop import api
 def tell(run: api.Run) -> None:
     """How a run ended, and where everything is."""
     outcome = run.outcome
-    print(f"\n{'finished' if outcome.finished else 'stopped'} after {min(outcome.env_steps):,} environment steps; greedy episodes now:")
+    then = "; greedy episodes now:" if outcome.evaluation else ", and saved"
+    print(f"\n{'finished' if outcome.finished else 'stopped'} after {min(outcome.env_steps):,} environment steps{then}")
     table(outcome.evaluation)
     if not outcome.finished:
         print(f"go on with:     dop resume {run.path}")

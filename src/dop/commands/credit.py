@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import tyro
 
 from dop import views
 from dop.commands._output import listed
+from dop.commands._run import RunOptions
 
 USAGE = "RUN [options]"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(RunOptions):
     """Each agent's weight k, value Q, advantage, credit and action: step by step of one episode, and in the mean of many."""
 
-    run: Annotated[Path, tyro.conf.Positional]
-    """Run directory."""
     out: Path | None = None
     """Folder for pictures and data. Default: credit/ in the run directory."""
     episodes: int = 32
@@ -39,4 +37,4 @@ def run(arguments: Sequence[str]) -> None:
     """`dop credit RUN`"""
     options = tyro.cli(Options, args=arguments, prog="dop credit")
     chosen = {name: getattr(options, name) for name in ("out", "episodes", "training_episodes", "seed", "run_seed", "films")}
-    listed(views.credit(options.run, **chosen))
+    listed(views.credit(options.run, **chosen, **options.source))

@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import tyro
 
 from dop import views
 from dop.commands._output import listed
+from dop.commands._run import RunOptions
 
 USAGE = "RUN [options]"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(RunOptions):
     """One greedy policy for each agent as ONNX, all weights as safetensors, and how to use them as JSON."""
 
-    run: Annotated[Path, tyro.conf.Positional]
-    """Run directory."""
     out: Path | None = None
     """Folder for the files. Default: export/ in the run directory."""
     run_seed: int | None = None
@@ -30,4 +28,4 @@ class Options:
 def run(arguments: Sequence[str]) -> None:
     """`dop export RUN`"""
     options = tyro.cli(Options, args=arguments, prog="dop export")
-    listed(views.export(options.run, out=options.out, run_seed=options.run_seed))
+    listed(views.export(options.run, out=options.out, run_seed=options.run_seed, **options.source))

@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import tyro
 
 from dop import views
 from dop.commands._output import listed
+from dop.commands._run import RunOptions
 
 USAGE = "RUN [options]"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(RunOptions):
     """Film greedy episodes with the newest checkpoint: the best and the worst by return."""
 
-    run: Annotated[Path, tyro.conf.Positional]
-    """Run directory."""
     out: Path | None = None
     """Folder for the films. Default: films/ in the run directory."""
     format: Literal["gif", "mp4"] = "gif"
@@ -37,4 +36,4 @@ def run(arguments: Sequence[str]) -> None:
     """`dop render RUN`"""
     options = tyro.cli(Options, args=arguments, prog="dop render")
     chosen = {name: getattr(options, name) for name in ("out", "episodes", "seed", "run_seed")}
-    listed(views.render(options.run, kind=options.format, **chosen))
+    listed(views.render(options.run, kind=options.format, **chosen, **options.source))

@@ -24,6 +24,8 @@ class Options:
     """The page; replaced if it is there."""
     episodes: int = 16
     """Greedy episodes that the films are chosen from, for each method and task."""
+    trust_env: bool = False
+    """Import the environments that the run directories name even if they are code of somebody's own: importing runs it."""
     films: bool = True
     """Play the teams; without, the page is there at once."""
 
@@ -31,4 +33,5 @@ class Options:
 def run(arguments: Sequence[str]) -> None:
     """`dop report RUN...`"""
     options = tyro.cli(Options, args=arguments, prog="dop report")
-    print(f"report: {views.report(options.runs, out=options.out, episodes=options.episodes, films=options.films)}")
+    chosen = {name: getattr(options, name) for name in ("out", "episodes", "films", "trust_env")}
+    print(f"report: {views.report(options.runs, **chosen)}")

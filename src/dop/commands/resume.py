@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
+from typing import Literal
 
 import tyro
 
 from dop import api
 from dop.commands._output import tell
+from dop.commands._run import RunOptions
 from dop.engine import loggers
 
 USAGE = "RUN [options]"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(RunOptions):
     """Go on exactly where a run was last saved."""
 
-    run: Annotated[Path, tyro.conf.Positional]
-    """Run directory."""
     env_steps: int | None = None
     """A new goal, in environment steps from the very start. Default: the run's own."""
+    on_non_finite: Literal["stop", "skip"] | None = None
+    """From now on, stop when a number is not finite, or skip what it came from and count it. Default: as before."""
     logger: tuple[loggers.Name, ...] = ()
     """Where else records go, as in `dop train`."""
     logger_online: bool = False
@@ -35,5 +35,5 @@ class Options:
 def run(arguments: Sequence[str]) -> None:
     """`dop resume RUN`"""
     options = tyro.cli(Options, args=arguments, prog="dop resume")
-    chosen = {name: getattr(options, name) for name in ("env_steps", "quiet", "logger", "logger_online")}
-    tell(api.resume(options.run, **chosen))
+    names = ("env_steps", "on_non_finite", "quiet", "logger", "logger_online")
+    tell(api.resume(options.run, **{name: getattr(options, name) for name in names}, **options.source))

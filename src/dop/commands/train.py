@@ -56,6 +56,10 @@ class Options(Generic[A]):
     """Where else records go, beside the run directory's files and TensorBoard: wandb, mlflow."""
     logger_online: bool = False
     """Let these loggers use the network. Without, they write into the run directory and nothing leaves this machine."""
+    on_non_finite: Literal["stop", "skip"] = Protocol.on_non_finite
+    """When a reward, an observation, a loss or a gradient is not finite: stop, or skip what it came from and count it."""
+    dry_run: bool = False
+    """Say what the run would need of memory and disk, beside what there is, and how large the networks are; then stop."""
     quiet: bool = False
     """No progress on the terminal."""
     hyper: tyro.conf.OmitArgPrefixes[A]
@@ -74,19 +78,20 @@ def run(arguments: Sequence[str]) -> None:
     default = Options(env=tyro.MISSING, hyper=presets[preset])
     options = tyro.cli(Options[algorithm], args=arguments[1:], default=default, prog=f"dop train {arguments[0]}")
     shared = {field.name for field in fields(Protocol)} & {field.name for field in fields(options)} - {"seeds", "env_steps"}
-    outcome = api.train(
-        options.hyper,
-        options.env,
-        env_steps=options.env_steps,
-        seeds=range(options.first_seed, options.first_seed + options.seeds),
-        run_dir=options.run_dir,
-        environment_options=_environment_options(options.env_args),
-        quiet=options.quiet,
-        logger=options.logger,
-        logger_online=options.logger_online,
+    given: dict[str, Any] = {
+        "env_steps": options.env_steps,
+        "seeds": range(options.first_seed, options.first_seed + options.seeds),
+        "run_dir": options.run_dir,
+        "environment_options": _environment_options(options.env_args),
         **{name: getattr(options, name) for name in shared},
-    )
-    tell(outcome)
+    }
+    if options.dry_run:
+        needs = api.preflight(options.hyper, options.env, **given)
+        print(needs)
+        needs.check()
+        return
+    told = {name: getattr(options, name) for name in ("quiet", "logger", "logger_online")}
+    tell(api.train(options.hyper, options.env, **told, **given))
 
 
 def _preset_named(arguments: Sequence[str]) -> str:

@@ -1,8 +1,21 @@
-"""Checkpoints: the whole `RunState` by Orbax, atomic, the newest valid one wins. Arrays and JSON only: nothing in them can be run."""
+"""Checkpoints: the whole `RunState` by Orbax, atomic, the newest valid one wins. Arrays and JSON only: nothing in them can be run.
+
+    checkpoints/<iteration>/state/           the arrays, by the names of their places (Orbax)
+                            meta.json        seconds spent, what made the run, the library's version
+                            manifest.json    every file with its length and SHA-256 (`dop.engine.manifest`)
+
+A checkpoint is written under another name and gets its own only when all of it is on the disk. Orbax keeps arrays as tensorstore's chunks
+and names as JSON; what it reads becomes NumPy arrays of the shapes that the run needs, and it has no path to pickle.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
+import shutil
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,88 +25,179 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
+from dop.engine import manifest
 from dop.errors import RunError
 
 State = TypeVar("State")
+Meta = dict[str, Any]
+KEPT = 2
+"""Checkpoints on the disk between saves; there is one more while a save is under way."""
 
 
 class Checkpoints:
-    """The `checkpoints/` folder of a run: numbered by iteration, the newest two kept."""
+    """The `checkpoints/` folder of a run: numbered by iteration, the newest two kept. Only the process that holds the run may save."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
-        handlers = {"state": ocp.PyTreeCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
-        self._manager = ocp.CheckpointManager(folder.absolute(), options=options, item_handlers=handlers)
+        self.folder = folder.absolute()
+        self._broken: set[int] = set()
 
-    def save(self, iteration: int, state: PyTree, meta: dict[str, Any]) -> None:
-        """Write everything and only then make it visible; an interrupted save leaves the older checkpoints as they were."""
-        if iteration in self._manager.all_steps():
-            # A run that went on from an older checkpoint has come again to where a damaged one stands.
-            self._manager.delete(iteration)
-        args = ocp.args.Composite(state=ocp.args.PyTreeSave(flatten(state)), meta=ocp.args.JsonSave(meta))
-        self._manager.save(iteration, args=args, force=True)
-
-    def restore(self, like: State) -> tuple[State, dict[str, Any]]:
-        """The newest checkpoint that can be read, with the structure, shapes and types of `like`, and what `meta` said.
-
-        Raises:
-            RunError: there is none, or what there is belongs to another configuration.
-        """
-        broken: list[str] = []
-        for iteration in sorted(self._manager.all_steps(), reverse=True):
-            try:
-                arrays, meta = self._read(iteration)
-            # Orbax raises many kinds of errors on damaged files, of its own and of tensorstore's.
-            except Exception as error:
-                broken.append(f"{iteration} ({type(error).__name__})")
-                logging.getLogger("dop").warning("Checkpoint %s of %s cannot be read: %s", iteration, self.folder, error)
-                continue
-            return unflatten(arrays, like, str(self.folder)), meta
-        what = f"only damaged checkpoints: {', '.join(broken)}" if broken else "no checkpoint"
-        raise RunError(f"{self.folder} holds {what}. The run cannot be continued; start it again under another name.")
-
-    def _read(self, iteration: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        saved = self._manager.item_metadata(iteration)["state"].tree
-        as_numpy = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in saved}
-        args = ocp.args.Composite(state=ocp.args.PyTreeRestore(restore_args=as_numpy), meta=ocp.args.JsonRestore())
-        restored = self._manager.restore(iteration, args=args)
-        meta = restored["meta"]
-        return restored["state"], {"wall_seconds": float(meta["wall_seconds"]), "fingerprint": str(meta["fingerprint"])}
+    def iterations(self) -> list[int]:
+        """Those that are there, the newest first."""
+        found = self.folder.iterdir() if self.folder.is_dir() else ()
+        return sorted((int(path.name) for path in found if path.name.isdecimal() and path.name.isascii()), reverse=True)
 
     @property
     def empty(self) -> bool:
         """Whether nothing was ever saved here."""
-        return not self._manager.all_steps()
+        return not self.iterations()
 
-    def close(self) -> None:
-        self._manager.close()
+    def save(self, iteration: int, state: PyTree, meta: Meta) -> None:
+        """Write everything and only then make it visible; an interrupted save leaves the older checkpoints as they were.
+
+        Raises:
+            RunError: it cannot be written; the older ones are as they were.
+        """
+        target, growing = self.folder / str(iteration), self.folder / f"{iteration}.tmp"
+        try:
+            self._sweep()
+            with _orbax() as orbax:
+                orbax.save(growing / "state", args=ocp.args.PyTreeSave(flatten(state)))
+            (growing / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+            manifest.write(growing)
+            self._remove(iteration)  # a run that went on from an older checkpoint comes again to where a damaged one stands
+            growing.rename(target)
+            manifest.sync_folder(self.folder)
+        # Orbax and tensorstore raise many kinds of errors on a full disk, of their own and of the system's.
+        except Exception as error:
+            shutil.rmtree(growing, ignore_errors=True)
+            raise RunError(
+                f"Checkpoint {iteration} cannot be written to {self.folder}: {_first_line(error)} The older ones are as they were. "
+                f"Make room, or make the folder writable, then `dop resume {self.folder.parent}`."
+            ) from error
+        self._broken.discard(iteration)
+        for old in [i for i in self.iterations() if i not in self._broken][KEPT:] + sorted(self._broken):
+            self._remove(old)
+        self._broken.clear()
+
+    def restore(self, like: State, accept: Callable[[Meta], None]) -> tuple[State, Meta]:
+        """The newest checkpoint that is whole, with the structure, shapes and types of `like`, and its meta, which `accept` may refuse.
+
+        Every newer one that is broken is named in a warning, with what is wrong with it.
+
+        Raises:
+            RunError: there is none, or what there is belongs to another configuration.
+        """
+        broken: dict[int, str] = {}
+        for iteration in self.iterations():
+            try:
+                found = self._read(self.folder / str(iteration), like, accept)
+            except RunError:
+                raise
+            # As above; and a file with the right SHA-256 may still be none of ours.
+            except Exception as error:
+                broken[iteration] = _first_line(error)
+                logging.getLogger("dop").warning("Checkpoint %s of %s is not used: %s", iteration, self.folder, broken[iteration])
+                continue
+            self._broken = set(broken)
+            return found
+        what = "only damaged checkpoints: " + "; ".join(f"{i}: {why}" for i, why in broken.items()) if broken else "no checkpoint"
+        raise RunError(f"{self.folder} holds {what}. The run cannot be continued; start it again under another name.")
+
+    def _read(self, folder: Path, like: State, accept: Callable[[Meta], None]) -> tuple[State, Meta]:
+        """One checkpoint: its files, then what made it, then the shapes of its arrays, and only then the arrays themselves."""
+        manifest.check(folder)
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        accept(meta)
+        with _orbax() as orbax:
+            described = _described(orbax, folder / "state")
+            check_same(described, like, str(self.folder))
+            as_numpy = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in described}
+            arrays = orbax.restore(folder / "state", args=ocp.args.PyTreeRestore(restore_args=as_numpy))
+            return unflatten(arrays, like, str(self.folder)), meta
+
+    def _remove(self, iteration: int) -> None:
+        """Delete a checkpoint, which disappears at once."""
+        path = self.folder / str(iteration)
+        if path.exists():
+            shutil.rmtree(path.rename(path.with_suffix(".old")))
+
+    def _sweep(self) -> None:
+        """Delete what a process that was killed while it saved or deleted has left."""
+        for path in self.folder.glob("*.*"):
+            if path.suffix in (".tmp", ".old") and path.stem.isdecimal():
+                shutil.rmtree(path)
+
+
+@contextlib.contextmanager
+def _orbax() -> Iterator[ocp.Checkpointer]:
+    """Orbax, without the tracebacks that it logs and leaves behind: its errors are raised as well, and told in a sentence."""
+    log = logging.getLogger("absl")
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    usual, sys.unraisablehook = sys.unraisablehook, _pass_over
+    try:
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as orbax:
+            yield orbax
+        sys.unraisablehook = usual
+    finally:
+        # After an error the hook stays: what tensorstore was about to write may fail later still, in threads of its own.
+        log.setLevel(level)
+
+
+def _pass_over(unraisable: Any) -> None:
+    """Say nothing of writes that come to their end after the one who waited for them has given up."""
+    if "Event loop is closed" not in str(unraisable.exc_value):
+        sys.__unraisablehook__(unraisable)
+
+
+Described = dict[str, tuple[tuple[int, ...], np.dtype]]
+
+
+def _described(orbax: ocp.Checkpointer, folder: Path) -> Described:
+    """Shapes and types of the arrays on the disk, without reading them."""
+    found: Any = orbax.metadata(folder)
+    if found.item_metadata is None:
+        raise ValueError("Orbax cannot read which arrays it has")
+    tree = found.item_metadata.tree
+    return {name: (tuple(array.shape), np.dtype(array.dtype)) for name, array in tree.items()}
 
 
 def flatten(state: PyTree) -> dict[str, np.ndarray]:
     """Every array by the name of its place; random keys as their raw data."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(_raw(leaf)) for path, leaf in leaves}
+    return {_name(path): np.asarray(_raw(leaf)) for path, leaf in leaves}
+
+
+def check_same(found: Described, like: PyTree, where: str) -> None:
+    """Raise RunError if the places, shapes or types of the arrays differ from those of `like`."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(like)
+    shapes = {_name(path): jax.eval_shape(_raw, leaf) for path, leaf in leaves}
+    expected: Described = {name: (tuple(of.shape), np.dtype(of.dtype)) for name, of in shapes.items()}
+    if expected.keys() != found.keys():
+        differ = sorted(expected.keys() ^ found.keys())
+        raise RunError(f"{where} is a checkpoint of another configuration: {len(differ)} arrays differ, the first is {differ[0]!r}.")
+    for name, (shape, dtype) in expected.items():
+        if found[name] != (shape, dtype):
+            was, kind = found[name]
+            raise RunError(
+                f"{where} is a checkpoint of another configuration: {name} is {kind}{list(was)}, this run needs {dtype}{list(shape)}."
+            )
 
 
 def unflatten(arrays: dict[str, np.ndarray], like: State, where: str) -> State:
-    """The inverse of `flatten`, with every array's place, shape and type checked against `like`."""
+    """The inverse of `flatten`.
+
+    Raises:
+        RunError: as `check_same`.
+    """
+    check_same({name: (array.shape, array.dtype) for name, array in arrays.items()}, like, where)
     leaves, tree = jax.tree_util.tree_flatten_with_path(like)
-    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
-    if set(names) != set(arrays):
-        differ = sorted(set(names) ^ set(arrays))
-        raise RunError(f"{where} is a checkpoint of another configuration: {len(differ)} arrays differ, the first is {differ[0]!r}.")
-    restored = []
-    for name, (_, leaf) in zip(names, leaves, strict=True):
-        expected = jax.eval_shape(_raw, leaf)
-        found = arrays[name]
-        if (found.shape, found.dtype) != (expected.shape, expected.dtype):
-            raise RunError(
-                f"{where} is a checkpoint of another configuration: {name} is {found.dtype}{list(found.shape)}, "
-                f"this run needs {expected.dtype}{list(expected.shape)}."
-            )
-        restored.append(jax.random.wrap_key_data(jnp.asarray(found)) if _is_key(leaf) else found)
-    return jax.tree_util.tree_unflatten(tree, restored)
+    found = [(arrays[_name(path)], leaf) for path, leaf in leaves]
+    return jax.tree_util.tree_unflatten(tree, [jax.random.wrap_key_data(jnp.asarray(x)) if _is_key(leaf) else x for x, leaf in found])
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def _is_key(leaf: Any) -> bool:
@@ -102,3 +206,10 @@ def _is_key(leaf: Any) -> bool:
 
 def _raw(leaf: Any) -> Any:
     return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+
+
+def _first_line(error: Exception) -> str:
+    """What an error says, in one sentence."""
+    told = str(error).strip().splitlines()
+    text = told[0] if told else type(error).__name__
+    return f"{text[:300].rstrip('.')}."

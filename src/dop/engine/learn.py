@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from dop import envs
-from dop.engine import runs, seeds
+from dop.engine import health, runs, seeds
 from dop.engine.collect import EpisodeSummary, collect, episode_shape, storage_dtype
 from dop.errors import ConfigError
 from dop.replay import Replay, allocate, size_in_bytes
@@ -65,6 +65,7 @@ class Learning(eqx.Module):
 
     algorithm: Algorithm[Any, Any] = eqx.field(static=True)
     precision: str = eqx.field(static=True, default="auto", kw_only=True)
+    on_non_finite: str = eqx.field(static=True, default="stop", kw_only=True)
 
     @property
     @abstractmethod
@@ -116,9 +117,12 @@ class Learning(eqx.Module):
 
     def add(self, state: RunState, key: PRNGKeyArray, episodes: Episode, summary: EpisodeSummary) -> tuple[RunState, Metrics]:
         """Keep the episodes that were played, count their steps and report them; `key` is the first of `collection_keys`."""
+        found = health.of_episodes(episodes)
+        if self.on_non_finite == "skip":
+            episodes, found["emptied_episodes"] = health.emptied(episodes)
         learner = eqx.tree_at(lambda x: x.env_steps, state.learner, state.learner.env_steps + jnp.sum(summary.length))
         state = RunState(learner=learner, replay=state.replay.add(episodes), iteration=state.iteration, key=key, eval_key=state.eval_key)
-        return state, self.report(summary)
+        return state, self.report(summary) | found
 
     def learn(self, state: RunState, key: PRNGKeyArray, episodes: Episode, summary: EpisodeSummary) -> tuple[RunState, Metrics]:
         """One iteration: add, sample, update."""
@@ -126,12 +130,15 @@ class Learning(eqx.Module):
         key, key_sample, key_update = jax.random.split(state.key, 3)
         batch = self.algorithm.sample(state.replay, key_sample)
         learner, metrics = self.algorithm.update(state.learner, batch, key_update)
+        report |= health.of_update(metrics)
+        if self.on_non_finite == "skip":
+            learner, report["skipped_updates"] = health.undone_if_bad(state.learner, learner, metrics)
         state = RunState(learner=learner, replay=state.replay, iteration=state.iteration + 1, key=key, eval_key=state.eval_key)
         return state, report | metrics
 
     def over_iterations(self, metrics: Metrics) -> Metrics:
-        """What iterations (the leading axis) have reported, as one record: means."""
-        return jax.tree.map(lambda x: jnp.mean(x, axis=0), metrics)
+        """What a chunk metrics of its iterations (leading axis): means, and what was not finite (`dop.engine.health`)."""
+        return health.over_iterations(metrics, ignore_nan=self.on_non_finite == "skip")
 
     def report(self, summary: EpisodeSummary) -> Metrics:
         """Means over episodes, under PyMARL's names."""

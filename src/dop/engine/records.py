@@ -12,16 +12,20 @@ from __future__ import annotations
 import json
 import math
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn, Protocol, TypeAlias, get_args
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import event_pb2, summary_pb2
 
 from dop.errors import RunError
 
 Kind: TypeAlias = Literal["train", "evaluation"]
+# Protocol buffers make their classes as they are imported.
+_Event, _SessionLog, _Summary = vars(event_pb2)["Event"], vars(event_pb2)["SessionLog"], vars(summary_pb2)["Summary"]
 _COUNTS = ("seed", "iteration", "env_steps")
 _HEADER = ("kind", *_COUNTS, "wall_seconds")
 
@@ -111,17 +115,34 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path, *, resumed_at: int | None = None) -> None:
-        self._writer = SummaryWriter(str(folder), purge_step=None if resumed_at is None else resumed_at + 1)
+        folder.mkdir(parents=True, exist_ok=True)
+        # Numbered, since files are named by the second, and a clock that is set back would name one twice.
+        self._writer: EventsWriter | None = EventsWriter(str(folder / "events"), f".{len(list(folder.iterdir()))}")
+        if resumed_at is not None:
+            self._write(step=resumed_at + 1, session_log=_SessionLog(status=_SessionLog.START))
+            self._writer.flush()
 
     def write(self, *records: Record) -> None:
+        if self._writer is None:
+            raise RunError("These event files are closed.")
         for record in records:
-            for name, value in record.metrics.items():
-                if math.isfinite(value):
-                    self._writer.add_scalar(f"seed_{record.seed}/{name}", float(value), record.env_steps)
+            values = [
+                _Summary.Value(tag=f"seed_{record.seed}/{name}", simple_value=float(value))
+                for name, value in record.metrics.items()
+                if math.isfinite(value)
+            ]
+            self._write(step=record.env_steps, summary=_Summary(value=values))
         self._writer.flush()
 
     def close(self) -> None:
-        self._writer.close()
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
+
+    def _write(self, **content: Any) -> None:
+        # In this thread: a `SummaryWriter` has another one, which dies of a full disk and leaves everybody waiting for it.
+        if self._writer is not None:
+            self._writer.write_event(_Event(wall_time=time.time(), **content))
 
 
 def read(path: Path) -> list[Record]:
@@ -164,7 +185,7 @@ def _complete(content: bytes) -> bytes:
 def _parse(line: bytes, number: int, path: Path) -> Record:
     try:
         return Record.from_json(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{path}, line {number} is damaged: {error}. Repair or delete that line; nothing else needs it.") from error
 
 

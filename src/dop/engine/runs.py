@@ -13,12 +13,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import errno
 import fcntl
-import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -26,11 +26,13 @@ from typing import Any, Literal, TypeAlias
 
 import jax
 
-from dop.errors import ConfigError, RunError, UnknownNameError, check_choices, check_positive
+from dop.errors import ConfigError, RunError, UnknownNameError, check_positive, check_types
 
 WorkerKind: TypeAlias = Literal["local", "processes", "ray"]
 
 FORMAT = 1
+_FREE = ("env_steps", "eval_interval", "eval_episodes", "checkpoint_interval", "env_workers", "env_timeout", "on_non_finite")
+"""Fields of `Protocol` that may change when a run goes on."""
 _PACKAGES = ("jax", "jaxlib", "equinox", "optax", "jaxmarl", "orbax-checkpoint", "numpy")
 
 
@@ -52,6 +54,10 @@ class Protocol:
     """Iterations of learning in one compiled call; between calls the run can be stopped, evaluated and saved."""
     precision: Literal["auto", "full"] = "auto"
     """How replay keeps observations: in half precision where the environment bounds them, or always in full."""
+
+    on_non_finite: Literal["stop", "skip"] = "stop"
+    """When a reward, an observation, a loss or a gradient is not a finite number: stop the run, which keeps its checkpoints from before; or
+    skip such episodes and updates, and count them (`emptied_episodes`, `skipped_updates`)."""
 
     env_workers: int | str = 0
     """Who steps an environment that is not written in JAX: 0, this process; N, so many worker processes; ray:N, so many Ray actors, on the
@@ -75,7 +81,7 @@ class Protocol:
 
     def check(self) -> None:
         """Raise ConfigError, or UnknownNameError, for what cannot work."""
-        check_choices(self)
+        check_types(self)
         check_positive(self, "env_timeout")
         _ = self.workers
         for name in ("env_steps", "eval_interval", "eval_episodes", "checkpoint_interval", "chunk_iterations"):
@@ -104,13 +110,12 @@ class RunConfig:
     protocol: Protocol
 
     @property
-    def fingerprint(self) -> str:
-        """Changes with anything that changes the numbers of a run; its length, how often it is measured or saved, and who steps its
+    def made_by(self) -> dict[str, Any]:
+        """What changes the numbers of a run, flat and as JSON keeps it; its length, how often it is measured or saved, and who steps its
         environments do not."""
-        free = ("env_steps", "eval_interval", "eval_episodes", "checkpoint_interval", "env_workers", "env_timeout")
-        made = dataclasses.asdict(self)
-        made["protocol"] = {name: value for name, value in made["protocol"].items() if name not in free}
-        return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()
+        made = json.loads(json.dumps(dataclasses.asdict(self)))
+        made["protocol"] = {name: value for name, value in made["protocol"].items() if name not in _FREE}
+        return dict(_flat(made, ""))
 
 
 @dataclass(frozen=True)
@@ -147,29 +152,55 @@ class RunFolder:
         """Make the directory and its config.json.
 
         Raises:
-            RunError: there is something in it already.
+            RunError: there is something in it already, or it cannot be written to.
         """
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise RunError(f"{self.path} exists already. Continue it with `dop resume {self.path}`, or choose another --run-dir.")
-        try:
+        self._check_free()
+        with self.written():
             self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"{self.path} cannot be made: {error.strerror}. Choose another --run-dir.") from error
-        self.write_config(config)
+        # Of two that start at the same moment, the one without the lock must not write its configuration over the other's.
+        with self.locked():
+            self._check_free()
+            with self.written():
+                self.write_config(config)
+
+    def _check_free(self) -> None:
+        if self.path.exists() and (not self.path.is_dir() or any(path != self._lock for path in self.path.iterdir())):
+            raise RunError(f"{self.path} exists already. Continue it with `dop resume {self.path}`, or choose another --run-dir.")
+
+    @property
+    def _lock(self) -> Path:
+        return self.path / "lock"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the run for this process; the lock goes when the process does, however it ends.
 
         Raises:
-            RunError: another process holds it.
+            RunError: another process holds it, or the directory cannot be written to.
         """
-        with (self.path / "lock").open("w") as file:
+        with self.written(), contextlib.ExitStack() as stack:
+            file = stack.enter_context(self._lock.open("w"))
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            except BlockingIOError as error:
                 raise RunError(f"{self.path} is being trained by another process. Wait for it, or stop it.") from error
+            except OSError as error:
+                raise RunError(f"{self.path} cannot be locked: {error.strerror}. Put the run on a file system that can.") from error
             yield
+
+    @contextlib.contextmanager
+    def written(self) -> Iterator[None]:
+        """Tell a person what a full disk, a read-only directory and the like mean for the run."""
+        try:
+            yield
+        except OSError as error:
+            inside = isinstance(error.filename, str | os.PathLike) and Path(error.filename).absolute().is_relative_to(self.path.absolute())
+            if not (inside or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)):
+                raise  # something else's: the environment's, the terminal's
+            why = f"{error.strerror}{f' ({error.filename})' if error.filename else ''}"
+            saved = f"What was saved is as it was: make room, or make it writable, then `dop resume {self.path}`."
+            advice = saved if self.checkpoints.is_dir() else "Make room, or choose another --run-dir."
+            raise RunError(f"{self.path} cannot be written to: {why}. {advice}") from error
 
     def write_config(self, config: RunConfig) -> None:
         """Replace config.json in one step."""
@@ -190,12 +221,36 @@ class RunFolder:
             found = json.loads(self.config.read_text(encoding="utf-8"))
             if found["format"] != FORMAT:
                 raise RunError(f"{self.config} has format {found['format']}, this version of dop reads format {FORMAT}.")
+            check_version(str(found["library_version"]), self.config)
             protocol = Protocol(**{**found["protocol"], "seeds": tuple(found["protocol"]["seeds"])})
             protocol.check()
             names = {field.name for field in dataclasses.fields(RunConfig)} - {"protocol"}
-            return RunConfig(protocol=protocol, **{name: found[name] for name in names})
-        except (ValueError, KeyError, TypeError, ConfigError, UnknownNameError) as error:
-            raise RunError(f"{self.config} is damaged: {error!r}.") from error
+            config = RunConfig(protocol=protocol, **{name: found[name] for name in names})
+            check_types(config)
+            return config
+        except (ValueError, KeyError, TypeError, RecursionError, OSError, ConfigError, UnknownNameError) as error:
+            raise RunError(f"{self.config} is damaged: {type(error).__name__}: {error}") from error
+
+    def other_versions(self) -> list[str]:
+        """Packages that are not those that the run was made with, in words: the numbers may then differ in their last bits."""
+        found = json.loads(self.config.read_text(encoding="utf-8")).get("versions", {})
+        return differences(found, surroundings()["versions"]) if isinstance(found, dict) else []
+
+
+def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Every name that differs between two `RunConfig.made_by`, in words."""
+    names = sorted(was.keys() | now.keys())
+    nothing = "not there"
+    return [f"{name} was {was.get(name, nothing)}, now it is {now.get(name, nothing)}" for name in names if was.get(name) != now.get(name)]
+
+
+def _flat(values: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """`{"a": {"b": 1}}` as `("a.b", 1)`."""
+    if not isinstance(values, dict):
+        yield name, values
+        return
+    for key, value in values.items():
+        yield from _flat(value, f"{name}.{key}" if name else key)
 
 
 def default_folder(environment: str, algorithm: str) -> RunFolder:
@@ -204,10 +259,25 @@ def default_folder(environment: str, algorithm: str) -> RunFolder:
     return RunFolder(Path("runs") / environment.replace(":", "-") / algorithm / name)
 
 
+def library_version() -> str:
+    """Of dop itself."""
+    return metadata.version("dop-marl")
+
+
+def check_version(found: str, where: Path) -> None:
+    """Raise RunError if what is at `where` was made by a version of dop whose runs this one does not continue: another major.minor."""
+    made, here = found.split(".")[:2], library_version().split(".")[:2]
+    if made != here:
+        raise RunError(
+            f"{where} was made by dop {found}, this is dop {library_version()}; runs go on under the same major.minor version only. "
+            f"Install that one to go on: pip install 'dop-marl=={'.'.join(made)}.*'"
+        )
+
+
 def surroundings() -> dict[str, Any]:
     """Versions and machine, for the record."""
     return {
-        "library_version": metadata.version("dop-marl"),
+        "library_version": library_version(),
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in _PACKAGES},
         "device": jax.devices()[0].device_kind,
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",

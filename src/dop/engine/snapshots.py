@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TypeVar
+from zipfile import ZipFile
 
 import numpy as np
 from jaxtyping import PyTree
 
-from dop.engine.checkpoint import flatten, unflatten
+from dop.engine.checkpoint import check_same, flatten, unflatten
 from dop.engine.files import replacing
 from dop.errors import RunError
 
@@ -57,7 +58,10 @@ class Snapshots:
         path = self._path(env_steps)
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
+                check_same({name: _header(found.zip, name) for name in found.files}, like, str(path))
                 arrays = {name: found[name] for name in found.files}
+        except RunError:
+            raise
         # A zip archive is damaged in many ways.
         except Exception as error:
             raise RunError(f"{path} cannot be read: {error}. It may be deleted; nothing but the view over training needs it.") from error
@@ -65,3 +69,11 @@ class Snapshots:
 
     def _path(self, env_steps: int) -> Path:
         return self.folder / f"{env_steps:012}.npz"
+
+
+def _header(archive: ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of an array in the archive, of which nothing is read or allocated."""
+    with archive.open(f"{name}.npy") as file:
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, _, dtype = read[np.lib.format.read_magic(file)](file)
+    return shape, dtype

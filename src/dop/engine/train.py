@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
+import logging
 import signal
 import sys
 import threading
@@ -15,17 +15,15 @@ from typing import Any
 
 import jax
 import numpy as np
-import psutil
 from jax.sharding import Mesh
 
-from dop.engine import seeds
-from dop.engine.checkpoint import Checkpoints
+from dop.engine import health, seeds
+from dop.engine.checkpoint import Checkpoints, flatten
 from dop.engine.learn import Learning, RunState
 from dop.engine.records import Kind, Record, Sink
-from dop.engine.runs import RunConfig, RunFolder
+from dop.engine.runs import RunConfig, RunFolder, check_version, differences, library_version
 from dop.engine.snapshots import Snapshots
 from dop.errors import RunError
-from dop.replay import check_fits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +35,7 @@ class Outcome:
     env_steps: tuple[int, ...]
     """Per seed."""
     evaluation: dict[str, tuple[float, ...]]
-    """The last greedy evaluation: metric, then seed."""
+    """Greedy evaluation of the last state: metric, then seed. Empty if the run was stopped where none was due."""
 
 
 class Trainer:
@@ -47,11 +45,11 @@ class Trainer:
         self.program, self.config, self.folder = program, config, folder
         self.protocol = protocol = config.protocol
         self.sinks: Sequence[Sink] = ()
-        check_fits(program.replay_bytes * len(protocol.seeds), free_memory(), program.algorithm.replay_capacity)
         self.devices: Mesh = seeds.mesh(len(protocol.seeds))
         self.driver = program.drive(protocol)
         self._started = time.monotonic()
         self._saved_at = -1
+        self._warned: set[str] = set()
 
     @property
     def shared_devices(self) -> bool:
@@ -61,6 +59,8 @@ class Trainer:
     def start(self) -> RunState:
         """A fresh state, warmed up, evaluated once and saved, so that there always is something to go on from."""
         state = self.driver.start(seeds.place(seeds.keys(self.protocol.seeds), self.devices))
+        found = seeds.over_seeds(lambda s: health.of_episodes(s.replay.items), self.devices)(state)
+        self._check_found(state, health.split(found)[1])
         self._record("evaluation", state, self.driver.evaluate(state))
         self.save(state)
         self.snapshots.save(lowest_steps(state), state.learner)
@@ -68,12 +68,8 @@ class Trainer:
 
     def restore(self) -> RunState:
         """The state of the newest checkpoint, exactly as it was."""
-        state, meta = self.checkpoints.restore(jax.eval_shape(jax.vmap(self.program.start), seeds.keys(self.protocol.seeds)))
-        if meta["fingerprint"] != self.config.fingerprint:
-            raise RunError(
-                f"{self.folder.checkpoints} was saved under another configuration than {self.folder.config} now says. "
-                "Put the old values back, or start a new run."
-            )
+        like = jax.eval_shape(jax.vmap(self.program.start), seeds.keys(self.protocol.seeds))
+        state, meta = self.checkpoints.restore(like, self._accept)
         self._started = time.monotonic() - meta["wall_seconds"]
         self._saved_at = iteration_of(state)
         return seeds.place(state, self.devices)
@@ -96,9 +92,9 @@ class Trainer:
         finished = steps >= protocol.env_steps
         if self._saved_at != iteration_of(state):
             self.save(state)
-        if evaluation is None:
+        if evaluation is None and finished:  # who was stopped has to be gone soon
             evaluation = self.driver.evaluate(state)
-        values = {name: tuple(float(v) for v in np.asarray(value)) for name, value in evaluation.items()}
+        values = {name: tuple(float(v) for v in np.asarray(value)) for name, value in (evaluation or {}).items()}
         return Outcome(finished=finished, env_steps=tuple(np.asarray(state.learner.env_steps).tolist()), evaluation=values)
 
     @functools.cached_property
@@ -116,13 +112,32 @@ class Trainer:
         return Snapshots(self.folder.snapshots)
 
     def save(self, state: RunState) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint.
+
+        Raises:
+            RunError: it cannot be written, or the learner is spoilt; what was saved before is as it was.
+        """
+        self._check_learner(state)
         self._saved_at = iteration_of(state)
-        meta = {"wall_seconds": time.monotonic() - self._started, "fingerprint": self.config.fingerprint}
-        self.checkpoints.save(self._saved_at, state, meta)
+        self.checkpoints.save(self._saved_at, state, self._meta())
+
+    def _meta(self) -> dict[str, Any]:
+        """What a checkpoint says of itself beside its arrays; `_accept` reads it."""
+        return {"wall_seconds": time.monotonic() - self._started, "library_version": library_version(), "made_by": self.config.made_by}
+
+    def _accept(self, meta: dict[str, Any]) -> None:
+        """Raise RunError if a checkpoint is of another library or of another configuration than the run now has."""
+        check_version(str(meta["library_version"]), self.folder.checkpoints)
+        differ = differences(meta["made_by"], self.config.made_by)
+        if differ:
+            raise RunError(
+                f"{self.folder.checkpoints} was saved under another configuration than {self.folder.config} now says: {differ[0]}"
+                f"{f', and {len(differ) - 1} more' if differ[1:] else ''}. Put the old values back, or start a new run."
+            )
 
     def _record(self, kind: Kind, state: RunState, metrics: dict[str, Any]) -> None:
         seconds = round(time.monotonic() - self._started, 3)
+        metrics, found = health.split(metrics)
         values = {name: np.asarray(value) for name, value in metrics.items()}
         env_steps = np.asarray(state.learner.env_steps)
         records = [
@@ -138,16 +153,34 @@ class Trainer:
         ]
         for sink in self.sinks:
             sink.write(*records)
-        for record in records:
-            self._check_finite(record)
+        self._check_found(state, found)
 
-    def _check_finite(self, record: Record) -> None:
-        # Value ranges are infinite where there is nothing to range over; losses and norms never should be.
-        bad = [name for name, value in record.metrics.items() if name.endswith(("_loss", "_norm")) and not math.isfinite(value)]
+    def _check_found(self, state: RunState, found: dict[str, np.ndarray]) -> None:
+        """Stop for what is not finite, or warn of it once, as the protocol has it."""
+        spec, side_by_side = self.program.spec, self.program.algorithm.episodes_per_iteration
+        for quantity, places in found.items():
+            if not (places >= 0).any() or quantity in self._warned:
+                continue
+            seed = int(np.argmax(places >= 0))
+            what = health.sentence(quantity, places[seed], time_limit=spec.time_limit, environments=side_by_side)
+            told = f"{spec.name}, seed {self.protocol.seeds[seed]}, iteration {iteration_of(state)} or shortly before: {what}."
+            if self.protocol.on_non_finite == "stop":
+                raise RunError(
+                    f"{told} Training stopped; the checkpoints in {self.folder.checkpoints} are from before. If the environment is sound, "
+                    "try a lower learning rate; to go on without such episodes and updates: "
+                    f"`dop resume {self.folder.path} --on-non-finite skip`."
+                )
+            self._warned.add(quantity)
+            logging.getLogger("dop").warning("%s It is skipped and counted, now and later.", told)
+
+    def _check_learner(self, state: RunState) -> None:
+        """Raise RunError rather than save a learner that is spoilt."""
+        bad = health.bad_arrays(flatten(state.learner))
         if bad:
+            others = f", and {len(bad) - 1} other arrays," if bad[1:] else ""
             raise RunError(
-                f"{', '.join(bad)} of seed {record.seed} became {record.metrics[bad[0]]} before {record.env_steps} environment steps. "
-                f"Training stopped; the checkpoints in {self.folder.checkpoints} are from before. Try a lower learning rate."
+                f"{bad[0]} of the learner{others} became not finite before iteration {iteration_of(state)}. It is not saved; the "
+                f"checkpoints in {self.folder.checkpoints} are from before. Try a lower learning rate."
             )
 
 
@@ -187,11 +220,3 @@ def stop_requested() -> Iterator[threading.Event]:
     finally:
         for number, handler in usual.items():
             signal.signal(number, handler)
-
-
-def free_memory() -> int:
-    """Bytes that the device of the run can still give."""
-    stats = jax.devices()[0].memory_stats() if jax.devices()[0].platform != "cpu" else None
-    if stats and "bytes_limit" in stats:
-        return stats["bytes_limit"] - stats["bytes_in_use"]
-    return psutil.virtual_memory().available

@@ -44,6 +44,11 @@ def names() -> tuple[str, ...]:
     )
 
 
+def imports_code(name: str) -> bool:
+    """Whether making this environment imports code that is none of the library's: so it is with every name that is not listed."""
+    return name not in names()
+
+
 def adapters() -> tuple[str, ...]:
     """How environments of other packages are named, for example `pettingzoo:MODULE`."""
     return tuple(f"{family}:{module.ADAPTS}" for family, module in sorted(families().items()) if hasattr(module, "ADAPTS"))

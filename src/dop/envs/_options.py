@@ -7,10 +7,15 @@ from collections.abc import Sequence
 
 from dop.errors import ConfigError
 
+_MOST = 1_000_000
+"""More than any task has of anything; a slip of the keyboard must not fill the memory before anybody can say so."""
+
 
 def positive_integer(name: str, value: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigError(f"{name} is {value!r}; it must be a whole number of at least 1.")
+    if value > _MOST:
+        raise ConfigError(f"{name} is {value!r}; it must be at most {_MOST}.")
     return value
 
 

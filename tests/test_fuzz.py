@@ -1,0 +1,256 @@
+"""Whatever people write into fields, files and command lines, they get a run or a sentence: no traceback, no waiting, nothing compiled."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import json
+import math
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+import dop
+from dop import api, cli
+from dop.algorithms import algorithms
+from dop.commands import commands
+from dop.engine import records
+from dop.engine.records import JsonLines, Record
+from dop.engine.runs import RunFolder
+from helpers import make_spec
+from runs_on_disk import open_again, plant
+
+SPEC = make_spec(time_limit=5)
+SECONDS = 5.0
+"""Of this process's own time, for the refusal or the start."""
+few = functools.partial(settings, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+NUMBERS = st.one_of(
+    st.integers(-3, 300), st.sampled_from([0, -1, 2**31, 2**63, 10**30]), st.floats(), st.sampled_from([0.0, 1.0, 1e-300, 1e300, -0.0])
+)
+ANYTHING = st.one_of(NUMBERS, st.booleans(), st.none(), st.text(max_size=5), st.lists(st.integers(), max_size=2))
+
+
+def likely(hint: Any) -> st.SearchStrategy[Any]:
+    """What people may write there: half of it of the right kind."""
+    if get_origin(hint) is Literal:
+        return st.one_of(st.sampled_from(get_args(hint)), ANYTHING)
+    if hint is bool:
+        return st.one_of(st.booleans(), ANYTHING)
+    return st.one_of(NUMBERS, ANYTHING)
+
+
+def answered(action: Callable[[], Any]) -> str | None:
+    """None if it went well, else the sentence; anything but a `DopError`, or a longer wait, fails the test."""
+    start = time.process_time()
+    try:
+        action()
+        sentence = None
+    except dop.DopError as error:
+        sentence = str(error)
+        assert sentence
+    assert time.process_time() - start < SECONDS
+    return sentence
+
+
+# ---------------------------------------------------------------------------------------------------------------- fields
+
+CLASSES: dict[str, Any] = dict(algorithms())
+FIELDS = [(name, field.name) for name, cls in CLASSES.items() for field in dataclasses.fields(cls)]
+
+
+@pytest.mark.parametrize(("name", "field"), FIELDS)
+@few(max_examples=12)
+@given(data=st.data())
+def test_every_field_of_every_algorithm(name: str, field: str, data: st.DataObject):
+    """It passes or the sentence names the field, or another that does not go with it."""
+    cls = CLASSES[name]
+    value = data.draw(likely(get_type_hints(cls)[field]))
+    algorithm = cls(**{field: value})
+    sentence = answered(lambda: algorithm.check(SPEC))
+    if isinstance(value, float) and not math.isfinite(value):
+        assert sentence
+    if sentence is None:
+        json.dumps(dataclasses.asdict(algorithm), allow_nan=False)  # what config.json keeps
+    else:
+        assert field in sentence
+
+
+@pytest.mark.parametrize("name", algorithms())
+@few(max_examples=8)
+@given(data=st.data())
+def test_several_fields_together_and_what_they_would_need(name: str, data: st.DataObject):
+    """What passes has shapes: networks, replay and batches are worked out, and refused if they do not fit the machine."""
+    cls = CLASSES[name]
+    hints = get_type_hints(cls)
+    changed = data.draw(st.lists(st.sampled_from([field.name for field in dataclasses.fields(cls)]), max_size=3, unique=True))
+    algorithm = cls(**{field: data.draw(likely(hints[field])) for field in changed})
+    answered(lambda: dop.preflight(algorithm, "two-step", run_dir=Path("nowhere")).check())
+
+
+@few(max_examples=150)
+@given(data=st.data())
+def test_every_field_of_a_protocol(data: st.DataObject):
+    hints = get_type_hints(dop.Protocol)
+    changed = data.draw(st.lists(st.sampled_from(list(hints)), min_size=1, max_size=2, unique=True))
+    values: dict[str, Any] = {field: data.draw(st.one_of(likely(hints[field]), st.lists(NUMBERS).map(tuple))) for field in changed}
+    protocol = dop.Protocol(**values)
+    sentence = answered(protocol.check)
+    assert sentence is None or any(field in sentence for field in changed)
+
+
+ENTRIES = st.one_of(ANYTHING, st.lists(st.one_of(st.integers(-1, 5), st.text(max_size=3), st.floats()), max_size=3).map(tuple))
+
+
+@few(max_examples=150)
+@given(changes=st.fixed_dictionaries({}, optional={field.name: ENTRIES for field in dataclasses.fields(dop.EnvSpec)}))
+def test_every_field_of_a_spec(changes: dict[str, Any]):
+    """What is accepted has the sizes that everything else is made from."""
+
+    def make() -> None:
+        spec = dataclasses.replace(SPEC, **changes)
+        assert spec.n_agents == len(spec.obs_sizes)
+        assert min(spec.obs_size, spec.action_size, spec.state_size, spec.time_limit) >= 1
+        assert all(isinstance(size, int) for size in spec.action_shape)
+
+    answered(make)
+
+
+# ----------------------------------------------------------------------------------------------------------------- files
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return plant(tmp_path_factory.mktemp("fuzz") / "run")
+
+
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-5, 5), st.sampled_from([2**70, 1e300]), st.floats(), st.text(max_size=4)),
+    lambda inner: st.one_of(st.lists(inner, max_size=2), st.dictionaries(st.text(max_size=4), inner, max_size=2)),
+    max_leaves=4,
+)
+
+
+def places(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where anything stands in a JSON document."""
+    yield path
+    inner = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in inner:
+        yield from places(value, (*path, key))
+
+
+def mutated(document: Any, path: tuple[Any, ...], value: Any, *, gone: bool) -> Any:
+    """The document with something else at `path`, or with nothing there."""
+    if not path:
+        return value
+    changed = copy.deepcopy(document)
+    node = functools.reduce(lambda node, key: node[key], path[:-1], changed)
+    if gone:
+        del node[path[-1]]
+    else:
+        node[path[-1]] = value
+    return changed
+
+
+@few(max_examples=60)
+@given(data=st.data())
+def test_any_change_of_a_config_is_a_run_or_a_sentence(run: RunFolder, data: st.DataObject):
+    text = run.config.read_text()
+    document = json.loads(text)
+    path = data.draw(st.sampled_from(list(places(document))))
+    run.config.write_text(json.dumps(mutated(document, path, data.draw(JSON), gone=data.draw(st.booleans()))))
+    try:
+        answered(lambda: open_again(run))
+    finally:
+        run.config.write_text(text)
+
+
+@few(max_examples=60)
+@given(content=st.one_of(st.binary(max_size=50), st.sampled_from([b"[" * 10_000, b'{"format": 1}', b"1" * 5000, b'{"format": NaN}'])))
+def test_any_content_of_a_config_is_a_sentence(run: RunFolder, content: bytes):
+    text = run.config.read_text()
+    run.config.write_bytes(content)
+    try:
+        assert answered(lambda: open_again(run))
+    finally:
+        run.config.write_text(text)
+
+
+@few(max_examples=60)
+@given(count=st.integers(1, 4), cut=st.integers(1, 200), garbage=st.binary(max_size=20))
+@example(count=1, cut=1, garbage=b"")
+def test_a_half_written_last_line_costs_that_line_alone(tmp_path: Path, count: int, cut: int, garbage: bytes):
+    path = tmp_path / "metrics.jsonl"
+    path.unlink(missing_ok=True)
+    written = [Record(kind="train", seed=0, iteration=i, env_steps=i, wall_seconds=0.5, metrics={"loss": i / 3}) for i in range(count)]
+    sink = JsonLines(path)
+    sink.write(*written)
+    sink.close()
+    content = path.read_bytes()
+    path.write_bytes(content[: max(len(content) - cut, 0)] + garbage.replace(b"\n", b" "))
+    whole = content[: max(len(content) - cut, 0)].count(b"\n")
+    assert records.read(path) == written[:whole]
+    JsonLines(path).close()
+    assert path.read_bytes() == b"".join(content.splitlines(keepends=True)[:whole])
+
+
+@few(max_examples=60)
+@given(line=st.one_of(st.binary(max_size=40), JSON.map(lambda value: json.dumps(value).encode())))
+def test_any_line_of_records_is_a_record_or_a_sentence(tmp_path: Path, line: bytes):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(line + b"\n")
+    answered(lambda: records.read(path))
+
+
+# ---------------------------------------------------------------------------------------------------------- command lines
+
+OPTIONS = ["--env", "--seeds", "--run-dir", "--preset", "--help", "--gamma", "--dry-run", "--trust-env", "--env=", "--preset=", "--"]
+VALUES = ["matrix-game", "two-step", "smax:3m", "x:y", "-1", "1e400", "nan", "", "-", "=", "a=b"]
+WORDS = st.one_of(
+    st.sampled_from([*commands(), *algorithms(), *OPTIONS, *VALUES]), st.text(max_size=6).filter(lambda text: "\0" not in text)
+)
+LINES = st.one_of(
+    st.lists(WORDS, max_size=7),
+    st.builds(
+        lambda name, rest: ["train", name, "--env", "two-step", *rest], st.sampled_from(sorted(algorithms())), st.lists(WORDS, max_size=4)
+    ),
+)
+
+
+@few(max_examples=150)
+@given(arguments=LINES)
+def test_any_command_line_ends_in_help_a_sentence_or_a_start(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    """Exit codes are 0 and 2; nothing but the start of a run is left out."""
+
+    def started(*_: Any, **__: Any) -> None:
+        raise dop.RunError("it would have started")
+
+    with monkeypatch.context() as patch:
+        patch.chdir(tmp_path)
+        patch.setattr(sys, "argv", ["dop", *arguments])
+        patch.setattr(sys, "path", sys.path.copy())
+        patch.setattr(api, "_run", started)
+        patch.setattr(RunFolder, "create", started)
+        patch.setattr("dop.paper.get", started)
+        start = time.process_time()
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as end:
+            code = end.code
+        except BaseException:
+            pytest.fail(f"dop {arguments}:\n{traceback.format_exc()}")
+        assert time.process_time() - start < SECONDS
+    assert code in (0, 2)
+    assert "Traceback" not in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
