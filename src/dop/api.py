@@ -83,6 +83,7 @@ def train(
         ConfigError: something cannot work; nothing has been computed or written.
         RunError: the directory exists, or training broke down.
     """
+    loggers.check(logger, online=logger_online)
     plan = _plan(algorithm, environment, env_steps, seeds, run_dir, environment_options, protocol)
     plan.needs.check()
     trainer = Trainer(plan.program, plan.config, plan.folder)
