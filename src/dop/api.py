@@ -136,7 +136,6 @@ def _plan(
     chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     rules = Protocol(env_steps=env_steps, seeds=chosen, **protocol)
     rules.check()
-    loggers.check(logger, online=logger_online)
     use_host_devices(len(chosen))
     program = _program(algorithm, environment, environment_options or {}, rules)
     spec = program.spec
