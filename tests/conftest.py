@@ -27,7 +27,8 @@ os.environ.setdefault(
 from jaxtyping import install_import_hook
 
 CHECKED = ("returns", "losses", "policies", "mixers", "nets", "loops", "optim", "normalise", "replay")
-install_import_hook([f"dop.{module}" for module in CHECKED], "beartype.beartype")
+# A whole number does as a float, as PEP 484 has it.
+install_import_hook([f"dop.{module}" for module in CHECKED], "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 
 @pytest.fixture(scope="session")

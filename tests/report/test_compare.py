@@ -145,7 +145,7 @@ class Outline(HTMLParser):
 
 
 def test_the_page_is_one_whole_accessible_file_that_asks_for_nothing(trained: Path, tmp_path: Path):
-    out = views.report([trained], out=tmp_path / "page.html", episodes=8)
+    out = views.report([trained], trust_env=True, out=tmp_path / "page.html", episodes=8)
     found = Outline()
     text = out.read_text()
     found.feed(text)
@@ -170,7 +170,7 @@ def test_without_checkpoints_the_page_has_curves_and_says_why_no_film(trained: P
     run.mkdir()
     for file in ("config.json", "metrics.jsonl"):
         shutil.copy(trained / file, run)
-    text = views.report([run], out=tmp_path / "page.html").read_text()
+    text = views.report([run], trust_env=True, out=tmp_path / "page.html").read_text()
     assert "No film of stochastic-dop on workers" in text
     assert "has no checkpoint yet" in text
     assert "<run>" not in text
