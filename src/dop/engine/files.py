@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written under a temporary name beside the final one, then renamed."""
+"""Files that are whole or not there: written under a temporary name beside the final one, put on the disk, then renamed."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

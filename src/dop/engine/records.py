@@ -21,6 +21,7 @@ from typing import Any, Literal, NoReturn, Protocol, TypeAlias, get_args
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2, summary_pb2
 
+from dop.engine.files import replacing
 from dop.errors import RunError
 
 Kind: TypeAlias = Literal["train", "evaluation"]
@@ -165,12 +166,8 @@ def keep_until(path: Path, iteration: int) -> None:
         RunError: as `read`; the file is then left as it was.
     """
     kept = _lines(record for record in read(path) if record.iteration <= iteration)
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(kept)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_bytes(kept)
 
 
 def _lines(records: Iterable[Record]) -> bytes:

@@ -26,6 +26,7 @@ from typing import Any, Literal, TypeAlias
 
 import jax
 
+from dop.engine import files
 from dop.errors import ConfigError, RunError, UnknownNameError, check_positive, check_types
 
 WorkerKind: TypeAlias = Literal["local", "processes", "ray"]
@@ -205,9 +206,7 @@ class RunFolder:
     def write_config(self, config: RunConfig) -> None:
         """Replace config.json in one step."""
         text = json.dumps({"format": FORMAT, **dataclasses.asdict(config), **surroundings()}, indent=2)
-        temporary = self.config.with_suffix(".tmp")
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(self.config)
+        files.write_text(self.config, text + "\n")
 
     def read_config(self) -> RunConfig:
         """What made this run.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -50,10 +49,3 @@ def as_table(claims: Sequence[Claim]) -> str:
 def relative(found: Float[np.ndarray, "..."], expected: Float[np.ndarray, "..."]) -> float:
     """|found - expected| / |expected|."""
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
-
-
-def replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write in one step: a reader sees the old file or the new one."""
-    temporary = path.with_name(path.name + ".tmp")
-    write(temporary)
-    temporary.replace(path)

@@ -21,7 +21,7 @@ from matplotlib.patches import Circle, Rectangle
 
 from dop import envs, policies
 from dop.envs import aggregation, mill
-from dop.paper import claims
+from dop.report import curves
 from dop.report.curves import COLOURS
 from dop.types import Environment, EnvState, TimeStep
 
@@ -43,7 +43,7 @@ def reproduce(options: Options, say: Callable[[str], None]) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     for name, draw in (("aggregation", draw_aggregation), ("mill", draw_mill)):
         path, picture = options.out / f"{name}.png", draw(jax.random.key(options.seed))
-        claims.replace(path, partial(picture.savefig, format="png", dpi=150))
+        curves.save(picture, path)
         say(f"figure: {path}")
     if options.episodes > 0:
         say(f"of {options.episodes} episodes each:")

@@ -17,7 +17,7 @@ from typing import Literal
 import jax
 
 from dop import api
-from dop.engine import records
+from dop.engine import files, records
 from dop.engine.records import Record
 from dop.engine.runs import RunFolder
 from dop.errors import RunError
@@ -166,7 +166,7 @@ def write_data(piece: Piece, folder: RunFolder, path: Path) -> None:
     }
     evaluations = [json.loads(record.to_json()) for record in records.read(folder.metrics) if record.kind == "evaluation"]
     lines = ",\n".join(json.dumps(evaluation) for evaluation in evaluations)
-    pieces.replace(path, f'{{"about": {json.dumps(about)},\n"evaluations": [\n{lines}\n]}}\n')
+    files.write_text(path, f'{{"about": {json.dumps(about)},\n"evaluations": [\n{lines}\n]}}\n')
 
 
 def read_data(options: Options) -> dict[str, dict[str, list[Record]]]:
@@ -192,7 +192,7 @@ def summarise(options: Options, say: Callable[[str], None]) -> None:
     rows = [row(name, variant, kept) for name, variants in found.items() for variant, kept in variants.items() if kept]
     table = "\n".join(pieces.table(header, rows))
     say(table)
-    pieces.replace(options.out / "table.md", table + "\n")
+    files.write_text(options.out / "table.md", table + "\n")
     curves.draw_grid(found, options.out / "fig3.png", metric=WIN, title="Greedy win rate on SMAX")
     say(f"figure: {options.out / 'fig3.png'}")
 

@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dop.engine import files
 from dop.engine.learn import Program, RunState
 from dop.engine.runs import surroundings
 from dop.errors import UnknownNameError
@@ -54,15 +55,7 @@ def finish(path: Path, name: str, say: Say, about: Mapping[str, Any], work: Call
 def write(path: Path, about: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     """A data file with what was found, the date, and `about`: what made it."""
     made_by = {**about, "date": datetime.date.today().isoformat()}
-    replace(path, json.dumps({"about": made_by, **_rounded(dict(found))}) + "\n")
-
-
-def replace(path: Path, text: str) -> None:
-    """Write a file in one step, and its folder if there is none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    files.write_text(path, json.dumps({"about": made_by, **_rounded(dict(found))}) + "\n")
 
 
 def read(path: Path) -> dict[str, Any] | None:
@@ -123,7 +116,7 @@ def publish(out: Path, name: str, lines: list[str], picture: Figure, say: Say) -
     """Say and write the table, and write the figure, in `out`."""
     table = "\n".join(lines)
     say(table)
-    replace(out / "table.md", table + "\n")
+    files.write_text(out / "table.md", table + "\n")
     curves.save(picture, out / f"{name}.png")
     say(f"figure: {out / name}.png")
 

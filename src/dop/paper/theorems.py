@@ -23,12 +23,14 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dop.engine import files
 from dop.engine.runs import surroundings
 from dop.errors import check_positive
 from dop.paper import deterministic_theorems, tabular
-from dop.paper.claims import DIFFERENCE, DISCOUNT, EXACT, NUMERIC, TEAMS, Claim, as_table, relative, replace
+from dop.paper.claims import DIFFERENCE, DISCOUNT, EXACT, NUMERIC, TEAMS, Claim, as_table, relative
 from dop.paper.deterministic_theorems import Found
 from dop.paper.tabular import Critic, JointTable, Policy, Problem
+from dop.report import curves
 from dop.report.curves import COLOURS
 
 TRACE, STEPS, KAPPA = 0.8, 5, 0.5
@@ -865,11 +867,11 @@ def reproduce(options: Options, say: Callable[[str], None]) -> None:
     table = as_table(claims)
     say(table)
     options.out.mkdir(parents=True, exist_ok=True)
-    replace(options.out / "table.txt", lambda path: path.write_text(table + "\n", encoding="utf-8"))
+    files.write_text(options.out / "table.txt", table + "\n")
     data = as_json(options, claims, found, ratios, deterministic)
-    replace(options.out / "theorems.json", lambda path: path.write_text(data, encoding="utf-8"))
+    files.write_text(options.out / "theorems.json", data)
     picture = figure(found, ratios, deterministic)
-    replace(options.out / "theorems.png", lambda path: picture.savefig(path, format="png", dpi=150))
+    curves.save(picture, options.out / "theorems.png")
     say(f"figure: {options.out / 'theorems.png'}")
 
 
