@@ -31,8 +31,8 @@ BANNED_METHODS = {"read_pickle", "unsafe_load", "full_load", "load_all", "litera
 READERS = {"np", "numpy", "jnp", "yaml", "torch", "pd"}
 """Modules whose `load` may run what it reads."""
 IMPORTERS = {
-    *("envs/__init__.py", "algorithms/__init__.py", "commands/__init__.py", "paper/__init__.py"),  # registries
-    *("envs/_makers.py", "envs/hosts/gymnasium.py", "envs/hosts/pettingzoo.py"),  # --env, by the user's word
+    "registry.py",  # of the library's own modules
+    *("envs/__init__.py", "envs/_makers.py", "envs/hosts/gymnasium.py", "envs/hosts/pettingzoo.py"),  # --env, by the user's word
     *("envs/_jaxmarl.py", "envs/jumanji.py", "report/export.py"),  # packages that are named in the source
 }
 """Where modules are imported by a name that is computed."""

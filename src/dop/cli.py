@@ -6,7 +6,7 @@ import os
 import sys
 
 import dop
-from dop import commands
+from dop import commands, registry
 from dop.errors import DopError
 
 
@@ -37,5 +37,5 @@ def main() -> None:
 
 def usage() -> str:
     """What `dop --help` shows."""
-    lines = [f"  {f'dop {name} {module.USAGE}':44}{commands.summary(name)}" for name, module in commands.commands().items()]
+    lines = [f"  {f'dop {name} {module.USAGE}':44}{registry.summary(module)}" for name, module in commands.commands().items()]
     return "\n".join(["usage: dop COMMAND ...", "", *lines, "  dop --version"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dop import cli, paper
+from dop import cli, paper, registry
 from dop.errors import UnknownNameError
 
 
@@ -23,11 +23,11 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 
 def test_theorems_are_among_the_names_and_modules_that_only_help_are_not():
-    assert "theorems" in paper.names()
-    assert not {"tabular", "variants"} & set(paper.names())
+    assert "theorems" in paper.reproductions()
+    assert not {"tabular", "variants"} & set(paper.reproductions())
 
 
-@pytest.mark.parametrize("name", paper.names())
+@pytest.mark.parametrize("name", paper.reproductions())
 def test_options_are_frozen_and_complete_before_the_run(name: str):
     options = paper.get(name).Options()
     assert options.out == Path("results") / name
@@ -43,10 +43,10 @@ def test_unknown_name_names_the_nearest():
 def test_command_alone_lists_the_names_with_what_they_are(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     assert run(monkeypatch) == 0
     shown = capsys.readouterr().out
-    assert all(name in shown and paper.summary(name) in shown for name in paper.names())
+    assert all(name in shown and registry.summary(module) in shown for name, module in paper.reproductions().items())
 
 
-@pytest.mark.parametrize("name", paper.names())
+@pytest.mark.parametrize("name", paper.reproductions())
 def test_help_explains_every_option(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str):
     assert run(monkeypatch, name, "--help") == 0
     shown = capsys.readouterr().out

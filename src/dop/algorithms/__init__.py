@@ -6,10 +6,9 @@ The module's name, with dashes, is the name on the command line: `stochastic_dop
 from __future__ import annotations
 
 import functools
-import importlib
-import pkgutil
 from typing import Any
 
+from dop import registry
 from dop.errors import UnknownNameError
 from dop.types import Algorithm
 
@@ -17,8 +16,7 @@ from dop.types import Algorithm
 @functools.cache
 def algorithms() -> dict[str, type[Algorithm[Any, Any]]]:
     """The algorithm classes of this package, by their command-line names."""
-    modules = {found.name: importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)}
-    return {name.replace("_", "-"): module.ALGORITHM for name, module in modules.items() if hasattr(module, "ALGORITHM")}
+    return {name: module.ALGORITHM for name, module in registry.modules(__name__, "ALGORITHM").items()}
 
 
 def get(name: str) -> type[Algorithm[Any, Any]]:

@@ -9,19 +9,14 @@ typed records, so that help and code cannot differ.
 
 from __future__ import annotations
 
-import functools
-import importlib
-import pkgutil
 from types import ModuleType
 
-from dop.errors import UnknownNameError
+from dop import registry
 
 
-@functools.cache
 def commands() -> dict[str, ModuleType]:
     """Every command's module, by the name that is typed."""
-    modules = {found.name: importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)}
-    return {name.replace("_", "-"): module for name, module in sorted(modules.items()) if hasattr(module, "USAGE")}
+    return registry.modules(__name__, "USAGE", "run")
 
 
 def get(name: str) -> ModuleType:
@@ -30,11 +25,4 @@ def get(name: str) -> ModuleType:
     Raises:
         UnknownNameError: no such command; the message names the nearest.
     """
-    if name not in commands():
-        raise UnknownNameError("command", name, commands())
-    return commands()[name]
-
-
-def summary(name: str) -> str:
-    """The first line of what the module says about itself."""
-    return (get(name).__doc__ or "").split("\n")[0]
+    return registry.get("command", name, commands())

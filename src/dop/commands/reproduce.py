@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import tyro
 
-from dop import paper
+from dop import paper, registry
 
 USAGE = "NAME [options]"
 
@@ -15,8 +15,8 @@ def run(arguments: Sequence[str]) -> None:
     """`dop reproduce NAME [options]`"""
     if not arguments or arguments[0].startswith("-"):
         print("usage: dop reproduce NAME [options]; `dop reproduce NAME --help` explains the options\nof the paper:")
-        for name in paper.names():
-            print(f"  {name:12}{paper.summary(name)}")
+        for name, module in paper.reproductions().items():
+            print(f"  {name:12}{registry.summary(module)}")
         return
     module = paper.get(arguments[0])
     module.reproduce(tyro.cli(module.Options, args=arguments[1:], prog=f"dop reproduce {arguments[0]}"), print)

@@ -14,10 +14,10 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
-import pkgutil
 from types import ModuleType
 from typing import Any
 
+from dop import registry
 from dop.envs import _makers, hosts
 from dop.envs._checks import check
 from dop.errors import ConfigError, UnknownNameError
@@ -29,9 +29,8 @@ __all__ = ["adapters", "check", "families", "make", "names"]
 @functools.cache
 def families() -> dict[str, ModuleType]:
     """The environment modules of this package, by family name."""
-    places = ((__name__, __path__), (hosts.__name__, hosts.__path__))
-    modules = [importlib.import_module(f"{package}.{found.name}") for package, path in places for found in pkgutil.iter_modules(path)]
-    return {module.FAMILY: module for module in modules if hasattr(module, "FAMILY")}
+    packages = (__name__, hosts.__name__)
+    return {module.FAMILY: module for package in packages for module in registry.modules(package, "FAMILY").values()}
 
 
 def names() -> tuple[str, ...]:

@@ -7,24 +7,14 @@
 
 from __future__ import annotations
 
-import functools
-import importlib
-import pkgutil
 from types import ModuleType
 
-from dop.errors import UnknownNameError
+from dop import registry
 
 
-@functools.cache
-def _reproductions() -> dict[str, ModuleType]:
-    modules = {found.name: importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)}
-    wanted = {name: module for name, module in modules.items() if hasattr(module, "Options") and hasattr(module, "reproduce")}
-    return {name.replace("_", "-"): module for name, module in sorted(wanted.items())}
-
-
-def names() -> tuple[str, ...]:
-    """What can be reproduced, by command-line names."""
-    return tuple(_reproductions())
+def reproductions() -> dict[str, ModuleType]:
+    """What can be reproduced, by the names that are typed."""
+    return registry.modules(__name__, "Options", "reproduce")
 
 
 def get(name: str) -> ModuleType:
@@ -33,11 +23,4 @@ def get(name: str) -> ModuleType:
     Raises:
         UnknownNameError: no such reproduction; the message names the nearest.
     """
-    if name not in _reproductions():
-        raise UnknownNameError("reproduction", name, names())
-    return _reproductions()[name]
-
-
-def summary(name: str) -> str:
-    """The first line of what the module says about itself."""
-    return (get(name).__doc__ or "").split("\n")[0]
+    return registry.get("reproduction", name, reproductions())
