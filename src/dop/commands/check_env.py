@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from dop import envs
-from dop.commands.train import _environment_options as environment_options
+from dop.commands._environment import environment_options
 from dop.envs._checks import PROMISES, Survey, survey
 from dop.errors import ConfigError
 from dop.types import EnvSpec

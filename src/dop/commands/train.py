@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,10 +10,11 @@ from typing import Any, Generic, Literal, TypeVar
 import tyro
 
 from dop import algorithms, api
+from dop.commands._environment import environment_options
 from dop.commands._output import tell
 from dop.engine import loggers
 from dop.engine.runs import Protocol
-from dop.errors import ConfigError, UnknownNameError
+from dop.errors import UnknownNameError
 
 A = TypeVar("A")
 USAGE = "ALGORITHM --env NAME [options]"
@@ -82,7 +82,7 @@ def run(arguments: Sequence[str]) -> None:
         "env_steps": options.env_steps,
         "seeds": range(options.first_seed, options.first_seed + options.seeds),
         "run_dir": options.run_dir,
-        "environment_options": _environment_options(options.env_args),
+        "environment_options": environment_options(options.env_args),
         **{name: getattr(options, name) for name in shared},
     }
     if options.dry_run:
@@ -102,17 +102,3 @@ def _preset_named(arguments: Sequence[str]) -> str:
         if word.startswith("--preset="):
             return word.partition("=")[2]
     return "default"
-
-
-def _environment_options(words: Sequence[str]) -> dict[str, Any]:
-    """`name=value` pairs; values are read as JSON where they are JSON, else as text."""
-    options = {}
-    for word in words:
-        name, separator, value = word.partition("=")
-        if not separator:
-            raise ConfigError(f"--env-args takes name=value, got {word!r}.")
-        try:
-            options[name] = json.loads(value)
-        except json.JSONDecodeError:
-            options[name] = value
-    return options
