@@ -178,10 +178,12 @@ class _Group:
         n_seeds = len(self._slots) // len(lanes)
         self._of_seed, self._lane = (x.ravel() for x in np.meshgrid(np.arange(n_seeds), lanes, indexing="ij"))
         self._board = workers.board.rows(slice(self._slots[0], self._slots[-1] + 1))
-        self._seed, self._t = np.zeros((n_seeds, len(lanes)), np.uint32), np.zeros((n_seeds, len(lanes)), np.int32)
-        view: dict[str, Any] = {name: x.reshape(*self._t.shape, *x.shape[1:]) for name, x in self._board.answer().items()}
-        self._view = TimeStep(**view)
-        memory = jax.tree.map(lambda x: jnp.broadcast_to(x, (*self._t.shape, *x.shape)).copy(), algorithm.initial_memory(spec))
+        self._seed, self._t = np.zeros(len(self._slots), np.uint32), np.zeros(len(self._slots), np.int32)
+        grid = (n_seeds, len(lanes))
+        view: dict[str, Any] = {name: x.reshape(*grid, *x.shape[1:]) for name, x in self._board.answer().items()}
+        self._seen = (TimeStep(**view), self._seed.reshape(grid), self._t.reshape(grid))
+        """Views, by seed and lane: what `act` sees."""
+        memory = jax.tree.map(lambda x: jnp.broadcast_to(x, (*grid, *x.shape)).copy(), algorithm.initial_memory(spec))
         self._memory = seeds.place(memory, devices)
         self._episode = self._lane.copy()
         """Which of its seed's episodes a row is at."""
@@ -201,7 +203,7 @@ class _Group:
         """Take the answers, think, and ask for more; False when there is no more to ask for."""
         self._receive(ledger)
         ended = self._write(ledger)
-        choice, self._memory = act(self._memory, learner, key_data, self._view, self._seed, self._t)
+        choice, self._memory = act(self._memory, learner, key_data, *self._seen)
         action, probability = (np.asarray(x).reshape(len(ended), *x.shape[2:]) for x in (choice.action, choice.probability))
         self._ask(ledger, ended, action, probability)
         self._send(self._asked)
@@ -209,12 +211,12 @@ class _Group:
 
     def _start(self, rows: Int[np.ndarray, " row"], ledger: _Ledger) -> None:
         drawn = ledger.episode_seeds[self._of_seed[rows], self._episode[rows]]
-        self._seed.reshape(-1)[rows] = [_seed(int(seed), int(attempt)) for seed, attempt in zip(drawn, self._attempt[rows], strict=True)]
+        self._seed[rows] = [_seed(int(seed), int(attempt)) for seed, attempt in zip(drawn, self._attempt[rows], strict=True)]
         self._asked[rows] = RESET
 
     def _send(self, command: Int[np.ndarray, " row"]) -> None:
         self._board.command[:] = command
-        self._board.seed[:] = self._seed.reshape(-1)
+        self._board.seed[:] = self._seed
         self._workers.send(self._number)
 
     def _receive(self, ledger: _Ledger) -> None:
@@ -228,7 +230,7 @@ class _Group:
 
     def _write(self, ledger: _Ledger) -> Bool[np.ndarray, " row"]:
         """Note the answers, and whose episode has ended."""
-        t, tape, episode = self._t.reshape(-1), self._tape(ledger), self._of_seed * ledger.n_episodes + self._episode
+        t, tape, episode = self._t, self._tape(ledger), self._of_seed * ledger.n_episodes + self._episode
         begun, stepped = np.flatnonzero(self._asked == RESET), np.flatnonzero(self._asked == STEP)
         if len(begun):
             ledger.started(tape[begun], episode[begun], self._board.answer(begun))
@@ -251,7 +253,7 @@ class _Group:
         """A step of those whose episode goes on, and the next episode, if there is one, of the others."""
         tape = self._tape(ledger)
         going = np.flatnonzero((self._asked != IDLE) & ~ended)
-        ledger.chosen(tape[going], self._t.reshape(-1)[going], action[going], probability[going])
+        ledger.chosen(tape[going], self._t[going], action[going], probability[going])
         self._board.action[going] = action[going]
         self._asked[going] = STEP
         if ended.any():
