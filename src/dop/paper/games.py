@@ -4,6 +4,8 @@
     climbing     Papoudakis et al. 2021 (EPyMARL), Table 3: 175 of 25 repetitions for VDN and QMIX, 185 for COMA; the best is 275
     penalty      the same, k = -100: all three end at 50, which is never lost; the best is 250
 
+These figures are quoted from memory: the papers were not at hand. Compare with the originals before you rely on a verdict.
+
 VDN and QMIX play the two-step game as published: epsilon 1, a replay of 500 episodes, batches of 32, targets copied every 100 episodes;
 but with Adam and an update every 8 episodes, which needs fewer of them. Of COMA and DOP nothing is published there; they explore as in the
 other games, in which all start at their default's epsilon and end at 0.05, after a quarter of the run. Climbing and penalty are played once
