@@ -68,7 +68,7 @@ def hired(request: pytest.FixtureRequest) -> Iterator[Workers]:
     assert not [child for child in psutil.Process().children(recursive=True) if "resource_tracker" not in " ".join(child.cmdline())]
 
 
-def same_as_local(workers: Workers) -> None:
+def assert_same_as_local(workers: Workers) -> None:
     here = local(job())
     for one, other in zip(episode(workers), episode(here), strict=True):
         for name, array in one.items():
@@ -78,29 +78,32 @@ def same_as_local(workers: Workers) -> None:
 
 @pytest.mark.parametrize("hired", [("processes", 2, {})], indirect=True)
 def test_processes_answer_as_this_one_does(hired: Workers):
-    same_as_local(hired)
+    assert_same_as_local(hired)
     children = psutil.Process().children()
     assert sum("spawn_main" in " ".join(child.cmdline()) for child in children) == 2
     assert {os.getsid(child.pid) for child in children if "spawn_main" in " ".join(child.cmdline())}.isdisjoint({os.getsid(0)})
 
 
-def test_whoever_dies_or_hangs_is_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def assert_replaced(workers: Workers, flag: Path, log: pytest.LogCaptureFixture, troubles: dict[str, str]) -> None:
     """One worker has all slots: whatever befalls it in one environment, all are lost, those of the other group too."""
-    flag = tmp_path / "flag"
-    workers = processes(job(timeout=10.0, flag=str(flag), time_limit=9), 1)
-    troubles = {"exit": "ended with exit code 7", "hang": "gave no answer for 10 seconds (--env-timeout)", "raise": "the walk fell over"}
     try:
         for trouble, words in troubles.items():
             assert ask(workers, RESET, 0) == []
             assert ask(workers, STEP, 1) == []
             flag.write_text(trouble)
             assert ask(workers, STEP, 1) == [0, 1, 2]
-            assert words in caplog.text
+            assert words in log.text
             workers.completed(np.arange(SLOTS))
         assert not flag.exists()
         episode(workers)
     finally:
         workers.close()
+
+
+def test_whoever_dies_or_hangs_is_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    workers = processes(job(timeout=10.0, flag=str(tmp_path / "flag"), time_limit=9), 1)
+    hangs = "gave no answer for 10 seconds (--env-timeout)"
+    assert_replaced(workers, tmp_path / "flag", caplog, {"exit": "ended with exit code 7", "hang": hangs, "raise": "the walk fell over"})
 
 
 def test_what_no_other_worker_would_do_better_ends_at_once():
@@ -185,26 +188,15 @@ def eventually(happens: Callable[[], bool], seconds: float = 30.0) -> None:
 @ray_is_here
 @pytest.mark.parametrize("hired", [("ray", 2, {})], indirect=True)
 def test_ray_answers_as_this_process_does(hired: Workers):
-    same_as_local(hired)
+    assert_same_as_local(hired)
 
 
 @pytest.mark.slow
 @ray_is_here
 def test_ray_replaces_whoever_dies(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    flag = tmp_path / "flag"
-    workers = RayWorkers(job(timeout=5.0, flag=str(flag), time_limit=9), 1)
+    workers = RayWorkers(job(timeout=5.0, flag=str(tmp_path / "flag"), time_limit=9), 1)
     troubles = {"kill": "was lost by Ray", "hang": "gave no answer for 5 seconds", "raise": "ValueError: the walk fell over"}
-    try:
-        for trouble, words in troubles.items():
-            assert ask(workers, RESET, 0) == []
-            assert ask(workers, STEP, 1) == []
-            flag.write_text(trouble)
-            assert ask(workers, STEP, 1) == [0, 1, 2]
-            assert words in caplog.text
-            workers.completed(np.arange(SLOTS))
-        episode(workers)
-    finally:
-        workers.close()
+    assert_replaced(workers, tmp_path / "flag", caplog, troubles)
 
 
 def test_ray_that_is_not_there(monkeypatch: pytest.MonkeyPatch):
