@@ -350,6 +350,8 @@ def plot(
         raise ConfigError("There is nothing to do: name a figure (out) or a data file (data).")
     if out is not None and Path(out).suffix not in (".pdf", ".svg", ".png"):
         raise ConfigError(f"Figures are written as .pdf, .svg or .png, not as {Path(out).suffix or 'a file without suffix'!r}.")
+    if not runs and not others:
+        raise ConfigError("There is nothing to draw: name run directories, or files of others (others).")
     if data is not None and not runs:
         raise ConfigError("Data are written of runs of one's own: name some.")
     comparison = compare.gather([Path(run) for run in runs]) if runs else compare.Comparison(tasks=())
