@@ -69,7 +69,7 @@ class Survey:
     episodes: int
     steps: int
     steps_per_second: float
-    """Of one environment outside JAX, with what adapts it. 0: not measured, or in JAX, where one that is stepped from Python says nothing."""
+    """Of one environment outside JAX, with what adapts it; 0 in JAX, where stepping it from Python says nothing, or if not measured."""
 
 
 class OnHost:
