@@ -5,7 +5,6 @@ A module's name, with dashes, is the name that is typed: `stochastic_dop` is `st
 
 from __future__ import annotations
 
-import functools
 import importlib
 import pkgutil
 from types import ModuleType
@@ -13,7 +12,6 @@ from types import ModuleType
 from dop.errors import UnknownNameError
 
 
-@functools.cache
 def modules(package: str, *defining: str) -> dict[str, ModuleType]:
     """The modules of `package` that define all these names, by the names that are typed."""
     places = importlib.import_module(package).__path__
