@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from dop.engine import health, seeds
+from dop.engine import health, memory, seeds
 from dop.engine.checkpoint import Checkpoints, flatten
 from dop.engine.learn import Learning, RunState
 from dop.engine.records import Kind, Record, Sink
@@ -120,6 +120,7 @@ class Trainer:
         self._check_learner(state)
         self._saved_at = iteration_of(state)
         self.checkpoints.save(self._saved_at, state, self._meta())
+        memory.give_back()
 
     def _meta(self) -> dict[str, Any]:
         """What a checkpoint says of itself beside its arrays; `_accept` reads it."""
