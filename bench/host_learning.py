@@ -1,0 +1,230 @@
+"""Learning outside JAX: stochastic and deterministic DOP and the baselines on lbforaging and mpe2, beside random and scripted play.
+
+python bench/host_learning.py [--tasks lbforaging spread spread-box] [--methods stochastic-dop qmix ...] [--seeds 5]
+python bench/host_learning.py --only-summary      # the table and the figure of what is there
+
+Every (task, method, seed) is a training of its own and leaves a data file; one whose file is there is not repeated, so that the program may
+be stopped and started. The task's reward is the sum of the agents' rewards. Random play is uniform over legal actions. On spread, scripted
+play assigns agents to landmarks so that the sum of distances is smallest, and accelerates towards them without regard to collisions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import dop
+from dop.engine import files
+from dop.engine.records import Record
+from dop.envs._checks import random_action
+from dop.paper import pieces
+from dop.report import curves, statistics
+from machine import describe
+
+Policy = Callable[[dop.EnvSpec, dop.TimeStep], np.ndarray]
+RETURN = "test_return_mean"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """An environment outside JAX and what is trained on it."""
+
+    environment: str
+    env_steps: int
+    methods: Mapping[str, dop.Algorithm[Any, Any]]
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+SPREAD = "pettingzoo:mpe2.simple_spread_v3"
+SINGLE_STEPS: dict[str, Any] = {
+    "gamma": 0.95,
+    "optimiser": "adam",
+    "critic_rate": 1e-3,
+    "actor_rate": 1e-3,
+    "critic_hidden": 128,
+    "replay_batch": 512,
+    "episodes_per_iteration": 4,
+    "rounds_per_iteration": 2,
+}
+"""The settings of `dop reproduce fig4` for methods that learn from single steps."""
+TASKS = {
+    "lbforaging": Task(
+        environment="gymnasium:lbforaging:Foraging-8x8-2p-3f-v3",
+        env_steps=500_000,
+        methods={"stochastic-dop": dop.StochasticDOP(entropy_bonus=0.03), "qmix": dop.QMIX(), "vdn": dop.VDN(), "coma": dop.COMA()},
+    ),
+    "spread": Task(
+        environment=SPREAD,
+        env_steps=300_000,
+        methods={"stochastic-dop": dop.StochasticDOP(entropy_bonus=0.03), "qmix": dop.QMIX(), "vdn": dop.VDN(), "coma": dop.COMA()},
+    ),
+    "spread-box": Task(
+        environment=SPREAD,
+        options={"continuous_actions": True},
+        env_steps=200_000,
+        methods={"deterministic-dop": dop.DeterministicDOP(**SINGLE_STEPS), "maddpg": dop.MADDPG(**SINGLE_STEPS)},
+    ),
+}
+METHODS = ("stochastic-dop", "deterministic-dop", "qmix", "vdn", "coma", "maddpg")
+"""In the order of table and figure."""
+
+
+def train(task: Task, algorithm: dop.Algorithm[Any, Any], seed: int) -> dict[str, Any]:
+    """One training's evaluations."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = dop.train(
+            algorithm,
+            task.environment,
+            environment_options=task.options,
+            env_steps=task.env_steps,
+            seeds=[seed],
+            run_dir=Path(folder) / "run",
+            checkpoint_interval=task.env_steps,
+        )
+        if not run.outcome.finished:
+            raise SystemExit("stopped; type the same again to go on with the trainings that are not finished")
+        return {"evaluations": [json.loads(record.to_json()) for record in run.records if record.kind == "evaluation"]}
+
+
+# ------------------------------------------------------------------------------------------------- play that learns nothing
+
+
+def uniform(seed: int) -> Policy:
+    rng = np.random.default_rng(seed)
+    return lambda spec, step: random_action(rng, spec, np.asarray(step.legal))
+
+
+def towards_landmarks(spec: dop.EnvSpec, step: dop.TimeStep) -> np.ndarray:
+    """Scripted play of simple_spread; an observation is own velocity (2), own position (2), landmarks minus self (2 each), and others."""
+    n = spec.n_agents
+    away = step.obs[:, 4 : 4 + 2 * n].reshape(n, n, 2)
+    distance = np.linalg.norm(away, axis=-1)
+    agents = np.arange(n)
+    goals = min(itertools.permutations(range(n)), key=lambda goals: distance[agents, list(goals)].sum())
+    # mpe2 multiplies forces by 5, keeps 0.75 of the velocity and moves by a tenth of it: this force would arrive in one step.
+    force = np.clip((10 * away[agents, list(goals)] - 0.75 * step.obs[:, :2]) / 0.5, -1, 1)
+    right, up = force[:, 0], force[:, 1]
+    if spec.action_kind == "box":  # [nothing, left, right, down, up], in [0, 1] there and in [-1, 1] here
+        return (2 * np.maximum(np.stack([0 * up, -right, right, -up, up], axis=1), 0) - 1).astype(np.float32)
+    sideways = np.abs(right) > np.abs(up)
+    action = np.where(sideways, np.where(right > 0, 2, 1), np.where(up > 0, 4, 3))
+    return np.where(np.abs(force).max(axis=1) < 0.5, 0, action).astype(np.int32)
+
+
+def mean_return(task: Task, policy: Policy, episodes: int = 1000) -> float:
+    """Mean return of a policy that needs no memory."""
+    environment: Any = dop.make(task.environment, **task.options)
+    total = 0.0
+    for seed in range(episodes):
+        step = environment.reset(seed)
+        while not (step.terminated or step.truncated):
+            step = environment.step(policy(environment.spec, step))
+            total += float(step.reward)
+    environment.close()
+    return total / episodes
+
+
+def references(task: Task) -> dict[str, Any]:
+    """What is not learned earns, by the name of who plays."""
+    scripted = {"scripted play": towards_landmarks} if task.environment == SPREAD else {}
+    return {"returns": {who: mean_return(task, policy) for who, policy in {"random play": uniform(seed=0), **scripted}.items()}}
+
+
+# ------------------------------------------------------------------------------------------------------------------- pieces
+
+
+def data(out: Path, name: str, what: str) -> Path:
+    """The file of a piece: `references`, or `METHOD-SEED`."""
+    return out / "data" / name / f"{what}.json"
+
+
+def work(options: argparse.Namespace) -> None:
+    """Do all that is asked for and not there, seeds outermost, so that every comparison grows evenly."""
+    for name in options.tasks:
+        task = TASKS[name]
+        about = {"task": name, "environment": task.environment, "options": task.options}
+        pieces.finish(data(options.out, name, "references"), f"{name}, references", print, about, partial(references, task))
+    for seed in range(options.seeds):
+        for name in options.tasks:
+            for method in sorted(set(TASKS[name].methods) & set(options.methods), key=METHODS.index):
+                learn(options.out, name, method, seed)
+
+
+def learn(out: Path, name: str, method: str, seed: int) -> None:
+    """One training, unless its file is there."""
+    task = TASKS[name]
+    algorithm: Any = task.methods[method]
+    about = {
+        "task": name,
+        "environment": task.environment,
+        "options": task.options,
+        "env_steps": task.env_steps,
+        "seed": seed,
+        "method": method,
+        "hyper_parameters": dataclasses.asdict(algorithm),
+    }
+    what = partial(train, task, algorithm, seed)
+    pieces.finish(data(out, name, f"{method}-{seed}"), f"{name}, {method}, seed {seed}", print, about, what)
+
+
+# ------------------------------------------------------------------------------------------------------------------ summary
+
+
+def summarise(out: Path, seeds: int) -> None:
+    """The table, said and written, and the figure, of what is there."""
+    rows: list[str] = []
+    records: dict[str, dict[str, list[Record]]] = {}
+    for name in TASKS:
+        found = pieces.read(data(out, name, "references")) or {"returns": {}}
+        rows += [f"| {name} | {who} | | | {mean:.2f} | | |" for who, mean in found["returns"].items()]
+        for method in METHODS:
+            kept = [record for seed in range(seeds) for record in evaluations(data(out, name, f"{method}-{seed}"))]
+            records.setdefault(name, {})[method] = kept
+            rows += [row(name, method, kept)] if kept else []
+    table = "\n".join(pieces.table("| task | method | seeds | steps | return at the end | best on the way | minutes a seed |", rows))
+    print(table)
+    files.write_text(out / "table.md", table + "\n")
+    curves.draw_grid(records, out / "host-learning.png", metric=RETURN, title="Greedy return, outside JAX", axes_of=("env_steps",))
+
+
+def evaluations(path: Path) -> list[Record]:
+    found = pieces.read(path) or {"evaluations": []}
+    return [Record.from_json(json.dumps(evaluation)) for evaluation in found["evaluations"]]
+
+
+def row(name: str, method: str, kept: list[Record]) -> str:
+    """The means of the last three evaluations, with a 95% interval over seeds."""
+    by_seed = statistics.curves(kept, RETURN)
+    aligned = statistics.align(list(by_seed.values()))
+    means = np.stack([np.convolve(y, np.full(3, 1 / 3), "valid") for y in aligned.y])
+    minutes = [max(record.wall_seconds for record in kept if record.seed == seed) / 60 for seed in by_seed]
+    end, best = (pieces.interval(values, "{:.2f}".format) for values in (means[:, -1], means.max(axis=1)))
+    return f"| {name} | {method} | {len(by_seed)} | {aligned.x[-1] / 1e3:.0f}k | {end} | {best} | {min(minutes):.1f}-{max(minutes):.1f} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=Path("results/host-learning"), help="folder for data files, table and figure")
+    parser.add_argument("--only-summary", action="store_true", help="train nothing")
+    options = parser.parse_args()
+    print(describe())
+    if not options.only_summary:
+        work(options)
+    summarise(options.out, options.seeds)
+
+
+if __name__ == "__main__":
+    main()
