@@ -28,6 +28,7 @@ from dop.engine import files
 from dop.engine.records import Record
 from dop.envs._checks import random_action
 from dop.paper import pieces
+from dop.paper.fig4 import SHARED
 from dop.report import curves, statistics
 from machine import describe
 
@@ -46,33 +47,24 @@ class Task:
 
 
 SPREAD = "pettingzoo:mpe2.simple_spread_v3"
-SINGLE_STEPS: dict[str, Any] = {
-    "gamma": 0.95,
-    "optimiser": "adam",
-    "critic_rate": 1e-3,
-    "actor_rate": 1e-3,
-    "critic_hidden": 128,
-    "replay_batch": 512,
-    "episodes_per_iteration": 4,
-    "rounds_per_iteration": 2,
-}
-"""The settings of `dop reproduce fig4` for methods that learn from single steps."""
+DISCRETE = {"stochastic-dop": dop.StochasticDOP(entropy_bonus=0.03), "qmix": dop.QMIX(), "vdn": dop.VDN(), "coma": dop.COMA()}
+BOX = {"deterministic-dop": dop.DeterministicDOP(**SHARED), "maddpg": dop.MADDPG(**SHARED)}
 TASKS = {
     "lbforaging": Task(
         environment="gymnasium:lbforaging:Foraging-8x8-2p-3f-v3",
         env_steps=500_000,
-        methods={"stochastic-dop": dop.StochasticDOP(entropy_bonus=0.03), "qmix": dop.QMIX(), "vdn": dop.VDN(), "coma": dop.COMA()},
+        methods=DISCRETE,
     ),
     "spread": Task(
         environment=SPREAD,
         env_steps=300_000,
-        methods={"stochastic-dop": dop.StochasticDOP(entropy_bonus=0.03), "qmix": dop.QMIX(), "vdn": dop.VDN(), "coma": dop.COMA()},
+        methods=DISCRETE,
     ),
     "spread-box": Task(
         environment=SPREAD,
         options={"continuous_actions": True},
         env_steps=200_000,
-        methods={"deterministic-dop": dop.DeterministicDOP(**SINGLE_STEPS), "maddpg": dop.MADDPG(**SINGLE_STEPS)},
+        methods=BOX,
     ),
 }
 METHODS = ("stochastic-dop", "deterministic-dop", "qmix", "vdn", "coma", "maddpg")
