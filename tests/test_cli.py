@@ -6,12 +6,15 @@ import dataclasses
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import jax
 import pytest
 
 import dop
@@ -61,6 +64,40 @@ def test_a_reader_that_has_had_enough_is_no_error():
     done = subprocess.run([*DOP, "list"], stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_output_that_is_closed_or_full_is_no_traceback():
+    closed = subprocess.run(f"{shlex.join(DOP)} list >&-", shell=True, stderr=subprocess.PIPE, text=True, check=False)
+    assert (closed.returncode, closed.stderr) == (0, "")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*DOP, "list"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "dop: No space left on device: standard output\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--seeds", "3000000000"], "At most 256 seeds"),
+        (["--seeds", str(10**30)], "At most 256 seeds"),
+        (["--run-dir", "x" * 300], f"File name too long: {'x' * 300}"),
+    ],
+)
+def test_what_is_far_too_much_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], told: str
+):
+    assert run(monkeypatch, "train", "vdn", "--env", "two-step", "--dry-run", *words) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_memory_that_runs_out_is_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """As a program that JAX has compiled raises it."""
+
+    def too_much(*_: Any) -> None:
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 329000000296 bytes.\nmore")
+
+    monkeypatch.setattr(cli.commands, "get", lambda _: SimpleNamespace(run=too_much))
+    assert run(monkeypatch, "evaluate", "RUN") == 2
+    assert "Out of memory allocating 329000000296 bytes. Lower the number of episodes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", algorithms())

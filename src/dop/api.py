@@ -22,12 +22,12 @@ from dop.engine.host import HostProgram, Source
 from dop.engine.learn import Program
 from dop.engine.preflight import Preflight, measure
 from dop.engine.progress import Progress
-from dop.engine.runs import Protocol, RunConfig, RunFolder, default_folder
+from dop.engine.runs import MOST_SEEDS, Protocol, RunConfig, RunFolder, default_folder
 from dop.engine.seeds import place, use_host_devices
 from dop.engine.train import Outcome, Trainer, iteration_of, lowest_steps, stop_requested
 from dop.errors import ConfigError, RunError, UnknownNameError
 from dop.report import curves
-from dop.types import Algorithm, Environment, HostEnvironment
+from dop.types import Algorithm, Environment, EnvSpec, HostEnvironment
 
 AnyEnvironment: TypeAlias = Environment | HostEnvironment | Callable[[], HostEnvironment]
 """An environment in JAX; one that is not, which then must be one that `dop.make` can make again; or a function that makes such a one."""
@@ -133,12 +133,16 @@ def _plan(
     protocol: dict[str, Any],
 ) -> _Plan:
     """The arguments of `train`, checked against each other."""
-    chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
-    rules = Protocol(env_steps=env_steps, seeds=chosen, **protocol)
+    chosen = range(seeds) if isinstance(seeds, int) else seeds
+    if isinstance(chosen, range):
+        chosen = chosen[: MOST_SEEDS + 1]  # too many, still, but not too many to be counted
+    rules = Protocol(env_steps=env_steps, seeds=tuple(chosen), **protocol)
     rules.check()
-    use_host_devices(len(chosen))
+    use_host_devices(len(rules.seeds))
     program = _program(algorithm, environment, environment_options or {}, rules)
     spec = program.spec
+    if not isinstance(spec, EnvSpec):
+        raise ConfigError(f"The spec of {environment!r} is {type(spec).__name__}; it must be a dop.EnvSpec.")
     algorithm.check(spec)
     program.check(rules)
     name = environment if isinstance(environment, str) else spec.name
@@ -294,6 +298,8 @@ def _maker(environment: AnyEnvironment | str, options: dict[str, Any]) -> Callab
     """What makes `environment` again, as often as is wanted; None for one in JAX, which has no need of it."""
     if isinstance(environment, str):
         return functools.partial(envs.make, environment, **options)
+    if isinstance(environment, type):
+        return environment  # it makes one, though it has everything that its instances have
     if not isinstance(environment, HostEnvironment):
         return None if isinstance(environment, Environment) else environment
     spec = environment.spec

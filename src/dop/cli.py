@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+
+import jax
 
 import dop
 from dop import commands, registry
 from dop.errors import DopError
+
+_OF_FILES = (errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENAMETOOLONG, errno.ENOSPC, errno.EROFS)
+"""What the system says of a file, or of the place for one, that the user has named."""
+_LOWER = (
+    "Lower the number of episodes that are played or learned from at once, of iterations in a chunk, or of seeds; "
+    "what was saved before is as it was."
+)
 
 
 def main() -> None:
@@ -24,15 +34,36 @@ def main() -> None:
     sys.path.append("")
     try:
         commands.get(arguments[0]).run(arguments[1:])
-        sys.stdout.flush()  # here, where a closed pipe is caught
+        for stream in (sys.stdout, sys.stderr):
+            print(end="", file=stream, flush=True)  # here, where a closed pipe is caught
     except DopError as error:
         print(f"dop: {error}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:  # the reader, `head` say, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more when it flushes at exit
+        _drop_output()
+    except OSError as error:
+        if error.errno not in _OF_FILES:
+            raise
+        print(f"dop: {error.strerror}: {error.filename or 'standard output'}", file=sys.stderr)
+        if error.filename is None:
+            _drop_output()
+        sys.exit(2)
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        print(f"dop: {str(error).splitlines()[0]} {_LOWER}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("dop: stopped at once; what was saved before is as it was", file=sys.stderr)
         sys.exit(130)
+
+
+def _drop_output() -> None:
+    """Send what was printed and cannot be written nowhere; else Python complains once more when it flushes at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            os.dup2(nowhere, stream.fileno())
 
 
 def usage() -> str:

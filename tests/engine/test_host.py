@@ -166,6 +166,17 @@ def test_an_environment_must_be_made_more_than_once(tmp_path: Path):
     assert (one.seen, one.closed) == ([], 0)
 
 
+class NoSpec(Walk):
+    @property
+    def spec(self) -> Any:
+        return 3
+
+
+def test_a_spec_must_be_one(tmp_path: Path):
+    with pytest.raises(dop.ConfigError, match=r"The spec of .*NoSpec.* is int; it must be a dop\.EnvSpec"):
+        dop.train(TINY, NoSpec, env_steps=1, run_dir=tmp_path / "run", quiet=True)
+
+
 def test_a_first_answer_that_is_wrong_is_found_before_anything_is_written(tmp_path: Path):
     with pytest.raises(dop.ConfigError, match="host_environments:Walk: obs has nan after reset"):
         dop.train(TINY, lambda: Walk(wrong=True), env_steps=1, run_dir=tmp_path / "run", quiet=True)

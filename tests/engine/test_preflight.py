@@ -64,6 +64,7 @@ def test_the_capacity_that_is_advised_fits():
 
 def test_checkpoints_that_are_there_make_place():
     replace(NEEDS, disk_free=12_000_000_000, disk_used=9_000_000_000).check()
+    assert "disk                                  0 GB of" in str(replace(NEEDS, disk_used=30_000_000_000))
 
 
 def test_evaluation_needs_no_disk():
@@ -111,5 +112,7 @@ def test_a_container_may_have_less_than_the_machine(monkeypatch: pytest.MonkeyPa
     (tmp_path / "memory.current").write_text("400\n")
     monkeypatch.setattr(preflight, "CGROUP", tmp_path)
     assert preflight.free_memory() == 600
+    (tmp_path / "memory.stat").write_text("anon 100\ninactive_file 200\nactive_file 50\n")  # what it has read makes place
+    assert preflight.free_memory() == 850
     (tmp_path / "memory.max").write_text("max\n")
     assert preflight.free_memory() > 1000

@@ -69,13 +69,18 @@ class Preflight:
         """For the checkpoints that are kept and the one that is being written."""
         return (KEPT + 1) * self.checkpoint
 
+    @property
+    def more_disk(self) -> int:
+        """Beyond what checkpoints of this run have already."""
+        return max(self.disk - self.disk_used, 0)
+
     def check(self, *, saves: bool = True) -> None:
         """Raise ConfigError if the machine does not have what the run needs; the message has both in GB and says what to lower.
 
         Args:
             saves: whether checkpoints will be written.
         """
-        disk = (self.disk - self.disk_used, self.disk_free, "on the disk, for checkpoints,", KEPT + 1)
+        disk = (self.more_disk, self.disk_free, "on the disk, for checkpoints,", KEPT + 1)
         places = [
             (self.device, self.device_free, "of the device's memory", 1),
             (self.host, self.host_free, "of memory", 2 if self.on_cpu else 1),
@@ -112,7 +117,7 @@ class Preflight:
             ("one checkpoint, at most", gigabytes(self.checkpoint)),
         ]
         memory = [] if self.on_cpu else [("device memory", self.device, self.device_free)]
-        places = [*memory, ("memory", self.host, self.host_free), ("disk", self.disk - self.disk_used, self.disk_free)]
+        places = [*memory, ("memory", self.host, self.host_free), ("disk", self.more_disk, self.disk_free)]
         needs = [(name, f"{gigabytes(needed)} of {gigabytes(free)} that are free") for name, needed, free in places]
         return "\n".join(f"{name:38}{value}".rstrip() for name, value in (*parts, *arrays, *needs))
 
@@ -153,9 +158,12 @@ def free_device_memory() -> int:
 def free_memory() -> int:
     """Bytes that this process can still have: of the machine, or of what its container may use."""
     available = psutil.virtual_memory().available
-    limit, usage = (CGROUP / f"memory.{name}" for name in ("max", "current"))
+    limit, usage, parts = (CGROUP / f"memory.{name}" for name in ("max", "current", "stat"))
     if limit.is_file() and usage.is_file() and (most := limit.read_text().strip()).isdecimal():
-        available = min(available, int(most) - int(usage.read_text()))
+        # What was read from files counts as used until somebody needs the place.
+        sizes = dict(line.split() for line in parts.read_text().splitlines()) if parts.is_file() else {}
+        cached = sum(int(sizes.get(name, 0)) for name in ("active_file", "inactive_file"))
+        available = min(available, int(most) - int(usage.read_text()) + cached)
     return available
 
 

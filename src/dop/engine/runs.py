@@ -34,6 +34,8 @@ WorkerKind: TypeAlias = Literal["local", "processes", "ray"]
 FORMAT = 1
 _FREE = ("env_steps", "eval_interval", "eval_episodes", "checkpoint_interval", "env_workers", "env_timeout", "on_non_finite")
 """Fields of `Protocol` that may change when a run goes on."""
+MOST_SEEDS = 256
+"""Of one process."""
 _PACKAGES = ("jax", "jaxlib", "equinox", "optax", "jaxmarl", "orbax-checkpoint", "numpy")
 
 
@@ -90,8 +92,8 @@ class Protocol:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}.")
         if self.env_steps > 2_000_000_000:
             raise ConfigError(f"env_steps must be at most 2,000,000,000 (counters have 32 bits), got {self.env_steps}.")
-        if len(self.seeds) > 256:
-            raise ConfigError(f"At most 256 seeds fit one process, got {len(self.seeds)}: start several.")
+        if len(self.seeds) > MOST_SEEDS:
+            raise ConfigError(f"At most {MOST_SEEDS} seeds fit one process: start several.")
         if any(seed >= 2**32 for seed in self.seeds):
             raise ConfigError(f"seeds must be below 2**32, since keys are made from 32 bits; got {max(self.seeds)}.")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
@@ -196,7 +198,7 @@ class RunFolder:
             yield
         except OSError as error:
             inside = isinstance(error.filename, str | os.PathLike) and Path(error.filename).absolute().is_relative_to(self.path.absolute())
-            if not (inside or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)):
+            if not (inside or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)):
                 raise  # something else's: the environment's, the terminal's
             why = f"{error.strerror}{f' ({error.filename})' if error.filename else ''}"
             saved = f"What was saved is as it was: make room, or make it writable, then `dop resume {self.path}`."
