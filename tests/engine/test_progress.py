@@ -1,5 +1,6 @@
 """What people see: plain lines in a pipe, a live display on a terminal."""
 
+import errno
 import io
 import math
 
@@ -93,3 +94,15 @@ def test_numbers_are_short():
         "0", "950", "1k", "12.3k", "500k", "1M", "1.23M",
     ]  # fmt: skip
     assert [clock(s) for s in (0, 32.4, 59.6, 723, 3723)] == ["0:00", "0:32", "1:00", "12:03", "1:02:03"]
+
+
+@pytest.mark.parametrize(("kind", "error"), [(io.StringIO, BrokenPipeError()), (Terminal, OSError(errno.EIO, "closed"))])
+def test_a_run_goes_on_when_nobody_watches_any_more(kind: type[io.StringIO], error: OSError):
+    class Broken(kind):
+        def write(self, _: str) -> int:
+            raise error
+
+    progress = Progress(10_000, console=Console(file=Broken(), width=40))
+    progress.message("compiling ...")
+    progress.write(record("evaluation", 0, 30.0, test_return_mean=1.0))
+    progress.close()

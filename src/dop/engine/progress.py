@@ -5,6 +5,7 @@ Plain lines have no control characters, whatever `FORCE_COLOR` says.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 import time
@@ -26,6 +27,8 @@ _FIGURES = {
     "policy_entropy": ("entropy", "{:.3f}"),
     "critic_loss": ("critic loss", "{:.3g}"),
 }
+_WHOEVER_WATCHES = contextlib.suppress(OSError)
+"""May be gone, like a terminal that is closed or a `tee` that Ctrl-C has ended, or write to a full disk; the run goes on."""
 _WINDOW = 20
 """Train records that the speed is measured over; enough to smooth evaluations and saves, which take time too."""
 
@@ -68,20 +71,23 @@ class Progress:
             self._latest[record.kind, record.seed] = record
             together = [r for r in self._latest.values() if (r.kind, r.iteration) == (record.kind, record.iteration)]
             if len(together) == self._seeds:
-                self._show(together)
+                with _WHOEVER_WATCHES:
+                    self._show(together)
 
     def message(self, text: str) -> None:
         """Print a line above the bar."""
-        if self._live is None:
-            self._plain(text)
-        else:
-            self._live.start()
-            self._console.print(Text(text))
+        with _WHOEVER_WATCHES:
+            if self._live is None:
+                self._plain(text)
+            else:
+                self._live.start()
+                self._console.print(Text(text))
 
     def close(self) -> None:
         """Leave the last state standing and give the terminal back."""
         if self._live is not None:
-            self._live.stop()
+            with _WHOEVER_WATCHES:
+                self._live.stop()
 
     def _show(self, together: list[Record]) -> None:
         kind, env_steps = together[0].kind, min(record.env_steps for record in together)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import math
 import signal
 import sys
 import threading
@@ -70,7 +71,7 @@ class Trainer:
         """The state of the newest checkpoint, exactly as it was."""
         like = jax.eval_shape(jax.vmap(self.program.start), seeds.keys(self.protocol.seeds))
         state, meta = self.checkpoints.restore(like, self._accept)
-        self._started = time.monotonic() - meta["wall_seconds"]
+        self._started = time.monotonic() - float(meta["wall_seconds"])
         self._saved_at = iteration_of(state)
         return seeds.place(state, self.devices)
 
@@ -127,9 +128,20 @@ class Trainer:
         return {"wall_seconds": time.monotonic() - self._started, "library_version": library_version(), "made_by": self.config.made_by}
 
     def _accept(self, meta: dict[str, Any]) -> None:
-        """Raise RunError if a checkpoint is of another library or of another configuration than the run now has."""
-        check_version(str(meta["library_version"]), self.folder.checkpoints)
-        differ = differences(meta["made_by"], self.config.made_by)
+        """Refuse a checkpoint by what it says of itself.
+
+        Raises:
+            RunError: it is of another library, or of another configuration than the run now has.
+            ValueError: it says nothing that `_meta` could have said.
+        """
+        try:
+            version, made_by, seconds = str(meta["library_version"]), dict(meta["made_by"]), float(meta["wall_seconds"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"meta.json is damaged: {error!r}") from error
+        if not 0 <= seconds < math.inf:
+            raise ValueError(f"meta.json is damaged: {seconds} seconds")
+        check_version(version, self.folder.checkpoints)
+        differ = differences(made_by, self.config.made_by)
         if differ:
             raise RunError(
                 f"{self.folder.checkpoints} was saved under another configuration than {self.folder.config} now says: {differ[0]}"
@@ -202,7 +214,10 @@ def iteration_of(state: RunState) -> int:
 
 @contextlib.contextmanager
 def stop_requested() -> Iterator[threading.Event]:
-    """An event that SIGINT or SIGTERM sets, once; a second one has its usual effect. Outside of the main thread it is never set."""
+    """An event that SIGINT, SIGTERM or SIGHUP sets, once; a second one has its usual effect. Outside of the main thread it is never set.
+
+    SIGHUP, of a terminal that is closed, stays ignored where it was, as under `nohup`.
+    """
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event
@@ -211,11 +226,13 @@ def stop_requested() -> Iterator[threading.Event]:
 
     def on_signal(number: int, _frame: Any) -> None:
         event.set()
-        sys.stderr.write("\nstopping after this chunk, then saving; once more stops at once and loses what is not saved\n")
+        with contextlib.suppress(OSError, AttributeError):  # Ctrl-C ends the `tee` that reads this, too; or there is no such stream
+            sys.stderr.write("\nstopping after this chunk, then saving; once more stops at once and loses what is not saved\n")
         signal.signal(number, usual[number])
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        usual[number] = signal.signal(number, on_signal)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            usual[number] = signal.signal(number, on_signal)
     try:
         yield event
     finally:
