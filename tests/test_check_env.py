@@ -100,6 +100,14 @@ def test_the_short_check_refuses_the_same_faults(fault: str):
         dop.envs.check(host_games.Lights(fault=fault))
 
 
+@pytest.mark.parametrize(("function", "answer"), [("reset", (3,)), ("reset", None), ("step", {"obs": 1})])
+def test_what_is_no_state_and_time_step_is_refused_by_name(function: str, answer: Any):
+    game = dop.make("matrix-game", n_agents=2, n_actions=2)
+    broken: Any = type("Broken", (type(game),), {function: lambda *_: answer})
+    with pytest.raises(ConfigError, match=f"matrix-game: {function} gives {type(answer).__name__}, not a state and a TimeStep"):
+        dop.envs.check(broken(n_agents=2, n_actions=2))
+
+
 def test_every_promise_has_a_fault_that_breaks_it():
     assert {promise for promise, _ in FAULTS.values()} == set(PROMISES)
 

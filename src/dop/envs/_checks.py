@@ -137,15 +137,22 @@ def _shape_fault(spec: EnvSpec, function: str, step: Any) -> str | None:
 def _check_shapes(environment: Environment) -> None:
     spec = environment.spec
     key = jax.eval_shape(lambda: jax.random.key(0))
-    state, first = jax.eval_shape(environment.reset, key)
+    state, first = _pair(spec, "reset", jax.eval_shape(environment.reset, key))
     action = jax.ShapeDtypeStruct(spec.action_shape, jnp.int32 if spec.action_kind == "discrete" else jnp.float32)
-    later, second = jax.eval_shape(environment.step, key, state, action)
+    later, second = _pair(spec, "step", jax.eval_shape(environment.step, key, state, action))
     for function, step in (("reset", first), ("step", second)):
         fault = _shape_fault(spec, function, step)
         if fault:
             raise ConfigError(f"{spec.name}: {fault}.")
     if _described((state, first)) != _described((later, second)):
         raise ConfigError(f"{spec.name}: reset and step do not give the same structure, shapes and types of state and TimeStep.")
+
+
+def _pair(spec: EnvSpec, function: str, answer: Any) -> tuple[Any, Any]:
+    """The answer of a function of an environment in JAX, if it is one of two parts."""
+    if not isinstance(answer, tuple | list) or len(answer) != 2:
+        raise ConfigError(f"{spec.name}: {function} gives {type(answer).__name__}, not a state and a TimeStep.")
+    return answer[0], answer[1]
 
 
 def _described(tree: Any) -> tuple[list, Any]:
