@@ -125,3 +125,9 @@ def test_a_grid_of_tasks_is_drawn_where_a_label_may_lack_one_and_refused_where_a
     assert imread(path).shape[1] > imread(path).shape[0]
     with pytest.raises(RunError, match="nothing to draw"):
         draw_grid({"3m": {"dop": []}}, path, metric="test_battle_won_mean", title="none")
+
+
+def test_a_name_is_no_formula(tmp_path: Path):
+    name = "$x_$"
+    draw({name: run(1)}, tmp_path / "curve.png", title=name)
+    draw_grid({name: {name: run(1)}}, tmp_path / "grid.png", metric="test_return_mean", axes_of=("env_steps",), title=name)

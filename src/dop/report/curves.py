@@ -28,6 +28,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 """Okabe and Ito's, which most colour-blind people can tell apart."""
 DASHES = ("-", "--", ":")
 """Once all colours are used, the next style begins."""
+_AS_WRITTEN = mpl.rc_context({"text.parse_math": False})
+"""Names that people give are no formulae, whatever they have between two dollar signs."""
 _INK, _FAINT = "#333333", "#e6e6e6"
 
 
@@ -75,6 +77,7 @@ def save(picture: Figure, path: Path) -> None:
         picture.savefig(temporary, format=kind, dpi=150, metadata=dates.get(kind))
 
 
+@_AS_WRITTEN
 def figure(records_by_label: Mapping[str, Sequence[Record]], *, title: str) -> Figure:
     """The picture itself, of those panels that at least one label has records for. It touches no global state of matplotlib."""
     panels = [panel for panel in PANELS if any(curves(records, panel.metric) for records in records_by_label.values())]
@@ -90,6 +93,7 @@ def figure(records_by_label: Mapping[str, Sequence[Record]], *, title: str) -> F
     return picture
 
 
+@_AS_WRITTEN
 def draw_grid(
     records: Mapping[str, Mapping[str, Sequence[Record]]],
     path: Path,
