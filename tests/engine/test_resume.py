@@ -23,9 +23,10 @@ import pytest
 
 import dop
 from dop import api
-from dop.engine import records, train
+from dop.engine import manifest, records, train
 from dop.engine.checkpoint import Checkpoints
 from dop.engine.runs import RunFolder
+from runs_on_disk import open_again, plant
 
 TESTS = Path(__file__).parent.parent
 GOAL = 400
@@ -228,6 +229,73 @@ def test_goal_cannot_lie_behind(copy: RunFolder):
     with pytest.raises(dop.ConfigError, match="environment steps already"):
         dop.resume(copy.path, env_steps=1, trust_env=True, quiet=True)
     assert copy.config.read_text() == before
+
+
+@pytest.mark.parametrize(
+    "bad", [{}, {"wall_seconds": "x"}, {"wall_seconds": float("nan")}, {"made_by": 3}, {"made_by": None, "wall_seconds": -1}], ids=str
+)
+def test_a_checkpoint_that_says_nonsense_of_itself_gives_way(tmp_path: Path, caplog: pytest.LogCaptureFixture, bad: dict[str, Any]):
+    """With a manifest that says that all is well."""
+    folder = plant(tmp_path / "run", iterations=(2, 4))
+    meta = folder.checkpoints / "4" / "meta.json"
+    meta.write_text(json.dumps(json.loads(meta.read_text()) | bad if bad else []))
+    (meta.parent / manifest.NAME).unlink()
+    manifest.write(meta.parent)
+    open_again(folder)
+    assert "Checkpoint 4 of" in caplog.text
+    assert "meta.json is damaged" in caplog.text
+
+
+def test_what_somebody_has_put_among_the_checkpoints_stops_no_save(tmp_path: Path):
+    folder = plant(tmp_path / "run")
+    checkpoints, elsewhere = Checkpoints(folder.checkpoints), tmp_path / "elsewhere"
+    elsewhere.write_text("mine")
+    (folder.checkpoints / "7.tmp").write_text("a file")
+    (folder.checkpoints / "8.old").symlink_to(elsewhere)
+    (folder.checkpoints / "998").symlink_to(tmp_path / "nowhere")
+    (folder.checkpoints / "999").write_text("a file")
+    like = {"x": np.zeros(2, np.float32)}
+    checkpoints.save(998, like, {})
+    checkpoints.save(999, like, {})
+    assert sorted(path.name for path in folder.checkpoints.iterdir()) == ["998", "999"]
+    assert elsewhere.read_text() == "mine"
+
+
+def test_a_checkpoint_that_gives_way_while_it_is_read_is_not_damaged(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """Evaluation may read while another process trains and saves."""
+    folder = plant(tmp_path / "run", iterations=(2, 4))
+    config, program = api.rebuild(folder, None)
+    reader, writer = (train.Trainer(program, config, folder) for _ in range(2))
+    state = reader.restore()
+    saved: list[Any] = []
+
+    def save_twice(meta: Any) -> None:
+        if not saved:
+            saved.extend((6, 8))
+            for iteration in saved:
+                writer.checkpoints.save(iteration, state, meta)
+
+    with caplog.at_level(logging.WARNING, logger="dop"):
+        reader.checkpoints.restore(state, save_twice)
+    assert not caplog.records
+    assert iterations(folder.path) == saved
+
+
+def test_a_run_that_was_moved_is_not_begun_anew(tmp_path: Path):
+    folder = plant(tmp_path / "run")
+    folder.path.rename(tmp_path / "moved")
+    with pytest.raises(dop.RunError, match=r"Checkpoint 4 cannot be written to .*No such file"):
+        Checkpoints(folder.checkpoints).save(4, {"x": np.zeros(2, np.float32)}, {})
+    assert not folder.path.exists()
+
+
+def test_a_lock_that_is_a_link_costs_nobody_a_file(tmp_path: Path):
+    folder, elsewhere = plant(tmp_path / "run"), tmp_path / "elsewhere"
+    elsewhere.write_text("mine")
+    (folder.path / "lock").unlink()
+    (folder.path / "lock").symlink_to(elsewhere)
+    with folder.locked():
+        assert elsewhere.read_text() == "mine"
 
 
 def test_one_process_a_run(copy: RunFolder):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
 from dop.engine import manifest
+from dop.engine.files import sync_folder
 from dop.errors import RunError
 
 State = TypeVar("State")
@@ -59,6 +61,7 @@ class Checkpoints:
         """
         target, growing = self.folder / str(iteration), self.folder / f"{iteration}.tmp"
         try:
+            self.folder.mkdir(exist_ok=True)  # not its parents: a run that was moved or deleted is not begun anew
             self._sweep()
             with _orbax() as orbax:
                 orbax.save(growing / "state", args=ocp.args.PyTreeSave(flatten(state)))
@@ -66,7 +69,8 @@ class Checkpoints:
             manifest.write(growing)
             self._remove(iteration)  # a run that went on from an older checkpoint comes again to where a damaged one stands
             growing.rename(target)
-            manifest.sync_folder(self.folder)
+            for folder in (self.folder, self.folder.parent):
+                sync_folder(folder)
         # Orbax and tensorstore raise many kinds of errors on a full disk, of their own and of the system's.
         except Exception as error:
             shutil.rmtree(growing, ignore_errors=True)
@@ -95,13 +99,15 @@ class Checkpoints:
                 raise
             # As above; and a file with the right SHA-256 may still be none of ours.
             except Exception as error:
+                if not (self.folder / str(iteration)).exists():  # whoever trains the run has newer ones by now
+                    return self.restore(like, accept)
                 broken[iteration] = _first_line(error)
                 logging.getLogger("dop").warning("Checkpoint %s of %s is not used: %s", iteration, self.folder, broken[iteration])
                 continue
             self._broken = set(broken)
             return found
-        what = "only damaged checkpoints: " + "; ".join(f"{i}: {why}" for i, why in broken.items()) if broken else "no checkpoint"
-        raise RunError(f"{self.folder} holds {what}. The run cannot be continued; start it again under another name.")
+        what = "only damaged checkpoints: " + " ".join(f"{i}: {why}" for i, why in broken.items()) if broken else "no checkpoint."
+        raise RunError(f"{self.folder} holds {what} The run cannot be continued; start it again under another name.")
 
     def _read(self, folder: Path, like: State, accept: Callable[[Meta], None]) -> tuple[State, Meta]:
         """One checkpoint: its files, then what made it, then the shapes of its arrays, and only then the arrays themselves."""
@@ -118,14 +124,22 @@ class Checkpoints:
     def _remove(self, iteration: int) -> None:
         """Delete a checkpoint, which disappears at once."""
         path = self.folder / str(iteration)
-        if path.exists():
-            shutil.rmtree(path.rename(path.with_suffix(".old")))
+        if os.path.lexists(path):
+            _delete(path.rename(path.with_suffix(".old")))
 
     def _sweep(self) -> None:
         """Delete what a process that was killed while it saved or deleted has left."""
         for path in self.folder.glob("*.*"):
             if path.suffix in (".tmp", ".old") and path.stem.isdecimal():
-                shutil.rmtree(path)
+                _delete(path)
+
+
+def _delete(path: Path) -> None:
+    """A folder with all that is in it, or a file or link that somebody has put there. What cannot be deleted now, is later."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

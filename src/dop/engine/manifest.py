@@ -15,6 +15,8 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from dop.engine.files import sync_folder
+
 NAME = "manifest.json"
 _FORMAT = 1
 _LONGEST = 64_000_000
@@ -53,15 +55,6 @@ def check(folder: Path) -> None:
     lengths = {name: ((folder / name).stat().st_size, entry["bytes"]) for name, entry in listed.items()}
     _refuse("of another length", [f"{name} ({now} bytes, not {was})" for name, (now, was) in lengths.items() if now != was])
     _refuse("changed (another SHA-256)", [name for name, entry in listed.items() if _sha256(folder / name) != entry["sha256"]])
-
-
-def sync_folder(folder: Path) -> None:
-    """Put the names in `folder` on the disk."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:

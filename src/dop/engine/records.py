@@ -153,7 +153,10 @@ def read(path: Path) -> list[Record]:
         RunError: there is no such file, or another line is damaged.
     """
     if not path.is_file():
-        raise RunError(f"{path} does not exist. Every run that has started has one; is {path.parent} a run directory?")
+        raise RunError(
+            f"{path} does not exist. Every run that has started has one; is {path.parent} a run directory? "
+            "If it is, and its records are lost, an empty file of that name lets it go on without them."
+        )
     return [_parse(line, number, path) for number, line in enumerate(_complete(path.read_bytes()).splitlines(), start=1)]
 
 

@@ -182,7 +182,7 @@ class RunFolder:
             RunError: another process holds it, or the directory cannot be written to.
         """
         with self.written(), contextlib.ExitStack() as stack:
-            file = stack.enter_context(self._lock.open("w"))
+            file = stack.enter_context(self._lock.open("a"))  # which empties nothing, should it be a link
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
