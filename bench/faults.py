@@ -5,8 +5,8 @@ python bench/faults.py --only kill terminate --kills 10
 python bench/faults.py --out docs/results/reliability
 
 A full disk and a read-only directory are mounted (tmpfs), which needs root; without it these two are skipped, and the table says so.
-The task is the smallest there is, saved after every chunk, so that most moments are moments of a save. `tests/engine/test_faults.py` runs
-the same once or twice.
+The task is the smallest there is, two seeds of it, saved after every chunk, so that most moments are moments of a save.
+`tests/engine/test_faults.py` runs the same once or twice.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from dop.engine.runs import surroundings
 SIZES = {"agent-hidden": 4, "replay-capacity": 64, "replay-batch": 4, "episodes-per-iteration": 8, "chunk-iterations": 5}
 PROTOCOL = {"eval-interval": 400, "eval-episodes": 4, "checkpoint-interval": 40}
 OPTIONS = [f"--{name}={value}" for name, value in (SIZES | PROTOCOL).items()]
-TASK = ["vdn", "--env", "matrix-game", "--env-args", "n_agents=2", "n_actions=2", "--quiet", *OPTIONS]
+TASK = ["vdn", "--env", "matrix-game", "--env-args", "n_agents=2", "n_actions=2", "--seeds=2", "--quiet", *OPTIONS]
 GOAL = 1200
 """Environment steps of a run with one fault: 30 chunks, each with a save."""
 PATIENCE = 300.0

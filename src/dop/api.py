@@ -189,6 +189,12 @@ def resume(
     config, program = rebuild(folder, environment, trust_env=trust_env, changes=changes)
     measure(program, len(config.protocol.seeds), folder).check()
     trainer = Trainer(program, config, folder)
+    before = folder.devices(len(config.protocol.seeds))
+    if trainer.devices.size != before:
+        logging.getLogger("dop").warning(
+            "%s: %s devices shared its seeds, now %s; the numbers may differ in their last digits. A new process goes on to the same bits.",
+            *(folder.path, before, trainer.devices.size),
+        )
     return _run(trainer, resumed=True, quiet=quiet, sinks=lambda: loggers.open_all(logger, folder, config, online=logger_online))
 
 
@@ -332,11 +338,9 @@ def rebuild(
     config = replace(config, protocol=replace(config.protocol, **wanted))
     config.protocol.check()
     environment = _trusted(folder, config.environment, environment, trust_env)
-    for change in folder.other_versions():
-        logging.getLogger("dop").warning(
-            "%s: %s; the numbers may differ from what they would have been in their last digits.", folder.path, change
-        )
-    use_host_devices(len(config.protocol.seeds))
+    use_host_devices(folder.devices(len(config.protocol.seeds)))  # before anything starts JAX
+    for change in folder.other_surroundings():
+        logging.getLogger("dop").warning("%s: %s; the numbers may differ from what they would have been.", folder.path, change)
     algorithm_class = algorithms.get(config.algorithm)
     try:
         algorithm = algorithm_class(**config.hyper_parameters)

@@ -70,9 +70,9 @@ class Lives(NamedTuple):
     resumed: str
 
 
-def child(*arguments: object) -> subprocess.CompletedProcess[str]:
+def child(*arguments: object, program: str = CHILD) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": f"{Path(dop.__file__).parent.parent}:{TESTS}"}
-    command = [sys.executable, "-c", textwrap.dedent(CHILD), *map(str, arguments)]
+    command = [sys.executable, "-c", textwrap.dedent(program), *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
 
 
@@ -316,6 +316,40 @@ def test_checkpoint_of_another_configuration(copy: RunFolder, changes: dict[str,
     edit(copy, **changes)
     with pytest.raises(dop.RunError, match=words):
         dop.resume(copy.path, trust_env=True, quiet=True)
+
+
+def test_it_goes_on_with_as_many_devices_as_it_had(tmp_path: Path):
+    """Its last bits depend on them, and they can be had only as long as nothing has started JAX."""
+    folder = plant(tmp_path / "run")
+    folder.config.write_text(json.dumps(json.loads(folder.config.read_text()) | {"devices": 3}))
+    program = """
+        import sys
+        from pathlib import Path
+        import jax
+        from dop import api
+        from dop.engine.runs import RunFolder
+
+        api.rebuild(RunFolder(Path(sys.argv[1])), None)
+        print(jax.device_count())
+    """
+    assert said(child(folder.path, program=program)) == "3"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"versions": {"jax": "0.0.1"}}, "versions.jax was 0.0.1, now it is"),
+        ({"settings": {"jax_threefry_partitionable": "x"}}, "settings.jax_threefry_partitionable was x, now it is True"),
+        ({"device": "GPU"}, "device was GPU, now it is cpu"),
+        ({"versions": 3, "settings": [], "device": None}, "versions was 3"),
+    ],
+)
+def test_other_surroundings_are_named(tmp_path: Path, changes: dict[str, Any], words: str, caplog: pytest.LogCaptureFixture):
+    folder = plant(tmp_path / "run")
+    folder.config.write_text(json.dumps(json.loads(folder.config.read_text()) | changes))
+    with caplog.at_level(logging.WARNING, logger="dop"):
+        open_again(folder)
+    assert words in caplog.text
 
 
 @pytest.mark.parametrize(("version", "refused"), [("0.1.99", False), ("0.2.0", True), ("1.1.0", True), ("", True)])

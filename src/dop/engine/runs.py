@@ -27,6 +27,7 @@ from typing import Any, Literal, TypeAlias
 import jax
 
 from dop.engine import files
+from dop.engine.seeds import mesh
 from dop.errors import ConfigError, RunError, UnknownNameError, check_positive, check_types
 
 WorkerKind: TypeAlias = Literal["local", "processes", "ray"]
@@ -37,6 +38,8 @@ _FREE = ("env_steps", "eval_interval", "eval_episodes", "checkpoint_interval", "
 MOST_SEEDS = 256
 """Of one process."""
 _PACKAGES = ("jax", "jaxlib", "equinox", "optax", "jaxmarl", "orbax-checkpoint", "numpy")
+_SETTINGS = ("jax_threefry_partitionable", "jax_default_matmul_precision")
+"""Of JAX, which change numbers and leave shapes and types as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +210,8 @@ class RunFolder:
 
     def write_config(self, config: RunConfig) -> None:
         """Replace config.json in one step."""
-        text = json.dumps({"format": FORMAT, **dataclasses.asdict(config), **surroundings()}, indent=2)
+        devices = {"devices": mesh(len(config.protocol.seeds)).size}
+        text = json.dumps({"format": FORMAT, **dataclasses.asdict(config), **surroundings(), **devices}, indent=2)
         files.write_text(self.config, text + "\n")
 
     def read_config(self) -> RunConfig:
@@ -232,10 +236,16 @@ class RunFolder:
         except (ValueError, KeyError, TypeError, RecursionError, OSError, ConfigError, UnknownNameError) as error:
             raise RunError(f"{self.config} is damaged: {type(error).__name__}: {error}") from error
 
-    def other_versions(self) -> list[str]:
-        """Packages that are not those that the run was made with, in words: the numbers may then differ in their last bits."""
-        found = json.loads(self.config.read_text(encoding="utf-8")).get("versions", {})
-        return differences(found, surroundings()["versions"]) if isinstance(found, dict) else []
+    def devices(self, seeds: int) -> int:
+        """How many devices shared the run's seeds, which its last bits depend on; one each where config.json does not say."""
+        found = json.loads(self.config.read_text(encoding="utf-8")).get("devices")
+        return found if type(found) is int and 0 < found <= MOST_SEEDS else seeds
+
+    def other_surroundings(self) -> list[str]:
+        """Versions, settings of JAX and the kind of device that the run was not made with, in words. It starts JAX."""
+        found, now = json.loads(self.config.read_text(encoding="utf-8")), surroundings()
+        was = {name: found[name] for name in ("versions", "settings", "device") if name in found}
+        return differences(dict(_flat(was, "")), dict(_flat({name: now[name] for name in was}, "")))
 
 
 def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -276,10 +286,11 @@ def check_version(found: str, where: Path) -> None:
 
 
 def surroundings() -> dict[str, Any]:
-    """Versions and machine, for the record."""
+    """Versions, settings and machine, for the record. It starts JAX."""
     return {
         "library_version": library_version(),
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in _PACKAGES},
+        "settings": {name: getattr(jax.config, name) for name in _SETTINGS},
         "device": jax.devices()[0].device_kind,
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
     }
