@@ -137,7 +137,7 @@ class Learning(eqx.Module):
         return state, report | metrics
 
     def over_iterations(self, metrics: Metrics) -> Metrics:
-        """What a chunk metrics of its iterations (leading axis): means, and what was not finite (`dop.engine.health`)."""
+        """What a chunk reports of its iterations (leading axis): means, and what was not finite (`dop.engine.health`)."""
         return health.over_iterations(metrics, ignore_nan=self.on_non_finite == "skip")
 
     def report(self, summary: EpisodeSummary) -> Metrics:
