@@ -334,7 +334,7 @@ def plot(
         runs: run directories, or folders that hold some; may be empty if there are `others`.
         out: the figure; its suffix is its format: pdf, svg or png.
         data: all evaluations of the runs, as JSON.
-        others: files of that layout, drawn on the same axes; their lines have the file's name in brackets.
+        others: files of that layout, drawn on the same axes; their lines have the file's name in brackets, its path if two have that name.
         metric: what to draw, for example `test_return_mean`. Default: the share that is won, if all tasks have it, else the return.
         axes: a row of the figure each.
         title: stands above.
@@ -355,16 +355,23 @@ def plot(
     if data is not None and not runs:
         raise ConfigError("Data are written of runs of one's own: name some.")
     comparison = compare.gather([Path(run) for run in runs]) if runs else compare.Comparison(tasks=())
-    found = marl_eval.merged(comparison, {Path(other).stem: marl_eval.read(Path(other)) for other in others})
+    found = marl_eval.merged(comparison, {name: marl_eval.read(other) for name, other in _named([Path(other) for other in others])})
     remarks, written = list(comparison.remarks), {}
     if out is not None:
         chosen = metric or _common_metric(comparison, bool(others))
         curves.draw_grid(_timed(found, axes, remarks), Path(out), metric=chosen, title=title, axes_of=axes)
         written["figure"] = Path(out)
     if data is not None:
-        files.write_text(Path(data), json.dumps(marl_eval.as_json(comparison), indent=1, allow_nan=False) + "\n")
+        files.write_text(Path(data), json.dumps(marl_eval.as_json(comparison, remarks), indent=1, allow_nan=False) + "\n")
         written["data"] = Path(data)
     return written, remarks
+
+
+def _named(others: Sequence[Path]) -> list[tuple[str, Path]]:
+    """Every file once, with what its lines have in brackets."""
+    each = list(dict.fromkeys(others))
+    stems = [path.stem for path in each]
+    return [(stem if stems.count(stem) == 1 else str(path), path) for stem, path in zip(stems, each, strict=True)]
 
 
 def _common_metric(comparison: compare.Comparison, others: bool) -> str:

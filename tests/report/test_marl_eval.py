@@ -51,7 +51,8 @@ def check_layout(found: Any) -> None:
 
 
 def test_what_is_written_is_in_the_layout_with_everybodys_names():
-    found = json.loads(json.dumps(marl_eval.as_json(comparison()), allow_nan=False))
+    said: list[str] = []
+    found = json.loads(json.dumps(marl_eval.as_json(comparison(), said), allow_nan=False))
     check_layout(found)
     assert list(found) == ["smax", "mill"]
     assert list(found["smax"]["3m"]) == ["vdn", "coma"]
@@ -61,11 +62,12 @@ def test_what_is_written_is_in_the_layout_with_everybodys_names():
     assert len(run) == 4  # the run that stopped early has three, and the absolute metrics
     assert run["absolute_metrics"] == {"win_rate": [0.75], "return": [7.5]}
     assert "won" in found["mill"]["mill"]["vdn"]["seed_0"]["step_0"]
+    assert said == ["smax: the data have only the first 3 evaluations of each run, as many as all have; some have 4."]
 
 
 def test_what_was_written_comes_back(tmp_path: Path):
     path = tmp_path / "ours.json"
-    path.write_text(json.dumps(marl_eval.as_json(comparison())))
+    path.write_text(json.dumps(marl_eval.as_json(comparison(), [])))
     found = marl_eval.read(path)
     assert {task: list(methods) for task, methods in found.items()} == {"smax:3m": ["vdn", "coma"], "mill": ["vdn"]}
     assert found["smax:3m"]["vdn"][1].metrics == {"test_battle_won_mean": 0.5, "test_return_mean": 5.0}
@@ -79,6 +81,29 @@ def test_mavas_percentages_and_lists_of_episodes_are_understood(tmp_path: Path):
     (record,) = marl_eval.read(path)["smax:3m"]["rec_ippo"]
     assert record.metrics == {"test_battle_won_mean": 0.5, "test_return_mean": 2.0, "test_steps_per_second_mean": 7.0}
     assert np.isnan(record.wall_seconds)
+
+
+def test_a_file_has_percentages_or_shares_for_all_of_its_runs(tmp_path: Path):
+    """A run whose best is one game in 200 has not won half of them. One without the metric has none afterwards."""
+    runs = {
+        name: {"step_0": {"step_count": 0, "return": [1.0], **rate}}
+        for name, rate in {"good": {"win_rate": [80]}, "poor": {"win_rate": [0.5]}, "mute": {}}.items()
+    }
+    path = tmp_path / "mava.json"
+    path.write_text(json.dumps({"smax": {"3m": {"ippo": runs}}}))
+    good, poor, mute = (record.metrics for record in marl_eval.read(path)["smax:3m"]["ippo"])
+    assert (good["test_battle_won_mean"], poor["test_battle_won_mean"], mute) == (0.8, 0.005, {"test_return_mean": 1.0})
+
+
+def test_two_files_of_the_same_name_are_both_drawn(tmp_path: Path):
+    for place, name in enumerate(("one", "two")):
+        (tmp_path / name).mkdir()
+        steps = {"step_0": {"step_count": 0, "return": [place]}, "step_1": {"step_count": 5, "return": [place]}}
+        (tmp_path / name / "results.json").write_text(json.dumps({"mill": {"mill": {"ippo": {"r": steps}}}}))
+    others = [tmp_path / "one" / "results.json", tmp_path / "two" / "results.json"]
+    views.plot([], out=tmp_path / "f.svg", others=[*others, others[0]])
+    drawn = (tmp_path / "f.svg").read_text()
+    assert [drawn.count(f"ippo ({other})") for other in others] == [1, 1]
 
 
 def test_lines_of_others_stand_on_the_same_axes():
@@ -96,6 +121,8 @@ def test_lines_of_others_stand_on_the_same_axes():
         ("[]", "expected an object of environments"),
         ('{"smax": {"3m": []}}', "object of smax:3m: algorithms"),
         ('{"smax": {"3m": {"a": {"run": {"step_0": {"return": [1]}}}}}}', "smax:3m, a, run, step_0 has no number step_count"),
+        ('{"smax": {"3m": {"a": {"run": {"step_0": {"step_count": NaN}}}}}}', "step_0 has no number step_count"),
+        ('{"smax": {"3m": {"a": {"run": {"step_0": {"step_count": 1, "return": ["x"]}}}}}}', "other things than numbers"),
     ],
 )
 def test_other_files_are_refused_with_the_place(tmp_path: Path, content: str, words: str):

@@ -7,7 +7,7 @@ Steps count environment steps, times are seconds, every metric is a list: here o
 reading, the mean of the list is taken. `absolute_metrics`, which their protocol has from a separate, longer evaluation of the best policy,
 hold the last evaluation's numbers. marl-eval wants as many evaluations of every run of an environment: all are cut to the fewest.
 
-Names differ between libraries; `NAMES` has ours and theirs. A win rate above 1 is a percentage, as Mava writes it.
+Names differ between libraries; `NAMES` has ours and theirs. A file with a win rate above 1 has percentages, as Mava writes them.
 """
 
 from __future__ import annotations
@@ -36,15 +36,19 @@ _OURS = {theirs: ours for ours, names in NAMES.items() for theirs in names}
 _SHARES = ("test_battle_won_mean",)
 
 
-def as_json(comparison: Comparison) -> dict[str, Any]:
-    """All evaluations of a comparison."""
+def as_json(comparison: Comparison, said: list[str]) -> dict[str, Any]:
+    """All evaluations of a comparison; what had to be left out is added to `said`, in words."""
     found: dict[str, Any] = {}
     for task in comparison.tasks:
         environment, name = _names(task.title)
         found.setdefault(environment, {})[name] = _task(task)
-    for tasks in found.values():
+    for environment, tasks in found.items():
         runs = [run for methods in tasks.values() for seeds in methods.values() for run in seeds.values()]
-        fewest = min(len(run) for run in runs)
+        fewest, most = min(map(len, runs)), max(map(len, runs))
+        if fewest < most:
+            said.append(
+                f"{environment}: the data have only the first {fewest} evaluations of each run, as many as all have; some have {most}."
+            )
         for run in runs:
             steps = list(run.values())[:fewest]
             run.clear()
@@ -93,7 +97,7 @@ def read(path: Path) -> Results:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is not JSON: {error}.") from error
     results: Results = {}
     for environment, tasks in _items(found, path, "environments"):
@@ -103,6 +107,7 @@ def read(path: Path) -> Results:
                 for place, (run, steps) in enumerate(_items(runs, path, f"{title}, {method}: runs")):
                     where = f"{title}, {method}, {run}"
                     results.setdefault(title, {}).setdefault(method, []).extend(_records(steps, place, path, where))
+    _make_shares([record for methods in results.values() for records in methods.values() for record in records])
     return results
 
 
@@ -118,26 +123,35 @@ def _records(steps: Any, seed: int, path: Path, where: str) -> list[Record]:
     for name, step in _items(steps, path, f"{where}: steps"):
         if name == "absolute_metrics":
             continue
-        if not isinstance(step, dict) or not isinstance(step.get("step_count"), int | float):
+        if not isinstance(step, dict) or not _is_number(step.get("step_count")):
             raise RunError(f"{path} is not in marl-eval's layout: {where}, {name} has no number step_count.")
-        metrics = {_OURS.get(key, f"test_{key}_mean"): _mean(values) for key, values in step.items() if isinstance(values, list) and values}
-        seconds = float(step.get("elapsed_time", math.nan))
+        try:
+            metrics = {
+                _OURS.get(key, f"test_{key}_mean"): _mean(values) for key, values in step.items() if isinstance(values, list) and values
+            }
+        except (TypeError, ValueError) as error:
+            raise RunError(f"{path} is not in marl-eval's layout: {where}, {name} has a list of other things than numbers.") from error
+        seconds = float(step["elapsed_time"]) if _is_number(step.get("elapsed_time")) else math.nan
         at = {"seed": seed, "iteration": len(records), "env_steps": int(step["step_count"]), "wall_seconds": seconds}
         records.append(Record(kind="evaluation", metrics=metrics, **at))
-    return _as_shares(sorted(records, key=lambda record: record.env_steps))
+    return sorted(records, key=lambda record: record.env_steps)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _mean(values: list[Any]) -> float:
     return float(np.mean(np.asarray(values, dtype=float)))
 
 
-def _as_shares(records: list[Record]) -> list[Record]:
-    """Percentages made shares, where any value of a run is above 1."""
+def _make_shares(records: list[Record]) -> None:
+    """Percentages made shares, where any value of a file is above 1: a run that wins once in 200 games is not one that wins half."""
     for name in _SHARES:
-        if any(record.metrics.get(name, 0) > 1 for record in records):
-            for record in records:
-                record.metrics[name] = record.metrics[name] / 100
-    return records
+        having = [record.metrics for record in records if name in record.metrics]
+        if any(metrics[name] > 1 for metrics in having):
+            for metrics in having:
+                metrics[name] /= 100
 
 
 def merged(comparison: Comparison, others: Mapping[str, Results]) -> Results:
