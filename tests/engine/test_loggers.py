@@ -56,6 +56,14 @@ def test_wandb_is_offline_unless_asked_and_gets_what_tensorboard_gets(tmp_path: 
     assert os.environ["WANDB_ERROR_REPORTING"] == "false"
 
 
+def test_a_run_keeps_its_identity_where_it_is_moved_and_a_new_one_in_its_place_is_another(tmp_path: Path):
+    (tmp_path / "here").mkdir()
+    first = loggers._identity(RunFolder(tmp_path / "here"))
+    assert loggers._identity(RunFolder((tmp_path / "here").rename(tmp_path / "there"))) == first
+    (tmp_path / "here").mkdir()
+    assert loggers._identity(RunFolder(tmp_path / "here")) != first
+
+
 @pytest.mark.parametrize("online", [False, True])
 def test_mlflow_writes_into_the_run_unless_asked_and_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, online: bool):
     uris, batches, runs = [], [], []
@@ -67,8 +75,8 @@ def test_mlflow_writes_into_the_run_unless_asked_and_goes_on_where_it_was(tmp_pa
         def get_experiment_by_name(self, name: str) -> Any:
             return SimpleNamespace(experiment_id="7")
 
-        def search_runs(self, experiments: list[str], max_results: int) -> list[Any]:
-            return runs
+        def search_runs(self, experiments: list[str], filter_string: str) -> list[Any]:
+            return [run for run in runs if filter_string == f"tags.dop_id = '{run.data.tags['dop_id']}'"]
 
         def create_run(self, experiment: str, run_name: str, tags: dict[str, str]) -> Any:
             runs.append(SimpleNamespace(info=SimpleNamespace(run_id="r"), data=SimpleNamespace(tags=tags)))

@@ -5,7 +5,7 @@ this machine. Records themselves are in `metrics.jsonl` in any case.
     mlflow    RUN/mlruns/    look with `mlflow ui --backend-store-uri RUN/mlruns`
 
 Online, wandb logs in as it always does (WANDB_API_KEY, WANDB_BASE_URL ...), and mlflow goes where MLFLOW_TRACKING_URI says. A run that is
-resumed goes on in the same place; online, what it had reported after its checkpoint stays there.
+resumed goes on in the same place, which RUN/logger-id names; online, what it had reported after its checkpoint stays there.
 
 One more is one class with the methods of `dop.engine.records.Sink`, and a line in `LOGGERS`.
 """
@@ -13,16 +13,17 @@ One more is one class with the methods of `dop.engine.records.Sink`, and a line 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib.util
 import json
 import logging
 import math
 import os
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
+from dop.engine import files
 from dop.engine.records import Record, Sink
 from dop.engine.runs import RunConfig, RunFolder
 from dop.errors import ConfigError, MissingExtraError, UnknownNameError
@@ -66,6 +67,14 @@ def _flat(config: RunConfig) -> dict[str, Any]:
     return {"algorithm": config.algorithm, "environment": config.environment, **options, **config.hyper_parameters, **protocol}
 
 
+def _identity(folder: RunFolder) -> str:
+    """Which run this is, wherever its directory is: a path would be that of another run on another machine, or once this one is deleted."""
+    path = folder.path / "logger-id"
+    if not path.is_file():
+        files.write_text(path, uuid.uuid4().hex)
+    return path.read_text(encoding="utf-8").strip()
+
+
 def _name(folder: RunFolder, config: RunConfig) -> str:
     return f"{config.environment} {config.algorithm} {folder.path.name}"
 
@@ -77,13 +86,12 @@ class WandB:
         # Reports of its own errors would be sent even by an offline run.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         wandb: Any = importlib.import_module("wandb")
-        where = str(folder.path.resolve())
         self._run = wandb.init(
             project=PROJECT,
             name=_name(folder, config),
-            id=hashlib.sha256(where.encode()).hexdigest()[:16],
+            id=_identity(folder),
             resume="allow" if online else None,
-            dir=where,
+            dir=str(folder.path.resolve()),
             mode="online" if online else "offline",
             config=_flat(config),
             settings=wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True, x_disable_stats=True),
@@ -112,17 +120,12 @@ class MLflow:
         self._client = tracking.MlflowClient(tracking_uri=uri)
         found = self._client.get_experiment_by_name(PROJECT)
         experiment = self._client.create_experiment(PROJECT) if found is None else found.experiment_id
-        self._run = self._same_run(experiment, str(folder.path.resolve())) or self._new_run(experiment, folder, config)
-
-    def _same_run(self, experiment: str, where: str) -> str | None:
-        """The run that this one goes on with."""
-        for run in self._client.search_runs([experiment], max_results=1000):
-            if run.data.tags.get("dop.run_dir") == where:
-                return run.info.run_id
-        return None
+        same = self._client.search_runs([experiment], filter_string=f"tags.dop_id = '{_identity(folder)}'")
+        self._run = same[0].info.run_id if same else self._new_run(experiment, folder, config)
 
     def _new_run(self, experiment: str, folder: RunFolder, config: RunConfig) -> str:
-        run = self._client.create_run(experiment, run_name=_name(folder, config), tags={"dop.run_dir": str(folder.path.resolve())})
+        tags = {"dop_id": _identity(folder), "dop.run_dir": str(folder.path.resolve())}
+        run = self._client.create_run(experiment, run_name=_name(folder, config), tags=tags)
         parameters = [self._entities.Param(name, json.dumps(value)) for name, value in _flat(config).items()]
         self._client.log_batch(run.info.run_id, params=parameters)
         return run.info.run_id
