@@ -105,6 +105,13 @@ def _check_episodes(**counts: int) -> None:
             raise ConfigError(f"{name} must be positive, got {count}.")
 
 
+def _folder(run_dir: Path | str, out: Path | str | None, name: str) -> Path:
+    """Where a view's files go: `out`, or the folder of that name in the run directory."""
+    folder = Path(run_dir) / name if out is None else Path(out)
+    files.check_place(folder, folder=True)
+    return folder
+
+
 # ------------------------------------------------------------------------------------------------------------------- credit
 
 
@@ -134,11 +141,11 @@ def credit(
 
     Raises:
         ConfigError: the run's algorithm does not say who earned what.
-        RunError: as `load`.
+        RunError: as `load`, or `out` cannot be written to.
     """
     _check_episodes(episodes=episodes, training_episodes=training_episodes)
+    folder = _folder(run_dir, out, "credit")
     trained = load(run_dir, run_seed=run_seed, environment=environment, trust_env=trust_env)
-    folder = trained.folder.path / "credit" if out is None else Path(out)
     many, training = judged_episodes(trained, episodes, training_episodes, seed)
     shown, env = best_and_worst(many), trained.program.environment
     written: dict[str, Path] = {}
@@ -193,8 +200,8 @@ def render(
     """
     _check_episodes(episodes=episodes)
     film.check_format(kind)
+    folder = _folder(run_dir, out, "films")
     trained = load(run_dir, run_seed=run_seed, environment=environment, trust_env=trust_env)
-    folder = trained.folder.path / "films" if out is None else Path(out)
     return {name: _write_film(folder / f"{name}.{kind}", *made) for name, made in films_of(trained, episodes, seed).items()}
 
 
@@ -241,11 +248,11 @@ def export(
         RunError: as `load`.
     """
     exporting.check_extra()
+    folder = _folder(run_dir, out, "export")
     trained = load(run_dir, run_seed=run_seed, environment=environment, trust_env=trust_env)
     algorithm, spec = trained.program.algorithm, trained.program.spec
     if not isinstance(algorithm, Exportable):
         raise ConfigError(f"{trained.config.algorithm} cannot be exported: it has no method `policy` (see dop.types.Exportable).")
-    folder = trained.folder.path / "export" if out is None else Path(out)
     policy = algorithm.policy(trained.learner)
     written = exporting.write_policies(policy, spec, folder)
     made_by = {
@@ -278,9 +285,10 @@ def report(
         trust_env: as in `dop.resume`, for all of the runs; without, those that would need it have no film.
 
     Raises:
-        RunError: a path is not a run and holds none, or a run is damaged or has no evaluation yet.
+        RunError: a path is not a run and holds none, a run is damaged or has no evaluation yet, or `out` cannot be written to.
     """
     _check_episodes(episodes=episodes)
+    files.check_place(Path(out))
     comparison = compare.gather([Path(run) for run in runs])
     showings, missing = [], []
     for task in comparison.tasks if films else ():
@@ -344,16 +352,21 @@ def plot(
 
     Raises:
         ConfigError: nothing is asked for, or a format that there is not.
-        RunError: a run or a file cannot be read, or there is nothing to draw.
+        RunError: a run or a file cannot be read, there is nothing to draw, or what is asked for cannot be written.
     """
     if out is None and data is None:
         raise ConfigError("There is nothing to do: name a figure (out) or a data file (data).")
     if out is not None and Path(out).suffix not in (".pdf", ".svg", ".png"):
-        raise ConfigError(f"Figures are written as .pdf, .svg or .png, not as {Path(out).suffix or 'a file without suffix'!r}.")
+        raise ConfigError(f"Figures are written as .pdf, .svg or .png, but {out} ends otherwise.")
+    if not axes:
+        raise ConfigError("There is nothing to draw: axes must have env_steps, wall_seconds or both.")
     if not runs and not others:
         raise ConfigError("There is nothing to draw: name run directories, or files of others (others).")
     if data is not None and not runs:
         raise ConfigError("Data are written of runs of one's own: name some.")
+    for place in (out, data):
+        if place is not None:
+            files.check_place(Path(place))
     comparison = compare.gather([Path(run) for run in runs]) if runs else compare.Comparison(tasks=())
     found = marl_eval.merged(comparison, {name: marl_eval.read(other) for name, other in _named([Path(other) for other in others])})
     remarks, written = list(comparison.remarks), {}

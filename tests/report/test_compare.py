@@ -14,7 +14,8 @@ import pytest
 from dop import views
 from dop.engine.records import JsonLines
 from dop.errors import RunError
-from dop.report import compare, page
+from dop.report import compare, html, page
+from dop.report.curves import COLOURS
 from made_up import entry
 
 
@@ -106,6 +107,16 @@ def test_runs_are_found_in_folders_and_broken_ones_are_named(trained: Path, tmp_
         compare.gather([tmp_path / "young"])
     with pytest.raises(RunError, match="holds none"):
         compare.gather([tmp_path / "good" / "nothing"])
+    with pytest.raises(RunError, match="nothing to compare"):
+        compare.gather([])
+
+
+@pytest.mark.parametrize("change", [{"environment_spec": {}}, {"environment_spec": {"name": "w", "metrics": 7}}, {"versions": ["jax"]}])
+def test_what_only_a_comparison_reads_of_a_configuration_is_checked(trained: Path, tmp_path: Path, change: dict[str, Any]):
+    shutil.copy(trained / "metrics.jsonl", tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(json.loads((trained / "config.json").read_text()) | change))
+    with pytest.raises(RunError, match="is damaged"):
+        compare.gather([tmp_path])
 
 
 class Outline(HTMLParser):
@@ -174,6 +185,24 @@ def test_without_checkpoints_the_page_has_curves_and_says_why_no_film(trained: P
     assert "No film of stochastic-dop on workers" in text
     assert "has no checkpoint yet" in text
     assert "<run>" not in text
+
+
+def test_a_place_that_cannot_be_written_to_is_refused_before_anything_is_played(trained: Path, tmp_path: Path):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    for out in (file, file / "inside"):
+        for look in (views.render, views.credit, views.export):
+            with pytest.raises(RunError, match="choose another --out"):
+                look(trained, trust_env=True, out=out)
+    for out in (tmp_path, file / "page.html"):
+        with pytest.raises(RunError, match="choose another --out"):
+            views.report([trained], trust_env=True, out=out)
+    assert file.read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_methods_beyond_the_colours_have_dashes_in_the_legend_too():
+    assert len({html.swatch(index) for index in range(3 * len(COLOURS))}) == 3 * len(COLOURS)
 
 
 def test_a_record_file_of_a_crash_is_still_drawn(trained: Path, tmp_path: Path):

@@ -145,6 +145,7 @@ def test_dop_plot_draws_runs_and_others(trained: Path, tmp_path: Path, name: str
     check_layout(json.loads(written["data"].read_text()))
     if name.endswith("svg"):
         assert "ippo (theirs)" in written["figure"].read_text()
+        assert ">Greedy return<" in written["figure"].read_text()
         before = written["figure"].read_bytes()
         views.plot([trained], out=written["figure"], others=[other])
         assert written["figure"].read_bytes() == before
@@ -157,8 +158,12 @@ def test_dop_plot_refuses_what_it_cannot_do(trained: Path, tmp_path: Path):
         views.plot([trained])
     with pytest.raises(ConfigError, match="name run directories"):
         views.plot([], out=tmp_path / "f.png")
-    with pytest.raises(ConfigError, match=r"\.pdf, \.svg or \.png, not as '\.gif'"):
+    with pytest.raises(ConfigError, match=r"\.pdf, \.svg or \.png, but .*f\.gif ends otherwise"):
         views.plot([trained], out=tmp_path / "f.gif")
-    with pytest.raises(RunError, match="nothing to draw"):
+    with pytest.raises(ConfigError, match="axes must have env_steps"):
+        views.plot([trained], out=tmp_path / "f.png", axes=())
+    with pytest.raises(RunError, match=r"no record has test_wins_mean\. There are: .*test_return_mean"):
         views.plot([trained], out=tmp_path / "f.png", metric="test_wins_mean")
+    with pytest.raises(RunError, match="is a folder, not a file"):
+        views.plot([trained], data=tmp_path)
     assert not list(tmp_path.iterdir())

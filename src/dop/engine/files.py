@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from dop.errors import RunError
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -39,3 +41,13 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def check_place(path: Path, *, folder: bool = False) -> None:
+    """Raise RunError before anything is computed for a file, or for a `folder` of files, that could not be written in the end."""
+    if path.exists() and path.is_dir() != folder:
+        raise RunError(f"{path} is a {'file, not a folder' if folder else 'folder, not a file'}: choose another --out.")
+    wanted = path if folder else path.parent
+    nearest = next(place for place in (wanted, *wanted.parents) if place.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise RunError(f"{path} cannot be written to, because of {nearest}: choose another --out.")

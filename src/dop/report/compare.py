@@ -120,18 +120,29 @@ def read(path: Path) -> Entry:
     config = folder.read_config()
     found = json.loads(folder.config.read_text(encoding="utf-8"))
     evaluations = records.read(folder.metrics)
+    made_by = {name: found.get(name) for name in ("library_version", "versions", "device", "machine")}
+    _check(folder, config.environment_spec, made_by)
     if not any(record.kind == "evaluation" for record in evaluations):
         raise RunError(f"{path} has no evaluation yet. The first comes when training has started: wait, or `dop resume` it.")
-    made_by = {name: found.get(name) for name in ("library_version", "versions", "device", "machine")}
     return Entry(folder=folder, config=config, made_by=made_by, records=evaluations)
+
+
+def _check(folder: RunFolder, spec: dict[str, Any], made_by: dict[str, Any]) -> None:
+    """Raise RunError for what is read here of a config.json, and nowhere else before."""
+    try:
+        ", ".join([spec["name"], *spec["metrics"], *dict(spec.get("options", ())), *(made_by["versions"] or {}).keys()])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunError(f"{folder.config} is damaged: {type(error).__name__}: {error}") from error
 
 
 def gather(paths: Sequence[Path]) -> Comparison:
     """Read runs, or all runs that folders hold, and compare them. A run that is inside of a folder and cannot be read gets a remark.
 
     Raises:
-        RunError: a path is neither a run nor holds one, or a run that was named cannot be read.
+        RunError: there is no path, one is neither a run nor holds one, or a run that was named cannot be read.
     """
+    if not paths:
+        raise RunError("There is nothing to compare: name run directories, or folders that hold some.")
     entries, remarks = [], []
     for path in paths:
         if (path / "config.json").exists():

@@ -114,18 +114,26 @@ def draw_grid(
     Raises:
         RunError: there is nothing to draw.
     """
-    if not any(curves(kept, metric) for by_label in records.values() for kept in by_label.values()):
-        raise RunError(f"There is nothing to draw for {title!r}: no record has {metric}.")
+    measured = {name for by_label in records.values() for kept in by_label.values() for record in kept for name in record.metrics}
+    if metric not in measured:
+        raise RunError(f"There is nothing to draw: no record has {metric}. There are: {', '.join(sorted(measured)) or 'none'}.")
     picture = Figure(figsize=(max(4.2 * len(records), 6.5), 0.8 + 3.2 * len(axes_of)), layout="constrained", facecolor="white")
     grid = picture.subplots(len(axes_of), len(records), squeeze=False)
     for axis, row in zip(axes_of, grid, strict=True):
         for (task, by_label), axes in zip(records.items(), row, strict=True):
             panel = Panel(metric=metric, axis=axis, title=task, share=metric == PANELS[0].metric)
             _draw_panel(axes, panel, by_label, single_seeds=False)
+        row[0].set_ylabel(metric_words(metric), fontsize=9, color=_INK)
     picture.suptitle(title, fontsize=13, fontweight="bold", color=_INK)
     labels = next(iter(records.values()))
     _explain(picture, {label: [record for by_label in records.values() for record in by_label[label]] for label in labels}, counted=False)
     save(picture, path)
+
+
+def metric_words(metric: str) -> str:
+    """A metric's name for people: `test_battle_won_mean` is the greedy win rate."""
+    name = metric.removeprefix("test_").removesuffix("_mean").replace("_", " ")
+    return f"{'Greedy ' if metric.startswith('test_') else ''}{'win rate' if name in ('battle won', 'won') else name}"
 
 
 def panel_figure(panel: Panel, records_by_label: Mapping[str, Sequence[Record]]) -> Figure:
@@ -169,7 +177,7 @@ def _draw_panel(axes: Axes, panel: Panel, records_by_label: Mapping[str, Sequenc
             for seed in seeds:
                 axes.plot(seed.x, seed.y, color=_colour(index), linewidth=0.7, alpha=0.35, zorder=2)
         dots = "o" if len(common.x) < 10 else ""  # A line of one point would not be seen.
-        axes.plot(common.x, interval.mean, marker=dots, markersize=4, zorder=3, **style(index))
+        axes.plot(common.x, interval.mean, marker=dots, markersize=4, zorder=3, clip_on=not dots, **style(index))
         if len(seeds) > 2:
             bands.append((common.x, interval.low, interval.high, _colour(index)))
     _dress(axes, panel)

@@ -34,10 +34,11 @@ _INK = "#333333"
 
 
 def colours_of(n_agents: int) -> list[str]:
-    """One for each agent: those that colour-blind people can tell apart while they last."""
+    """One for each agent: those that colour-blind people can tell apart while they last, then a scale less its ends, which are too dark on
+    the page's dark side."""
     if n_agents <= len(COLOURS):
         return list(COLOURS[:n_agents])
-    return [to_hex(colour) for colour in mpl.colormaps["turbo"](np.linspace(0.03, 0.97, n_agents))]
+    return [to_hex(colour) for colour in mpl.colormaps["turbo"](np.linspace(0.1, 0.9, n_agents))]
 
 
 def film(environment: Any, take: Take, *, title: str) -> Iterator[Picture]:

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from matplotlib.figure import Figure
 from PIL import Image
 
-from dop.report.curves import COLOURS
+from dop.report.curves import COLOURS, style
 
 _INKS = {"#333333": "var(--ink)", "#777777": "var(--soft)", "#e6e6e6": "var(--grid)", "#999999": "var(--axis)", "#ffffff": "transparent"}
 _numbers = itertools.count()
@@ -67,6 +67,12 @@ def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], *,
     return f'<div class="scroll" tabindex="0" role="region" aria-label="{label}">{inside}</div>'
 
 
+_GAPS = {"-": 0, "--": 7, ":": 3}
+"""Pixels between a line's dashes."""
+
+
 def swatch(index: int) -> str:
-    """A line's colour, which repeats what a word beside it says."""
-    return f'<span class="swatch" style="background: var(--c{index % len(COLOURS)})" aria-hidden="true"></span>'
+    """A line's colour and dashes, which repeat what a word beside them says."""
+    colour, gap = f"var(--c{index % len(COLOURS)})", _GAPS[style(index)["linestyle"]]
+    look = f"repeating-linear-gradient(90deg, {colour} 0 {gap}px, transparent {gap}px {2 * gap}px)" if gap else colour
+    return f'<span class="swatch" style="background: {look}" aria-hidden="true"></span>'

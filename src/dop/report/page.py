@@ -20,7 +20,7 @@ from dop.engine.progress import clock
 from dop.engine.records import Record
 from dop.report import credit_view, film, html, statistics
 from dop.report.compare import Comparison, Entry, Line, Task, hyper_parameters
-from dop.report.curves import COLOURS, PANELS, Panel, panel_figure
+from dop.report.curves import COLOURS, PANELS, Panel, metric_words, panel_figure, style
 from dop.report.html import text
 from dop.report.playback import Take
 from dop.report.statistics import Estimate
@@ -92,13 +92,13 @@ def _remarks(remarks: Sequence[str]) -> str:
 def _task(comparison: Comparison, task: Task) -> str:
     """Curves and a table of one task."""
     by_label = _in_order(comparison, task)
-    panels = [Panel(metric=task.metric, axis="env_steps", title=_metric_words(task), share=True)] if task.share else []
+    panels = [Panel(metric=task.metric, axis="env_steps", title=metric_words(task.metric), share=True)] if task.share else []
     panels += [panel for panel in PANELS[1:] if any(statistics.curves(kept, panel.metric) for kept in by_label.values())]
     drawn = [html.figure(panel_figure(panel, by_label), title=panel.title, description=_describe(task, panel.metric)) for panel in panels]
     legend = "".join(f"<li>{_swatch(comparison, line.label)}{text(line.label)}</li>" for line in task.lines)
     bands = "Bold: mean over seeds; thin: single seeds; band, from three seeds on: 95% confidence interval of the mean (Student's t)."
     rows = [_row(comparison, task, line) for line in task.lines]
-    header = ("method", "seeds", f"{_metric_words(task)} at the end", "return at the end", "environment steps", "time a seed")
+    header = ("method", "seeds", f"{metric_words(task.metric)} at the end", "return at the end", "environment steps", "time a seed")
     caption = f"{task.title}: means of the last three evaluations, with 95% intervals over seeds"
     return (
         f'<section><h2>{text(task.title)}</h2><ul class="legend">{legend}</ul><p class="soft">{bands}</p>'
@@ -110,11 +110,6 @@ def _in_order(comparison: Comparison, task: Task) -> dict[str, list[Record]]:
     """A label's place gives its colour, here and everywhere."""
     own = {line.label: line.records for line in task.lines}
     return {label: own.get(label, []) for label in comparison.labels}
-
-
-def _metric_words(task: Task) -> str:
-    name = task.metric.removeprefix("test_").removesuffix("_mean").replace("_", " ")
-    return f"Greedy {'win rate' if name in ('battle won', 'won') else name}"
 
 
 def _describe(task: Task, metric: str) -> str:
@@ -202,9 +197,8 @@ def _profiles(labels: Sequence[str], scores: Mapping[str, list[np.ndarray]]) -> 
     levels = np.linspace(0, 1, 41)
     for place, label in enumerate(labels):
         found = statistics.performance_profile(scores[label], levels)
-        colour = COLOURS[place % len(COLOURS)]
-        axes.plot(levels, found.mean, color=colour, linewidth=2)
-        axes.fill_between(levels, found.low, found.high, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(levels, found.mean, **style(place))
+        axes.fill_between(levels, found.low, found.high, color=style(place)["color"], alpha=0.15, linewidth=0)
     axes.set(ylim=(-0.02, 1.02))
     axes.set_xlabel("score", fontsize=9, color=_INK)
     axes.set_ylabel("share of seeds above it", fontsize=9, color=_INK)
@@ -334,7 +328,7 @@ def _agent(name: str, colour: str) -> str:
 
 
 def _timeline(take: Take) -> str:
-    if take.judged is None:
+    if take.judged is None or take.length == 1:  # the table says all of a single step
         return ""
     picture = credit_view.timeline_figure(take, left=_LEFT, right=_RIGHT)
     total = np.sum(take.judged.credit, axis=0)
