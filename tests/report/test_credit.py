@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import dop
 from dop import algorithms, views
@@ -161,6 +162,14 @@ def test_dop_credit_writes_pictures_films_and_the_same_numbers(trained: Path, tm
     np.testing.assert_allclose(data["summary"]["credit"], credit_view.by_agent(takes).mean)
     assert np.sum(data["summary"]["times_taken"]) == 2 * 16
     assert written["best film"].read_bytes()[:6] == b"GIF89a"
+
+
+@pytest.mark.parametrize(("length", "shown"), [(4, 4), (200, 67)])
+def test_actions_stand_beside_the_film_as_many_as_fit(length: int, shown: int):
+    axes, done = Figure().subplots(), np.ones((length, 2), int)
+    take: Any = SimpleNamespace(spec=Workers().spec, actions=done, length=length)
+    credit_view._draw_actions(axes, take, inches=10)
+    assert [text.get_text() for text in axes.texts] == ["1"] * 2 * shown
 
 
 def test_means_by_agent_and_action_by_hand():

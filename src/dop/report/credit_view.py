@@ -49,32 +49,33 @@ def judged(take: Take) -> Judged:
 
 def episode_figure(environment: Any, take: Take, *, title: str, scenes: int = 6) -> Figure:
     """Scenes of an episode above, the time lines of every agent below, and what each did."""
-    n = take.spec.n_agents
-    picture = Figure(figsize=(11, 9.5 + 0.16 * n), layout="constrained", facecolor="white")
-    above, below = picture.subfigures(2, 1, squeeze=False, height_ratios=(2.2, 7.3 + 0.16 * n)).ravel()
+    rest = _actions_height(take.spec)
+    picture = Figure(figsize=(11, 9.25 + rest), layout="constrained", facecolor="white")
+    above, below = picture.subfigures(2, 1, squeeze=False, height_ratios=(2.2, 7.05 + rest)).ravel()
     moments = np.unique(np.linspace(0, take.length, min(scenes, take.length + 1)).round().astype(int))
     for axes, t in zip(above.subplots(1, len(moments), squeeze=False)[0], moments, strict=True):
         draw_scene(axes, environment, take, int(t))
         axes.set_title(f"step {t}", fontsize=8, color=_INK)
-    rows = below.subplots(len(ROWS) + 2, 1, sharex=True, height_ratios=[1] * (len(ROWS) + 1) + [0.25 + 0.16 * n])
+    rows = below.subplots(len(ROWS) + 2, 1, sharex=True, height_ratios=[1] * (len(ROWS) + 1) + [rest])
     _draw_lines(rows[: len(ROWS)], take)
     dress(rows[len(ROWS)], "reward")
     rows[len(ROWS)].bar(range(take.length), take.steps.reward[1:], color="#999999", width=0.8)
-    _draw_actions(rows[-1], take)
+    _draw_actions(rows[-1], take, inches=10)
     picture.suptitle(f"{title}: return {take.undiscounted_return:.2f}", fontsize=12, fontweight="bold", color=_INK)
     _name_agents(picture, take.spec)
     return picture
 
 
 def film(environment: Any, take: Take, *, title: str) -> Iterator[Picture]:
-    """The episode, with its time lines beside it and a cursor at the step that is shown."""
-    picture = Figure(figsize=(10, 5), dpi=100, layout="constrained", facecolor="white")
+    """The episode, with its time lines and actions beside it and a cursor at the step that is shown."""
+    rest = _actions_height(take.spec)
+    picture = Figure(figsize=(10, 4.5 + rest), dpi=100, layout="constrained", facecolor="white")
     left, right = picture.subfigures(1, 2, squeeze=False, width_ratios=(1, 1.2)).ravel()
     scene = left.subplots()
-    lines = right.subplots(len(ROWS), 1, sharex=True)
-    _draw_lines(lines, take)
-    lines[-1].set_xlabel("step", fontsize=8, color=_INK)
-    cursors = [axes.axvline(0, color=_INK, linewidth=1) for axes in lines]
+    lines = right.subplots(len(ROWS) + 1, 1, sharex=True, height_ratios=[1] * len(ROWS) + [rest])
+    _draw_lines(lines[: len(ROWS)], take)
+    _draw_actions(lines[-1], take, inches=4.5)
+    cursors = [axes.axvline(0, color=_INK, linewidth=1, alpha=0.5, zorder=0) for axes in lines]
     _name_agents(picture, take.spec)
     for t in range(take.length + 1):
         draw_scene(scene, environment, take, t)
@@ -92,6 +93,7 @@ def timeline_figure(take: Take, *, left: float, right: float) -> Figure:
     picture.subplots_adjust(left=left, right=right, top=0.96, bottom=0.08, hspace=0.35)
     _draw_lines(rows, take)
     rows[-1].set_xlim(0, max(1, take.length - 1))
+    rows[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     rows[-1].set_xlabel("step", fontsize=8, color=_INK)
     return picture
 
@@ -106,19 +108,28 @@ def _draw_lines(rows: Sequence[Axes], take: Take) -> None:
         dress(axes, label)
 
 
-def _draw_actions(axes: Axes, take: Take) -> None:
-    """One row an agent: its action as a number, or how far each step is from its mean action where it is a vector."""
+def _actions_height(spec: EnvSpec) -> float:
+    """Inches for a row of actions an agent."""
+    return 0.25 + 0.16 * spec.n_agents
+
+
+def _draw_actions(axes: Axes, take: Take, *, inches: float) -> None:
+    """One row an agent: its action as a number, or its components; of so many steps as fit side by side."""
     n = take.spec.n_agents
     axes.set_yticks(range(n), take.spec.agents, fontsize=7)
     axes.set(ylim=(n - 0.5, -0.5), xlim=(-0.5, take.length - 0.5))
     axes.set_xlabel("step", fontsize=8, color=_INK)
-    every = max(1, take.length // 30) if take.spec.action_kind == "discrete" else max(1, take.length // 10)
-    for t in range(0, take.length, every):
+    texts = [[words(take.spec, action[agent], agent) for agent in range(n)] for action in take.actions]
+    longest = max(len(text) for row in texts for text in row)
+    size = 7 if longest < 10 else 5
+    fitting = max(1, int(72 * inches / (0.6 * size * (longest + 1))))
+    for t in range(0, take.length, -(-take.length // fitting)):
         for agent, colour in enumerate(colours_of(n)):
-            text = words(take.spec, take.actions[t][agent], agent)
-            axes.text(t, agent, text, ha="center", va="center", fontsize=7 if len(text) < 10 else 5, color=colour)
+            axes.text(t, agent, texts[t][agent], ha="center", va="center", fontsize=size, color=colour)
     axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
+    axes.tick_params(length=0, labelcolor=_INK)
+    axes.tick_params(axis="x", labelsize=7.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _name_agents(picture: Figure, spec: EnvSpec) -> None:
