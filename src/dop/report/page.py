@@ -275,7 +275,8 @@ def _showing(showing: Showing) -> str:
         image = html.png(film.pixels(picture), colours=128)
         words = text(f"Mean credit of a step by agent: {means}. Also by action, and over training.")
         parts.append(
-            f'<figure class="summary"><img alt="{words}" src="data:image/png;base64,{image}"><figcaption>{words}</figcaption></figure>'
+            '<figure class="summary"><div class="scroll" tabindex="0" role="region" aria-label="Credit by agent, by action, over training">'
+            f'<img alt="{words}" src="data:image/png;base64,{image}"></div><figcaption>{words}</figcaption></figure>'
         )
     return "".join([*parts, "</section>"])
 
