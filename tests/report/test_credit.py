@@ -20,6 +20,7 @@ from dop.engine.learn import Program
 from dop.report import credit, credit_view
 from dop.report.playback import Player
 from dop.types import AssignsCredit
+from helpers import make_spec
 from workers import WAGES, Workers, small
 
 KEY = jax.random.key(0)
@@ -164,12 +165,19 @@ def test_dop_credit_writes_pictures_films_and_the_same_numbers(trained: Path, tm
     assert written["best film"].read_bytes()[:6] == b"GIF89a"
 
 
-@pytest.mark.parametrize(("length", "shown"), [(4, 4), (200, 67)])
+@pytest.mark.parametrize(("length", "shown"), [(4, 4), (200, 66)])
 def test_actions_stand_beside_the_film_as_many_as_fit(length: int, shown: int):
     axes, done = Figure().subplots(), np.ones((length, 2), int)
     take: Any = SimpleNamespace(spec=Workers().spec, actions=done, length=length)
     credit_view._draw_actions(axes, take, inches=10)
     assert [text.get_text() for text in axes.texts] == ["1"] * 2 * shown
+
+
+def test_every_component_has_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(credit_view, "over_action", lambda _: np.zeros((1, 7, 21)))
+    axes, spec = Figure().subplots(), replace(make_spec(n_agents=1, action_sizes=(7,)), action_kind="box")
+    credit_view._draw_over_action(axes, [SimpleNamespace(spec=spec)])  # pyright: ignore[reportArgumentType]
+    assert len({str(line._dash_pattern) for line in axes.lines}) == 7  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_means_by_agent_and_action_by_hand():

@@ -123,9 +123,11 @@ def _draw_actions(axes: Axes, take: Take, *, inches: float) -> None:
     longest = max(len(text) for row in texts for text in row)
     size = 7 if longest < 10 else 5
     fitting = max(1, int(72 * inches / (0.6 * size * (longest + 1))))
-    for t in range(0, take.length, -(-take.length // fitting)):
+    every = -(-take.length // fitting)
+    side = "center" if every == 1 else "left"  # a long text before the first step would lie on the agents' names
+    for t in range(0, max(1, take.length - every + 1), every):
         for agent, colour in enumerate(colours_of(n)):
-            axes.text(t, agent, texts[t][agent], ha="center", va="center", fontsize=size, color=colour)
+            axes.text(t, agent, texts[t][agent], ha=side, va="center", fontsize=size, color=colour)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labelcolor=_INK)
     axes.tick_params(axis="x", labelsize=7.5)
@@ -225,13 +227,17 @@ def _draw_by_action(axes: Axes, spec: EnvSpec, found: ByAction) -> None:
 
 
 def _draw_over_action(axes: Axes, takes: Sequence[Take]) -> None:
-    spec, dashes = takes[0].spec, ("-", "--", ":", "-.")
+    spec = takes[0].spec
+    # A dash, and one dot more for every further component.
+    styles = ["-", *((0, (5, 2) + (1, 2) * dots) for dots in range(spec.action_size - 1))]
     dress(axes, "k Q over one component of the action, less its mean")
-    axes.set_xlabel("the component's value; first component solid, then dashed, dotted", fontsize=8, color=_INK)
+    axes.set_xlabel("the component's value", fontsize=8, color=_INK)
     for agent, curves in enumerate(over_action(takes)):
         for component in range(spec.action_sizes[agent]):
-            style = dashes[component % len(dashes)]
-            axes.plot(grid(spec.action_kind), curves[component], style, color=colours_of(spec.n_agents)[agent], linewidth=1.3)
+            colour = colours_of(spec.n_agents)[agent]
+            axes.plot(grid(spec.action_kind), curves[component], linestyle=styles[component], color=colour, linewidth=1.3)
+    handles = [Line2D([], [], color=_INK, linestyle=style, label=str(component)) for component, style in enumerate(styles)]
+    axes.legend(handles=handles, title="component", title_fontsize=7, fontsize=7, handlelength=7, labelcolor=_INK, framealpha=0.7)
 
 
 def _draw_training(axes: Axes, spec: EnvSpec, training: Mapping[int, Sequence[Take]]) -> None:
