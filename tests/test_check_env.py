@@ -142,10 +142,42 @@ class Misshapen:
         return state, dataclasses.replace(step, reward=step.reward * jnp.ones(3))
 
 
+class Unspecified(Misshapen):
+    """Its spec is no `EnvSpec`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spec: Any = {}
+
+
 def test_environments_in_jax_too():
     assert list(survey(Bad, episodes=1, seed=0).faults) == ["finite"]
     with pytest.raises(ConfigError, match="step gives reward as float32"):
         survey(Misshapen, episodes=1, seed=0)
+
+
+def test_what_somebody_elses_code_raises_is_told_in_plain_words(monkeypatch: pytest.MonkeyPatch):
+    def broken(*_: Any) -> Any:
+        raise OSError("no simulator")
+
+    for function in ("reset", "step", "close"):
+        with monkeypatch.context() as patch:
+            patch.setattr(host_games.Lights, function, broken)
+            found = survey(host_games.Lights, episodes=2, seed=0)
+            assert list(found.faults) == ["runs"]
+            assert re.fullmatch(r"OSError at .*test_check_env\.py:[0-9]+: no simulator", found.faults["runs"])
+    with pytest.raises(ConfigError, match=r"The environment cannot be made: OSError at .*test_check_env\.py:[0-9]+: no simulator"):
+        survey(broken, episodes=1, seed=0)
+    monkeypatch.setattr(Misshapen, "step", broken)
+    with pytest.raises(ConfigError, match=r"taken to be in JAX .*, but does not compile: OSError at .*test_check_env\.py"):
+        survey(Misshapen, episodes=1, seed=0)
+
+
+def test_an_environment_that_is_not_the_same_again_is_refused():
+    """As it is in training."""
+    makes = iter([host_games.Lights(), host_games.Lights(fault="bound")])
+    with pytest.raises(ConfigError, match=r"not the same whenever it is made: its obs_bound was 1\.0, then 0\.5"):
+        survey(lambda: next(makes), episodes=1, seed=0)
 
 
 def test_who_is_not_there_is_told():
@@ -169,6 +201,7 @@ def test_who_is_not_there_is_told():
         ([LIGHTS, "--env-args", "fault"], "--env-args takes name=value"),
         ([LIGHTS, "--episodes", "0"], "episodes is 0"),
         (["host_games:Skirmish"], "returned Skirmish, which is not an environment"),
+        (["test_check_env:Unspecified"], "has dict as its spec; it must be a dop.EnvSpec"),
     ],
 )
 def test_mistakes(arguments: list[str], words: str):

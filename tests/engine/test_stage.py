@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import dop
-from dop.engine.stage import RESET, STEP, Board, Stage, check_same
+from dop.engine.stage import RESET, STEP, Board, Stage
 from dop.types import TimeStep
 from host_environments import Walk
 
@@ -107,7 +107,10 @@ def test_large_numbers_whose_sum_is_not_finite_are_taken():
     np.testing.assert_allclose(board.metrics[0], 3e38)
 
 
-def test_environments_that_differ():
-    spec = Walk().spec
-    with pytest.raises(dop.ConfigError, match="not the same whenever it is made: its time_limit was 5, then 6"):
-        check_same(spec, dataclasses.replace(spec, time_limit=6))
+def test_an_environment_that_is_not_the_same_again_is_refused():
+    walk = Walk()
+    board = Board.over(walk.spec, 1, bytearray(Board.nbytes(walk.spec, 1)))
+    stage = Stage(lambda: walk, dataclasses.replace(walk.spec, time_limit=6), board)
+    board.command[:] = RESET
+    with pytest.raises(dop.ConfigError, match="not the same whenever it is made: its time_limit was 6, then 5"):
+        stage.run([0])

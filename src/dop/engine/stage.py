@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from jaxtyping import Bool, Float32, Int8, Int32, Int64
 
+from dop.envs._checks import check_same
 from dop.errors import ConfigError
 from dop.types import EnvSpec, HostEnvironment, TimeStep
 
@@ -138,14 +139,6 @@ class Stage:
             check_same(self._spec, environment.spec)
             self._checks[slot] = Check(self._spec, self._board.answer(slice(slot, slot + 1)))
         self._checks[slot].reset(self._environments[slot].reset(seed), seed)
-
-
-def check_same(promised: EnvSpec, found: EnvSpec) -> None:
-    """Raise ConfigError, by name, for the first field in which two specs of what should be the same environment differ."""
-    for field in fields(EnvSpec):
-        was, now = getattr(promised, field.name), getattr(found, field.name)
-        if was != now:
-            raise ConfigError(f"{promised.name} is not the same whenever it is made: its {field.name} was {was}, then {now}.")
 
 
 class Check:

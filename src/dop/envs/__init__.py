@@ -21,7 +21,7 @@ from dop import registry
 from dop.envs import _makers, hosts
 from dop.envs._checks import check
 from dop.errors import ConfigError, UnknownNameError
-from dop.types import Environment, HostEnvironment
+from dop.types import Environment, EnvSpec, HostEnvironment
 
 __all__ = ["adapters", "check", "families", "make", "names"]
 
@@ -87,4 +87,6 @@ def _import_environment(module_name: str, function_name: str, options: dict[str,
             f"{spec!r} returned {type(environment).__name__}, which is not an environment: "
             "it must have spec, reset and step (see dop.Environment), and outside JAX also render and close (dop.HostEnvironment)."
         )
+    if not isinstance(environment.spec, EnvSpec):
+        raise ConfigError(f"{spec!r} has {type(environment.spec).__name__} as its spec; it must be a dop.EnvSpec.")
     return environment

@@ -5,18 +5,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import sysconfig
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dop.errors import ConfigError
+from dop.errors import ConfigError, DopError
 from dop.types import Environment, EnvSpec, HostEnvironment, TimeStep
 
 REPEATED = 200
@@ -24,7 +27,7 @@ REPEATED = 200
 FIRST_STEPS = 25
 """Steps of the one episode that `check` plays."""
 PROMISES = {
-    "runs": "reset and step raise nothing",
+    "runs": "reset, step and close raise nothing",
     "shapes": "shapes and types are what the spec says",
     "finite": "all numbers are finite",
     "bound": "observations and state stay within obs_bound",
@@ -35,6 +38,8 @@ PROMISES = {
     "kept": "what was returned is not changed afterwards",
 }
 """What can be wrong, in the order in which it is told."""
+_INSTALLED = (str(Path(__file__).parents[1]), *(sysconfig.get_paths()[kind] for kind in ("stdlib", "purelib", "platlib")))
+"""Where code lies that is not the user's own: this library, Python's, and packages."""
 Fault = tuple[str, str]
 """Which promise, and what is wrong with it."""
 
@@ -109,6 +114,14 @@ def check(environment: Environment | HostEnvironment) -> None:
     for _, fault in faults(environment.spec, played):
         raise ConfigError(f"{environment.spec.name}: {fault}. `dop check-env` tells more.")
     return None
+
+
+def check_same(promised: EnvSpec, found: EnvSpec) -> None:
+    """Raise ConfigError, by name, for the first field in which two specs of what should be the same environment differ."""
+    for field_ in fields(EnvSpec):
+        was, now = getattr(promised, field_.name), getattr(found, field_.name)
+        if was != now:
+            raise ConfigError(f"{promised.name} is not the same whenever it is made: its {field_.name} was {was}, then {now}.")
 
 
 def promised(spec: EnvSpec) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -189,7 +202,9 @@ def play(environment: Any, played: Played, *, seed: int, rng: np.random.Generato
 
 
 def faults(spec: EnvSpec, played: Played) -> Iterator[Fault]:
-    """What is wrong with an episode, or with as much of it as was played."""
+    """What is wrong with an episode, or with as much of it as was played; nothing is known of one that did not start."""
+    if not played.copies:
+        return
     for t, step in enumerate(played.copies):
         fault = _shape_fault(spec, "step" if t else "reset", step) or _shape_fault(spec, "step" if t else "reset", played.steps[t])
         if fault:
@@ -201,8 +216,14 @@ def faults(spec: EnvSpec, played: Played) -> Iterator[Fault]:
     yield from _end_faults(spec, played)
     for t, (step, copy) in enumerate(zip(played.steps, played.copies, strict=True)):
         for name in promised(spec):
-            if not np.array_equal(getattr(step, name), getattr(copy, name), equal_nan=name not in ("legal", "terminated", "truncated")):
+            if not _same(name, step, copy):
                 yield "kept", f"{name} of step {t} was changed by a later step; give a copy of it"
+
+
+def _same(name: str, one: TimeStep, other: TimeStep) -> bool:
+    """Whether two steps have the same in a field; NaN is the same as NaN."""
+    numbers = name not in ("legal", "terminated", "truncated")
+    return np.array_equal(getattr(one, name), getattr(other, name), equal_nan=numbers)
 
 
 def _step_faults(spec: EnvSpec, step: TimeStep, where: str) -> Iterator[Fault]:
@@ -249,12 +270,16 @@ def survey(make: Callable[[], Environment | HostEnvironment], *, episodes: int, 
     """Play `episodes` random episodes, with seeds from `seed` on, and the first of them again in a second environment that `make` gives.
 
     Raises:
-        ConfigError: `make` gives nothing that can be played.
+        ConfigError: `make` gives nothing that can be played, or something else each time.
     """
-    environment = make()
+    with _in_plain_words("The environment cannot be made"):
+        environment = make()
     in_jax = not isinstance(environment, HostEnvironment)
     if in_jax:
-        _check_shapes(environment)
+        with _in_plain_words(
+            f"{environment.spec.name} is taken to be in JAX (outside it would have render and close), but does not compile"
+        ):
+            _check_shapes(environment)
     host = OnHost(environment) if in_jax else environment
     found: dict[str, str] = {}
     all_played: list[Played] = []
@@ -271,9 +296,9 @@ def survey(make: Callable[[], Environment | HostEnvironment], *, episodes: int, 
     if not found.keys() & {"runs", "shapes"}:
         _never_able(host.spec, all_played, found)
     notes = list(_notes(host, all_played)) if "shapes" not in found else []
-    host.close()
+    _guarded(found, host.close)
     if not found.keys() & {"runs", "shapes"}:
-        more, speed = _repeated(make, in_jax, all_played[0], seed)
+        more, speed = _repeated(make, host.spec, in_jax, all_played[0], seed)
         notes += more
     ordered = {promise: found[promise] for promise in PROMISES if promise in found}
     return Survey(
@@ -292,8 +317,28 @@ def _guarded(found: dict[str, str], run: Callable[[], None]) -> None:
     try:
         run()
     except Exception as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        found["runs"] = f"{type(error).__name__} at {place.filename}:{place.lineno}: {error}"
+        found.setdefault("runs", _plain(error))
+
+
+@contextlib.contextmanager
+def _in_plain_words(what: str) -> Iterator[None]:
+    """Raise a ConfigError for whatever somebody else's code raises."""
+    try:
+        yield
+    except DopError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{what}: {_plain(error)}") from error
+
+
+def _plain(error: Exception) -> str:
+    """What went wrong and where: in the user's own code, rather than in a package that it called."""
+    if isinstance(error, DopError):
+        return str(error)
+    places = traceback.extract_tb(error.__traceback__)
+    own = [place for place in places if not place.filename.startswith(_INSTALLED)]
+    place = (own or places)[-1]
+    return f"{type(error).__name__} at {place.filename}:{place.lineno}: {error}"
 
 
 def _never_able(spec: EnvSpec, all_played: list[Played], found: dict[str, str]) -> None:
@@ -302,9 +347,10 @@ def _never_able(spec: EnvSpec, all_played: list[Played], found: dict[str, str]) 
         found.setdefault("legal", f"{agent} never had a legal action")
 
 
-def _repeated(make: Callable[[], Any], in_jax: bool, played: Played, seed: int) -> tuple[list[str], float]:
+def _repeated(make: Callable[[], Any], spec: EnvSpec, in_jax: bool, played: Played, seed: int) -> tuple[list[str], float]:
     """The first of the same actions in a new environment: a note if it does something else with the same seed; and steps per second."""
     again = make()
+    check_same(spec, again.spec)
     again = OnHost(again) if in_jax else again
     try:
         first, *others = played.actions[:REPEATED]
@@ -317,8 +363,8 @@ def _repeated(make: Callable[[], Any], in_jax: bool, played: Played, seed: int) 
     finally:
         again.close()
     for t, (one, other) in enumerate(zip(played.copies, steps, strict=False)):
-        for name in promised(again.spec):
-            if not np.array_equal(getattr(one, name), getattr(other, name)):
+        for name in promised(spec):
+            if not _same(name, one, other):
                 note = f"not deterministic: {name} of step {t} differs with the same seed and actions; such a run cannot be repeated"
                 return [note], speed
     return [], speed

@@ -186,6 +186,20 @@ def test_what_cannot_be_used_is_told(name: str, options: dict, words: str):
         make(name, **options)
 
 
+@pytest.mark.parametrize("name", ["pettingzoo:mpe2.simple_spread_v3", "gymnasium:lbforaging:Foraging-8x8-2p-3f-v3"])
+def test_older_versions_of_the_interfaces_are_told(monkeypatch: pytest.MonkeyPatch, name: str):
+    environment = dop.envs.make(name)
+    answer = environment.env.reset(seed=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(environment.env, "reset", lambda **_: answer[0])
+        with pytest.raises(ConfigError, match=r"reset gave .*; it must give 2 answers, the last of them a dict"):
+            environment.reset(0)
+    environment.reset(0)
+    monkeypatch.setattr(environment.env, "step", lambda _: (*answer, {}, {}))
+    with pytest.raises(ConfigError, match=r"step gave \(.*, dict, dict, dict\); it must give 5 answers"):
+        environment.step(np.zeros(environment.spec.n_agents, np.int32))
+
+
 def test_a_team_must_be_known_and_its_time_limit():
     script = Script(seed=0, n_agents=2, length=3, own_limit=None)
     with pytest.raises(ConfigError, match=r"game does not say how long an episode may last \(as max_cycles.*time_limit=STEPS"):

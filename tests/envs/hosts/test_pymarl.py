@@ -113,7 +113,7 @@ def test_metrics_can_be_named_and_others_are_remembered():
         ("pymarl:no_such_module:make", {}, "Cannot load the environment"),
         ("pymarl:host_games:Lights", {}, "is no MultiAgentEnv: it lacks get_env_info, get_obs"),
         (SKIRMISH, {"no_such": 1}, "cannot be made with these options"),
-        (SKIRMISH, {"answers": 4}, "step gave 4 answers; MultiAgentEnv gives 3 or 5"),
+        (SKIRMISH, {"answers": 4}, r"step gave \(int, bool, dict, int\); it must give 3 or 5 answers, the last of them a dict"),
         (SKIRMISH, {"limit": 0}, r"does not say how long .* \(as episode_limit in get_env_info"),
     ],
 )

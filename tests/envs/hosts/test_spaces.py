@@ -49,9 +49,10 @@ def test_images_are_refused_inside_of_others_and_bytes_in_a_row_are_not():
     assert _spaces.observations(spaces.Box(0, 255, (8,), np.uint8), "me").size == 8
 
 
-def test_what_has_no_vector_is_refused():
+@pytest.mark.parametrize("space", [spaces.Sequence(UNIT), None])
+def test_what_has_no_vector_is_refused(space: Any):
     with pytest.raises(ConfigError, match=r"me sees .*cannot be made a vector"):
-        _spaces.observations(spaces.Sequence(UNIT), "me")
+        _spaces.observations(space, "me")
 
 
 def test_discrete_actions_start_where_the_space_does():

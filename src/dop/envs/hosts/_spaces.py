@@ -100,7 +100,7 @@ def observations(space: Any, owner: str) -> Observations:
         return Observations(int(np.prod(space.shape)), lambda seen: np.asarray(seen, np.float32).ravel())
     try:
         size = spaces.flatdim(space)
-    except (NotImplementedError, ValueError) as error:
+    except (NotImplementedError, ValueError, AttributeError) as error:  # the last: it is no space of Gymnasium
         raise ConfigError(f"{owner} sees {space}, which cannot be made a vector: {error}.") from error
     return Observations(size, lambda seen: np.asarray(spaces.flatten(space, seen), np.float32))
 

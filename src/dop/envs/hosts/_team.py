@@ -204,6 +204,18 @@ def own_limit(things: Sequence[Any], *names: str) -> int | None:
     return next((int(v) for v in values if isinstance(v, int | np.integer) and not isinstance(v, bool) and v > 0), None)
 
 
+def answers(name: str, function: str, given: Any, *counts: int) -> tuple[Any, ...]:
+    """What `function` of an environment gave: one of these numbers of answers, the last of them an info.
+
+    Raises:
+        ConfigError: it is something else, for example what an older version of the interface has.
+    """
+    if isinstance(given, tuple) and len(given) in counts and isinstance(given[-1], Mapping):
+        return given
+    found = f"({', '.join(type(one).__name__ for one in given)})" if isinstance(given, tuple) else type(given).__name__
+    raise ConfigError(f"{name}: {function} gave {found}; it must give {' or '.join(map(str, counts))} answers, the last of them a dict.")
+
+
 def team_reward(rewards: Any, n_agents: int, how: str) -> float:
     """The sum of the agents' rewards, or that divided by the number of agents, gone ones included; a single number is the team's."""
     total = float(np.sum(rewards))

@@ -88,12 +88,12 @@ class Gymnasium(SpaceTeam):
 
     def _start(self, seed: int) -> Moment:
         self._metrics: dict[str, float] = {}
-        obs, info = self.env.reset(seed=seed)
+        obs, info = _team.answers(self.spec.name, "reset", self.env.reset(seed=seed), 2)
         return self._moment(obs, info)
 
     def _advance(self, action: np.ndarray) -> Moment:
         told = tuple(own.write(a) for own, a in zip(self._actions, action, strict=True))
-        obs, rewards, terminated, truncated, info = self.env.step(told)
+        obs, rewards, terminated, truncated, info = _team.answers(self.spec.name, "step", self.env.step(told), 5)
         ended, cut = bool(np.all(terminated)), bool(np.all(truncated))
         reward = _team.team_reward(rewards, len(self._actions), self.common.reward)
         return self._moment(obs, info, reward=reward, terminated=ended, truncated=cut and not ended, certain=cut)
@@ -130,6 +130,6 @@ class Gymnasium(SpaceTeam):
 def _parts(name: str, what: str, space: Any) -> Sequence[Any]:
     from gymnasium import spaces  # noqa: PLC0415
 
-    if not isinstance(space, spaces.Tuple):
+    if not isinstance(space, spaces.Tuple) or not space.spaces:
         raise ConfigError(f"{name} is not for a team: its agents {what} {space}, which should be a Tuple with one space for each of them.")
     return space.spaces

@@ -114,12 +114,12 @@ class PettingZoo(SpaceTeam):
 
     def _start(self, seed: int) -> Moment:
         self._metrics: dict[str, float] = {}
-        obs, infos = self.env.reset(seed=seed)
+        obs, infos = _team.answers(self.spec.name, "reset", self.env.reset(seed=seed), 2)
         return self._moment(obs, infos, gone=set(), cut=set(), reward=0.0)
 
     def _advance(self, action: np.ndarray) -> Moment:
         told = {agent: self._actions[self._index[agent]].write(action[self._index[agent]]) for agent in self.env.agents}
-        obs, rewards, terminations, truncations, infos = self.env.step(told)
+        obs, rewards, terminations, truncations, infos = _team.answers(self.spec.name, "step", self.env.step(told), 5)
         return self._moment(
             obs,
             infos,

@@ -95,13 +95,11 @@ class PyMARL(HostTeam):
         return self._moment({})
 
     def _advance(self, action: np.ndarray) -> Moment:
-        answer = self.env.step([int(a) for a in action])
+        answer = _team.answers(self.spec.name, "step", self.env.step([int(a) for a in action]), 3, 5)
         if len(answer) == 3:
             (reward, terminated, info), cut = answer, False
-        elif len(answer) == 5:
-            _, reward, terminated, cut, info = answer
         else:
-            raise ConfigError(f"{self.spec.name}: step gave {len(answer)} answers; MultiAgentEnv gives 3 or 5.")
+            _, reward, terminated, cut, info = answer
         ended, cut = bool(np.all(terminated)), bool(np.all(cut))
         limit = bool(info.get("episode_limit", False)) or (cut and not ended)
         team_reward = _team.team_reward(reward, self.spec.n_agents, self.common.reward)
