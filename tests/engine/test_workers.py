@@ -106,6 +106,31 @@ def test_whoever_dies_or_hangs_is_replaced(tmp_path: Path, caplog: pytest.LogCap
     assert_replaced(workers, tmp_path / "flag", caplog, {"exit": "ended with exit code 7", "hang": hangs, "raise": "the walk fell over"})
 
 
+def test_groups_go_on_after_a_death(tmp_path: Path):
+    """As in play: the group that noticed it goes on with new episodes before anybody asks for the answers of the other."""
+    flag = tmp_path / "flag"
+    workers = processes(job(flag=str(flag), time_limit=9), 1)
+    try:
+        for noticed, other in ((0, 1), (1, 0)):
+            assert ask(workers, RESET, 0) == []
+            assert ask(workers, STEP, 1) == []
+            flag.write_text("exit")
+            workers.send(noticed)
+            workers.send(other)
+            assert workers.receive(noticed).tolist() == list(GROUPS[noticed])
+            workers.board.command[:] = RESET
+            workers.send(noticed)
+            assert workers.receive(noticed).tolist() == []
+            workers.board.command[list(GROUPS[noticed])] = STEP
+            workers.send(noticed)
+            assert workers.receive(other).tolist() == list(GROUPS[other])
+            workers.send(other)
+            assert workers.receive(other).tolist() == []
+            assert workers.receive(noticed).tolist() == []
+    finally:
+        workers.close()
+
+
 def test_what_no_other_worker_would_do_better_ends_at_once():
     workers = processes(job(wrong=True), 1)
     try:

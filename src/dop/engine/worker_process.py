@@ -44,6 +44,8 @@ class ProcessWorker:
         self._job, self._ready, self._dismissed, self._ended = job, False, False, False
         self._since = time.monotonic()
         """When it last showed that it is alive, or was first asked for something since."""
+        self._done: set[int] = set()
+        """Groups that are done and that nobody has waited for yet."""
         self._pipe, theirs = _SPAWN.Pipe()
         self._process = _SPAWN.Process(target=_serve, args=(job, theirs, memory), name=f"environments of {job.spec.name}", daemon=True)
         with _no_interrupts():
@@ -60,9 +62,12 @@ class ProcessWorker:
 
     def receive(self, group: int) -> None:
         if not self._ready:
-            self._expect(_READY, max(START_TIMEOUT, self._job.timeout))
+            self._next(max(START_TIMEOUT, self._job.timeout))
             self._ready = True
-        self._expect(_DONE + bytes([group]), self._job.timeout)
+        # Once a worker has been replaced, its groups need not be waited for in the order in which they were asked.
+        while group not in self._done:
+            self._done.add(self._next(self._job.timeout)[1])
+        self._done.remove(group)
 
     def dismiss(self) -> None:
         self._dismissed = True
@@ -84,7 +89,8 @@ class ProcessWorker:
             self._process.kill()
             self._process.join()
 
-    def _expect(self, expected: bytes, timeout: float) -> None:
+    def _next(self, timeout: float) -> bytes:
+        """What it says next, which is good."""
         left = self._since + timeout - time.monotonic()
         if not self._pipe.poll(max(left, 0)):
             raise WorkerDiedError(f"gave no answer for {timeout:g} seconds (--env-timeout)")
@@ -97,7 +103,7 @@ class ProcessWorker:
             raise ConfigError(said[1:].decode())
         if said[:1] == _RAISED:
             raise WorkerDiedError(f"raised\n\n{said[1:].decode()}")
-        assert said == expected, (said, expected)
+        return said
 
     def _ending(self) -> str:
         """What became of a process whose pipe is closed, in words."""

@@ -45,7 +45,7 @@ class Job:
 
 
 class Worker(Protocol):
-    """Some environments, somewhere. Answers come in the order of what was sent."""
+    """Some environments, somewhere. What was sent is done in order; it may be waited for in another."""
 
     def send(self, group: int) -> None:
         """Have done what the board asks of the worker's slots in `group`."""
