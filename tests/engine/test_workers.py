@@ -224,6 +224,20 @@ def test_ray_replaces_whoever_dies(tmp_path: Path, caplog: pytest.LogCaptureFixt
     assert_replaced(workers, tmp_path / "flag", caplog, troubles)
 
 
+@pytest.mark.slow
+@ray_is_here
+def test_ray_leaves_sigterm_to_the_trainer():
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+    try:
+        workers = RayWorkers(job(), 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        workers.close()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
+
+
 def test_ray_that_is_not_there(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(dop.MissingExtraError, match=r"--env-workers ray:N needs ray.*pip install 'dop-marl\[ray\]'"):

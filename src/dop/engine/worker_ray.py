@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import signal
 import sys
+import threading
 import time
 import traceback
 import warnings
@@ -139,7 +141,11 @@ def _connect(ray: Any) -> None:
     if "RAY_ADDRESS" not in os.environ:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         own = {"address": "local", "include_dashboard": False}
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     with warnings.catch_warnings():
         # Ray forks only to start a program, which JAX's threads do not mind.
         warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
         ray.init(log_to_driver=False, logging_level="error", **own)
+    # Ray takes the signal for itself, and would end the trainer before it has saved.
+    if callable(on_sigterm) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_sigterm)
