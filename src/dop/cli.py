@@ -10,6 +10,7 @@ import jax
 
 import dop
 from dop import commands, registry
+from dop.engine import memory
 from dop.errors import DopError
 
 _OF_FILES = (errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENAMETOOLONG, errno.ENOSPC, errno.EROFS)
@@ -29,6 +30,7 @@ def main() -> None:
     if arguments[0] == "--version":
         print(dop.__version__)
         return
+    memory.use_few_heaps()
     # An environment of the user's own is looked for where the command is typed, too; last, so that no file that lies there is imported in
     # the place of a package.
     sys.path.append("")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import subprocess
+import sys
 
 import psutil
 import pytest
@@ -23,3 +25,33 @@ def test_what_was_freed_goes_back_to_the_system():
     memory.give_back()
     assert psutil.Process().memory_info().rss < held - 0.8 * SIZE * COUNT
     assert last == bytearray(SIZE)
+
+
+HEAPS = """
+import ctypes, sys, threading
+from dop.engine import memory
+if sys.argv[1] == "few":
+    memory.use_few_heaps()
+gate = threading.Barrier(9)
+def work():
+    kept = bytearray(50_000)
+    gate.wait()
+    gate.wait()
+threads = [threading.Thread(target=work) for _ in range(8)]
+for thread in threads:
+    thread.start()
+gate.wait()
+ctypes.CDLL(None).malloc_stats()
+gate.wait()
+"""
+
+
+def heaps(how: str) -> int:
+    """Of a new process with eight threads that hold memory."""
+    shown = subprocess.run([sys.executable, "-c", HEAPS, how], capture_output=True, text=True, check=True).stderr
+    return shown.count("Arena ")
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="another allocator than glibc's")
+def test_threads_share_two_heaps():
+    assert heaps("few") == 2 < heaps("many")
