@@ -108,8 +108,8 @@ def watch(run: Path, minutes: float, settle: float) -> Watched:
             while time.monotonic() - start < 60 * minutes and process.poll() is None:
                 looks = []
                 while len(looks) < 60 / LOOK and process.poll() is None:
-                    time.sleep(LOOK)
                     looks.append(look(watched, start))
+                    time.sleep(LOOK)
                 samples.append(least(looks))
                 if samples[-1].minute >= settle:
                     peak = max(peak, *(look.resident for look in looks))
@@ -133,6 +133,8 @@ def main() -> None:
         evaluations = (run / "metrics.jsonl").read_text().count('"kind": "evaluation"')
         steps = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["env_steps"]
         size = sum(path.stat().st_size for path in (run / "checkpoints").rglob("*") if path.is_file())
+    if watched.samples[-1].minute < options.settle:
+        sys.exit(f"the training ended by itself, with exit code {watched.exit_code}, before memory had settled")
     flat, words = verdict(watched.samples, options.settle)
     words += f"; at most {watched.peak / 1e9:.3f} GB, while it saved"
     about = f"{steps:,} environment steps, {evaluations} evaluations, checkpoints of {size / 1e6:.0f} MB at the end"

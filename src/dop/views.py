@@ -305,7 +305,7 @@ def report(
 
 def _showing(task: compare.Task, line: compare.Line, episodes: int, trust_env: bool) -> page.Showing:
     """The seed of a line that ended best, playing."""
-    scores = dict(zip(line.seeds, line.scores("test_return_mean"), strict=True))
+    scores = line.by_seed("test_return_mean")
     seed = max(scores, key=lambda seed: scores[seed])
     entry = next(entry for entry in line.entries if seed in entry.config.protocol.seeds)
     trained = load(entry.folder.path, run_seed=seed, trust_env=trust_env)
@@ -356,7 +356,7 @@ def plot(
     """
     if out is None and data is None:
         raise ConfigError("There is nothing to do: name a figure (out) or a data file (data).")
-    if out is not None and Path(out).suffix not in (".pdf", ".svg", ".png"):
+    if out is not None and Path(out).suffix.lower() not in (".pdf", ".svg", ".png"):
         raise ConfigError(f"Figures are written as .pdf, .svg or .png, but {out} ends otherwise.")
     if not axes:
         raise ConfigError("There is nothing to draw: axes must have env_steps, wall_seconds or both.")

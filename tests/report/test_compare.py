@@ -213,3 +213,10 @@ def test_a_record_file_of_a_crash_is_still_drawn(trained: Path, tmp_path: Path):
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"kind": "eval')
     assert "not finished" in views.report([tmp_path], out=tmp_path / "page.html", films=False).read_text()
+
+
+def test_no_text_ends_the_script_that_data_stand_in():
+    data = {"agent": "</script><script>alert(1)</script>"}
+    inside = html.json_inside(data)
+    assert "<" not in inside
+    assert json.loads(inside) == data

@@ -106,9 +106,10 @@ def test_the_file_is_a_whole_png_and_nothing_else_is_left(tmp_path: Path):
     assert dict(mpl.rcParams) == before
 
 
-def test_the_suffix_chooses_the_format(tmp_path: Path):
-    draw({"dop": run(1)}, tmp_path / "curve.svg", title="smax:3m")
-    assert "<svg" in (tmp_path / "curve.svg").read_text()
+@pytest.mark.parametrize("name", ["curve.svg", "curve.SVG"])
+def test_the_suffix_chooses_the_format(tmp_path: Path, name: str):
+    draw({"dop": run(1)}, tmp_path / name, title="smax:3m")
+    assert "<svg" in (tmp_path / name).read_text()
 
 
 @pytest.mark.parametrize("records", [{}, {"dop": []}])

@@ -60,9 +60,13 @@ class Line:
     def seeds(self) -> list[int]:
         return sorted({record.seed for record in self.records})
 
-    def scores(self, metric: str) -> np.ndarray:
+    def by_seed(self, metric: str) -> dict[int, float]:
         """The mean of the last evaluations of every seed that has any."""
-        return np.array([np.nanmean(seed.y[-LAST:]) for seed in curves(self.records, metric).values()])
+        return {seed: float(np.nanmean(curve.y[-LAST:])) for seed, curve in curves(self.records, metric).items()}
+
+    def scores(self, metric: str) -> np.ndarray:
+        """The values of `by_seed`."""
+        return np.array(list(self.by_seed(metric).values()))
 
 
 @dataclass(frozen=True, kw_only=True)

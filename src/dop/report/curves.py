@@ -72,7 +72,7 @@ def save(picture: Figure, path: Path) -> None:
     """Write a picture in one step, as its ending says."""
     # Fonts that printers and editors can read, and the same file for the same data.
     with replacing(path) as temporary, mpl.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "dop"}):
-        kind = path.suffix.removeprefix(".") or "png"
+        kind = path.suffix.removeprefix(".").lower() or "png"
         dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
         picture.savefig(temporary, format=kind, dpi=150, metadata=dates.get(kind))
 

@@ -141,7 +141,7 @@ def write(pictures: Iterable[Picture], path: Path, *, per_second: float) -> None
         ConfigError: a format that cannot be written here.
         RunError: ffmpeg failed.
     """
-    kind = path.suffix.removeprefix(".")
+    kind = path.suffix.removeprefix(".").lower()
     check_format(kind)
     frames = list(pictures)
     with replacing(path) as temporary:

@@ -6,8 +6,10 @@ import base64
 import html
 import io
 import itertools
+import json
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -24,6 +26,11 @@ _numbers = itertools.count()
 def text(value: object) -> str:
     """Any text, safe in a page."""
     return html.escape(str(value))
+
+
+def json_inside(data: Any) -> str:
+    """Data in a script element, which no text in it can end."""
+    return json.dumps(data).replace("<", "\\u003c")
 
 
 def svg(picture: Figure, *, title: str, description: str) -> str:

@@ -6,7 +6,6 @@ by a screen reader: headings in order, every picture with a description and its 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata, resources
@@ -318,7 +317,7 @@ def _player(showing: Showing, take: Take) -> str:
         f'<div class="controls"><button type="button">Play</button>'
         f'<input type="range" min="0" max="{take.length}" value="0" aria-label="Step of the episode"></div>'
         f'<p class="said soft" role="status">step 0 of {take.length}</p></div><div>{shown}{_timeline(take)}</div>'
-        f'<script type="application/json">{json.dumps(data)}</script></div>'
+        f'<script type="application/json">{html.json_inside(data)}</script></div>'
     )
 
 
