@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 
@@ -18,6 +19,15 @@ class Broken(io.StringIO):
         raise BrokenPipeError
 
 
+@pytest.fixture
+def usual() -> Iterator[None]:
+    """Hangups are as Python has them, also where the tests run under `nohup`."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("usual")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_asks_for_a_stop_even_if_nobody_can_be_told(monkeypatch: pytest.MonkeyPatch, number: int):
     before = signal.getsignal(number)
@@ -29,11 +39,9 @@ def test_a_signal_asks_for_a_stop_even_if_nobody_can_be_told(monkeypatch: pytest
     assert signal.getsignal(number) == before
 
 
+@pytest.mark.usefixtures("usual")
 def test_a_hangup_stays_ignored_under_nohup():
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with stop_requested() as stop:
-            os.kill(os.getpid(), signal.SIGHUP)
-            assert not stop.is_set()
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with stop_requested() as stop:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert not stop.is_set()
