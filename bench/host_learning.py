@@ -5,7 +5,7 @@ python bench/host_learning.py --only-summary      # the table and the figure of 
 
 Every (task, method, seed) is a training of its own and leaves a data file; one whose file is there is not repeated, so that the program may
 be stopped and started. The task's reward is the sum of the agents' rewards. Random play is uniform over legal actions. On spread, scripted
-play assigns agents to landmarks so that the sum of distances is smallest, and accelerates towards them without regard to collisions.
+play accelerates straight towards landmarks, without regard to collisions.
 """
 
 from __future__ import annotations
@@ -96,21 +96,34 @@ def uniform(seed: int) -> Policy:
     return lambda spec, step: random_action(rng, spec, np.asarray(step.legal))
 
 
-def towards_landmarks(spec: dop.EnvSpec, step: dop.TimeStep) -> np.ndarray:
+def nearest(distance: np.ndarray) -> np.ndarray:
+    """Each agent's nearest landmark, whatever the others do; `distance` is by agent and landmark."""
+    return distance.argmin(axis=1)
+
+
+def shared_out(distance: np.ndarray) -> np.ndarray:
+    """A landmark for each agent, with the smallest sum of distances."""
+    agents = np.arange(len(distance))
+    return np.array(min(itertools.permutations(agents), key=lambda goals: distance[agents, goals].sum()))
+
+
+def towards(choose: Callable[[np.ndarray], np.ndarray]) -> Policy:
     """Scripted play of simple_spread; an observation is own velocity (2), own position (2), landmarks minus self (2 each), and others."""
-    n = spec.n_agents
-    away = step.obs[:, 4 : 4 + 2 * n].reshape(n, n, 2)
-    distance = np.linalg.norm(away, axis=-1)
-    agents = np.arange(n)
-    goals = min(itertools.permutations(range(n)), key=lambda goals: distance[agents, list(goals)].sum())
-    # mpe2 multiplies forces by 5, keeps 0.75 of the velocity and moves by a tenth of it: this force would arrive in one step.
-    force = np.clip((10 * away[agents, list(goals)] - 0.75 * step.obs[:, :2]) / 0.5, -1, 1)
-    right, up = force[:, 0], force[:, 1]
-    if spec.action_kind == "box":  # [nothing, left, right, down, up], in [0, 1] there and in [-1, 1] here
-        return (2 * np.maximum(np.stack([0 * up, -right, right, -up, up], axis=1), 0) - 1).astype(np.float32)
-    sideways = np.abs(right) > np.abs(up)
-    action = np.where(sideways, np.where(right > 0, 2, 1), np.where(up > 0, 4, 3))
-    return np.where(np.abs(force).max(axis=1) < 0.5, 0, action).astype(np.int32)
+
+    def policy(spec: dop.EnvSpec, step: dop.TimeStep) -> np.ndarray:
+        obs, n = np.asarray(step.obs), spec.n_agents
+        away = obs[:, 4 : 4 + 2 * n].reshape(n, n, 2)
+        goal = choose(np.linalg.norm(away, axis=-1))
+        # mpe2 multiplies forces by 5, keeps 0.75 of the velocity and moves by a tenth of it: this force would arrive in one step.
+        force = np.clip((10 * away[np.arange(n), goal] - 0.75 * obs[:, :2]) / 0.5, -1, 1)
+        right, up = force[:, 0], force[:, 1]
+        if spec.action_kind == "box":  # nothing, left, right, down, up: in [0, 1] there and in [-1, 1] here
+            return (2 * np.maximum(np.stack([0 * up, -right, right, -up, up], axis=1), 0) - 1).astype(np.float32)
+        sideways, upright = np.where(right > 0, 2, 1), np.where(up > 0, 4, 3)
+        action = np.where(np.abs(right) > np.abs(up), sideways, upright)
+        return np.where(np.abs(force).max(axis=1) < 0.5, 0, action).astype(np.int32)
+
+    return policy
 
 
 def mean_return(task: Task, policy: Policy, episodes: int = 1000) -> float:
@@ -128,8 +141,10 @@ def mean_return(task: Task, policy: Policy, episodes: int = 1000) -> float:
 
 def references(task: Task) -> dict[str, Any]:
     """What is not learned earns, by the name of who plays."""
-    scripted = {"scripted play": towards_landmarks} if task.environment == SPREAD else {}
-    return {"returns": {who: mean_return(task, policy) for who, policy in {"random play": uniform(seed=0), **scripted}.items()}}
+    players = {"random play": uniform(seed=0)}
+    if task.environment == SPREAD:
+        players |= {"scripted: each to the nearest landmark": towards(nearest), "scripted: landmarks shared out": towards(shared_out)}
+    return {"returns": {who: mean_return(task, policy) for who, policy in players.items()}}
 
 
 # ------------------------------------------------------------------------------------------------------------------- pieces
