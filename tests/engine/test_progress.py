@@ -98,11 +98,15 @@ def test_numbers_are_short():
 
 @pytest.mark.parametrize(("kind", "error"), [(io.StringIO, BrokenPipeError()), (Terminal, OSError(errno.EIO, "closed"))])
 def test_a_run_goes_on_when_nobody_watches_any_more(kind: type[io.StringIO], error: OSError):
+    tried = []
+
     class Broken(kind):
-        def write(self, _: str) -> int:
+        def write(self, text: str) -> int:
+            tried.append(text)
             raise error
 
     progress = Progress(10_000, console=Console(file=Broken(), width=40))
     progress.message("compiling ...")
     progress.write(record("evaluation", 0, 30.0, test_return_mean=1.0))
     progress.close()
+    assert tried

@@ -132,3 +132,4 @@ def test_a_name_is_no_formula(tmp_path: Path):
     name = "$x_$"
     draw({name: run(1)}, tmp_path / "curve.png", title=name)
     draw_grid({name: {name: run(1)}}, tmp_path / "grid.png", metric="test_return_mean", axes_of=("env_steps",), title=name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["curve.png", "grid.png"]
