@@ -163,8 +163,9 @@ def work(options: argparse.Namespace) -> None:
         pieces.finish(data(options.out, name, "references"), f"{name}, references", print, about, partial(references, task))
     for seed in range(options.seeds):
         for name in options.tasks:
-            for method in sorted(set(TASKS[name].methods) & set(options.methods), key=METHODS.index):
-                learn(options.out, name, method, seed)
+            for method in TASKS[name].methods:
+                if method in options.methods:
+                    learn(options.out, name, method, seed)
 
 
 def learn(out: Path, name: str, method: str, seed: int) -> None:
@@ -189,24 +190,21 @@ def learn(out: Path, name: str, method: str, seed: int) -> None:
 
 def summarise(out: Path, seeds: int) -> None:
     """The table, said and written, and the figure, of what is there."""
+    records = {name: {method: evaluations(out, name, method, seeds) for method in METHODS} for name in TASKS}
     rows: list[str] = []
-    records: dict[str, dict[str, list[Record]]] = {}
-    for name in TASKS:
+    for name, by_method in records.items():
         found = pieces.read(data(out, name, "references")) or {"returns": {}}
         rows += [f"| {name} | {who} | | | {mean:.2f} | | |" for who, mean in found["returns"].items()]
-        for method in METHODS:
-            kept = [record for seed in range(seeds) for record in evaluations(data(out, name, f"{method}-{seed}"))]
-            records.setdefault(name, {})[method] = kept
-            rows += [row(name, method, kept)] if kept else []
+        rows += [row(name, method, kept) for method, kept in by_method.items() if kept]
     table = "\n".join(pieces.table("| task | method | seeds | steps | return at the end | best on the way | minutes a seed |", rows))
     print(table)
     files.write_text(out / "table.md", table + "\n")
     curves.draw_grid(records, out / "host-learning.png", metric=RETURN, title="Greedy return, outside JAX", axes_of=("env_steps",))
 
 
-def evaluations(path: Path) -> list[Record]:
-    found = pieces.read(path) or {"evaluations": []}
-    return [Record.from_json(json.dumps(evaluation)) for evaluation in found["evaluations"]]
+def evaluations(out: Path, name: str, method: str, seeds: int) -> list[Record]:
+    """Of all seeds that are there."""
+    return [record for seed in range(seeds) for record in pieces.evaluations(data(out, name, f"{method}-{seed}"))]
 
 
 def row(name: str, method: str, kept: list[Record]) -> str:
@@ -214,9 +212,8 @@ def row(name: str, method: str, kept: list[Record]) -> str:
     by_seed = statistics.curves(kept, RETURN)
     aligned = statistics.align(list(by_seed.values()))
     means = np.stack([np.convolve(y, np.full(3, 1 / 3), "valid") for y in aligned.y])
-    minutes = [max(record.wall_seconds for record in kept if record.seed == seed) / 60 for seed in by_seed]
     end, best = (pieces.interval(values, "{:.2f}".format) for values in (means[:, -1], means.max(axis=1)))
-    return f"| {name} | {method} | {len(by_seed)} | {aligned.x[-1] / 1e3:.0f}k | {end} | {best} | {min(minutes):.1f}-{max(minutes):.1f} |"
+    return f"| {name} | {method} | {len(by_seed)} | {aligned.x[-1] / 1e3:.0f}k | {end} | {best} | {pieces.minutes(kept)} |"
 
 
 def main() -> None:

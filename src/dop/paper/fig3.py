@@ -173,9 +173,8 @@ def read_data(options: Options) -> dict[str, dict[str, list[Record]]]:
     """Every evaluation that there is: by map, then by variant."""
     found: dict[str, dict[str, list[Record]]] = {}
     for piece in all_pieces(options):
-        evaluations = (pieces.read(piece.data(options)) or {"evaluations": []})["evaluations"]
         kept = found.setdefault(piece.map, {}).setdefault(piece.variant, [])
-        kept += [Record.from_json(json.dumps(evaluation)) for evaluation in evaluations]
+        kept += pieces.evaluations(piece.data(options))
     return found
 
 
@@ -206,9 +205,8 @@ def row(name: str, variant: str, kept: list[Record]) -> str:
         end = max(3, round(share * len(aligned.x)))
         cells.append(f"{aligned.x[end - 1] / 1e3:.0f}k: {pieces.interval(aligned.y[:, end - 3 : end].mean(axis=1), share_of)}")
     returns = statistics.align(list(statistics.curves(kept, "test_return_mean").values()))
-    minutes = [max(record.wall_seconds for record in kept if record.seed == seed) / 60 for seed in by_seed]
     last = pieces.interval(returns.y[:, -3:].mean(axis=1), "{:.1f}".format)
-    return f"| {name} | {variant} | {len(by_seed)} | {' | '.join(cells)} | {last} | {min(minutes):.1f}-{max(minutes):.1f} |"
+    return f"| {name} | {variant} | {len(by_seed)} | {' | '.join(cells)} | {last} | {pieces.minutes(kept)} |"
 
 
 def share_of(x: float) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from dop.engine import files
 from dop.engine.learn import Program, RunState
+from dop.engine.records import Record
 from dop.engine.runs import surroundings
 from dop.errors import UnknownNameError
 from dop.report import curves, statistics
@@ -61,6 +62,11 @@ def write(path: Path, about: Mapping[str, Any], found: Mapping[str, Any]) -> Non
 def read(path: Path) -> dict[str, Any] | None:
     """A finished piece; None if it is not there."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def evaluations(path: Path) -> list[Record]:
+    """Those that a finished piece keeps under that name; none if it is not there."""
+    return [Record.from_json(json.dumps(kept)) for kept in (read(path) or {"evaluations": []})["evaluations"]]
 
 
 def _rounded(found: Any) -> Any:
@@ -131,6 +137,12 @@ def interval(values: np.ndarray, show: Callable[[float], str]) -> str:
     found = statistics.mean_interval(values)
     low, mean, high = (show(float(x)) for x in (found.low, found.mean, found.high))
     return mean if len(values) == 1 else f"{mean} [{low}, {high}]"
+
+
+def minutes(kept: Sequence[Record]) -> str:
+    """How long the seeds of these records took: the least and the most."""
+    ends = {record.seed: record.wall_seconds / 60 for record in sorted(kept, key=lambda record: record.wall_seconds)}
+    return f"{min(ends.values()):.1f}-{max(ends.values()):.1f}"
 
 
 def draw_mean(axes: Axes, x: Any, values: np.ndarray, label: str, style: Mapping[str, Any]) -> None:
