@@ -33,8 +33,6 @@ MAIN = "from dop.cli import main; main()"
 TASK = ["train", "stochastic-dop", "--env", "smax:3m", "--env-steps", "2000000000", "--quiet"]
 PROTOCOL = ["--eval-interval", "10000", "--checkpoint-interval", "20000"]
 BAND = 0.02
-
-
 LOOK = 5.0
 """Seconds between looks."""
 
@@ -130,11 +128,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         watched = watch(run, options.minutes, options.settle)
+        if not watched.samples or watched.samples[-1].minute < options.settle:
+            sys.exit(f"the training ended, with exit code {watched.exit_code}, before the {options.settle:g} minutes of settling were over")
         evaluations = (run / "metrics.jsonl").read_text().count('"kind": "evaluation"')
         steps = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["env_steps"]
         size = sum(path.stat().st_size for path in (run / "checkpoints").rglob("*") if path.is_file())
-    if watched.samples[-1].minute < options.settle:
-        sys.exit(f"the training ended by itself, with exit code {watched.exit_code}, before memory had settled")
     flat, words = verdict(watched.samples, options.settle)
     words += f"; at most {watched.peak / 1e9:.3f} GB, while it saved"
     about = f"{steps:,} environment steps, {evaluations} evaluations, checkpoints of {size / 1e6:.0f} MB at the end"
