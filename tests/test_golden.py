@@ -18,7 +18,7 @@ from dop import losses, policies
 from dop.agents import step_teams
 from dop.algorithms.stochastic_dop import Batch, DecomposedCritic, DOPLearner, StochasticDOP
 from dop.mixers import LinearMixer
-from dop.nets import GRUCell, LocalCritic, PerAgent, RecurrentAgent
+from dop.nets import GRUCell, Linear, LocalCritic, PerAgent, RecurrentAgent
 from dop.returns import td_lambda, tree_backup
 from dop.types import Episode, Metrics
 from helpers import make_spec
@@ -54,9 +54,9 @@ def assert_close(got: Any, expected: Any) -> None:
 # ------------------------------------------------------------------------------------------------ weights in PyTorch's layout
 
 
-def dense(w: Numbers, name: str) -> eqx.nn.Linear:
+def dense(w: Numbers, name: str) -> Linear:
     weight, bias = jnp.asarray(w[f"{name}.weight"]), jnp.asarray(w[f"{name}.bias"])
-    layer = eqx.nn.Linear(weight.shape[1], weight.shape[0], key=KEY)
+    layer = Linear(weight.shape[1], weight.shape[0], key=KEY)
     return eqx.tree_at(lambda m: (m.weight, m.bias), layer, (weight, bias))
 
 

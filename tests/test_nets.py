@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dop.nets import GRUCell, LocalCritic, PerAgent, RecurrentAgent
+from dop.nets import GRUCell, Linear, LocalCritic, PerAgent, RecurrentAgent
 
 KEY = jax.random.key(0)
 
@@ -31,11 +30,11 @@ def test_gru_equals_its_equations() -> None:
 # ------------------------------------------------------------------------------------------------------------------- PerAgent
 
 
-def linear_team(*groups: int) -> PerAgent[eqx.nn.Linear]:
-    return PerAgent(lambda key: eqx.nn.Linear(2, 4, key=key), groups, key=KEY)
+def linear_team(*groups: int) -> PerAgent[Linear]:
+    return PerAgent(lambda key: Linear(2, 4, key=key), groups, key=KEY)
 
 
-def outputs(team: PerAgent[eqx.nn.Linear], x: jax.Array) -> jax.Array:
+def outputs(team: PerAgent[Linear], x: jax.Array) -> jax.Array:
     return team.map(lambda net, x: net(x), x, in_axes=(0,))
 
 
@@ -79,7 +78,7 @@ def relu(x: np.ndarray) -> np.ndarray:
     return np.maximum(x, 0)
 
 
-def dense(layer: eqx.nn.Linear, x: np.ndarray) -> np.ndarray:
+def dense(layer: Linear, x: np.ndarray) -> np.ndarray:
     return np.asarray(layer.weight) @ x + np.asarray(layer.bias)
 
 

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dop.nets import MLP
+from dop.nets import MLP, Linear
 
 
 class LinearMixer(eqx.Module):
@@ -27,9 +27,9 @@ class LinearMixer(eqx.Module):
     b is 0.
     """
 
-    k_layer: eqx.nn.Linear
-    k_scale: eqx.nn.Linear | None
-    b_layer: eqx.nn.Linear | None
+    k_layer: Linear
+    k_scale: Linear | None
+    b_layer: Linear | None
     n_agents: int = eqx.field(static=True)
     normalise: bool = eqx.field(static=True)
 
@@ -46,9 +46,9 @@ class LinearMixer(eqx.Module):
     ) -> None:
         key_k, key_scale, key_b = jax.random.split(key, 3)
         width = embedding if weights == "product" else 1
-        self.k_layer = eqx.nn.Linear(state_size, n_agents * width, key=key_k)
-        self.k_scale = eqx.nn.Linear(state_size, width, key=key_scale) if weights == "product" else None
-        self.b_layer = eqx.nn.Linear(state_size, "scalar", key=key_b) if bias else None
+        self.k_layer = Linear(state_size, n_agents * width, key=key_k)
+        self.k_scale = Linear(state_size, width, key=key_scale) if weights == "product" else None
+        self.b_layer = Linear(state_size, "scalar", key=key_b) if bias else None
         self.n_agents = n_agents
         self.normalise = normalise
 
@@ -82,7 +82,7 @@ class MonotonicMixer(eqx.Module):
     """
 
     hidden_weights: MLP
-    hidden_bias: eqx.nn.Linear
+    hidden_bias: Linear
     output_weights: MLP
     state_value: MLP
 
@@ -90,7 +90,7 @@ class MonotonicMixer(eqx.Module):
         key_weights, key_bias, key_output, key_value = jax.random.split(key, 4)
         inputs = (state_size, hypernet_hidden) if hypernet_hidden else (state_size,)
         self.hidden_weights = MLP((*inputs, n_agents * embedding), key=key_weights)
-        self.hidden_bias = eqx.nn.Linear(state_size, embedding, key=key_bias)
+        self.hidden_bias = Linear(state_size, embedding, key=key_bias)
         self.output_weights = MLP((*inputs, embedding), key=key_output)
         self.state_value = MLP((state_size, embedding, 1), key=key_value)
 

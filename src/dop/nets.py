@@ -17,7 +17,6 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from dop.types import ActionKind
 
 Network = TypeVar("Network", bound=eqx.Module)
-AnyLinear = TypeVar("AnyLinear", bound=eqx.nn.Linear)
 
 
 class PerAgent(eqx.Module, Generic[Network]):
@@ -98,14 +97,14 @@ class GRUCell(eqx.Module):
     r, z = sigmoid(W x + b + U h + b'),  n = tanh(W x + b + r (U h + b')),  h' = (1 - z) n + z h
     """
 
-    input_layer: eqx.nn.Linear
-    hidden_layer: eqx.nn.Linear
+    input_layer: Linear
+    hidden_layer: Linear
 
     def __init__(self, input_size: int, hidden_size: int, *, key: PRNGKeyArray) -> None:
         key_input, key_hidden = jax.random.split(key)
         # The fan-in of both is the hidden size, in PyTorch; here the two sizes are the same wherever the cell is used.
-        self.input_layer = eqx.nn.Linear(input_size, 3 * hidden_size, key=key_input)
-        self.hidden_layer = eqx.nn.Linear(hidden_size, 3 * hidden_size, key=key_hidden)
+        self.input_layer = Linear(input_size, 3 * hidden_size, key=key_input)
+        self.hidden_layer = Linear(hidden_size, 3 * hidden_size, key=key_hidden)
 
     def __call__(self, x: Float[Array, " input"], h: Float[Array, " hidden"]) -> Float[Array, " hidden"]:
         x_reset, x_update, x_new = jnp.split(self.input_layer(x), 3)
@@ -119,17 +118,17 @@ class GRUCell(eqx.Module):
 class RecurrentAgent(eqx.Module):
     """Fully connected, GRU, fully connected (App. G.1): own observation, own last action and agent id in, logits out."""
 
-    input_layer: eqx.nn.Linear
+    input_layer: Linear
     cell: GRUCell
-    output_layer: eqx.nn.Linear
+    output_layer: Linear
     n_agents: int = eqx.field(static=True)
     action_size: int = eqx.field(static=True)
 
     def __init__(self, obs_size: int, action_size: int, n_agents: int, hidden_size: int, *, key: PRNGKeyArray) -> None:
         key_in, key_cell, key_out = jax.random.split(key, 3)
-        self.input_layer = eqx.nn.Linear(obs_size + action_size + n_agents, hidden_size, key=key_in)
+        self.input_layer = Linear(obs_size + action_size + n_agents, hidden_size, key=key_in)
         self.cell = GRUCell(hidden_size, hidden_size, key=key_cell)
-        self.output_layer = eqx.nn.Linear(hidden_size, action_size, key=key_out)
+        self.output_layer = Linear(hidden_size, action_size, key=key_out)
         self.n_agents = n_agents
         self.action_size = action_size
 
@@ -167,12 +166,12 @@ class LocalCritic(eqx.Module):
     for all agents and then is computed once. With `dueling`, a value common to all actions is added, as the released code does.
     """
 
-    from_state: eqx.nn.Linear
-    from_obs: eqx.nn.Linear | None
+    from_state: Linear
+    from_obs: Linear | None
     from_id: Float[Array, "agent hidden"] | None
-    hidden_layer: eqx.nn.Linear
-    action_layer: eqx.nn.Linear
-    value_layer: eqx.nn.Linear | None
+    hidden_layer: Linear
+    action_layer: Linear
+    value_layer: Linear | None
 
     def __init__(
         self,
@@ -188,13 +187,13 @@ class LocalCritic(eqx.Module):
     ) -> None:
         key_first, key_hidden, key_action, key_value = jax.random.split(key, 4)
         sizes = [state_size, obs_size, n_agents] if local_inputs else [state_size]
-        from_state, *rest = _split(eqx.nn.Linear(sum(sizes), hidden_size, key=key_first), sizes)
+        from_state, *rest = _split(Linear(sum(sizes), hidden_size, key=key_first), sizes)
         self.from_state = from_state
         self.from_obs = rest[0] if local_inputs else None
         self.from_id = rest[1].weight.T if local_inputs else None
-        self.hidden_layer = eqx.nn.Linear(hidden_size, hidden_size, key=key_hidden)
-        self.action_layer = eqx.nn.Linear(hidden_size, action_size, key=key_action)
-        self.value_layer = eqx.nn.Linear(hidden_size, 1, key=key_value) if dueling else None
+        self.hidden_layer = Linear(hidden_size, hidden_size, key=key_hidden)
+        self.action_layer = Linear(hidden_size, action_size, key=key_action)
+        self.value_layer = Linear(hidden_size, 1, key=key_value) if dueling else None
 
     def __call__(self, state: Float[Array, " state"], obs: Float[Array, " obs"], agent_id: Int[Array, ""]) -> Float[Array, " action"]:
         x = self.from_state(state)
@@ -275,21 +274,21 @@ class CounterfactualCritic(eqx.Module):
     each agent's own part is taken away.
     """
 
-    from_state: eqx.nn.Linear
-    from_obs: eqx.nn.Linear
+    from_state: Linear
+    from_obs: Linear
     from_action: Float[Array, "agent action hidden"]
     from_id: Float[Array, "agent hidden"]
-    hidden_layer: eqx.nn.Linear
-    action_layer: eqx.nn.Linear
+    hidden_layer: Linear
+    action_layer: Linear
 
     def __init__(self, state_size: int, obs_size: int, action_size: int, n_agents: int, hidden_size: int, *, key: PRNGKeyArray) -> None:
         key_first, key_hidden, key_action = jax.random.split(key, 3)
         sizes = [state_size, obs_size, n_agents * action_size, n_agents]
-        self.from_state, self.from_obs, actions, ids = _split(eqx.nn.Linear(sum(sizes), hidden_size, key=key_first), sizes)
+        self.from_state, self.from_obs, actions, ids = _split(Linear(sum(sizes), hidden_size, key=key_first), sizes)
         self.from_action = actions.weight.T.reshape(n_agents, action_size, hidden_size)
         self.from_id = ids.weight.T
-        self.hidden_layer = eqx.nn.Linear(hidden_size, hidden_size, key=key_hidden)
-        self.action_layer = eqx.nn.Linear(hidden_size, action_size, key=key_action)
+        self.hidden_layer = Linear(hidden_size, hidden_size, key=key_hidden)
+        self.action_layer = Linear(hidden_size, action_size, key=key_action)
 
     def __call__(
         self, state: Float[Array, " state"], obs: Float[Array, "agent obs"], action: Int[Array, " agent"]
@@ -383,11 +382,11 @@ class AttentionCritic(eqx.Module):
         return self.head.map(apply, jnp.concatenate([own, gathered], axis=1), in_axes=(0,)), match
 
 
-def _split(layer: AnyLinear, sizes: Sequence[int]) -> list[AnyLinear]:
+def _split(layer: Linear, sizes: Sequence[int]) -> list[Linear]:
     """A layer whose input is several parts end to end, as one layer for each; the sum of theirs is its output. The first has the bias."""
     weights = jnp.split(layer.weight, [sum(sizes[:i]) for i in range(1, len(sizes))], axis=1)
 
-    def part(weight: Array, bias: Array | None) -> AnyLinear:
+    def part(weight: Array, bias: Array | None) -> Linear:
         # Of this layer only the form.
         form = eqx.filter_eval_shape(type(layer), *weight.shape[::-1], use_bias=bias is not None, key=jax.random.key(0))
         return eqx.tree_at(lambda m: (m.weight, m.bias), form, (weight, bias), is_leaf=lambda x: x is None)

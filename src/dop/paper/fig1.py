@@ -30,7 +30,7 @@ from matplotlib.figure import Figure
 from dop import agents, envs, policies, reactive
 from dop.engine.collect import collect
 from dop.engine.learn import Program, RunState
-from dop.nets import ReactiveAgent
+from dop.nets import Linear, ReactiveAgent
 from dop.paper import pieces
 from dop.paper.pieces import Say
 from dop.paper.variants import METHODS, RELAXED, algorithm_of
@@ -158,7 +158,7 @@ def begin(program: Program, setting: Setting, key: PRNGKeyArray) -> RunState:
 def start_at(team: Any, probability: float) -> Any:
     """The actors, recurrent or not, with pi_i(a_1) = `probability`, the other actions alike, whatever they see."""
 
-    def last_layer(team: Any) -> eqx.nn.Linear:
+    def last_layer(team: Any) -> Linear:
         return team.network.layers.layers[-1] if isinstance(team.network, ReactiveAgent) else team.network.output_layer
 
     layer = last_layer(team)
