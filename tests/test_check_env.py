@@ -156,20 +156,23 @@ def test_environments_in_jax_too():
         survey(Misshapen, episodes=1, seed=0)
 
 
-def test_what_somebody_elses_code_raises_is_told_in_plain_words(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("kind", [OSError, SystemExit])
+def test_what_somebody_elses_code_raises_is_told_in_plain_words(monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]):
     def broken(*_: Any) -> Any:
-        raise OSError("no simulator")
+        raise kind("no simulator")
+
+    told = rf"{kind.__name__} at .*test_check_env\.py:[0-9]+: no simulator"
 
     for function in ("reset", "step", "close"):
         with monkeypatch.context() as patch:
             patch.setattr(host_games.Lights, function, broken)
             found = survey(host_games.Lights, episodes=2, seed=0)
             assert list(found.faults) == ["runs"]
-            assert re.fullmatch(r"OSError at .*test_check_env\.py:[0-9]+: no simulator", found.faults["runs"])
-    with pytest.raises(ConfigError, match=r"The environment cannot be made: OSError at .*test_check_env\.py:[0-9]+: no simulator"):
+            assert re.fullmatch(told, found.faults["runs"])
+    with pytest.raises(ConfigError, match=f"The environment cannot be made: {told}"):
         survey(broken, episodes=1, seed=0)
     monkeypatch.setattr(Misshapen, "step", broken)
-    with pytest.raises(ConfigError, match=r"taken to be in JAX .*, but does not compile: OSError at .*test_check_env\.py"):
+    with pytest.raises(ConfigError, match=f"taken to be in JAX .*, but does not compile: {told}"):
         survey(Misshapen, episodes=1, seed=0)
 
 

@@ -316,7 +316,7 @@ def _guarded(found: dict[str, str], run: Callable[[], None]) -> None:
     """Run what may raise anything, since it is somebody else's."""
     try:
         run()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         found.setdefault("runs", _plain(error))
 
 
@@ -327,11 +327,11 @@ def _in_plain_words(what: str) -> Iterator[None]:
         yield
     except DopError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"{what}: {_plain(error)}") from error
 
 
-def _plain(error: Exception) -> str:
+def _plain(error: BaseException) -> str:
     """What went wrong and where: in the user's own code, rather than in a package that it called."""
     if isinstance(error, DopError):
         return str(error)

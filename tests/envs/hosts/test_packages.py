@@ -150,6 +150,11 @@ def test_an_environment_that_breaks_its_word_is_told_by_agent_and_step():
     environment.reset(0)
     with pytest.raises(ConfigError, match=r"game: in step 1 b_1 sees 7 numbers; its spaces say 3\."):
         environment.step(np.zeros(2, np.int32))
+    reset = raw.reset
+    raw.reset = lambda seed: ({}, reset(seed)[1])
+    with pytest.raises(ConfigError, match=r"\['a_0', 'b_1'\] are in agents, but were given no observation"):
+        environment.reset(0)
+    raw.reset = reset
     raw.agents.append("stranger")
     environment.reset(0)
     raw.reset = lambda seed: (raw.agents.append("stranger"), {}) and ({}, {})

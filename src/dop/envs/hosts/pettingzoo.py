@@ -138,6 +138,8 @@ class PettingZoo(SpaceTeam):
         if any(infos.values()):
             self._metrics |= self._means(infos)
         goes_on = [agent for agent in agents if agent not in gone and agent not in cut]
+        if blind := [str(agent) for agent in goes_on if agent not in obs]:
+            raise ConfigError(f"{self.spec.name}: {blind} are in agents, but were given no observation.")
         left, over = cut - gone, not goes_on
         return Moment(
             obs=[own.read(obs[agent]) if agent in obs else None for agent, own in zip(self._agents, self._observations, strict=True)],
