@@ -20,7 +20,7 @@ from dop import api
 from dop.engine import files, records
 from dop.engine.records import Record
 from dop.engine.runs import RunFolder
-from dop.errors import RunError
+from dop.errors import RunError, check_positive
 from dop.paper import pieces
 from dop.paper.variants import VARIANTS, algorithm_of
 from dop.report import curves, statistics
@@ -62,6 +62,10 @@ class Options:
     """Where the runs go."""
     out: Path = Path("results/fig3")
     """Where data files, table and figure go."""
+
+    def __post_init__(self) -> None:
+        if self.seeds is not None:
+            check_positive(self, "seeds")
 
 
 @dataclass(frozen=True, kw_only=True)

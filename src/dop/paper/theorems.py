@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 
 from dop.engine import files
 from dop.engine.runs import surroundings
-from dop.errors import check_positive
+from dop.errors import check_not_negative, check_positive
 from dop.paper import deterministic_theorems, tabular
 from dop.paper.claims import DIFFERENCE, DISCOUNT, EXACT, NUMERIC, TEAMS, Claim, as_table, relative
 from dop.paper.deterministic_theorems import Found
@@ -58,6 +58,7 @@ class Options:
 
     def __post_init__(self) -> None:
         check_positive(self, "problems")
+        check_not_negative(self, "seed")
 
 
 @dataclass(frozen=True, kw_only=True)
