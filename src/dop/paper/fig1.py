@@ -282,6 +282,7 @@ def summarise(options: Options, say: Say) -> None:
 
 
 def row(case: Case, piece: dict[str, Any]) -> str:
+    """At the optimum is a seed whose greedy return is above 0; with relaxed actions that is a chance of more than a half."""
     greedy = np.array(piece["greedy_return"])[:, -1]
     cells = [pieces.interval(x, "{:.2f}".format) for x in (greedy, np.array(piece["exploring_return"])[:, -1])]
     return f"| {case.setting} | {case.variant} | {case.n_agents} | {len(greedy)} | {cells[0]} | {cells[1]} | {np.sum(greedy > 0)} |"
