@@ -104,6 +104,10 @@ def test_a_stopped_run_goes_on_and_ends_the_work_if_stopped_again(tmp_path: Path
     first, _ = fig3.all_pieces(asked)
     leave_run(first, first.folder(asked), steps=100_000)
     assert not fig3.finished(first.folder(asked), GOAL)
+    trained = Record(kind="train", seed=0, iteration=9, env_steps=GOAL, wall_seconds=1.0, metrics={"critic_loss": 1.0})
+    with first.folder(asked).metrics.open("a") as file:  # and then it was killed, before the last evaluation
+        file.write(trained.to_json() + "\n")
+    assert not fig3.finished(first.folder(asked), GOAL)
     asked_for = []
     monkeypatch.setattr(fig3, "train", lambda piece, folder: asked_for.append(str(piece)))
     fig3.reproduce(asked, lambda _: None)
@@ -134,6 +138,30 @@ def test_the_table_has_means_over_the_last_evaluations_and_seeds(tmp_path: Path,
     (row,) = [line for text in lines for line in text.split("\n") if line.startswith("| 3m")]
     assert row == "| 3m | dop | 2 | 100k: 16% [5%, 26%] | 200k: 48% [16%, 79%] | 300k: 79% [26%, 100%] | 20.0 [20.0, 20.0] | 6.0-6.0 |"
     assert (tmp_path / "out" / "table.md").read_text().rstrip().endswith(row)
+
+
+def test_a_longer_scale_goes_on_with_a_shorter_ones_run_and_serves_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """300k of 2s3z, then 3 million: the short run is not taken for the long one, nor the long one's end for the short one's."""
+    trained: list[str] = []
+
+    def train(piece: Piece, folder: RunFolder) -> bool:
+        leave_run(piece, folder, steps=piece.env_steps)
+        trained.append(f"{piece.env_steps}")
+        return True
+
+    monkeypatch.setattr(fig3, "train", train)
+    said: list[str] = []
+    small = options(tmp_path, maps=("2s3z",), variants=("dop",), seeds=1)
+    paper = options(tmp_path, maps=("2s3z",), variants=("dop",), seeds=1, scale="paper")
+    fig3.reproduce(small, said.append)
+    fig3.reproduce(options(tmp_path, maps=("2s3z",), variants=("dop",), seeds=1, scale="paper", only_summary=True), said.append)
+    assert said[-1] == "nothing has finished yet"
+    fig3.reproduce(paper, said.append)
+    fig3.reproduce(small, said.append)
+    fig3.reproduce(paper, said.append)
+    assert trained == ["300000", "3000000"]
+    tables = [text.split("\n")[-1] for text in said if text.startswith("| map")]
+    assert [("300k:" in table, "3000k:" in table) for table in tables] == [(True, False), (False, True), (True, False), (False, True)]
 
 
 def test_nothing_to_summarise_is_said(tmp_path: Path) -> None:

@@ -56,3 +56,34 @@ def test_help_explains_every_option(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 def test_mistyped_name_ends_in_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     assert run(monkeypatch, "theorms") == 2
     assert "Did you mean 'theorems'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("theorems", "--seed", "-1"), "seed must not be negative"),
+        (("environments", "--episodes", "-1"), "episodes must not be negative"),
+        *(((name, "--seeds", "0"), "seeds must be positive") for name in ("fig1", "fig3", "fig4", "games")),
+        (("fig1", "--actions", "1"), "at least 2"),
+        (("fig1", "--variance-agents", "2", "0"), "variance_agents must be positive"),
+        (("fig1", "--critic-hidden", "30"), "must divide critic_hidden"),
+        (("games", "--steps", "0"), "steps must be positive"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_before_anything_is_left_behind(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: tuple[str, ...], words: str
+):
+    out = tmp_path / "out"
+    assert run(monkeypatch, *arguments, "--out", str(out)) == 2
+    assert words in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("name", paper.reproductions())
+def test_a_place_that_is_no_folder_is_refused_first(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
+):
+    (tmp_path / "out").write_text("a file")
+    monkeypatch.setattr(paper.get(name), "reproduce", lambda *_: pytest.fail("work had begun"))
+    assert run(monkeypatch, name, "--out", str(tmp_path / "out")) == 2
+    assert "choose another --out" in capsys.readouterr().err

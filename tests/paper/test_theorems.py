@@ -154,6 +154,15 @@ def test_pairs_in_order_by_hand() -> None:
     assert theorems.pairs_in_order(np.array([[[0.0, 1.0, 2.0]]]), np.array([[[0.0, 9.0, 5.0]]])) == (2, 3)
 
 
+def test_who_learns_nothing_orders_nothing() -> None:
+    """With k_1 = 0 the fit of Q_1 is 0 but for rounding, whose signs are no order; the other agents' pairs all hold."""
+    for case in CASES:
+        reference, learned = tabular.marginal_q(case.policy, case.q), theorems.without_first_agent(case)
+        assert theorems.pairs_in_order(reference[:1], learned[:1])[0] == 0
+        kept, pairs = theorems.pairs_in_order(reference[1:], learned[1:])
+        assert kept == pairs
+
+
 def test_proposition_2_holds_on_policy_only() -> None:
     holds = named(theorems.proposition_2(CASES, CASES))
     assert holds.pop("Prop. 2") and holds.pop("Prop. 2, TD(lambda) on policy")

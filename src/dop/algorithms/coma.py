@@ -14,6 +14,7 @@ Other than in PyMARL, the critic does not see the last joint action, and the act
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -26,7 +27,6 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from dop import agents, loops, losses, policies, regression
 from dop.algorithms._actor_critic import ActorCritic, ActorCriticLearner, Batch, Values
 from dop.nets import CounterfactualCritic
-from dop.returns import td_lambda
 from dop.types import Action, EnvSpec, Episode, Metrics, ReplayBuffer, TimeStep
 
 COMALearner = ActorCriticLearner[CounterfactualCritic]
@@ -145,10 +145,8 @@ class COMA(ActorCritic[CounterfactualCritic]):
     def _targets(self, episode: Episode, q: Float[Array, "time+1 agent action"]) -> Float[Array, "time agent"]:
         """The targets of one episode."""
         q_taken = losses.agreed(losses.taken(q, agents.actions(episode)), policies.present(episode.legal))
-        discount = self.gamma * (1.0 - episode.terminated)
-        goes_on = jnp.append(episode.mask[1:], False)
-        of_agent = jax.vmap(td_lambda, in_axes=(None, None, 1, None), out_axes=1)
-        return of_agent(episode.reward, discount, q_taken[1:], self.td_lambda * goes_on)
+        of_agent = functools.partial(agents.lambda_return, episode, gamma=self.gamma, lambda_=self.td_lambda)
+        return jax.vmap(of_agent, in_axes=1, out_axes=1)(q_taken[1:])
 
     def _values(self, learner: COMALearner, critic: CounterfactualCritic, episodes: Episode, length: Int[Array, ""]) -> Values:
         """Every Q_i(s, o_i, (a_-i, .)) on the first `length` steps, the others' actions being those taken."""

@@ -70,7 +70,8 @@ class DeterministicDOP(Deterministic[DecomposedActionCritic]):
 
     @classmethod
     def presets(cls) -> Mapping[str, DeterministicDOP]:
-        """`default`; `paper`: the text of App. G.2 with RMSprop at 5e-4, networks for each agent; `paper-5e-3`: with its other rate."""
+        """`default`; `paper`: the text of App. G.2 with RMSprop at 5e-4, networks for each agent, but two environments for its one, at
+        the same ratio of steps; `paper-5e-3`: with its other rate."""
         paper = {"critic_inputs": "state", "share_parameters": "none", "logit_penalty": 0.0}
         return {"default": cls(), "paper": cls(**paper), "paper-5e-3": cls(**paper, critic_rate=5e-3, actor_rate=5e-3)}
 

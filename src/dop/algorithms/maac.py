@@ -29,14 +29,15 @@ MAACLearner = OffPolicyLearner[AttentionCritic]
 
 @dataclass(frozen=True, kw_only=True)
 class MAAC(OffPolicy[AttentionCritic]):
-    """MAAC. Steps and data as deterministic DOP's, the rest as published; preset `published`: Iqbal and Sha's settings throughout."""
+    """MAAC. Steps and data as deterministic DOP's, the rest as published; preset `published`: Iqbal and Sha's settings, but for what
+    docs/deviations.md lists."""
 
     critic_hidden: int = 128
     """Units of encoders, attention and heads."""
     attention_heads: int = 4
     """Heads of the attention; their number divides `critic_hidden`."""
     attention_penalty: float = 1e-3
-    """Weight of the mean square of the attention's logits (their code)."""
+    """Weight of the mean square of the attention's logits, over heads and all pairs (their code: of each head, over the others)."""
     share_parameters: Sharing = "all"
     """Actors, and encoders and heads of the critic: one for all agents, told apart by the agent id, one for each type of agent, or one each
     (published). The attention is always shared."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import tyro
 
 from dop import paper, registry
+from dop.engine import files
 
 USAGE = "NAME [options]"
 
@@ -19,4 +20,6 @@ def run(arguments: Sequence[str]) -> None:
             print(f"  {name:12}{registry.summary(module)}")
         return
     module = paper.get(arguments[0])
-    module.reproduce(tyro.cli(module.Options, args=arguments[1:], prog=f"dop reproduce {arguments[0]}"), print)
+    options = tyro.cli(module.Options, args=arguments[1:], prog=f"dop reproduce {arguments[0]}")
+    files.check_place(options.out, folder=True)
+    module.reproduce(options, print)

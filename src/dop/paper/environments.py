@@ -21,6 +21,7 @@ from matplotlib.patches import Circle, Rectangle
 
 from dop import envs, policies
 from dop.envs import aggregation, mill
+from dop.errors import check_not_negative
 from dop.report import curves
 from dop.report.curves import COLOURS
 from dop.types import Environment, EnvState, TimeStep
@@ -36,6 +37,9 @@ class Options:
     """Of each policy, for its share of wins; 0: only the pictures."""
     out: Path = Path("results/environments")
     """Where the pictures go."""
+
+    def __post_init__(self) -> None:
+        check_not_negative(self, "episodes")
 
 
 def reproduce(options: Options, say: Callable[[str], None]) -> None:

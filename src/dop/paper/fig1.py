@@ -30,6 +30,7 @@ from matplotlib.figure import Figure
 from dop import agents, envs, policies, reactive
 from dop.engine.collect import collect
 from dop.engine.learn import Program, RunState
+from dop.errors import ConfigError, check_positive
 from dop.nets import Linear, ReactiveAgent
 from dop.paper import pieces
 from dop.paper.pieces import Say
@@ -82,6 +83,13 @@ class Options:
     out: Path = Path("results/fig1")
     """Where data files, table and figure go."""
 
+    def __post_init__(self) -> None:
+        check_positive(self, "seeds", "episodes", "agents", "critic_hidden")
+        if self.actions < 2:
+            raise ConfigError(f"actions must be at least 2, got {self.actions}: with one there is nothing to choose.")
+        if min(self.variance_agents, default=1) < 1:
+            raise ConfigError(f"variance_agents must be positive, got {self.variance_agents}.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
@@ -116,8 +124,15 @@ def cases(options: Options) -> list[Case]:
 
 
 def reproduce(options: Options, say: Say) -> None:
-    """Train what is not there yet, case by case, then summarise all that is there."""
+    """Train what is not there yet, case by case, then summarise all that is there.
+
+    Raises:
+        ConfigError: an option that one of the methods cannot work with; nothing has been trained then.
+    """
     about = {"episodes": options.episodes, "actions": options.actions, "critic_hidden": options.critic_hidden}
+    for case in [] if options.only_summary else cases(options):
+        program = program_of(case, options)
+        program.algorithm.check(program.environment.spec)
     for case in [] if options.only_summary else cases(options):
         pieces.finish(data_file(options, case), f"{case.name}: {options.seeds} seeds", say, about, lambda case=case: train(case, options))
     summarise(options, say)
@@ -267,6 +282,7 @@ def summarise(options: Options, say: Say) -> None:
 
 
 def row(case: Case, piece: dict[str, Any]) -> str:
+    """At the optimum is a seed whose greedy return is above 0; with relaxed actions that is a chance of more than a half."""
     greedy = np.array(piece["greedy_return"])[:, -1]
     cells = [pieces.interval(x, "{:.2f}".format) for x in (greedy, np.array(piece["exploring_return"])[:, -1])]
     return f"| {case.setting} | {case.variant} | {case.n_agents} | {len(greedy)} | {cells[0]} | {cells[1]} | {np.sum(greedy > 0)} |"

@@ -1,7 +1,8 @@
 """Fig. 3 and Sec. 5.1: stochastic DOP, its ablations and its baselines, on SMAX maps in one protocol.
 
 Every piece (map, variant, seed) is a run of its own. A finished one leaves a small data file, from which table and figure are made; a piece
-whose file is there is never trained again, one that was stopped is resumed, and several processes may share the work.
+whose file is there is never trained again, one that was stopped is resumed, and several processes may share the work. A piece of a longer
+scale goes on with the run of a shorter one, and is the shorter one's too, up to its end.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dop import api
 from dop.engine import files, records
 from dop.engine.records import Record
 from dop.engine.runs import RunFolder
-from dop.errors import RunError
+from dop.errors import RunError, check_positive
 from dop.paper import pieces
 from dop.paper.variants import VARIANTS, algorithm_of
 from dop.report import curves, statistics
@@ -63,6 +64,10 @@ class Options:
     out: Path = Path("results/fig3")
     """Where data files, table and figure go."""
 
+    def __post_init__(self) -> None:
+        if self.seeds is not None:
+            check_positive(self, "seeds")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
@@ -91,7 +96,7 @@ def reproduce(options: Options, say: Callable[[str], None]) -> None:
     """
     check(options)
     for piece in [] if options.only_summary else all_pieces(options):
-        if not piece.data(options).exists() and not work(piece, options, say):
+        if not done(piece, options) and not work(piece, options, say):
             break
     summarise(options, say)
 
@@ -108,6 +113,12 @@ def all_pieces(options: Options) -> Iterator[Piece]:
     seeds = range(scale.seeds if options.seeds is None else options.seeds)
     for seed, name, variant in itertools.product(seeds, options.maps or scale.maps, options.variants or VARIANTS):
         yield Piece(map=name, variant=variant, seed=seed, env_steps=scale.env_steps)
+
+
+def done(piece: Piece, options: Options) -> bool:
+    """Whether there is a data file of a run that is as long as the piece wants it."""
+    found = pieces.read(piece.data(options))
+    return found is not None and found["about"]["env_steps"] >= piece.env_steps
 
 
 def work(piece: Piece, options: Options, say: Callable[[str], None]) -> bool:
@@ -137,8 +148,10 @@ def train(piece: Piece, folder: RunFolder) -> bool:
 
 
 def finished(folder: RunFolder, env_steps: int) -> bool:
-    """Whether the run's records reach its goal."""
-    return folder.metrics.exists() and max((record.env_steps for record in records.read(folder.metrics)), default=0) >= env_steps
+    """Whether the run's evaluations reach its goal: that of the last state is recorded after its training."""
+    if not folder.metrics.exists():
+        return False
+    return any(record.env_steps >= env_steps for record in records.read(folder.metrics) if record.kind == "evaluation")
 
 
 def in_use(folder: RunFolder) -> bool:
@@ -164,17 +177,24 @@ def write_data(piece: Piece, folder: RunFolder, path: Path) -> None:
         "date": datetime.date.fromtimestamp(folder.metrics.stat().st_mtime).isoformat(),
         **{name: made_by[name] for name in ("hyper_parameters", "library_version", "versions", "device", "machine")},
     }
-    evaluations = [json.loads(record.to_json()) for record in records.read(folder.metrics) if record.kind == "evaluation"]
-    lines = ",\n".join(json.dumps(evaluation) for evaluation in evaluations)
+    evaluations = [record for record in records.read(folder.metrics) if record.kind == "evaluation"]
+    lines = ",\n".join(json.dumps(json.loads(record.to_json())) for record in up_to(evaluations, piece.env_steps))
     files.write_text(path, f'{{"about": {json.dumps(about)},\n"evaluations": [\n{lines}\n]}}\n')
 
 
+def up_to(evaluations: list[Record], env_steps: int) -> list[Record]:
+    """Those of a run of that length, whose last is the first to reach it."""
+    end = min((record.env_steps for record in evaluations if record.env_steps >= env_steps), default=env_steps)
+    return [record for record in evaluations if record.env_steps <= end]
+
+
 def read_data(options: Options) -> dict[str, dict[str, list[Record]]]:
-    """Every evaluation that there is: by map, then by variant."""
+    """Every evaluation of a finished piece: by map, then by variant."""
     found: dict[str, dict[str, list[Record]]] = {}
     for piece in all_pieces(options):
         kept = found.setdefault(piece.map, {}).setdefault(piece.variant, [])
-        kept += pieces.evaluations(piece.data(options))
+        if done(piece, options):
+            kept += up_to(pieces.evaluations(piece.data(options)), piece.env_steps)
     return found
 
 

@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 
 from dop import algorithms, envs
 from dop.engine.learn import Program, RunState
+from dop.errors import check_positive
 from dop.paper import pieces
 from dop.report import curves
 from dop.report.credit import POINTS as PUSHES
@@ -71,6 +72,9 @@ class Options:
     """Train nothing: table and figure of what is there."""
     out: Path = Path("results/fig4")
     """Where data files, table and figure go."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, "seeds")
 
 
 @dataclass(frozen=True, kw_only=True)

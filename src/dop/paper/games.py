@@ -33,6 +33,7 @@ from scipy.special import stdtrit
 from dop import agents, envs
 from dop.agents import Memory
 from dop.engine.learn import Program, RunState
+from dop.errors import check_positive
 from dop.paper import pieces
 from dop.paper.pieces import Say
 from dop.paper.variants import algorithm_of
@@ -132,6 +133,9 @@ class Options:
     """Train nothing: tables and figure of what is there."""
     out: Path = Path("results/games")
     """Where data files, tables and figure go."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, "seeds", "steps")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from dop.engine import files
 from dop.engine.learn import Program, RunState
 from dop.engine.records import Record
 from dop.engine.runs import surroundings
-from dop.errors import UnknownNameError
+from dop.errors import RunError, UnknownNameError
 from dop.report import curves, statistics
 
 Say = Callable[[str], None]
@@ -44,13 +44,27 @@ def check_names(kind: str, chosen: Iterable[str], known: Iterable[str]) -> None:
 
 
 def finish(path: Path, name: str, say: Say, about: Mapping[str, Any], work: Callable[[], Mapping[str, Any]]) -> None:
-    """Do the piece called `name` and write what `work` found to `path`, unless that is there. `about` says what made it."""
-    if not path.exists():
-        say(f"== {name}")
-        jax.clear_caches()
-        # Before the work, which may take hours, and in which an installation can change under it.
-        made_by = {**about, **surroundings()}
-        write(path, made_by, work())
+    """Do the piece called `name` and write what `work` found to `path`, unless that is there. `about` says what made it.
+
+    Raises:
+        RunError: it is there, but damaged, or made by other options.
+    """
+    if (found := read(path)) is not None:
+        _check_options(path, found, about)
+        return
+    say(f"== {name}")
+    jax.clear_caches()
+    # Before the work, which may take hours, and in which an installation can change under it.
+    made_by = {**about, **surroundings()}
+    write(path, made_by, work())
+
+
+def _check_options(path: Path, found: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+    """Raise RunError for a finished piece that answers another question. Changes to hyper-parameters may have had other names once."""
+    was = found.get("about", {})
+    for name, value in about.items():
+        if not isinstance(value, Mapping) and was.get(name, value) != value:
+            raise RunError(f"{path} was made with {name} {was[name]}, not {value}: choose another --out, or delete it.")
 
 
 def write(path: Path, about: Mapping[str, Any], found: Mapping[str, Any]) -> None:
@@ -60,13 +74,38 @@ def write(path: Path, about: Mapping[str, Any], found: Mapping[str, Any]) -> Non
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """A finished piece; None if it is not there."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    """A finished piece; None if it is not there.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise _damaged(path, error) from error
+    if not isinstance(found, dict):
+        raise _damaged(path, f"it holds {type(found).__name__}, not an object")
+    return found
+
+
+def _damaged(path: Path, why: object) -> RunError:
+    return RunError(f"{path} is damaged: {why}. Delete it to have it made anew.")
 
 
 def evaluations(path: Path) -> list[Record]:
-    """Those that a finished piece keeps under that name; none if it is not there."""
-    return [Record.from_json(json.dumps(kept)) for kept in (read(path) or {"evaluations": []})["evaluations"]]
+    """Those that a finished piece keeps under that name; none if it is not there.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    if (found := read(path)) is None:
+        return []
+    try:
+        return [Record.from_json(json.dumps(kept)) for kept in found["evaluations"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, error) from error
 
 
 def _rounded(found: Any) -> Any:

@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 
 from dop.engine import files
 from dop.engine.runs import surroundings
-from dop.errors import check_positive
+from dop.errors import check_not_negative, check_positive
 from dop.paper import deterministic_theorems, tabular
 from dop.paper.claims import DIFFERENCE, DISCOUNT, EXACT, NUMERIC, TEAMS, Claim, as_table, relative
 from dop.paper.deterministic_theorems import Found
@@ -38,7 +38,7 @@ TRACE, STEPS, KAPPA = 0.8, 5, 0.5
 TRACE_STEPS = (1, 2, 5)
 """k at which tree backup is measured alone."""
 ROUNDING = 1e-12
-"""A change of J that is nearer to 0 than this is none."""
+"""A change of J, or a difference of two actions' values, that is nearer to 0 than this is none."""
 SMALL_STEP = 1e-3
 """Theorem 2's small step: the largest change of any action's probability."""
 STEP_SIZES = tuple(float(f"{step:.3g}") for step in np.logspace(-4, 2, 19))
@@ -58,6 +58,7 @@ class Options:
 
     def __post_init__(self) -> None:
         check_positive(self, "problems")
+        check_not_negative(self, "seed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -308,7 +309,12 @@ def linear_proposition_1(cases: Sequence[Case], kappa: float) -> Claim:
 def pairs_in_order(reference: Gradient, learned: Gradient) -> tuple[int, int]:
     """How many of the pairs of actions, over agents and states, `learned` orders as `reference` does; and how many there are."""
     first, second = np.triu_indices(reference.shape[-1], k=1)
-    same = np.sign(reference[..., first] - reference[..., second]) == np.sign(learned[..., first] - learned[..., second])
+
+    def order(values: Gradient) -> Gradient:
+        difference = values[..., first] - values[..., second]
+        return np.where(np.abs(difference) < ROUNDING, 0, np.sign(difference))
+
+    same = order(reference) == order(learned)
     return int(same.sum()), same.size
 
 

@@ -1,0 +1,57 @@
+"""Data files of the figures' programs: whole, damaged, and made by other options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dop.errors import RunError
+from dop.paper import pieces
+
+
+def finish(path: Path, **about: Any) -> list[str]:
+    """What is said while the piece at `path` is finished."""
+    said: list[str] = []
+    pieces.finish(path, "piece", said.append, about, lambda: {"x": 1})
+    return said
+
+
+def test_a_piece_is_done_once_and_says_what_made_it(tmp_path: Path) -> None:
+    path = tmp_path / "piece.json"
+    assert finish(path, episodes=10) == ["== piece"]
+    assert finish(path, episodes=10) == []
+    found = pieces.read(path)
+    assert found is not None and found["x"] == 1
+    assert found["about"]["episodes"] == 10 and found["about"]["versions"]
+
+
+def test_a_piece_that_other_options_made_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    path = tmp_path / "piece.json"
+    finish(path, episodes=10)
+    with pytest.raises(RunError, match=r"piece\.json was made with episodes 10, not 20: choose another --out"):
+        finish(path, episodes=20)
+
+
+def test_pieces_from_before_an_option_or_with_hyper_parameters_of_other_names_still_count(tmp_path: Path) -> None:
+    path = tmp_path / "piece.json"
+    finish(path, changes={"share_agents": False})
+    assert finish(path, changes={"share_parameters": "none"}, steps=1) == []
+
+
+@pytest.mark.parametrize("text", ['{"about": {', "[]", "\x00"])
+def test_a_damaged_piece_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "piece.json"
+    path.write_text(text)
+    for use in (pieces.read, pieces.evaluations, finish):
+        with pytest.raises(RunError, match=r"piece\.json is damaged: .*Delete it"):
+            use(path)
+
+
+@pytest.mark.parametrize("text", ["{}", '{"evaluations": 1}', '{"evaluations": [{"kind": "evaluation"}]}'])
+def test_evaluations_that_are_none_are_damage(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "piece.json"
+    path.write_text(text)
+    with pytest.raises(RunError, match=r"piece\.json is damaged"):
+        pieces.evaluations(path)
