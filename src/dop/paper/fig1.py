@@ -355,11 +355,10 @@ def draw_variances(axes: Axes, variances: dict[int, np.ndarray]) -> None:
     sizes = list(variances)
     for name, dash in (("start", ":"), ("middle", "--"), ("end", "-")):
         ratios = [float(np.median(found[:, moments(found)[name]])) for found in variances.values()]
-        axes.plot(sizes, ratios, dash, marker="o", color=curves.COLOURS[0])
-        if sizes:
-            axes.annotate(name, (sizes[-1], ratios[-1]), fontsize=8)
-    axes.plot(sizes, sizes, color="#999999", linewidth=1)
-    axes.set(title="Var(g1) / Var(g2) in DOP's training, median (grey: n)", xlabel="agents", yscale="log")
+        axes.plot(sizes, ratios, dash, marker="o", color=curves.COLOURS[0], label=name)
+    axes.plot(sizes, sizes, color="#999999", linewidth=1, label="n")
+    axes.set(title="Var(g1) / Var(g2) in DOP's training, median", xlabel="agents", yscale="log")
+    axes.legend(fontsize=8)
 
 
 def style(variant: str) -> dict[str, Any]:

@@ -223,12 +223,7 @@ def row(name: str, variant: str, kept: list[Record]) -> str:
     cells = []
     for share in (1 / 3, 2 / 3, 1):
         end = max(3, round(share * len(aligned.x)))
-        cells.append(f"{aligned.x[end - 1] / 1e3:.0f}k: {pieces.interval(aligned.y[:, end - 3 : end].mean(axis=1), share_of)}")
+        cells.append(f"{aligned.x[end - 1] / 1e3:.0f}k: {pieces.interval(aligned.y[:, end - 3 : end].mean(axis=1), pieces.share_of)}")
     returns = statistics.align(list(statistics.curves(kept, "test_return_mean").values()))
     last = pieces.interval(returns.y[:, -3:].mean(axis=1), "{:.1f}".format)
     return f"| {name} | {variant} | {len(by_seed)} | {' | '.join(cells)} | {last} | {pieces.minutes(kept)} |"
-
-
-def share_of(x: float) -> str:
-    """A win rate; the bounds of an interval may lie outside of what there is."""
-    return f"{min(max(x, 0), 1):.0%}"

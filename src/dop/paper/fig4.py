@@ -177,8 +177,8 @@ def row(task: str, method: str, runs: list[dict[str, Any]]) -> str:
     returns, won = (np.array([run[name] for run in runs]) for name in ("greedy_return", "won"))
     cells = [
         pieces.interval(returns[:, -1], "{:.1f}".format),
-        pieces.interval(won[:, -1], "{:.0%}".format),
-        pieces.interval(won.max(axis=1), "{:.0%}".format),
+        pieces.interval(won[:, -1], pieces.share_of),
+        pieces.interval(won.max(axis=1), pieces.share_of),
     ]
     minutes = np.mean([run["seconds"] for run in runs]) / 60
     return f"| {task} | {method} | {len(runs)} | {runs[0]['episodes'][-1]} | {' | '.join(cells)} | {minutes:.1f} |"

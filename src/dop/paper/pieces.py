@@ -178,6 +178,11 @@ def interval(values: np.ndarray, show: Callable[[float], str]) -> str:
     return mean if len(values) == 1 else f"{mean} [{low}, {high}]"
 
 
+def share_of(x: float) -> str:
+    """A win rate; the bounds of an interval may lie outside of what there is."""
+    return f"{min(max(x, 0), 1):.0%}"
+
+
 def minutes(kept: Sequence[Record]) -> str:
     """How long the seeds of these records took: the least and the most."""
     ends = {record.seed: record.wall_seconds / 60 for record in sorted(kept, key=lambda record: record.wall_seconds)}
