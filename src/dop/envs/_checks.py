@@ -358,7 +358,7 @@ def _repeated(make: Callable[[], Any], spec: EnvSpec, in_jax: bool, played: Play
         start = time.perf_counter()
         steps += [again.step(action) for action in others]
         speed = len(others) / (time.perf_counter() - start)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return [f"not deterministic: the same seed and actions, in a new environment, end in {type(error).__name__}: {error}"], 0.0
     finally:
         again.close()

@@ -96,7 +96,7 @@ def reproduce(options: Options, say: Callable[[str], None]) -> None:
     """
     check(options)
     for piece in [] if options.only_summary else all_pieces(options):
-        if not done(piece, options) and not work(piece, options, say):
+        if not found(piece, options) and not work(piece, options, say):
             break
     summarise(options, say)
 
@@ -115,10 +115,10 @@ def all_pieces(options: Options) -> Iterator[Piece]:
         yield Piece(map=name, variant=variant, seed=seed, env_steps=scale.env_steps)
 
 
-def done(piece: Piece, options: Options) -> bool:
-    """Whether there is a data file of a run that is as long as the piece wants it."""
-    found = pieces.read(piece.data(options))
-    return found is not None and found["about"]["env_steps"] >= piece.env_steps
+def found(piece: Piece, options: Options) -> list[Record]:
+    """The evaluations in the piece's data file up to its end; none if they do not reach it."""
+    kept = pieces.evaluations(piece.data(options))
+    return up_to(kept, piece.env_steps) if reach(kept, piece.env_steps) else []
 
 
 def work(piece: Piece, options: Options, say: Callable[[str], None]) -> bool:
@@ -149,9 +149,15 @@ def train(piece: Piece, folder: RunFolder) -> bool:
 
 def finished(folder: RunFolder, env_steps: int) -> bool:
     """Whether the run's evaluations reach its goal: that of the last state is recorded after its training."""
-    if not folder.metrics.exists():
-        return False
-    return any(record.env_steps >= env_steps for record in records.read(folder.metrics) if record.kind == "evaluation")
+    return folder.metrics.exists() and reach(evaluations(folder), env_steps)
+
+
+def evaluations(folder: RunFolder) -> list[Record]:
+    return [record for record in records.read(folder.metrics) if record.kind == "evaluation"]
+
+
+def reach(kept: list[Record], env_steps: int) -> bool:
+    return any(record.env_steps >= env_steps for record in kept)
 
 
 def in_use(folder: RunFolder) -> bool:
@@ -177,25 +183,22 @@ def write_data(piece: Piece, folder: RunFolder, path: Path) -> None:
         "date": datetime.date.fromtimestamp(folder.metrics.stat().st_mtime).isoformat(),
         **{name: made_by[name] for name in ("hyper_parameters", "library_version", "versions", "device", "machine")},
     }
-    evaluations = [record for record in records.read(folder.metrics) if record.kind == "evaluation"]
-    lines = ",\n".join(json.dumps(json.loads(record.to_json())) for record in up_to(evaluations, piece.env_steps))
+    lines = ",\n".join(json.dumps(json.loads(record.to_json())) for record in up_to(evaluations(folder), piece.env_steps))
     files.write_text(path, f'{{"about": {json.dumps(about)},\n"evaluations": [\n{lines}\n]}}\n')
 
 
-def up_to(evaluations: list[Record], env_steps: int) -> list[Record]:
+def up_to(kept: list[Record], env_steps: int) -> list[Record]:
     """Those of a run of that length, whose last is the first to reach it."""
-    end = min((record.env_steps for record in evaluations if record.env_steps >= env_steps), default=env_steps)
-    return [record for record in evaluations if record.env_steps <= end]
+    end = min((record.env_steps for record in kept if record.env_steps >= env_steps), default=env_steps)
+    return [record for record in kept if record.env_steps <= end]
 
 
 def read_data(options: Options) -> dict[str, dict[str, list[Record]]]:
     """Every evaluation of a finished piece: by map, then by variant."""
-    found: dict[str, dict[str, list[Record]]] = {}
+    kept: dict[str, dict[str, list[Record]]] = {}
     for piece in all_pieces(options):
-        kept = found.setdefault(piece.map, {}).setdefault(piece.variant, [])
-        if done(piece, options):
-            kept += up_to(pieces.evaluations(piece.data(options)), piece.env_steps)
-    return found
+        kept.setdefault(piece.map, {}).setdefault(piece.variant, []).extend(found(piece, options))
+    return kept
 
 
 # ------------------------------------------------------------------------------------------------------------------ summary
@@ -203,16 +206,16 @@ def read_data(options: Options) -> dict[str, dict[str, list[Record]]]:
 
 def summarise(options: Options, say: Callable[[str], None]) -> None:
     """The table, said and written, and the figure."""
-    found = {name: variants for name, variants in read_data(options).items() if any(variants.values())}
-    if not found:
+    by_map = {name: variants for name, variants in read_data(options).items() if any(variants.values())}
+    if not by_map:
         say("nothing has finished yet")
         return
     header = "| map | variant | seeds | a third | two thirds | end | return at the end | minutes a seed |"
-    rows = [row(name, variant, kept) for name, variants in found.items() for variant, kept in variants.items() if kept]
+    rows = [row(name, variant, kept) for name, variants in by_map.items() for variant, kept in variants.items() if kept]
     table = "\n".join(pieces.table(header, rows))
     say(table)
     files.write_text(options.out / "table.md", table + "\n")
-    curves.draw_grid(found, options.out / "fig3.png", metric=WIN, title="Greedy win rate on SMAX")
+    curves.draw_grid(by_map, options.out / "fig3.png", metric=WIN, title="Greedy win rate on SMAX")
     say(f"figure: {options.out / 'fig3.png'}")
 
 

@@ -184,9 +184,10 @@ def share_of(x: float) -> str:
 
 
 def minutes(kept: Sequence[Record]) -> str:
-    """How long the seeds of these records took: the least and the most."""
+    """How long the seeds of these records took: the least and the most, if there are several."""
     ends = {record.seed: record.wall_seconds / 60 for record in sorted(kept, key=lambda record: record.wall_seconds)}
-    return f"{min(ends.values()):.1f}-{max(ends.values()):.1f}"
+    least, most = min(ends.values()), max(ends.values())
+    return f"{least:.1f}" if len(ends) == 1 else f"{least:.1f}-{most:.1f}"
 
 
 def draw_mean(axes: Axes, x: Any, values: np.ndarray, label: str, style: Mapping[str, Any]) -> None:
