@@ -17,7 +17,7 @@ def run(arguments: Sequence[str]) -> None:
     if not arguments or arguments[0].startswith("-"):
         print("usage: dop reproduce NAME [options]; `dop reproduce NAME --help` explains the options\nof the paper:")
         for name, module in paper.reproductions().items():
-            print(f"  {name:12}{registry.summary(module)}")
+            print(f"  {name:14}{registry.summary(module)}")
         return
     module = paper.get(arguments[0])
     options = tyro.cli(module.Options, args=arguments[1:], prog=f"dop reproduce {arguments[0]}")

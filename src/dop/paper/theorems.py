@@ -1,6 +1,6 @@
-"""The paper's theorems as programs: Eq. 16, Propositions 1 and 2, Theorems 1, 2, 3 and 7, on random problems that are enumerated in full.
+"""The paper's theorems as programs: Eq. 16, Propositions 1 and 2, Lemma 3, Theorems 1 to 7, on random problems that are enumerated in full.
 
-Those on deterministic DOP, which `reproduce` measures too, are in `dop.paper.deterministic_theorems`.
+Here are Eq. 16, the propositions and Theorems 1, 2, 3 and 7; those on deterministic DOP are in `dop.paper.deterministic_theorems`.
 
 Every claim has a function of its own, which measures it and compares: nothing is taken from a proof. Where a proof makes an assumption, the
 claim is also measured where that assumption fails, as an entry of its own with `assumptions` False; its verdict is what was found.
