@@ -344,8 +344,12 @@ def draw_sizes(axes: Axes, found: dict[Case, dict[str, Any]]) -> None:
         shares = {c.n_agents: float(np.mean(np.array(p["greedy_return"])[:, -1] > 0)) for c, p in found.items() if c.variant == variant}
         width = 0.8 / len(variants)
         places = [sizes.index(n) + (index - (len(variants) - 1) / 2) * width for n in shares]
-        # A bar that can be seen for a share of nothing.
-        axes.bar(places, [max(share, 0.01) for share in shares.values()], width, color=style(variant)["color"])
+        look = style(variant)
+        # A bar that can be seen for a share of nothing; hatched where the lines of the same colour are dashed.
+        hatch = "" if look["linestyle"] == "-" else "////"
+        axes.bar(
+            places, [max(share, 0.01) for share in shares.values()], width, color=look["color"], hatch=hatch, edgecolor="white", linewidth=0
+        )
     axes.set_xticks(range(len(sizes)), [str(n) for n in sizes])
     axes.set(title="Discovery by size of the team", xlabel="agents", ylabel="share of seeds at the optimum", ylim=(0, 1.05))
 
