@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dop.errors import RunError
+from dop.errors import ConfigError, RunError, UnknownNameError
 from dop.paper import pieces
 
 
@@ -55,3 +55,11 @@ def test_evaluations_that_are_none_are_damage(tmp_path: Path, text: str) -> None
     path.write_text(text)
     with pytest.raises(RunError, match=r"piece\.json is damaged"):
         pieces.evaluations(path)
+
+
+def test_names_are_known_and_named_once() -> None:
+    pieces.check_names("method", ("maac", "coma"), ("coma", "maddpg", "maac"))
+    with pytest.raises(UnknownNameError, match=r"no method 'mac'.*'maac'"):
+        pieces.check_names("method", ("mac",), ("coma", "maac"))
+    with pytest.raises(ConfigError, match="method maac is named 2 times"):
+        pieces.check_names("method", ("maac", "coma", "maac"), ("coma", "maac"))

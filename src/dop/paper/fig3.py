@@ -93,6 +93,7 @@ def reproduce(options: Options, say: Callable[[str], None]) -> None:
 
     Raises:
         UnknownNameError: a map or variant that the scale does not have.
+        ConfigError: one that is named twice.
     """
     check(options)
     for piece in [] if options.only_summary else all_pieces(options):
@@ -102,7 +103,7 @@ def reproduce(options: Options, say: Callable[[str], None]) -> None:
 
 
 def check(options: Options) -> None:
-    """Raise UnknownNameError for maps and variants that are not there."""
+    """Refuse maps and variants that are not there, or named twice."""
     pieces.check_names("map", options.maps, SCALES[options.scale].maps)
     pieces.check_names("variant", options.variants, VARIANTS)
 

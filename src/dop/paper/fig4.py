@@ -94,6 +94,7 @@ def reproduce(options: Options, say: Callable[[str], None]) -> None:
 
     Raises:
         UnknownNameError: a task or method that is none of these.
+        ConfigError: one that is named twice.
     """
     pieces.check_names("task", options.tasks, EPISODES)
     pieces.check_names("method", options.methods, METHODS)

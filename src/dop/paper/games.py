@@ -154,6 +154,7 @@ def reproduce(options: Options, say: Say) -> None:
 
     Raises:
         UnknownNameError: a game or method that is none of these.
+        ConfigError: one that is named twice.
     """
     pieces.check_names("game", options.games, GAMES)
     pieces.check_names("method", options.methods, METHODS)

@@ -20,7 +20,7 @@ from dop.engine import files
 from dop.engine.learn import Program, RunState
 from dop.engine.records import Record
 from dop.engine.runs import surroundings
-from dop.errors import RunError, UnknownNameError
+from dop.errors import ConfigError, RunError, UnknownNameError
 from dop.report import curves, statistics
 
 Say = Callable[[str], None]
@@ -32,12 +32,14 @@ COMPILE_FAST: dict[str, Any] = {
 """For what runs once or is tiny: code that is slower and there four times sooner."""
 
 
-def check_names(kind: str, chosen: Iterable[str], known: Iterable[str]) -> None:
-    """Raise UnknownNameError for a chosen name that is none of the known."""
+def check_names(kind: str, chosen: Sequence[str], known: Iterable[str]) -> None:
+    """Raise UnknownNameError for a chosen name that is none of the known, ConfigError for one chosen twice, which would count twice."""
     known = tuple(known)
     for name in chosen:
         if name not in known:
             raise UnknownNameError(kind, name, known)
+        if chosen.count(name) > 1:
+            raise ConfigError(f"The {kind} {name} is named {chosen.count(name)} times: name it once.")
 
 
 # --------------------------------------------------------------------------------------------------------------- data files
