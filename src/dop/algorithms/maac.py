@@ -37,7 +37,7 @@ class MAAC(OffPolicy[AttentionCritic]):
     attention_heads: int = 4
     """Heads of the attention; their number divides `critic_hidden`."""
     attention_penalty: float = 1e-3
-    """Weight of the mean square of the attention's logits, over heads and all pairs (their code: of each head, over the others)."""
+    """Weight of the mean square of the attention's logits, over heads and all pairs (their code: summed over heads, over the others)."""
     share_parameters: Sharing = "all"
     """Actors, and encoders and heads of the critic: one for all agents, told apart by the agent id, one for each type of agent, or one each
     (published). The attention is always shared."""
@@ -47,9 +47,11 @@ class MAAC(OffPolicy[AttentionCritic]):
     @classmethod
     def presets(cls) -> Mapping[str, MAAC]:
         """`default`; `published`: Iqbal and Sha 2019 and their code: Adam 1e-3, batches of 1024, 12 environments, 4 updates every 100
-        steps, target rate 0.001, 128 units, networks for each agent; actors are not delayed."""
+        steps, target rate 0.001, 128 units, networks for each agent, a penalty of 1e-3 on each of four heads' attention; actors are not
+        delayed."""
         published = cls(
             actor_hidden=128,
+            attention_penalty=4e-3,
             share_parameters="none",
             target_rate=1e-3,
             policy_delay=1,
