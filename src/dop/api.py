@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from dop import algorithms, envs
-from dop.engine import loggers, records
+from dop.engine import cpu_threads, loggers, records
 from dop.engine.host import HostProgram, Source
 from dop.engine.learn import Program
 from dop.engine.preflight import Preflight, measure
@@ -139,6 +139,7 @@ def _plan(
     rules = Protocol(env_steps=env_steps, seeds=tuple(chosen), **protocol)
     rules.check()
     use_host_devices(len(rules.seeds))
+    rules = replace(rules, threads=_threads(rules.threads))
     program = _program(algorithm, environment, environment_options or {}, rules)
     spec = program.spec
     if not isinstance(spec, EnvSpec):
@@ -159,6 +160,21 @@ def _plan(
     return _Plan(config=config, program=program, folder=folder)
 
 
+def _threads(wanted: int | None) -> int:
+    """The number of threads that a new run computes with.
+
+    Raises:
+        ConfigError: it is not to be had, since JAX runs with another one already.
+    """
+    cpu_threads.use(wanted or cpu_threads.default())
+    if wanted not in (None, cpu_threads.in_use()):
+        raise ConfigError(
+            f"threads={wanted} cannot be had: JAX has started with {cpu_threads.in_use()} in this process. Train before anything else uses "
+            f"JAX, or set PJRT_NPROC={wanted} before the process starts."
+        )
+    return cpu_threads.in_use()
+
+
 def resume(
     run_dir: Path | str,
     *,
@@ -166,6 +182,7 @@ def resume(
     environment: AnyEnvironment | str | None = None,
     trust_env: bool = False,
     on_non_finite: Literal["stop", "skip"] | None = None,
+    threads: int | None = None,
     quiet: bool = False,
     logger: Sequence[loggers.Name] = (),
     logger_online: bool = False,
@@ -181,21 +198,34 @@ def resume(
             word for its being imported.
         trust_env: import the module of the environment that the run directory names, if it is none of the library's: that runs its code.
         on_non_finite: another choice of what happens from now on when a number is not finite; see `dop.Protocol`.
+        threads: another number of threads from now on, which gives other last digits than the run would have had; see `dop.Protocol`.
         quiet, logger, logger_online: as in `train`.
     """
     loggers.check(logger, online=logger_online)
     folder = RunFolder(Path(run_dir))
-    changes = {"env_steps": env_steps, "on_non_finite": on_non_finite}
+    changes = {"env_steps": env_steps, "on_non_finite": on_non_finite, "threads": threads}
     config, program = rebuild(folder, environment, trust_env=trust_env, changes=changes)
     measure(program, len(config.protocol.seeds), folder).check()
     trainer = Trainer(program, config, folder)
-    before = folder.devices(len(config.protocol.seeds))
-    if trainer.devices.size != before:
+    _warn_of_other_bits(folder, config.protocol, trainer.devices.size)
+    return _run(trainer, resumed=True, quiet=quiet, sinks=lambda: loggers.open_all(logger, folder, config, online=logger_online))
+
+
+def _warn_of_other_bits(folder: RunFolder, protocol: Protocol, devices: int) -> None:
+    """Warn where this process computes with other devices or threads than the run did until now."""
+    was = folder.read_config().protocol.threads
+    before, now = folder.devices(len(protocol.seeds)), cpu_threads.in_use()
+    if devices != before:
         logging.getLogger("dop").warning(
             "%s: %s devices shared its seeds, now %s; the numbers may differ in their last digits. A new process goes on to the same bits.",
-            *(folder.path, before, trainer.devices.size),
+            *(folder.path, before, devices),
         )
-    return _run(trainer, resumed=True, quiet=quiet, sinks=lambda: loggers.open_all(logger, folder, config, online=logger_online))
+    if now != was and jax.devices()[0].platform == "cpu":
+        way = "This was asked for." if now == protocol.threads else f"A new process, or PJRT_NPROC={was} before this one, keeps the bits."
+        logging.getLogger("dop").warning(
+            "%s: JAX computed with %s threads, now with %s; the numbers may differ in their last digits. %s",
+            *(folder.path, was or "an unknown number of", now, way),
+        )
 
 
 def evaluate(
@@ -338,7 +368,9 @@ def rebuild(
     config = replace(config, protocol=replace(config.protocol, **wanted))
     config.protocol.check()
     environment = _trusted(folder, config.environment, environment, trust_env)
-    use_host_devices(folder.devices(len(config.protocol.seeds)))  # before anything starts JAX
+    # Before anything starts JAX.
+    use_host_devices(folder.devices(len(config.protocol.seeds)))
+    cpu_threads.use(config.protocol.threads or cpu_threads.default())
     for change in folder.other_surroundings():
         logging.getLogger("dop").warning("%s: %s; the numbers may differ from what they would have been.", folder.path, change)
     algorithm_class = algorithms.get(config.algorithm)

@@ -24,6 +24,8 @@ class Options(RunOptions):
     """A new goal, in environment steps from the very start. Default: the run's own."""
     on_non_finite: Literal["stop", "skip"] | None = None
     """From now on, stop when a number is not finite, or skip what it came from and count it. Default: as before."""
+    threads: int | None = None
+    """Threads that JAX computes with on a CPU from now on. Default: as many as before, on any machine, which gives the same bits."""
     logger: tuple[loggers.Name, ...] = ()
     """Where else records go, as in `dop train`."""
     logger_online: bool = False
@@ -35,5 +37,5 @@ class Options(RunOptions):
 def run(arguments: Sequence[str]) -> None:
     """`dop resume RUN`"""
     options = tyro.cli(Options, args=arguments, prog="dop resume")
-    names = ("env_steps", "on_non_finite", "quiet", "logger", "logger_online")
+    names = ("env_steps", "on_non_finite", "threads", "quiet", "logger", "logger_online")
     tell(api.resume(options.run, **{name: getattr(options, name) for name in names}, **options.source))

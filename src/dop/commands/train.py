@@ -52,6 +52,9 @@ class Options(Generic[A]):
     """For environments outside JAX: 0, this process steps them; N, so many worker processes; ray:N, so many Ray actors."""
     env_timeout: float = Protocol.env_timeout
     """Seconds that such a worker may take for one step or reset of its environments, before it is replaced."""
+    threads: int | None = Protocol.threads
+    """Threads that JAX computes with on a CPU. Default: one for each core that the process may use. The last bits of large sums depend on
+    it, so that `dop resume` keeps it."""
     logger: tuple[loggers.Name, ...] = ()
     """Where else records go, beside the run directory's files and TensorBoard: wandb, mlflow."""
     logger_online: bool = False

@@ -26,14 +26,14 @@ from typing import Any, Literal, TypeAlias
 
 import jax
 
-from dop.engine import files
+from dop.engine import cpu_threads, files
 from dop.engine.seeds import mesh
 from dop.errors import ConfigError, RunError, UnknownNameError, check_positive, check_types
 
 WorkerKind: TypeAlias = Literal["local", "processes", "ray"]
 
 FORMAT = 1
-_FREE = ("env_steps", "eval_interval", "eval_episodes", "checkpoint_interval", "env_workers", "env_timeout", "on_non_finite")
+_FREE = ("env_steps", "eval_interval", "eval_episodes", "checkpoint_interval", "env_workers", "env_timeout", "on_non_finite", "threads")
 """Fields of `Protocol` that may change when a run goes on."""
 MOST_SEEDS = 256
 """Of one process."""
@@ -70,6 +70,9 @@ class Protocol:
     cluster that RAY_ADDRESS names or a local one."""
     env_timeout: float = 120.0
     """Seconds that a worker may take for a step or reset of its environments before it is replaced, and its episodes are dropped."""
+    threads: int | None = None
+    """Threads that JAX computes with on a CPU; the last bits of large sums depend on it. None: one for each core that the process may use.
+    A run keeps the number that it began with, on any machine."""
 
     @property
     def workers(self) -> tuple[WorkerKind, int]:
@@ -89,6 +92,8 @@ class Protocol:
         """Raise ConfigError, or UnknownNameError, for what cannot work."""
         check_types(self)
         check_positive(self, "env_timeout")
+        if self.threads is not None and not 0 < self.threads <= cpu_threads.MOST:
+            raise ConfigError(f"threads must be between 1 and {cpu_threads.MOST}, got {self.threads}.")
         _ = self.workers
         for name in ("env_steps", "eval_interval", "eval_episodes", "checkpoint_interval", "chunk_iterations"):
             if getattr(self, name) <= 0:
@@ -292,5 +297,5 @@ def surroundings() -> dict[str, Any]:
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in _PACKAGES},
         "settings": {name: getattr(jax.config, name) for name in _SETTINGS},
         "device": jax.devices()[0].device_kind,
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "machine": f"{platform.system()} {platform.machine()}, {cpu_threads.allowed_cores()} of {os.cpu_count()} cores",
     }

@@ -295,7 +295,8 @@ def hyper_parameters(comparison: Comparison) -> dict[str, dict[str, Any]]:
         for line in task.lines:
             settings.setdefault(line.label, asdict(line.entries[0].config.protocol) | line.entries[0].config.hyper_parameters)
     shared = [
-        {k: v for k, v in setting.items() if k not in ("seeds", "chunk_iterations", "checkpoint_interval")} for setting in settings.values()
+        {k: v for k, v in setting.items() if k not in ("seeds", "chunk_iterations", "checkpoint_interval", "threads")}
+        for setting in settings.values()
     ]
     names = dict.fromkeys(name for setting in shared for name in setting)
     differ = [n for n in names if len({json.dumps(setting[n]) for setting in shared if n in setting}) > 1]
