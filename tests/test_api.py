@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import dop
-from dop.engine import records
+from dop.engine import cpu_threads, records
 from dop.engine.runs import RunFolder
 from probes import ObservationValue
 
@@ -93,7 +93,7 @@ def test_train_by_name_and_quietly(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert run.path.parent == Path("runs/matrix-game/stochastic-dop")
     config = RunFolder(run.path).read_config()
     assert config.environment_options == options
-    assert config.protocol == dop.Protocol(env_steps=16, seeds=(0,), **PROTOCOL)
+    assert config.protocol == dop.Protocol(env_steps=16, seeds=(0,), threads=cpu_threads.in_use(), **PROTOCOL)
     assert dop.StochasticDOP(**config.hyper_parameters) == TINY
 
 

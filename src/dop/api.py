@@ -24,7 +24,7 @@ from dop.engine.preflight import Preflight, measure
 from dop.engine.progress import Progress
 from dop.engine.runs import MOST_SEEDS, Protocol, RunConfig, RunFolder, default_folder
 from dop.engine.seeds import place, use_host_devices
-from dop.engine.train import Outcome, Trainer, iteration_of, lowest_steps, stop_requested
+from dop.engine.train import Outcome, Trainer, lowest_steps, stop_requested
 from dop.errors import ConfigError, RunError, UnknownNameError
 from dop.report import curves
 from dop.types import Algorithm, Environment, EnvSpec, HostEnvironment
@@ -282,8 +282,7 @@ def _train(trainer: Trainer, *, resumed: bool, quiet: bool, more_sinks: Callable
         done = lowest_steps(state)
         if protocol.env_steps < min(done, folder.read_config().protocol.env_steps):
             raise ConfigError(f"{folder.path} has {done} environment steps already; a new goal must be more, got {protocol.env_steps}.")
-        records.keep_until(folder.metrics, iteration_of(state))
-        trainer.snapshots.keep_until(done)
+        trainer.rewind(state)
     if resumed:
         folder.write_config(trainer.config)
     with contextlib.ExitStack() as stack:

@@ -306,7 +306,7 @@ def report(
 def _showing(task: compare.Task, line: compare.Line, episodes: int, trust_env: bool) -> page.Showing:
     """The seed of a line that ended best, playing."""
     scores = line.by_seed("test_return_mean")
-    seed = max(scores, key=lambda seed: scores[seed])
+    seed = max(scores, key=lambda seed: scores[seed], default=line.seeds[0])
     entry = next(entry for entry in line.entries if seed in entry.config.protocol.seeds)
     trained = load(entry.folder.path, run_seed=seed, trust_env=trust_env)
     player, key = Player(trained.program), episodes_key(0)

@@ -60,7 +60,7 @@ def test_what_is_written_is_in_the_layout_with_everybodys_names():
     run = found["smax"]["3m"]["vdn"]["seed_1"]
     assert run["step_1"] == {"step_count": 200, "elapsed_time": 2, "win_rate": [0.5], "return": [5.0]}
     assert len(run) == 4  # the run that stopped early has three, and the absolute metrics
-    assert run["absolute_metrics"] == {"win_rate": [0.75], "return": [7.5]}
+    assert run["absolute_metrics"] == {"win_rate": [1.0], "return": [10.0]}  # of its own last evaluation
     assert "won" in found["mill"]["mill"]["vdn"]["seed_0"]["step_0"]
     assert said == ["smax: the data have only the first 3 evaluations of each run, as many as all have; some have 4."]
 

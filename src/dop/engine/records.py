@@ -160,15 +160,18 @@ def read(path: Path) -> list[Record]:
     return [_parse(line, number, path) for number, line in enumerate(_complete(path.read_bytes()).splitlines(), start=1)]
 
 
-def keep_until(path: Path, iteration: int) -> None:
+def keep_until(path: Path, iteration: int, *, evaluation: bool = True) -> None:
     """Drop records of later iterations, for a run that goes on from a checkpoint of `iteration`. Call it before opening `JsonLines`.
+
+    `evaluation`: whether an evaluation of that very iteration is kept.
 
     The file is replaced in one step: a crash leaves the old one or the new one.
 
     Raises:
         RunError: as `read`; the file is then left as it was.
     """
-    kept = _lines(record for record in read(path) if record.iteration <= iteration)
+    dropped = None if evaluation else ("evaluation", iteration)
+    kept = _lines(record for record in read(path) if record.iteration <= iteration and (record.kind, record.iteration) != dropped)
     with replacing(path) as temporary:
         temporary.write_bytes(kept)
 

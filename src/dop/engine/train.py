@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from dop.engine import health, memory, seeds
+from dop.engine import health, memory, records, seeds
 from dop.engine.checkpoint import Checkpoints, flatten
 from dop.engine.learn import Learning, RunState
 from dop.engine.records import Kind, Record, Sink
@@ -49,7 +49,7 @@ class Trainer:
         self.devices: Mesh = seeds.mesh(len(protocol.seeds))
         self.driver = program.drive(protocol)
         self._started = time.monotonic()
-        self._saved_at = -1
+        self._saved_at = self._evaluated_at = -1
         self._warned: set[str] = set()
 
     @property
@@ -66,6 +66,29 @@ class Trainer:
         self.save(state)
         self.snapshots.save(lowest_steps(state), state.learner)
         return state
+
+    def rewind(self, state: RunState) -> None:
+        """Take back what the run reported and kept beyond a restored `state`.
+
+        An evaluation that was due only because the run ended there is taken back as well if the run goes on now, so that its records are
+        those of a run that was never stopped.
+        """
+        here, steps = iteration_of(state), lowest_steps(state)
+        found = [record for record in records.read(self.folder.metrics) if record.iteration <= here]
+        evaluated = any(record.kind == "evaluation" and record.iteration == here for record in found)
+        if evaluated and steps < self.protocol.env_steps and not self._was_due(found, here, steps):
+            evaluated = False
+        self._evaluated_at = here if evaluated else -1
+        records.keep_until(self.folder.metrics, here, evaluation=evaluated)
+        self.snapshots.keep_until(steps)
+
+    def _was_due(self, found: Sequence[Record], here: int, steps: int) -> bool:
+        """Whether an evaluation at iteration `here` is one of those that come at the interval, or the first."""
+        earlier = [record for record in found if record.iteration < here]
+        if not earlier:
+            return True
+        last = max(record.iteration for record in earlier)
+        return crossed(min(record.env_steps for record in earlier if record.iteration == last), steps, self.protocol.eval_interval)
 
     def restore(self) -> RunState:
         """The state of the newest checkpoint, exactly as it was."""
@@ -95,6 +118,8 @@ class Trainer:
             self.save(state)
         if evaluation is None and finished:  # who was stopped has to be gone soon
             evaluation = self.driver.evaluate(state)
+            if self._evaluated_at != iteration_of(state):
+                self._record("evaluation", state, evaluation)
         values = {name: tuple(float(v) for v in np.asarray(value)) for name, value in (evaluation or {}).items()}
         return Outcome(finished=finished, env_steps=tuple(np.asarray(state.learner.env_steps).tolist()), evaluation=values)
 
@@ -149,11 +174,13 @@ class Trainer:
             )
 
     def _record(self, kind: Kind, state: RunState, metrics: dict[str, Any]) -> None:
+        if kind == "evaluation":
+            self._evaluated_at = iteration_of(state)
         seconds = round(time.monotonic() - self._started, 3)
         metrics, found = health.split(metrics)
         values = {name: np.asarray(value) for name, value in metrics.items()}
         env_steps = np.asarray(state.learner.env_steps)
-        records = [
+        told = [
             Record(
                 kind=kind,
                 seed=seed,
@@ -165,7 +192,7 @@ class Trainer:
             for place, seed in enumerate(self.protocol.seeds)
         ]
         for sink in self.sinks:
-            sink.write(*records)
+            sink.write(*told)
         self._check_found(state, found)
 
     def _check_found(self, state: RunState, found: dict[str, np.ndarray]) -> None:

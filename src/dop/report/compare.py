@@ -24,7 +24,7 @@ from dop.report.statistics import curves
 MEASURING = ("env_steps", "eval_interval", "eval_episodes", "precision")
 """Fields of the protocol that numbers depend on."""
 LAST = 3
-"""A score is the mean of the last so many evaluations."""
+"""A score is the mean of the last so many evaluations, or of those there are; the one before learning never counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +61,15 @@ class Line:
         return sorted({record.seed for record in self.records})
 
     def by_seed(self, metric: str) -> dict[int, float]:
-        """The mean of the last evaluations of every seed that has any."""
-        return {seed: float(np.nanmean(curve.y[-LAST:])) for seed, curve in curves(self.records, metric).items()}
+        """The mean of the last `LAST` evaluations of every seed that has been evaluated since it began to learn."""
+        learned = [record for record in self.records if record.iteration > 0]
+        return {seed: _mean_of_finite(curve.y[-LAST:]) for seed, curve in curves(learned, metric).items()}
+
+    @property
+    def evaluations(self) -> dict[int, int]:
+        """By seed: how often it was evaluated since it began to learn."""
+        made = [record.seed for record in self.records if record.kind == "evaluation" and record.iteration > 0]
+        return {seed: made.count(seed) for seed in self.seeds}
 
     def scores(self, metric: str) -> np.ndarray:
         """The values of `by_seed`."""
@@ -285,7 +292,21 @@ def _differences(title: str, lines: Sequence[Line]) -> list[str]:
         early = [f"seed {seed} at {reached:,}" for seed, reached in steps.items() if reached < goal]
         if early:
             said.append(f"{title}, {line.label}: not finished ({', '.join(early)} of {goal:,} environment steps).")
+        few = [f"seed {seed} has {_count_of(made)}" for seed, made in line.evaluations.items() if made < LAST]
+        if few:
+            rule = f"a score is the mean of the last {LAST} evaluations after learning began"
+            said.append(f"{title}, {line.label}: {rule}; {', '.join(few)}.")
     return said
+
+
+def _mean_of_finite(values: np.ndarray) -> float:
+    """NaN where there is none; the largest numbers of all are not too large to be averaged."""
+    known = values[np.isfinite(values)]
+    return float(np.sum(known / len(known))) if len(known) else np.nan
+
+
+def _count_of(evaluations: int) -> str:
+    return {0: "none, and no score", 1: "only one"}.get(evaluations, f"only {evaluations}")
 
 
 def hyper_parameters(comparison: Comparison) -> dict[str, dict[str, Any]]:

@@ -5,7 +5,8 @@
 
 Steps count environment steps, times are seconds, every metric is a list: here of one number, the mean over an evaluation's episodes; on
 reading, the mean of the list is taken. `absolute_metrics`, which their protocol has from a separate, longer evaluation of the best policy,
-hold the last evaluation's numbers. marl-eval wants as many evaluations of every run of an environment: all are cut to the fewest.
+hold the numbers of each run's own last evaluation. marl-eval wants as many evaluations of every run of an environment: all are cut to the
+fewest.
 
 Names differ between libraries; `NAMES` has ours and theirs. A file with a win rate above 1 has percentages, as Mava writes them.
 """
@@ -50,9 +51,9 @@ def as_json(comparison: Comparison, said: list[str]) -> dict[str, Any]:
                 f"{environment}: the data have only the first {fewest} evaluations of each run, as many as all have; some have {most}."
             )
         for run in runs:
-            steps = list(run.values())[:fewest]
+            steps = list(run.values())
             run.clear()
-            run |= {f"step_{place}": step for place, step in enumerate(steps)}
+            run |= {f"step_{place}": step for place, step in enumerate(steps[:fewest])}
             run["absolute_metrics"] = {name: value for name, value in steps[-1].items() if isinstance(value, list)}
     return found
 
