@@ -411,7 +411,9 @@ def _absent_notes(agents: Sequence[str], absent: np.ndarray) -> Iterator[str]:
             yield f"{agent} was not there (no legal action) in {share:.0%} of the steps"
         return
     shares = [share for _, share in away]
-    yield f"{listed(agent for agent, _ in away)} were not there (no legal action) in {min(shares):.0%} to {max(shares):.0%} of the steps"
+    least, most = f"{min(shares):.0%}", f"{max(shares):.0%}"
+    share = least if least == most else f"{least} to {most}"
+    yield f"{listed(agent for agent, _ in away)} were not there (no legal action) in {share} of the steps"
 
 
 def _sides_notes(environment: Any, all_played: list[Played], seed: int) -> list[str]:

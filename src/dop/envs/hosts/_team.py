@@ -153,8 +153,8 @@ class HostTeam(ABC):
         if "" in self.recalled:
             yield "no state came when the episode was over: the one before counts as what follows a cut"
         for name in sorted(set(self.spec.metrics) - self.appeared):
-            near = difflib.get_close_matches(name, self.unreported, n=1)
-            yield f"the metric {name} never appeared as a number in an info, and is reported as 0" + f"; is {near[0]} meant?" * bool(near)
+            meant = "".join(f"; is {near} meant?" for near in difflib.get_close_matches(name, self.unreported, n=1))
+            yield f"the metric {name} never appeared as a number in an info, and is reported as 0{meant}"
         yield from self._remarks
 
     def reset(self, seed: int) -> TimeStep:
