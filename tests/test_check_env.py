@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import pickle
 import re
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -11,10 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import dop.api
 import dop.envs
 import host_games
+import odd_games
 from dop.commands import check_env
+from dop.envs import _checks, _jaxmarl, _names
 from dop.envs._checks import PROMISES, survey
+from dop.envs._sides import opposing
 from dop.envs.matrix_game import MatrixGame
 from dop.errors import ConfigError
 
@@ -203,10 +210,174 @@ def test_who_is_not_there_is_told():
         ([LIGHTS, "--env-args", "no_such=1"], "cannot be made with these options"),
         ([LIGHTS, "--env-args", "fault"], "--env-args takes name=value"),
         ([LIGHTS, "--episodes", "0"], "episodes is 0"),
-        (["host_games:Skirmish"], "returned Skirmish, which is not an environment"),
+        (["host_games:Skirmish"], r"returned Skirmish, which is not an environment.*name it pymarl:host_games:Skirmish"),
         (["test_check_env:Unspecified"], "has dict as its spec; it must be a dop.EnvSpec"),
     ],
 )
 def test_mistakes(arguments: list[str], words: str):
     with pytest.raises(dop.DopError, match=words):
         check_env.run(arguments)
+
+
+# ------------------------------------------------------------------------------------------------- what users' own makers return
+
+
+def test_what_pettingzoo_and_gymnasium_have_is_adapted():
+    environment = dop.envs.make("odd_games:silent", names=["x", "y", "z"], reward="mean", team="x")
+    spec = environment.spec
+    assert (spec.name, spec.version, spec.agents, spec.time_limit) == ("odd_games:silent", "1-odd_games", ("x",), 3)
+    assert dop.envs.make(spec.name, **dict(spec.options)).spec == spec
+    assert dop.envs.make("odd_games:Tuples", metrics=["won"]).spec.n_agents == 3
+    assert dop.envs.make("odd_games:limited", time_limit=2).spec.time_limit == 2  # the maker's own option
+    assert dop.envs.make("odd_games:anything", time_limit=2).spec.time_limit == 2  # the adapter's: the maker names none
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("odd_games:Turns", {}, r"returned Turns, .*act in turn \(AEC\).*aec_to_parallel.* my_module:make"),
+        ("odd_games:Marl", {}, "returned Marl, .* name it pymarl:odd_games:Marl"),
+        ("odd_games:silent", {"nams": ["x"]}, "odd_games:silent cannot be made with these options: .*nams"),
+        ("host_games:Lights", {"team": "left"}, "host_games:Lights cannot be made with these options: .*team"),
+        ("jaxmarl:make", {"env_id": "MPE_simple_spread_v3"}, r"JaxMARL's environments cannot be used as they are: smax:.* mpe:"),
+        ("test_check_env:jaxmarls", {}, r"returned SimpleSpreadMPE.* spec, reset and step"),
+    ],
+)
+def test_others_get_the_way_out(name: str, options: dict[str, Any], words: str):
+    with pytest.raises(ConfigError, match=words):
+        dop.envs.make(name, **options)
+
+
+def jaxmarls() -> Any:
+    return _jaxmarl.import_quietly("jaxmarl.environments.mpe").SimpleSpreadMPE()
+
+
+def test_from_python_too():
+    maker: Any = odd_games.Silent
+    program = dop.api._program(dop.VDN(), maker, {}, dop.Protocol())
+    assert program.spec.agents == ("a", "b")
+    assert pickle.loads(pickle.dumps(program.environment.make))().spec == program.spec  # type: ignore  # noqa: S301
+    objects: list[tuple[Any, str]] = [
+        (odd_games.Silent(), "function that makes it"),
+        (odd_games.Tuples(), "at once"),
+        (odd_games.Turns(), "AEC"),
+    ]
+    for one, words in objects:
+        with pytest.raises(ConfigError, match=words):
+            dop.api._program(dop.VDN(), one, {}, dop.Protocol())
+
+
+# ------------------------------------------------------------------------------------------------------------- hundreds of agents
+
+
+def test_hundreds_of_agents_are_counted(capsys: pytest.CaptureFixture[str]):
+    shown = ask(capsys, "odd_games:crowd", "--episodes", "1")
+    for line in (
+        "agents       300: ant_* x 200, bee_* x 100",
+        "types        ant x 200, bee x 100",
+        "action       discrete, 2 x 200, 3 x 100 actions",
+        "note   ant_* x 100, bee_* x 50 were not there (no legal action) in 75% of the steps",
+    ):
+        assert line in shown
+    assert max(map(len, shown.splitlines())) < 200
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["a", "b"], "a, b"),
+        ([f"u{i}" for i in range(9)], "u* x 9"),
+        (["boss", *(f"u_{i}" for i in range(9))], "boss, u_* x 9"),
+        ([chr(97 + i) for i in range(12)], "a, b, c, d, e, f, g and 5 more"),
+    ],
+)
+def test_names_are_listed_or_counted(names: list[str], words: str):
+    assert _names.listed(names) == words
+
+
+def test_patterns_match_these_and_no_others():
+    everybody = ["red_0", "red_1", "redder_0", "blue_0", "x1", "x2"]
+    assert _names.patterns(["red_0", "red_1"], everybody) == ["red_*"]
+    assert _names.patterns(["x1"], everybody) == ["x1"]
+    assert _names.patterns(["x1", "x2", "blue_0"], everybody) == ["x*", "blue_0"]
+    assert _names.patterns(["a1", "a2"], ["a1", "a2", "ab"]) == ["a1", "a2"]
+
+
+# ------------------------------------------------------------------------------------------------------------------------- sides
+
+
+def rewards(*agents: Any, episodes: int = 3, steps: int = 20) -> list[np.ndarray]:
+    """Of episodes: each agent's are a function of a random number, of which there are as many as agents."""
+    rng = np.random.default_rng(0)
+    return [np.stack([agent(x) for agent in agents], axis=1) for x in rng.normal(size=(episodes, len(agents), steps))]
+
+
+@pytest.mark.parametrize(
+    ("agents", "types", "sides"),
+    [
+        ([lambda x: x[0], lambda x: -x[0]], "ab", ((0,), (1,))),
+        ([lambda x: x[0], lambda x: -x[0] + 0.5 * x[1]], "aa", ((0,), (1,))),
+        ([lambda x: x[0] + 0.1 * x[1], lambda x: -x[0], lambda x: x[0], lambda x: -x[0]], "aaaa", ((0, 2), (1, 3))),
+        ([lambda x: x[0], lambda x: x[0], lambda x: -2 * x[0]], "aab", ((0, 1), (2,))),
+        ([lambda x: x[0], lambda x: -x[0] + x[1] / 2, lambda x: x[0] + x[2] / 9], "abc", ((0, 2), (1,))),
+        ([lambda x: np.ones(20), lambda x: -np.ones(20)], "ab", ((0,), (1,))),
+    ],
+)
+def test_rewards_that_oppose(agents: Any, types: str, sides: Any):
+    found = opposing(rewards(*agents), types)
+    assert found is not None
+    assert {found.one, found.other} == set(sides)
+
+
+@pytest.mark.parametrize(
+    ("agents", "types"),
+    [
+        ([lambda x: x[0], lambda x: x[0]], "ab"),
+        ([lambda x: x[0], lambda x: x[1]], "ab"),
+        ([lambda x, i=i: x[i] for i in range(8)], "aaaaaaaa"),
+        ([lambda x, i=i: np.cumsum(x[i]) for i in range(4)], "aabb"),  # they drift
+        ([lambda x, i=i: (np.arange(20) == 3 * i).astype(float) for i in range(3)], "abc"),  # each once, like food that is found
+        ([lambda x: np.zeros(20), lambda x: np.zeros(20)], "ab"),
+        ([lambda x: x[0]], "a"),
+    ],
+)
+def test_rewards_that_do_not(agents: Any, types: str):
+    assert opposing(rewards(*agents), types) is None
+
+
+def test_too_little_says_nothing():
+    assert opposing([], "ab") is None
+    assert opposing(rewards(lambda x: x[0], lambda x: -x[0] + x[1] / 9, episodes=1, steps=5), "ab") is None
+
+
+# ------------------------------------------------------------------------------------------------------------- where it was
+
+
+def test_a_frozen_module_is_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "unreadable_game.py").write_text("x = 1\ndef (:\n")
+
+    def imports_what_is_not_there() -> Any:
+        importlib.import_module("no_such_simulator")
+
+    def imports_what_cannot_be_read() -> Any:
+        importlib.import_module("unreadable_game")
+
+    for maker, words in (
+        (imports_what_is_not_there, r"ModuleNotFoundError at .*test_check_env\.py:[0-9]+: No module named 'no_such_simulator'"),
+        (imports_what_cannot_be_read, r"SyntaxError at .*unreadable_game\.py:2: "),
+    ):
+        with pytest.raises(ConfigError, match=f"The environment cannot be made: {words}") as raised:
+            survey(maker, episodes=1, seed=0)
+        assert "<frozen" not in str(raised.value)
+
+
+def test_an_error_from_nowhere_has_no_place():
+    assert _checks._plain(ValueError("bad")) == "ValueError: bad"
+    assert "<string>" not in _checks._plain(raised_by(lambda: exec("raise ValueError('bad')")))  # noqa: S102
+
+
+def raised_by(function: Any) -> Exception:
+    with pytest.raises(ValueError, match="bad") as raised:
+        function()
+    return raised.value

@@ -333,10 +333,13 @@ def _maker(environment: AnyEnvironment | str, options: dict[str, Any]) -> Callab
     """What makes `environment` again, as often as is wanted; None for one in JAX, which has no need of it."""
     if isinstance(environment, str):
         return functools.partial(envs.make, environment, **options)
-    if isinstance(environment, type):
-        return environment  # it makes one, though it has everything that its instances have
+    if isinstance(environment, type) or (callable(environment) and not isinstance(environment, Environment | HostEnvironment)):
+        # A class makes one, though it has everything that its instances have.
+        return functools.partial(envs.made_by, environment, _called(environment), {})
+    if way_out := envs.way_out(_called(environment), environment):
+        raise ConfigError(f"{type(environment).__name__} is not an environment. {way_out}")
     if not isinstance(environment, HostEnvironment):
-        return None if isinstance(environment, Environment) else environment
+        return None
     spec = environment.spec
     again = functools.partial(envs.make, spec.name, **dict(spec.options))
     try:
@@ -347,6 +350,12 @@ def _maker(environment: AnyEnvironment | str, options: dict[str, Any]) -> Callab
             f"{error} Pass a function that makes one."
         ) from error
     return again
+
+
+def _called(maker: Any) -> str:
+    """What a function or class, or something that has one, is called: `module:name`."""
+    named = maker if hasattr(maker, "__qualname__") else type(maker)
+    return f"{named.__module__}:{named.__qualname__}"
 
 
 def rebuild(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ import psutil
 import pytest
 
 import dop
+import dop.envs
 from dop.engine import records
 from dop.engine.checkpoint import Checkpoints, flatten
 from dop.engine.collect import collect
@@ -133,6 +135,17 @@ def test_the_same_run_in_other_processes_and_resumed(runs: Runs):
     train = [record for record in runs.whole.records if record.kind == "train"]
     assert {"return_mean", "ep_length_mean", "steps_mean", "episodes_dropped"} <= train[-1].metrics.keys()
     assert not [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
+
+
+def test_a_metric_that_never_appeared_is_named_once(caplog: pytest.LogCaptureFixture):
+    """What appears at the end of an episode is there."""
+    make = functools.partial(dop.envs.make, "odd_games:Won", metrics=["won", "wonn"])
+    driver = HostDriver(HostProgram(algorithm=TINY, environment=Source(make().spec, make)), dop.Protocol(seeds=(4,), eval_episodes=2))
+    state = driver.start(keys((4,)))
+    evaluations = [driver.evaluate(state) for _ in range(2)]
+    [told] = [record.getMessage() for record in caplog.records]
+    assert told.startswith("odd_games:Won: the metric wonn has not been in the environment's infos so far, and is reported as 0")
+    assert [(float(one["test_won_mean"][0]), float(one["test_wonn_mean"][0])) for one in evaluations] == [(1, 0)] * 2
 
 
 def test_workers_are_in_the_configuration_and_may_be_others(runs: Runs):

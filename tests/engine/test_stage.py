@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import equinox as eqx
@@ -114,3 +115,19 @@ def test_an_environment_that_is_not_the_same_again_is_refused():
     board.command[:] = RESET
     with pytest.raises(dop.ConfigError, match="not the same whenever it is made: its time_limit was 6, then 5"):
         stage.run([0])
+
+
+def test_which_metrics_have_appeared_is_told_with_the_answers():
+    """Those of an adapter at the end of an episode; of others all are there."""
+    for make, given in ((functools.partial(dop.make, "odd_games:Won", metrics=["won", "wonn"]), [True, False]), (Walk, [True, True])):
+        spec = make().spec
+        board = Board.over(spec, 2, bytearray(Board.nbytes(spec, 2)))
+        stage = Stage(make, spec, board)
+        board.command[1] = RESET
+        stage.run([1])
+        assert not board.appeared.any()
+        board.command[1] = STEP
+        while not (board.terminated[1] or board.truncated[1]):
+            stage.run([1])
+        assert board.told(np.array([1]))["appeared"].tolist() == [given]
+        assert not board.appeared[0].any()

@@ -11,6 +11,7 @@ import tyro
 from dop import envs
 from dop.commands._environment import environment_options
 from dop.envs._checks import PROMISES, Survey, survey
+from dop.envs._names import LISTED, listed
 from dop.errors import ConfigError
 from dop.types import EnvSpec
 
@@ -45,23 +46,39 @@ def run(arguments: Sequence[str]) -> None:
 
 def describe(spec: EnvSpec, *, in_jax: bool) -> list[str]:
     """What the environment says of itself."""
-    agents, types = ", ".join(spec.agents), list(dict.fromkeys(spec.agent_types))
+    agents, types = listed(spec.agents), list(dict.fromkeys(spec.agent_types))
     what = {"discrete": "actions", "box": "numbers in [-1, 1]", "simplex": "shares that sum to 1"}[spec.action_kind]
     rows = {
         "agents": f"{spec.n_agents}: {agents}",
-        "types": ", ".join(f"{name} x {spec.agent_types.count(name)}" for name in types),
+        "types": _few([f"{name} x {spec.agent_types.count(name)}" for name in types]),
         "observation": f"{_sizes(spec.obs_sizes)} numbers",
         "action": f"{spec.action_kind}, {_sizes(spec.action_sizes)} {what}",
         "state": f"{spec.state_size} numbers",
         "time limit": f"{spec.time_limit} steps",
         "metrics": ", ".join(spec.metrics) or "none",
+        **_team(spec),
     }
     head = f"{spec.name}, version {spec.version}, {'in JAX' if in_jax else 'outside JAX'}"
     return [head, *(f"  {name:13}{value}" for name, value in rows.items())]
 
 
+def _team(spec: EnvSpec) -> dict[str, str]:
+    """Who the team was said to be, and what the others do."""
+    options = dict(spec.options)
+    if "team" not in options:
+        return {}
+    return {"team": ", ".join(options["team"]), "others": f"{options.get('others', 'random')} (not of the team, and not learned)"}
+
+
 def _sizes(sizes: Sequence[int]) -> str:
-    return str(sizes[0]) if len(set(sizes)) == 1 else " / ".join(map(str, sizes))
+    """One size of all, each agent's, or, where they are many, how many have which."""
+    if len(set(sizes)) == 1:
+        return str(sizes[0])
+    return " / ".join(map(str, sizes)) if len(sizes) <= LISTED else _few([f"{size} x {sizes.count(size)}" for size in dict.fromkeys(sizes)])
+
+
+def _few(words: Sequence[str]) -> str:
+    return ", ".join(words) if len(words) <= LISTED else f"{', '.join(words[:LISTED])} and {len(words) - LISTED} more"
 
 
 def verdict(found: Survey) -> list[str]:

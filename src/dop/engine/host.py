@@ -8,6 +8,7 @@ a run that is resumed starts new ones where it was saved, with the seeds that th
 from __future__ import annotations
 
 import functools
+import logging
 from dataclasses import dataclass
 
 import equinox as eqx
@@ -87,6 +88,8 @@ class HostDriver:
         self._evaluation_key = seeds.over_seeds(program.evaluation_key, devices)
         self._dropped = np.zeros(len(protocol.seeds), np.int32)
         """Since they were last reported."""
+        self._named = False
+        """Whether it was told which metrics there are none of."""
 
     def start(self, keys: PRNGKeyArray) -> RunState:
         state = self._start(keys)
@@ -114,7 +117,21 @@ class HostDriver:
         return self.evaluate_with(state, self._evaluation_key(state), self._protocol.eval_episodes)
 
     def evaluate_with(self, state: RunState, keys: PRNGKeyArray, episodes: int) -> Metrics:
-        return self._report(self._play(self._evaluating, state.learner, keys, episodes).summary)
+        summary = self._play(self._evaluating, state.learner, keys, episodes).summary
+        self._name_missing()
+        return self._report(summary)
+
+    def _name_missing(self) -> None:
+        """Warn, after the first evaluation, of metrics that no episode has had."""
+        if not self._named:
+            self._named = True
+            given = np.any(self._workers.board.appeared, axis=0).tolist()
+            for name in (name for name, has in zip(self.program.spec.metrics, given, strict=True) if not has):
+                logging.getLogger("dop").warning(
+                    "%s: the metric %s has not been in the environment's infos so far, and is reported as 0; `dop check-env` names those "
+                    "that there are.",
+                    *(self.program.spec.name, name),
+                )
 
     def close(self) -> None:
         """Close all environments; should they be needed again, they are made anew."""

@@ -46,6 +46,8 @@ class Board:
     terminated: Bool[np.ndarray, " slot"]
     truncated: Bool[np.ndarray, " slot"]
     metrics: Float32[np.ndarray, "slot metric"]
+    appeared: Bool[np.ndarray, "slot metric"]
+    """Whether the environment has given the metric in any episode that it has ended; the others are 0 for want of a number."""
 
     @classmethod
     def over(cls, spec: EnvSpec, slots: int, memory: Any) -> Board:
@@ -68,7 +70,7 @@ class Board:
 
     def asked(self, slots: np.ndarray) -> dict[str, np.ndarray]:
         """What some slots are to do."""
-        return {field.name: getattr(self, field.name)[slots] for field in fields(self) if field.name not in _KINDS}
+        return {name: getattr(self, name)[slots] for name in ("command", "seed", "action")}
 
     def put(self, slots: np.ndarray, rows: dict[str, np.ndarray]) -> None:
         """Overwrite some slots' rows of some arrays, by their names."""
@@ -78,6 +80,10 @@ class Board:
     def answer(self, slots: slice | np.ndarray = slice(None)) -> dict[str, np.ndarray]:
         """The fields of some slots' `TimeStep`s."""
         return {name: getattr(self, name)[slots] for name in _KINDS}
+
+    def told(self, slots: np.ndarray) -> dict[str, np.ndarray]:
+        """All that comes from some slots' environments."""
+        return {**self.answer(slots), "appeared": self.appeared[slots]}
 
 
 def _layout(spec: EnvSpec, slots: int) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
@@ -93,6 +99,7 @@ def _layout(spec: EnvSpec, slots: int) -> dict[str, tuple[tuple[int, ...], np.dt
         "terminated": ((), np.bool_),
         "truncated": ((), np.bool_),
         "metrics": ((len(spec.metrics),), np.float32),
+        "appeared": ((len(spec.metrics),), np.bool_),
     }
     return {name: ((slots, *shape), np.dtype(dtype)) for name, (shape, dtype) in layout.items()}
 
@@ -123,6 +130,8 @@ class Stage:
             elif command == STEP:
                 step = self._environments[slot].step(board.action[slot].copy())
                 self._checks[slot].step(step)
+                if step.terminated or step.truncated:
+                    board.appeared[slot] = self._appeared(self._environments[slot])
 
     def close(self) -> None:
         """Close every environment, also if one of them cannot; later ones are made anew."""
@@ -132,6 +141,11 @@ class Stage:
                 environment.close()
             except Exception:
                 logging.getLogger("dop").warning("%s could not be closed", self._spec.name, exc_info=True)
+
+    def _appeared(self, environment: HostEnvironment) -> list[bool]:
+        """Which metrics an environment has had; those that adapt nothing always have all."""
+        names = getattr(environment, "appeared", self._spec.metrics)
+        return [name in names for name in self._spec.metrics]
 
     def _reset(self, slot: int, seed: int) -> None:
         if slot not in self._environments:

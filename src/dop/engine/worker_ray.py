@@ -58,7 +58,7 @@ class Actor:
             return Failure(refused=True, text=str(error))
         except Exception:
             return Failure(refused=False, text=traceback.format_exc())
-        return self._board.answer(slots)
+        return self._board.told(slots)
 
     def close(self) -> None:
         self._stage.close()

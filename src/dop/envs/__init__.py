@@ -6,7 +6,8 @@
 or
     ADAPTS: str                                     what is written after it, for example MODULE: too many to list
 
-A name that has dots before the colon, `my_package.my_env:make`, is a function of the user's own that returns an environment.
+A name that has dots before the colon, `my_package.my_env:make`, is a function of the user's own that returns an environment: one of these
+two kinds, or one of PettingZoo's (parallel) or Gymnasium's (spaces that are tuples), which is then adapted.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
 from dop import registry
 from dop.envs import _makers, hosts
 from dop.envs._checks import check
+from dop.envs.hosts import _recognise
+from dop.envs.hosts._recognise import way_out
 from dop.errors import ConfigError, UnknownNameError
 from dop.types import Environment, EnvSpec, HostEnvironment
 
-__all__ = ["adapters", "check", "families", "make", "names"]
+__all__ = ["adapters", "check", "families", "made_by", "make", "names", "way_out"]
 
 
 @functools.cache
@@ -81,7 +85,9 @@ def _is_module(name: str) -> bool:
 
 def _import_environment(module_name: str, function_name: str, options: dict[str, Any]) -> Environment | HostEnvironment:
     spec = f"{module_name}:{function_name}"
-    environment = _makers.call(spec, _makers.load(module_name, function_name), **options)
+    if module_name.partition(".")[0] == "jaxmarl":
+        raise ConfigError(f"{spec!r}: {_recognise.JAXMARL}")
+    environment = made_by(_makers.load(module_name, function_name), spec, options)
     if not isinstance(environment, Environment | HostEnvironment):
         raise ConfigError(
             f"{spec!r} returned {type(environment).__name__}, which is not an environment: "
@@ -90,3 +96,15 @@ def _import_environment(module_name: str, function_name: str, options: dict[str,
     if not isinstance(environment.spec, EnvSpec):
         raise ConfigError(f"{spec!r} has {type(environment.spec).__name__} as its spec; it must be a dop.EnvSpec.")
     return environment
+
+
+def made_by(maker: Callable[..., Any], name: str, options: Mapping[str, Any]) -> Any:
+    """What a function of the user's own, called `name`, makes of `options`, adapted if it is of PettingZoo's or Gymnasium's kind.
+
+    Raises:
+        ConfigError: it is an environment of another kind; the message says what to do.
+    """
+    made = _recognise.adapt(name, maker, options)
+    if instead := way_out(name, made):
+        raise ConfigError(f"{name!r} returned {type(made).__name__}, which is not an environment here. {instead}")
+    return made

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import sysconfig
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dop.envs._names import LISTED, listed, patterns
+from dop.envs._sides import constant_types, opposing
 from dop.errors import ConfigError, DopError
 from dop.types import Environment, EnvSpec, HostEnvironment, TimeStep
 
 REPEATED = 200
 """Steps of the first episode that `survey` plays again."""
+MORE_STEPS, MORE_SECONDS = 1000, 5.0
+"""What `survey` plays more at most, to see whether rewards oppose each other."""
 FIRST_STEPS = 25
 """Steps of the one episode that `check` plays."""
 PROMISES = {
@@ -51,6 +56,8 @@ class Played:
     steps: list[Any] = field(default_factory=list)
     copies: list[Any] = field(default_factory=list)
     actions: list[np.ndarray] = field(default_factory=list)
+    rewards: list[tuple[float, ...]] = field(default_factory=list)
+    """Each agent's, after each action, where the environment's adapter knows them."""
 
     def add(self, step: TimeStep) -> None:
         self.steps.append(step)
@@ -196,6 +203,7 @@ def play(environment: Any, played: Played, *, seed: int, rng: np.random.Generato
             return
         played.actions.append(random_action(rng, spec, played.copies[-1].legal))
         played.add(environment.step(played.actions[-1]))
+        played.rewards.append(getattr(environment, "agent_rewards", ()))
 
 
 # ----------------------------------------------------------------------------------------------------------------------- faults
@@ -296,6 +304,8 @@ def survey(make: Callable[[], Environment | HostEnvironment], *, episodes: int, 
     if not found.keys() & {"runs", "shapes"}:
         _never_able(host.spec, all_played, found)
     notes = list(_notes(host, all_played)) if "shapes" not in found else []
+    if not found:
+        notes += _sides_notes(host, all_played, seed + episodes)
     _guarded(found, host.close)
     if not found.keys() & {"runs", "shapes"}:
         more, speed = _repeated(make, host.spec, in_jax, all_played[0], seed)
@@ -336,9 +346,13 @@ def _plain(error: BaseException) -> str:
     if isinstance(error, DopError):
         return str(error)
     places = traceback.extract_tb(error.__traceback__)
-    own = [place for place in places if not place.filename.startswith(_INSTALLED)]
-    place = (own or places)[-1]
-    return f"{type(error).__name__} at {place.filename}:{place.lineno}: {error}"
+    files = [(place.filename, place.lineno) for place in places]
+    if isinstance(error, SyntaxError) and error.filename:
+        files.append((error.filename, error.lineno))  # it was not run, but read
+    real = [(file, line) for file, line in files if not file.startswith("<")]  # not <frozen importlib._bootstrap>, <string>, <stdin>
+    own = [place for place in real if not place[0].startswith(_INSTALLED)]
+    where = " at {}:{}".format(*(own or real)[-1]) if real else ""
+    return f"{type(error).__name__}{where}: {error}"
 
 
 def _never_able(spec: EnvSpec, all_played: list[Played], found: dict[str, str]) -> None:
@@ -380,11 +394,50 @@ def _notes(environment: Any, all_played: list[Played]) -> Iterator[str]:
     ends = [played.copies[-1] for played in all_played]
     yield f"{sum(bool(end.terminated) for end in ends)} episodes terminated, {sum(bool(end.truncated) for end in ends)} were truncated"
     absent = np.mean([~step.legal.any(axis=-1) for step in steps if not step.terminated], axis=0)
-    for agent, share in zip(spec.agents, absent, strict=True):
-        if share > 0:
-            yield f"{agent} was not there (no legal action) in {share:.0%} of the steps"
+    yield from _absent_notes(spec.agents, np.broadcast_to(absent, spec.n_agents))
     if not any(step.reward != 0 for step in steps):
         yield "random play earned nothing at all"
     unreported = sorted(getattr(environment, "unreported", ()))
     if unreported:
         yield f"its infos also have {', '.join(unreported)}: metrics, if the option metrics names them"
+    yield from getattr(environment, "remarks", ())
+
+
+def _absent_notes(agents: Sequence[str], absent: np.ndarray) -> Iterator[str]:
+    """Who was not there, and in what share of the steps: one by one, or, if they are many, all together."""
+    away = [(agent, share) for agent, share in zip(agents, absent, strict=True) if share > 0]
+    if len(away) <= LISTED:
+        for agent, share in away:
+            yield f"{agent} was not there (no legal action) in {share:.0%} of the steps"
+        return
+    shares = [share for _, share in away]
+    least, most = f"{min(shares):.0%}", f"{max(shares):.0%}"
+    share = least if least == most else f"{least} to {most}"
+    yield f"{listed(agent for agent, _ in away)} were not there (no legal action) in {share} of the steps"
+
+
+def _sides_notes(environment: Any, all_played: list[Played], seed: int) -> list[str]:
+    """A note if agents' rewards oppose each other; it plays more, if some were always the same, from `seed` on."""
+    spec = environment.spec
+    rewards = [np.array(played.rewards, float) for played in all_played if played.actions]
+    if not rewards or any(of.shape[1:] != (spec.n_agents,) for of in rewards):
+        return []
+    steps, start = 0, time.perf_counter()
+    while constant_types(rewards, spec.agent_types) and steps < MORE_STEPS and time.perf_counter() - start < MORE_SECONDS:
+        played = Played()
+        try:
+            play(environment, played, seed=seed, rng=np.random.default_rng((seed, 0)))
+        except (Exception, SystemExit):  # somebody else's code: what it does in the episodes that were asked for is told there
+            return []
+        rewards.append(np.array(played.rewards, float).reshape(-1, spec.n_agents))
+        steps, seed = steps + max(len(played.actions), 1), seed + 1
+    sides = opposing([of for of in rewards if len(of)], spec.agent_types)
+    if sides is None:
+        return []
+    one, other = (patterns([spec.agents[i] for i in side], spec.agents) for side in (sides.one, sides.other))
+    chosen = f"team={other[0]}" if len(other) == 1 else f"team={json.dumps(other)}"
+    return [
+        f"the rewards of {', '.join(one)} oppose those of {', '.join(other)} (correlation {sides.correlation:.2f}), and are added up all "
+        f"the same: they are no team. Say who is, for example --env-args '{chosen}'; the others then act at random (others=random) or do "
+        "nothing (others=noop)"
+    ]

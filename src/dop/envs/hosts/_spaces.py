@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from dop.envs.hosts._team import HostTeam
+from dop.envs.hosts._answers import nothing
+from dop.envs.hosts._team import HostTeam, everything, is_image
 from dop.errors import ConfigError
 from dop.types import ActionKind, EnvSpec
 
@@ -28,6 +29,16 @@ class SpaceTeam(HostTeam):
 
     _observations: list[Observations]
     _actions: list[Actions]
+
+    def _observed(self, i: int, seen: Any) -> np.ndarray | None:
+        """What agent i sees as a vector; None if nothing was said."""
+        inner = seen.get("observation", seen) if isinstance(seen, Mapping) else seen
+        return None if nothing(seen) or nothing(inner) else self._observations[i].read(seen)
+
+    def _allowed(self, i: int, seen: Any, info: Any, *, over: bool) -> np.ndarray:
+        """What agent i may do, by the mask that is in its observation or in its info."""
+        own = self._actions[i]
+        return self._mask(i, mask_in(seen, info), over=over) if own.kind == "discrete" else everything(own.size)
 
     def _describe(
         self,
@@ -103,11 +114,6 @@ def observations(space: Any, owner: str) -> Observations:
     except (NotImplementedError, ValueError, AttributeError) as error:  # the last: it is no space of Gymnasium
         raise ConfigError(f"{owner} sees {space}, which cannot be made a vector: {error}.") from error
     return Observations(size, lambda seen: np.asarray(spaces.flatten(space, seen), np.float32))
-
-
-def is_image(shape: Sequence[int], dtype: Any) -> bool:
-    """Bytes in rows and columns."""
-    return np.dtype(dtype) == np.uint8 and len(shape) >= 2
 
 
 def refuse_images(space: Any, owner: str) -> None:

@@ -6,20 +6,27 @@ A time limit is not the end of the task. Many environments call it that: they te
 truncation (lbforaging, rware, multiwalker; StarCraft II by default). So an episode that terminates exactly at the environment's own limit
 is taken to be truncated, unless the environment says which it was (`Moment.certain`). A task that is really finished in the very last step
 then counts as cut. Where the limit is a part of the task, as in a game of one step, the option `limit_terminates` says so.
+
+At a cut what follows counts, and many environments say nothing of it any more. What an agent sees there is then what it saw last, its mask
+the one that it had last, and the state the last one; `recalled` says where that was so, and `dop check-env` tells it. This is of the agents
+that were cut: those that terminated or left earlier see zeros and have no action.
 """
 
 from __future__ import annotations
 
+import difflib
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import jax
 import numpy as np
 
+from dop.envs._names import listed, quoted
 from dop.envs._options import boolean, one_of, positive_integer
+from dop.envs.hosts import _answers
 from dop.errors import ConfigError
 from dop.types import EnvSpec, TimeStep
 
@@ -27,9 +34,10 @@ REWARDS = ("sum", "mean")
 _FIELDS = tuple(field.name for field in fields(TimeStep))  # pyright: ignore[reportArgumentType]
 _STEP = jax.tree.structure(TimeStep(**dict.fromkeys(_FIELDS, np.zeros(()))))  # pyright: ignore[reportArgumentType]
 """What makes a TimeStep of its fields in their order, ten times as fast as its constructor: that counts where a step takes 0.1 ms."""
-NUMBERS = (bool, int, float, np.bool_, np.integer, np.floating)
+OTHERS = ("random", "noop")
 NOT_METRICS = ("episode_limit", "TimeLimit.truncated")
 """What infos say of the end of an episode, which is told apart anyway."""
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +52,10 @@ class Common:
     """Whether reaching the environment's own time limit is an end of the task where it does not say."""
     metrics: tuple[str, ...] | None = None
     """Numbers in the environment's infos to report. None: what the adapter knows of."""
+    team: tuple[str, ...] | None = None
+    """Names, or patterns of them such as `agent_*`, of the agents that are the team. None: all."""
+    others: str | None = None
+    """What the agents do that are not of the team: `random` (also if it is None) or `noop`."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError for what cannot be. Lists, as they come from files and the command line, become tuples."""
@@ -51,11 +63,15 @@ class Common:
         boolean("limit_terminates", self.limit_terminates)
         if self.time_limit is not None:
             positive_integer("time_limit", self.time_limit)
-        if self.metrics is None:
-            return
-        if isinstance(self.metrics, str) or not all(isinstance(name, str) for name in self.metrics):
-            raise ConfigError(f'metrics is {self.metrics!r}; it must be a list of names, for example ["battle_won"].')
-        object.__setattr__(self, "metrics", tuple(self.metrics))
+        object.__setattr__(self, "metrics", _names("metrics", self.metrics, '["battle_won"]'))
+        team = (self.team,) if isinstance(self.team, str) else self.team
+        object.__setattr__(self, "team", _names("team", team, '"agent_*" or ["agent_0", "agent_1"]'))
+        if team is not None and not team:
+            raise ConfigError("team names nobody; leave it out where all agents are one team.")
+        if self.others is not None:
+            one_of("others", self.others, OTHERS)
+            if self.team is None:
+                raise ConfigError(f"others is {self.others!r}, but all agents are the team; name it, for example team=agent_*.")
 
     @classmethod
     def split(cls, options: Mapping[str, Any]) -> tuple[Common, dict[str, Any]]:
@@ -100,6 +116,16 @@ class HostTeam(ABC):
     common: Common
     unreported: frozenset[str] = frozenset()
     """Numbers that the environment's infos have had, and that are not among the metrics: what the option `metrics` might name."""
+    appeared: frozenset[str] = frozenset()
+    """The metrics that an info has had, in whatever episode."""
+    agent_rewards: tuple[float, ...] = ()
+    """What each agent earned in the last step; one number where the environment gives only the team's."""
+    recalled: frozenset[str] = frozenset()
+    """Agents of whom nothing was said when they were cut, so that what they had seen last stands there; "" is the state."""
+    _remarks: tuple[str, ...] = ()
+    """What else one may want to know about how the environment is taken."""
+    _read_state: Callable[[], Any] | None = None
+    """The environment's own function for the state; None: the observations joined."""
     _t: int | None = None
     """Steps taken in this episode; None while there is none."""
     _closed: bool = False
@@ -119,9 +145,25 @@ class HostTeam(ABC):
             self._closed = True
             self.env.close()
 
+    @property
+    def remarks(self) -> Iterator[str]:
+        """What one may want to know about how the environment is taken, once it has played."""
+        if agents := [agent for agent in self.spec.agents if agent in self.recalled]:
+            yield f"{listed(agents)} got no observation when cut at the end of an episode: what was seen last counts as what follows"
+        if "" in self.recalled:
+            yield "no state came when the episode was over: the one before counts as what follows a cut"
+        for name in sorted(set(self.spec.metrics) - self.appeared):
+            meant = "".join(f"; is {near} meant?" for near in difflib.get_close_matches(name, self.unreported, n=1))
+            yield f"the metric {name} never appeared as a number in an info, and is reported as 0{meant}"
+        yield from self._remarks
+
     def reset(self, seed: int) -> TimeStep:
         """Start an episode."""
         self._t = 0
+        n = self.spec.n_agents
+        self._last_obs: list[np.ndarray | None] = [None] * n
+        self._last_legal: list[np.ndarray | None] = [None] * n
+        self._last_state = np.zeros(self.spec.state_size, np.float32)
         return self._time_step(self._start(seed))
 
     def step(self, action: np.ndarray) -> TimeStep:
@@ -138,11 +180,12 @@ class HostTeam(ABC):
     def _time_step(self, moment: Moment) -> TimeStep:
         terminated, truncated, legal = self._end(moment)
         spec = self.spec
-        obs = self._padded(moment.obs, spec.obs_sizes, np.float32, "sees")
+        obs = self._padded(self._seen(moment.obs, legal, terminated, truncated), spec.obs_sizes, np.float32, "sees")
         if moment.state is None:
             state = np.concatenate([row[:size] for row, size in zip(obs, spec.obs_sizes, strict=True)])
         else:
-            self._check_size(moment.state, spec.state_size, "the state has")
+            if (size := moment.state.size) != spec.state_size:
+                raise ConfigError(f"{spec.name}: in step {self._t} the state has {size} numbers; it must always have {spec.state_size}.")
             state = np.array(moment.state, np.float32)
         leaves: dict[str, Any] = {
             "obs": obs,
@@ -163,14 +206,107 @@ class HostTeam(ABC):
         truncated = moment.truncated or (moment.terminated and limit)
         terminated = moment.terminated and not truncated
         cut = truncated or (not terminated and self._t == self.spec.time_limit)
-        return terminated, cut, moment.last_legal if truncated and moment.last_legal is not None else moment.legal
+        return terminated, cut, moment.last_legal if cut and moment.last_legal is not None else moment.legal
 
-    def _numbers(self, info: Mapping[str, Any]) -> dict[str, float]:
-        """The metrics that an info has. Other numbers in it are remembered by name."""
-        numbers = {name: float(x) for name, x in info.items() if isinstance(x, NUMBERS) and name not in NOT_METRICS}
-        if not numbers.keys() <= self.unreported | set(self.spec.metrics):
-            self.unreported |= numbers.keys() - set(self.spec.metrics)
-        return {name: x for name, x in numbers.items() if name in self.spec.metrics}
+    def _seen(
+        self, obs: Sequence[np.ndarray | None], legal: Sequence[np.ndarray | None], terminated: bool, truncated: bool
+    ) -> list[np.ndarray | None]:
+        """What each agent sees; at a cut, of those that could have gone on and of whom nothing was said, what they saw last.
+
+        Raises:
+            ConfigError: nothing was said of somebody who is to go on.
+        """
+        able = [mask is not None and bool(mask.any()) for mask in legal]
+        missing = [i for i, row in enumerate(obs) if row is None and able[i] and not terminated]
+        if missing and not truncated:
+            names = quoted(self.spec.agents[i] for i in missing)
+            raise ConfigError(f"{self.spec.name}: in step {self._t} {names} are in agents, but were given no observation.")
+        rows = list(obs)
+        for i in missing:
+            rows[i] = self._last_obs[i]
+        if missing:
+            self.recalled |= {self.spec.agents[i] for i in missing}
+        self._last_obs = [old if new is None else new for new, old in zip(rows, self._last_obs, strict=True)]
+        self._last_legal = [old if new is None else new for new, old in zip(legal, self._last_legal, strict=True)]
+        return rows
+
+    def _mask(self, i: int, given: Any, *, over: bool) -> np.ndarray:
+        """What agent i may do, by the mask that was given; without one everything, or, when the episode is over, what it last might."""
+        if not _answers.nothing(given):
+            return _answers.mask_of(f"{self.spec.name}: in step {self._t} {self.spec.agents[i]}", given, self.spec.action_sizes[i])
+        last = self._last_legal[i] if over else None
+        return everything(self.spec.action_sizes[i]) if last is None else last
+
+    def _find_state(self, owner: Any, name: str) -> int | None:
+        """The size of what `owner.name()` gives after a reset; None if there is no such function, or no vector, as a remark says."""
+        read = getattr(owner, name, None)
+        if read is None:
+            return None
+        state, why = None, f"is {_answers.shown(read)}, not a method"
+        if callable(read):
+            try:
+                given = read()
+                state, why = _vector(given), f"gives {_answers.shown(given)}"
+            except Exception as error:  # the environment's own code
+                if _says_none(error):
+                    return None
+                why = f"raises {type(error).__name__}: {error}"
+        if state is None:
+            self._remarks += (f"its {name} {why}: the state is the observations joined",)
+            return None
+        self._read_state = functools.partial(_ask, owner, name)
+        return state.size
+
+    def _state(self, *, over: bool) -> np.ndarray | None:
+        """The environment's own state, if it has one; when the episode is over and it can say no more, the one before.
+
+        Raises:
+            ConfigError: there is none while the episode goes on.
+        """
+        if self._read_state is None:
+            return None
+        given = None
+        try:
+            given = self._read_state()
+            state = _vector(given)
+        except Exception:  # the environment's own code, which may know no state when everybody has left
+            if not over:
+                raise
+            state = None
+        if over and (state is None or state.size != self.spec.state_size):
+            self.recalled |= {""}
+            return self._last_state
+        if state is None:
+            raise ConfigError(f"{self.spec.name}: in step {self._t} the state is {_answers.shown(given)}; it must be numbers.")
+        self._last_state = state
+        return state
+
+    def _numbers(self, info: Mapping[Any, Any]) -> dict[str, float]:
+        """The metrics that an info has. Other numbers in it are remembered by name.
+
+        Raises:
+            ConfigError: a metric that is not finite.
+        """
+        metrics = self.spec.metrics
+        found = {name: _answers.number(x) for name, x in info.items() if isinstance(name, str) and name not in NOT_METRICS}
+        numbers = {name: x for name, x in found.items() if x is not None}
+        mine = {name: x for name, x in numbers.items() if name in metrics}
+        if not numbers.keys() - mine.keys() <= self.unreported:
+            self.unreported |= numbers.keys() - mine.keys()
+        if not mine.keys() <= self.appeared:
+            self.appeared |= mine.keys()
+        for name, x in mine.items():
+            if not abs(x) <= _LARGEST:
+                raise ConfigError(f"{self.spec.name}: in step {self._t} the metric {name} is {x}; it must be finite (in float32).")
+        for name in metrics:
+            if name in found and name not in numbers:
+                self._remark(f"the metric {name} is given as {_answers.shown(info[name])}: a metric is one number")
+        return mine
+
+    def _remark(self, words: str) -> None:
+        """Remember something to tell, once."""
+        if words not in self._remarks:
+            self._remarks += (words,)
 
     def _padded(self, rows: Sequence[np.ndarray | None], sizes: tuple[int, ...], dtype: Any, what: str) -> np.ndarray:
         """The rows on top of each other, each with zeros after it; for None, zeros alone."""
@@ -216,10 +352,42 @@ def answers(name: str, function: str, given: Any, *counts: int) -> tuple[Any, ..
     raise ConfigError(f"{name}: {function} gave {found}; it must give {' or '.join(map(str, counts))} answers, the last of them a dict.")
 
 
-def team_reward(rewards: Any, n_agents: int, how: str) -> float:
+def team_reward(rewards: Sequence[float], n_agents: int, how: str) -> float:
     """The sum of the agents' rewards, or that divided by the number of agents, gone ones included; a single number is the team's."""
-    total = float(np.sum(rewards))
-    return total / n_agents if how == "mean" and np.ndim(rewards) else total
+    return sum(rewards) / n_agents if how == "mean" and len(rewards) > 1 else sum(rewards)
+
+
+def _names(option: str, given: Any, example: str) -> tuple[str, ...] | None:
+    """A list of names, as a tuple.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if given is not None and (not isinstance(given, list | tuple) or not all(isinstance(name, str) for name in given)):
+        raise ConfigError(f"{option} is {given!r}; it must be a list of names, for example {example}.")
+    return None if given is None else tuple(given)
+
+
+def _says_none(error: Exception) -> bool:
+    """Whether it is how PettingZoo's own `state` says that there is none; for the words it asks for metadata, which many have not."""
+    return isinstance(error, NotImplementedError) or (isinstance(error, AttributeError) and error.name == "metadata")
+
+
+def _ask(owner: Any, name: str) -> Any:
+    return getattr(owner, name)()
+
+
+def _vector(given: Any) -> np.ndarray | None:
+    """Numbers as a vector; None if they are none, or an image."""
+    array = np.asarray(given)
+    if given is None or array.size == 0 or array.dtype.kind not in "biuf" or is_image(array.shape, array.dtype):
+        return None
+    return array.astype(np.float32).ravel()
+
+
+def is_image(shape: Sequence[int], dtype: Any) -> bool:
+    """Bytes in rows and columns."""
+    return np.dtype(dtype) == np.uint8 and len(shape) >= 2
 
 
 @functools.cache

@@ -4,10 +4,11 @@ The package is imported first, so that it registers its environments. Needs `pip
 than those of `_team.Common` go to `gymnasium.make`.
 
 Agents      agent_0, agent_1, ..., one for each entry of `observation_space`. All act all the time.
+Team        All agents; or, with the option `team`, those that it names. The others then act by a script (`_others`).
 End         As Gymnasium says; `terminated` wins over `truncated`. Terminated exactly at the environment's own limit is truncated.
 Masks       `get_avail_actions()`, or `get_avail_agent_actions(i)`, of the environment under its wrappers; else `action_mask` in an
             agent's observation, or, one for each agent, in the info; else everything is legal.
-State       `get_state()`, or else the observations joined.
+State       `get_state()`, or else the observations joined, also where it raises when an episode starts, or gives no vector.
 Reward      A list is summed (`reward="sum"`) or averaged (`"mean"`); a number is the team's.
 Metrics     `metrics` names numbers in the info: as they last were; 0 before there is one.
 Time limit  `spec.max_episode_steps`, or `max_episode_steps`, `_max_episode_steps` or `max_steps` of the environment, or the option
@@ -24,7 +25,8 @@ from typing import Any
 import numpy as np
 
 from dop.envs import _makers
-from dop.envs.hosts import _spaces, _team
+from dop.envs.hosts import _answers, _others, _spaces, _team
+from dop.envs.hosts._others import Others
 from dop.envs.hosts._spaces import SpaceTeam
 from dop.envs.hosts._team import Common, Moment
 from dop.errors import ConfigError, MissingExtraError
@@ -75,51 +77,87 @@ class Gymnasium(SpaceTeam):
         seen, acted = (_parts(name, which, space) for which, space in (("see", env.observation_space), ("act in", env.action_space)))
         if len(seen) != len(acted):
             raise ConfigError(f"{name} has {len(seen)} observation and {len(acted)} action spaces; each agent needs one of each.")
-        spaces = {f"agent_{i}": both for i, both in enumerate(zip(seen, acted, strict=True))}
+        everybody = {f"agent_{i}": both for i, both in enumerate(zip(seen, acted, strict=True))}
+        self._n = len(everybody)
+        self._places = _others.places(name, list(everybody), self.common.team)
+        spaces = {f"agent_{i}": everybody[f"agent_{i}"] for i in self._places}
+        scripted = {i: _spaces.actions(acted[i], f"{name}: agent_{i}") for i in range(self._n) if i not in self._places}
+        self._others = Others(name, self.common.others or "random", scripted)
         self.own_limit = _team.own_limit((env.spec, self.raw), "max_episode_steps", "_max_episode_steps", "max_steps")
         limit = _team.time_limit(name, self.common.time_limit, self.own_limit, "as max_episode_steps or max_steps")
-        self.spec = self._describe(name, version, spaces, state_size=self._state_size(), time_limit=limit, options=options or {})
-
-    def _state_size(self) -> int | None:
-        if not hasattr(self.raw, "get_state"):
-            return None
-        self.env.reset(seed=0)
-        return np.size(self.raw.get_state())
+        if hasattr(self.raw, "get_state"):
+            env.reset(seed=0)
+        self.spec = self._describe(
+            name, version, spaces, state_size=self._find_state(self.raw, "get_state"), time_limit=limit, options=options or {}
+        )
 
     def _start(self, seed: int) -> Moment:
         self._metrics: dict[str, float] = {}
+        self._others.start(seed)
         obs, info = _team.answers(self.spec.name, "reset", self.env.reset(seed=seed), 2)
         return self._moment(obs, info)
 
     def _advance(self, action: np.ndarray) -> Moment:
-        told = tuple(own.write(a) for own, a in zip(self._actions, action, strict=True))
+        team = dict(zip(self._places, zip(self._actions, action, strict=True), strict=True))
+        told = tuple(team[i][0].write(team[i][1]) if i in team else self._others.act(i) for i in range(self._n))
         obs, rewards, terminated, truncated, info = _team.answers(self.spec.name, "step", self.env.step(told), 5)
-        ended, cut = bool(np.all(terminated)), bool(np.all(truncated))
-        reward = _team.team_reward(rewards, len(self._actions), self.common.reward)
+        ended, cut = self._all(terminated), self._all(truncated)
+        reward = _team.team_reward(self._earned(rewards), len(self._places), self.common.reward)
         return self._moment(obs, info, reward=reward, terminated=ended, truncated=cut and not ended, certain=cut)
 
-    def _moment(self, obs: Sequence[Any], info: Mapping[str, Any], **how: Any) -> Moment:
+    def _all(self, flags: Any) -> bool:
+        """Whether this is so of the whole team: one flag for all, or one for each agent."""
+        given = np.asarray(flags)
+        return bool(np.all(given[list(self._places)] if given.shape == (self._n,) else given))
+
+    def _earned(self, rewards: Any) -> tuple[float, ...]:
+        """What each of the team earned, or all together, if there is one reward for all.
+
+        Raises:
+            ConfigError: there is one for all, but not all are the team.
+        """
+        earned = _answers.agent_rewards(self.spec.name, rewards, self._n)
+        if len(earned) == self._n:
+            earned = tuple(earned[i] for i in self._places)
+        elif len(self._places) < self._n:
+            raise ConfigError(f"{self.spec.name} gives one reward for all agents; the team is not all of them.")
+        self.agent_rewards = earned
+        return earned
+
+    def _moment(self, obs: Any, info: Mapping[str, Any], **how: Any) -> Moment:
         self._metrics |= self._numbers(info)
+        over = bool(how.get("terminated") or how.get("truncated"))
+        seen = self._each("the observations", obs)
+        masks = self._masks(seen, info)
+        self._others.allow({i: mask for i, mask in enumerate(masks) if i not in self._places})
         return Moment(
-            obs=[own.read(seen) for own, seen in zip(self._observations, obs, strict=True)],
-            legal=[
-                _team.everything(own.size) if mask is None or own.kind != "discrete" else np.asarray(mask, bool).ravel()
-                for own, mask in zip(self._actions, self._masks(obs, info), strict=True)
-            ],
-            state=np.asarray(self.raw.get_state()).ravel() if hasattr(self.raw, "get_state") else None,
+            obs=[self._observed(place, seen[i]) for place, i in enumerate(self._places)],
+            legal=[self._allowed(place, None, {_spaces.MASK: masks[i]}, over=over) for place, i in enumerate(self._places)],
+            state=self._state(over=over),
             metrics=self._metrics,
             **how,
         )
 
-    def _masks(self, obs: Sequence[Any], info: Mapping[str, Any]) -> Sequence[Any]:
+    def _masks(self, seen: Sequence[Any], info: Mapping[str, Any]) -> Sequence[Any]:
         """What the environment says each agent may do; None where it says nothing."""
         if hasattr(self.raw, "get_avail_actions"):
-            return self.raw.get_avail_actions()
+            return self._each("get_avail_actions()", self.raw.get_avail_actions())
         if hasattr(self.raw, "get_avail_agent_actions"):
-            return [self.raw.get_avail_agent_actions(i) for i in range(len(obs))]
-        told = info.get(_spaces.MASK)
-        of_agents = [None] * len(obs) if told is None else told
-        return [_spaces.mask_in(seen, {_spaces.MASK: mask}) for seen, mask in zip(obs, of_agents, strict=True)]
+            return [self.raw.get_avail_agent_actions(i) for i in range(self._n)]
+        told = self._each(f"in its info the {_spaces.MASK}s", info.get(_spaces.MASK))
+        return [_spaces.mask_in(one, {_spaces.MASK: mask}) for one, mask in zip(seen, told, strict=True)]
+
+    def _each(self, what: str, given: Any) -> Sequence[Any]:
+        """What was given of each agent; None of each, if nothing was.
+
+        Raises:
+            ConfigError: it is of another number of agents.
+        """
+        if _answers.nothing(given):
+            return [None] * self._n
+        if not hasattr(given, "__len__") or len(given) != self._n:
+            raise ConfigError(f"{self.spec.name}: {what} are {_answers.shown(given)}; there must be one for each of {self._n} agents.")
+        return given
 
     def render(self) -> np.ndarray | None:
         """Its picture, if it was made with the option `render_mode="rgb_array"`."""

@@ -4,13 +4,18 @@ Needs `pip install 'dop-marl[hosts]'`, and the package of the module. Options ot
 
 Agents      `possible_agents`, by their names and in that order. One that is not in `agents` is not there: it has no legal action and is not
             asked; it sees what the environment still says to it, else zeros. They may leave and join at any time.
-End         The episode ends when nobody that is in `agents` goes on. It is truncated if somebody left in that last step by truncation and
-            not by termination, since more would have come for them; else it is terminated. Who left earlier does not count. If nobody was
-            truncated and it is the step that the environment's time limit says, it is truncated too (`_team`).
+Team        All agents; or, with the option `team`, those that it names. The others then act by a script (`_others`), and nothing of theirs
+            is seen, earned or reported but what is in `state()`.
+End         The episode ends when nobody of the team that is in `agents` goes on. It is truncated if somebody left in that last step by
+            truncation and not by termination, since more would have come for them; else it is terminated. Who left earlier does not count.
+            If nobody was truncated and it is the step that the environment's time limit says, it is truncated too (`_team`).
+Strangers   Only agents count. `__all__` among terminations and truncations is of those that have no entry of their own; in rewards it is
+            left out, and any other name there that is no agent's is refused. Elsewhere such names are left out, which check-env tells.
 Masks       `action_mask` in an observation that is a dict, or else in the agent's info: if both are there, the observation's is used.
-State       `state()`, or, where there is none or it is an image, the observations joined. Some environments (multiwalker) cannot say it any
-            more when everybody has left: it is then as it was a step before.
-Reward      The sum of the agents' rewards (`reward="sum"`), or that divided by the number of `possible_agents` (`"mean"`).
+State       `state()`, or the observations joined: where there is no such method, it is something else, it raises when an episode starts, or
+            gives nothing or an image. Some environments (multiwalker) cannot say it any more when everybody has left: it is then as it was
+            a step before.
+Reward      The sum of the agents' rewards (`reward="sum"`), or that divided by the number of agents, also those that left (`"mean"`).
 Metrics     `metrics` names numbers in the infos: of those agents that have one, the mean, as it last was; 0 before there is one.
 Time limit  `max_cycles`, `max_steps` or `max_episode_steps` of the environment, or the option `time_limit`, the shorter one.
 """
@@ -21,19 +26,31 @@ import difflib
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Container, Mapping, Set
+import re
+from collections.abc import Collection, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from dop.envs import _makers
-from dop.envs.hosts import _spaces, _team
+from dop.envs._names import quoted
+from dop.envs.hosts import _answers, _others, _spaces, _team
+from dop.envs.hosts._others import Others
 from dop.envs.hosts._spaces import SpaceTeam
 from dop.envs.hosts._team import Common, Moment
 from dop.errors import ConfigError, MissingExtraError
 
 FAMILY = "pettingzoo"
 ADAPTS = "MODULE"
+ALL = "__all__"
+"""The name that some libraries give to all agents together."""
+PARALLEL = (
+    "Only parallel environments can be used, in which they act at once: convert it with pettingzoo.utils.conversions.aec_to_parallel in a "
+    "function of your own, and name that, my_module:make."
+)
+"""What to do with an environment in which agents act in turn."""
+_VERSION = re.compile(r"_v\d+$")
 
 
 def make(variant: str | None, **options: Any) -> PettingZoo:
@@ -47,7 +64,7 @@ def make(variant: str | None, **options: Any) -> PettingZoo:
     common, options = Common.split(options)
     module = _module(name, variant)
     if not hasattr(module, "parallel_env"):
-        raise ConfigError(f"{name} has no function parallel_env: only PettingZoo's parallel environments can be used.")
+        raise ConfigError(f"{name} has no function parallel_env: {_without_parallel(module)}")
     try:
         env = _makers.call(name, module.parallel_env, **options)
     except (TypeError, ImportError) as error:
@@ -66,15 +83,57 @@ def _module(name: str, path: str | None) -> Any:
         raise ConfigError(f"{name} cannot be imported: {error}.{_near(path)}") from error
 
 
+def _without_parallel(module: ModuleType) -> str:
+    """What to do where a module makes no parallel environment."""
+    if hasattr(module, "env") or hasattr(module, "raw_env"):
+        return f"its agents act in turn (AEC). {PARALLEL}"
+    if near := _versions(module.__name__):
+        return f"its environments have a version in their name.{near}"
+    inside = [found.name for found in pkgutil.iter_modules(getattr(module, "__path__", ())) if _VERSION.search(found.name)]
+    if inside:
+        return f"it is a package. Name one of its modules: {', '.join(f'{module.__name__}.{found}' for found in inside)}."
+    return (
+        "only PettingZoo's parallel environments can be used. If a function of yours makes one, name that: "
+        f"{module.__name__}:FUNCTION, without {FAMILY} before it."
+    )
+
+
 def _near(path: str) -> str:
     """The nearest module beside one that does not exist: PettingZoo renames them with every change."""
+    within = f"{FAMILY}.{path}"
+    if not path.startswith(f"{FAMILY}.") and _exists(within):
+        return f" Did you mean {within}?"
+    return _versions(path) or _alike(path)
+
+
+def _versions(path: str) -> str:
+    """The newest module beside one whose name lacks the version, or has an older one."""
     package, _, last = path.rpartition(".")
-    try:
-        places = importlib.import_module(package).__path__
-    except (ImportError, AttributeError, ValueError):
-        return ""
-    near = difflib.get_close_matches(last, [found.name for found in pkgutil.iter_modules(places)], n=1)
+    stem = _VERSION.sub("", last)
+    found = [name for name in _beside(package) if _VERSION.sub("", name) == stem and _VERSION.search(name) and name != last]
+    newest = max(found, key=lambda name: int(name.rpartition("_v")[2]), default=None)
+    return "" if newest is None else f" Did you mean {package}.{newest}?"
+
+
+def _alike(path: str) -> str:
+    package, _, last = path.rpartition(".")
+    near = difflib.get_close_matches(last, _beside(package), n=1)
     return f" Did you mean {package}.{near[0]}?" if near and near[0] != last else ""
+
+
+def _beside(package: str) -> list[str]:
+    """The modules of a package; none if there is no such package."""
+    try:
+        return [found.name for found in pkgutil.iter_modules(importlib.import_module(package).__path__)]
+    except (ImportError, AttributeError, ValueError):
+        return []
+
+
+def _exists(path: str) -> bool:
+    try:
+        return importlib.util.find_spec(path) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 class PettingZoo(SpaceTeam):
@@ -90,92 +149,105 @@ class PettingZoo(SpaceTeam):
         options: Mapping[str, Any] | None = None,
     ) -> None:
         self.env, self.common = env, common or Common()
-        agents = getattr(env, "possible_agents", None)
-        if not agents:
+        if hasattr(env, "agent_iter"):
+            raise ConfigError(f"{name} is an AEC environment, whose agents act in turn. {PARALLEL}")
+        everybody: tuple[Any, ...] = tuple(getattr(env, "possible_agents", None) or ())
+        if not everybody:
             raise ConfigError(f"{name} has no possible_agents: a team must be known before it plays.")
-        self._agents: tuple[Any, ...] = tuple(agents)
+        self._everybody = frozenset(everybody)
+        self._agents = tuple(everybody[i] for i in _others.places(name, everybody, self.common.team))
         self._index = {agent: i for i, agent in enumerate(self._agents)}
+        scripted = {a: _spaces.actions(env.action_space(a), f"{name}: {a}") for a in everybody if a not in self._index}
+        self._others = Others(name, self.common.others or "random", scripted)
         spaces = {str(agent): (env.observation_space(agent), env.action_space(agent)) for agent in self._agents}
         raw = getattr(env, "unwrapped", env)
         self.own_limit = _team.own_limit((env, raw, getattr(raw, "env", None)), "max_cycles", "max_steps", "max_episode_steps")
         limit = _team.time_limit(name, self.common.time_limit, self.own_limit, "as max_cycles, max_steps or max_episode_steps")
-        state_size = self._state_size()
-        self.has_state = state_size is not None
-        self.spec = self._describe(name, version, spaces, state_size=state_size, time_limit=limit, options=options or {})
-
-    def _state_size(self) -> int | None:
-        """The size of `state()`; None if there is none, or it is an image."""
-        self.env.reset(seed=0)
-        try:
-            state = np.asarray(self.env.state())
-        except (NotImplementedError, AttributeError):
-            return None
-        return None if _spaces.is_image(state.shape, state.dtype) else state.size
+        env.reset(seed=0)
+        self.spec = self._describe(
+            name, version, spaces, state_size=self._find_state(env, "state"), time_limit=limit, options=options or {}
+        )
 
     def _start(self, seed: int) -> Moment:
         self._metrics: dict[str, float] = {}
+        self._others.start(seed)
         obs, infos = _team.answers(self.spec.name, "reset", self.env.reset(seed=seed), 2)
-        return self._moment(obs, infos, gone=set(), cut=set(), reward=0.0)
+        self._check_names(observations=obs or {}, infos=infos)
+        return self._moment(obs, infos, gone=set(), cut=set(), acted=())
 
     def _advance(self, action: np.ndarray) -> Moment:
-        told = {agent: self._actions[self._index[agent]].write(action[self._index[agent]]) for agent in self.env.agents}
+        told = {agent: self._act(agent, action) for agent in self.env.agents}
         obs, rewards, terminations, truncations, infos = _team.answers(self.spec.name, "step", self.env.step(told), 5)
-        return self._moment(
-            obs,
-            infos,
-            gone={agent for agent, ended in terminations.items() if ended},
-            cut={agent for agent, ended in truncations.items() if ended},
-            reward=sum(rewards.values()) / (len(self._agents) if self.common.reward == "mean" else 1),
-            acted=told,
-        )
+        self._check_names(observations=obs or {}, rewards=rewards, terminations=terminations, truncations=truncations, infos=infos)
+        acted = [agent for agent in told if agent in self._index]
+        earned = {agent: _answers.reward_of(self.spec.name, agent, rewards[agent]) for agent in self._agents if agent in rewards}
+        self.agent_rewards = tuple(earned.get(agent, 0.0) for agent in self._agents)
+        return self._moment(obs, infos, gone=_ended(terminations, acted), cut=_ended(truncations, acted), acted=acted)
 
-    def _moment(self, obs: Mapping, infos: Mapping, *, gone: Set, cut: Set, reward: float, acted: Any = ()) -> Moment:
-        """Of what the environment answered; `gone` were terminated in this step, `cut` truncated, `acted` asked."""
-        agents = self.env.agents
-        if not self._index.keys() >= set(agents):
-            strangers = sorted(map(str, set(agents) - self._index.keys()))
-            raise ConfigError(f"{self.spec.name}: {strangers} are in agents, but not in possible_agents.")
-        if any(infos.values()):
-            self._metrics |= self._means(infos)
-        goes_on = [agent for agent in agents if agent not in gone and agent not in cut]
-        if blind := [str(agent) for agent in goes_on if agent not in obs]:
-            raise ConfigError(f"{self.spec.name}: {blind} are in agents, but were given no observation.")
+    def _act(self, agent: Any, action: np.ndarray) -> Any:
+        """What an agent does, of the team or not."""
+        i = self._index.get(agent)
+        return self._others.act(agent) if i is None else self._actions[i].write(action[i])
+
+    def _check_names(self, **answers: Any) -> None:
+        """Whether these are dicts by agent. Other names in them than agents' are told, or refused where they would count.
+
+        Raises:
+            ConfigError: no dict, or a reward that is nobody's.
+        """
+        for what, given in answers.items():
+            if not isinstance(given, Mapping):
+                raise ConfigError(f"{self.spec.name}: {what} are {_answers.shown(given)}; they must be a dict by agent.")
+            if given.keys() <= self._everybody:
+                continue
+            for name in _answers.strangers(self._everybody, given):
+                if what == "rewards":
+                    raise ConfigError(
+                        f"{self.spec.name}: in step {self._t} there is a reward of {name!r}, who is not in possible_agents: whose is it?"
+                    )
+                self._remark(f"its {what} have an entry {name!r}, who is no agent: it is left out")
+
+    def _moment(self, obs: Mapping | None, infos: Mapping, *, gone: set[Any], cut: set[Any], acted: Sequence[Any]) -> Moment:
+        """Of what the environment answered; of the team, `gone` were terminated in this step, `cut` truncated, `acted` asked."""
+        obs, agents = obs or {}, self.env.agents
+        if unknown := set(agents) - self._everybody:
+            raise ConfigError(f"{self.spec.name}: {quoted(sorted(map(str, unknown)))} are in agents, but not in possible_agents.")
+        self._metrics |= self._means(infos)
+        self._others.allow({agent: _spaces.mask_in(obs.get(agent), infos.get(agent)) for agent in self._everybody - self._index.keys()})
+        goes_on = [agent for agent in agents if agent in self._index and agent not in gone and agent not in cut]
         left, over = cut - gone, not goes_on
         return Moment(
-            obs=[own.read(obs[agent]) if agent in obs else None for agent, own in zip(self._agents, self._observations, strict=True)],
-            legal=self._masks(left if over else goes_on, obs, infos),
-            last_legal=self._masks([agent for agent in acted if agent in obs], obs, infos) if over and not cut else None,
-            state=self._state(over) if self.has_state else None,
-            reward=reward,
+            obs=[self._observed(i, obs.get(agent)) for i, agent in enumerate(self._agents)],
+            legal=self._masks(left if over else goes_on, obs, infos, over=over),
+            last_legal=self._masks(acted, obs, infos, over=True) if over and not cut else None,
+            state=self._state(over=over),
+            reward=_team.team_reward(self.agent_rewards, len(self._agents), self.common.reward) if acted else 0.0,
             terminated=over and not left,
             truncated=over and bool(left),
             certain=bool(cut),
             metrics=self._metrics,
         )
 
-    def _state(self, over: bool) -> np.ndarray:
-        try:
-            self._last_state = np.array(self.env.state(), np.float32).ravel()
-        except Exception:
-            if not over:
-                raise
-        return self._last_state
-
-    def _masks(self, able: Container[Any], obs: Mapping, infos: Mapping) -> list[np.ndarray | None]:
+    def _masks(self, able: Collection[Any], obs: Mapping, infos: Mapping, *, over: bool) -> list[np.ndarray | None]:
         """The legal actions of the agents that are able to act."""
         masks: list[np.ndarray | None] = [None] * len(self._agents)
-        for i, (agent, own) in enumerate(zip(self._agents, self._actions, strict=True)):
-            if agent in able:
-                mask = _spaces.mask_in(obs.get(agent), infos.get(agent)) if own.kind == "discrete" else None
-                masks[i] = _team.everything(own.size) if mask is None else np.asarray(mask, bool).ravel()
+        for agent in able:
+            i = self._index[agent]
+            masks[i] = self._allowed(i, obs.get(agent), infos.get(agent), over=over)
         return masks
 
     def _means(self, infos: Mapping) -> dict[str, float]:
-        """Each metric's mean over the agents whose info has it."""
-        found = [self._numbers(info) for info in infos.values() if isinstance(info, Mapping)]
+        """Each metric's mean over the agents of the team whose info has it."""
+        of_team = [infos[agent] for agent in self._agents if agent in infos]
+        found = [self._numbers(info) for info in of_team if isinstance(info, Mapping) and info]
         return {name: float(np.mean([own[name] for own in found if name in own])) for name in {name for own in found for name in own}}
 
     def render(self) -> np.ndarray | None:
         """Its picture, if it was made with the option `render_mode="rgb_array"`."""
         picture = self.env.render() if getattr(self.env, "render_mode", None) == "rgb_array" else None
         return picture if isinstance(picture, np.ndarray) else None
+
+
+def _ended(flags: Mapping[Any, Any], acted: Sequence[Any]) -> set[Any]:
+    """Those of them who acted that are flagged: each by its own entry, or, if it has none, by that of `__all__`."""
+    return {agent for agent in acted if flags.get(agent, flags.get(ALL, False))}

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from dop.envs import _makers
-from dop.envs.hosts import _team
+from dop.envs.hosts import _answers, _team
 from dop.envs.hosts._team import Common, HostTeam, Moment
 from dop.errors import ConfigError
 from dop.types import EnvSpec
@@ -63,6 +63,9 @@ class PyMARL(HostTeam):
     ) -> None:
         self._remake = lambda **seed: _makers.call(name, maker, **{**options, **seed})
         self.env, self.common = self._remake(), common or Common()
+        self._read_state = self._own_state
+        if self.common.team is not None:
+            raise ConfigError(f"{name}: the option team is of no use here. PyMARL's environments are one team, and play their adversaries.")
         missing = [method for method in ASKED if not callable(getattr(self.env, method, None))]
         if missing:
             raise ConfigError(f"{name} made {type(self.env).__name__}, which is no MultiAgentEnv: it lacks {', '.join(missing)}.")
@@ -102,25 +105,33 @@ class PyMARL(HostTeam):
             _, reward, terminated, cut, info = answer
         ended, cut = bool(np.all(terminated)), bool(np.all(cut))
         limit = bool(info.get("episode_limit", False)) or (cut and not ended)
-        team_reward = _team.team_reward(reward, self.spec.n_agents, self.common.reward)
+        n = self.spec.n_agents
+        self.agent_rewards = _answers.agent_rewards(self.spec.name, reward, n)
+        team_reward = _team.team_reward(self.agent_rewards, n, self.common.reward)
         certain = cut or "episode_limit" in info
         return self._moment(info, reward=team_reward, terminated=ended and not limit, truncated=limit, certain=certain)
 
     def _moment(self, info: Mapping[str, Any], **how: Any) -> Moment:
         self._metrics |= self._numbers(info)
+        over = bool(how.get("terminated") or how.get("truncated"))
         return Moment(
-            obs=[np.asarray(seen, np.float32).ravel() for seen in self._each("get_obs")],
-            legal=[np.asarray(mask, bool).ravel() for mask in self._each("get_avail_actions")],
-            state=np.asarray(self.env.get_state(), np.float32).ravel(),
+            obs=[None if _answers.nothing(seen) else np.asarray(seen, np.float32).ravel() for seen in self._each("get_obs")],
+            legal=[self._mask(i, mask, over=over) for i, mask in enumerate(self._each("get_avail_actions"))],
+            state=self._state(over=over),
             metrics=self._metrics,
             **how,
         )
 
+    def _own_state(self) -> Any:
+        return self.env.get_state()
+
     def _each(self, method: str) -> Sequence[Any]:
-        """What it gives, one for each agent."""
-        answers = getattr(self.env, method)()
-        if len(answers) != self.spec.n_agents:
-            raise ConfigError(f"{self.spec.name}: {method} is of {len(answers)} agents; get_env_info says {self.spec.n_agents}.")
+        """What it gives, one for each agent; None of each, if it gives nothing."""
+        answers, n = getattr(self.env, method)(), self.spec.n_agents
+        if _answers.nothing(answers):
+            return [None] * n
+        if len(answers) != n:
+            raise ConfigError(f"{self.spec.name}: {method} is of {len(answers)} agents; get_env_info says {n}.")
         return answers
 
     def render(self) -> np.ndarray | None:
