@@ -27,6 +27,7 @@ from dop.engine.seeds import place, use_host_devices
 from dop.engine.train import Outcome, Trainer, iteration_of, lowest_steps, stop_requested
 from dop.errors import ConfigError, RunError, UnknownNameError
 from dop.report import curves
+from dop.report.evaluation import Evaluation
 from dop.types import Algorithm, Environment, EnvSpec, HostEnvironment
 
 AnyEnvironment: TypeAlias = Environment | HostEnvironment | Callable[[], HostEnvironment]
@@ -203,20 +204,39 @@ def evaluate(
     *,
     episodes: int = 128,
     seed: int = 0,
+    sampled: bool = False,
     environment: AnyEnvironment | str | None = None,
     trust_env: bool = False,
 ) -> dict[str, tuple[float, ...]]:
-    """Play greedy episodes with the newest checkpoint.
+    """Play episodes with the newest checkpoint, as `evaluate_episodes` does.
+
+    Returns:
+        Means over episodes: metric, then the run's seeds in their order.
+    """
+    chosen: dict[str, Any] = {"episodes": episodes, "seed": seed, "sampled": sampled, "environment": environment, "trust_env": trust_env}
+    return evaluate_episodes(run_dir, **chosen).means()
+
+
+def evaluate_episodes(
+    run_dir: Path | str,
+    *,
+    episodes: int = 128,
+    seed: int = 0,
+    sampled: bool = False,
+    environment: AnyEnvironment | str | None = None,
+    trust_env: bool = False,
+) -> Evaluation:
+    """Play episodes with the newest checkpoint: what each returned, their means and 95% intervals.
 
     Args:
         run_dir: a run directory.
         episodes: how many, for each of the run's seeds.
         seed: which episodes: the same number gives the same ones.
+        sampled: draw actions from the stochastic policy of the newest actors, without epsilon's uniform actions: stochastic DOP, COMA, MAAC
+            from their softmax, deterministic DOP and MADDPG with their noise on actions. QMIX and VDN have no such policy: they explore by
+            the epsilon that they have come to. Without: the greedy team, as in the evaluations of a run.
         environment: as in `resume`.
         trust_env: as in `resume`.
-
-    Returns:
-        Means over episodes: metric, then the run's seeds in their order.
     """
     if episodes <= 0:
         raise ConfigError(f"episodes must be positive, got {episodes}.")
@@ -228,8 +248,15 @@ def evaluate(
     with contextlib.closing(Trainer(program, config, folder)) as trainer:
         state = trainer.restore()
         keys = place(jax.numpy.broadcast_to(key, len(config.protocol.seeds)), trainer.devices)
-        report = trainer.driver.evaluate_with(state, keys, episodes)
-    return {name: tuple(np.asarray(values).tolist()) for name, values in report.items()}
+        played = trainer.driver.play(state, keys, episodes, sampled=sampled)
+    return Evaluation(
+        policy="sampled" if sampled else "greedy",
+        seeds=config.protocol.seeds,
+        env_steps=tuple(np.asarray(state.learner.env_steps).tolist()),
+        returns=np.asarray(played.undiscounted_return),
+        lengths=np.asarray(played.length),
+        metrics=dict(zip(program.spec.metrics, np.moveaxis(np.asarray(played.metrics), -1, 0), strict=True)),
+    )
 
 
 def _run(trainer: Trainer, *, resumed: bool, quiet: bool, sinks: Callable[[], list[records.Sink]]) -> Run:

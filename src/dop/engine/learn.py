@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from dop import envs
@@ -21,7 +22,10 @@ from dop.engine import health, runs, seeds
 from dop.engine.collect import EpisodeSummary, collect, episode_shape, storage_dtype
 from dop.errors import ConfigError
 from dop.replay import Replay, allocate, size_in_bytes
-from dop.types import Algorithm, Environment, EnvSpec, Episode, Learner, Metrics
+from dop.types import Algorithm, Environment, EnvSpec, Episode, Learner, Metrics, Samples, Scheduled
+
+MOST_AT_ONCE = 1000
+"""Episodes of one seed that are played side by side where any number may be asked for, so that memory does not grow with it."""
 
 
 class RunState(eqx.Module):
@@ -51,8 +55,8 @@ class Driver(Protocol):
         """The protocol's `eval_episodes` greedy episodes; they do not disturb training."""
         ...
 
-    def evaluate_with(self, state: RunState, keys: PRNGKeyArray, episodes: int) -> Metrics:
-        """Greedy episodes under keys of the caller's."""
+    def play(self, state: RunState, keys: PRNGKeyArray, episodes: int, *, sampled: bool) -> EpisodeSummary:
+        """Episodes under keys of the caller's, greedy ones or those of `Learning.sampling`; axes: seed, episode."""
         ...
 
     def close(self) -> None:
@@ -136,19 +140,28 @@ class Learning(eqx.Module):
         state = RunState(learner=learner, replay=state.replay, iteration=state.iteration + 1, key=key, eval_key=state.eval_key)
         return state, report | metrics
 
-    def over_iterations(self, metrics: Metrics) -> Metrics:
-        """What a chunk reports of its iterations (leading axis): means, and what was not finite (`dop.engine.health`)."""
-        return health.over_iterations(metrics, ignore_nan=self.on_non_finite == "skip")
+    @property
+    def sampling(self) -> Algorithm[Any, Any]:
+        """What plays where episodes are to be sampled: the stochastic policy where the algorithm has one, else its exploration."""
+        return self.algorithm.sampling() if isinstance(self.algorithm, Samples) else self.algorithm
+
+    def over_iterations(self, learner: Learner, metrics: Metrics) -> Metrics:
+        """What a chunk reports of its iterations (leading axis): means, what was not finite (`dop.engine.health`), and where the schedules
+        of the `learner` that it ends with are."""
+        schedules = self.algorithm.schedules(learner) if isinstance(self.algorithm, Scheduled) else {}
+        return health.over_iterations(metrics, ignore_nan=self.on_non_finite == "skip") | schedules
 
     def report(self, summary: EpisodeSummary) -> Metrics:
-        """Means over episodes, under PyMARL's names."""
+        """Means over episodes, under PyMARL's names, and how far returns spread; the standard deviation is that of these episodes (n)."""
         named = dict(zip((f"{name}_mean" for name in self.spec.metrics), summary.metrics.T, strict=True))
         values: dict[str, Float[Array, " episode"]] = {
             "return_mean": summary.undiscounted_return,
             "ep_length_mean": summary.length.astype(jnp.float32),
             **named,
         }
-        return jax.tree.map(jnp.mean, values)
+        returns = summary.undiscounted_return
+        spread = {"return_std": jnp.std(returns), "return_min": jnp.min(returns), "return_max": jnp.max(returns)}
+        return jax.tree.map(jnp.mean, values) | spread
 
     def evaluation_report(self, summary: EpisodeSummary) -> Metrics:
         """`report` of an evaluation."""
@@ -191,16 +204,16 @@ class Program(Learning):
     def chunk(self, state: RunState, iterations: int) -> tuple[RunState, Metrics]:
         """`iterations` iterations of learning, and the means of what they report."""
         state, metrics = jax.lax.scan(lambda s, _: self.learn(s, *self._collect(s)), state, length=iterations)
-        return state, self.over_iterations(metrics)
+        return state, self.over_iterations(state.learner, metrics)
 
     def evaluate(self, state: RunState, episodes: int) -> Metrics:
         """Greedy episodes in environments of their own."""
-        return self.evaluate_with(state, self.evaluation_key(state), episodes)
+        return self.evaluation_report(self.play(state.learner, self.evaluation_key(state), episodes))
 
-    def evaluate_with(self, state: RunState, key: PRNGKeyArray, episodes: int) -> Metrics:
-        """Greedy episodes under a key of the caller's."""
-        _, summary = collect(self.algorithm, self.environment, state.learner, key, episodes=episodes, explore=False)
-        return self.evaluation_report(summary)
+    def play(self, learner: Learner, key: PRNGKeyArray, episodes: int, *, sampled: bool = False) -> EpisodeSummary:
+        """Episodes side by side, greedy ones or those of `sampling`."""
+        algorithm = self.sampling if sampled else self.algorithm
+        return collect(algorithm, self.environment, learner, key, episodes=episodes, explore=sampled)[1]
 
     def _collect(self, state: RunState) -> tuple[PRNGKeyArray, Episode, EpisodeSummary]:
         """What `add` and `learn` take beside the state."""
@@ -237,8 +250,14 @@ class CompiledDriver:
     def evaluate(self, state: RunState) -> Metrics:
         return self._evaluate(state)
 
-    def evaluate_with(self, state: RunState, keys: PRNGKeyArray, episodes: int) -> Metrics:
-        return seeds.over_seeds(lambda s, k: self._program.evaluate_with(s, k, episodes), self._devices)(state, keys)
+    def play(self, state: RunState, keys: PRNGKeyArray, episodes: int, *, sampled: bool) -> EpisodeSummary:
+        """In batches of one size, the first under `keys` themselves; what the last has too many is left out."""
+        batches = -(-episodes // MOST_AT_ONCE)
+        size = -(-episodes // batches)
+        play = seeds.over_seeds(lambda learner, key: self._program.play(learner, key, size, sampled=sampled), self._devices)
+        later = (jax.vmap(jax.random.fold_in, (0, None))(keys, batch) for batch in range(1, batches))
+        played = [jax.device_get(play(state.learner, seeds.place(each, self._devices))) for each in (keys, *later)]
+        return jax.tree.map(lambda *x: np.concatenate(x, axis=1)[:, :episodes], *played)
 
     def close(self) -> None:
         """There is nothing to let go of."""
