@@ -51,7 +51,8 @@ def test_intervals_by_hand():
     """Seed 3: standard deviation 1 of 3 episodes; seed 7: sqrt(3); over seeds: means 2 and 5, standard deviation 3 / sqrt(2)."""
     each, over = FOUND.intervals()["test_return_mean"]
     half = T_2 * np.array([1, math.sqrt(3)]) / math.sqrt(3)
-    np.testing.assert_allclose(each, [[2, 5], [2, 5] - half, [2, 5] + half], rtol=1e-6)
+    mean = np.array([2, 5])
+    np.testing.assert_allclose(each, [mean, mean - half, mean + half], rtol=1e-6)
     np.testing.assert_allclose(over, [3.5, 3.5 - T_1 * 1.5, 3.5 + T_1 * 1.5], rtol=1e-6)
 
 
@@ -118,7 +119,7 @@ def test_with_json_nothing_else_reaches_standard_output(monkeypatch: pytest.Monk
     """Whatever an environment prints, in whichever way."""
 
     def noisy(*_: object, **chosen: object) -> Evaluation:
-        print("hello from the environment")
+        sys.stdout.write("hello from the environment\n")
         os.write(1, b"and from what is written in C\n")
         assert chosen["sampled"] is True
         return FOUND
