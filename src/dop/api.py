@@ -146,6 +146,7 @@ def _plan(
         raise ConfigError(f"The spec of {environment!r} is {type(spec).__name__}; it must be a dop.EnvSpec.")
     algorithm.check(spec)
     program.check(rules)
+    rules = _settled(rules, program)
     name = environment if isinstance(environment, str) else spec.name
     options = environment_options if environment_options is not None else dict(spec.options)
     config = RunConfig(
@@ -158,6 +159,15 @@ def _plan(
     )
     folder = RunFolder(Path(run_dir)) if run_dir else default_folder(name, config.algorithm)
     return _Plan(config=config, program=program, folder=folder)
+
+
+def _settled(rules: Protocol, program: Program | HostProgram) -> Protocol:
+    """With everything chosen that depends on the environment; a warning says what may surprise."""
+    steps = program.algorithm.episodes_per_iteration * program.spec.time_limit
+    rules = rules.settled(steps=steps, warm_up=program.warmup_iterations * steps)
+    if (remark := rules.remark(steps=steps)) is not None:
+        logging.getLogger("dop").warning("%s", remark)
+    return rules
 
 
 def resume(
@@ -317,7 +327,7 @@ def _program(
     """
     make = _maker(environment, options)
     one = environment if make is None else make()
-    kept = {"precision": rules.precision, "on_non_finite": rules.on_non_finite}
+    kept: Any = {name: getattr(rules, name) for name in ("precision", "on_non_finite", "reward_scale", "standardise_rewards")}
     if isinstance(one, HostEnvironment):
         assert make is not None
         one.close()

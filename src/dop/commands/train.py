@@ -44,8 +44,13 @@ class Options(Generic[A]):
     """Episodes per evaluation."""
     checkpoint_interval: int = Protocol.checkpoint_interval
     """Save everything every so many environment steps, and at the end."""
-    chunk_iterations: int = Protocol.chunk_iterations
-    """Iterations of learning in one compiled call."""
+    chunk_iterations: int | None = Protocol.chunk_iterations
+    """Iterations of learning in one compiled call; evaluations, checkpoints and Ctrl-C wait for its end. None: 20, or as many fewer as it
+    takes for 8 such calls in a run, however long episodes are."""
+    reward_scale: float = Protocol.reward_scale
+    """Learn from this times the rewards; records and evaluations have the environment's own."""
+    standardise_rewards: bool = Protocol.standardise_rewards
+    """Learn from rewards divided by the standard deviation of all that were collected so far (before --reward-scale)."""
     precision: Literal["auto", "full"] = Protocol.precision
     """How replay keeps observations: half precision where the environment bounds them, or always full."""
     env_workers: int | str = Protocol.env_workers

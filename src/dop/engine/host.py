@@ -104,7 +104,7 @@ class HostDriver:
 
     def chunk(self, state: RunState) -> tuple[RunState, Metrics]:
         reports = []
-        for _ in range(self._protocol.chunk_iterations):
+        for _ in range(self._protocol.iterations_per_chunk):
             key, played = self.collect(state)
             state, report = self._learn(state, key, played.episodes, played.summary)
             reports.append(report)

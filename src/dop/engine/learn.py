@@ -9,6 +9,7 @@ Everything that a run needs to go on stands in `RunState`; evaluation, records a
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import replace
 from typing import Any, Protocol
 
 import equinox as eqx
@@ -21,6 +22,7 @@ from dop import envs
 from dop.engine import health, runs, seeds
 from dop.engine.collect import EpisodeSummary, collect, episode_shape, storage_dtype
 from dop.errors import ConfigError
+from dop.normalise import RunningMoments
 from dop.replay import Replay, allocate, size_in_bytes
 from dop.types import Algorithm, Environment, EnvSpec, Episode, Learner, Metrics, Samples, Scheduled
 
@@ -38,6 +40,8 @@ class RunState(eqx.Module):
     """Advances with every iteration."""
     eval_key: PRNGKeyArray
     """Never advances: evaluations fold the iteration into it, so that they do not disturb training."""
+    rewards: RunningMoments | None = None
+    """Of all steps collected, where rewards are standardised."""
 
 
 class Driver(Protocol):
@@ -48,7 +52,7 @@ class Driver(Protocol):
         ...
 
     def chunk(self, state: RunState) -> tuple[RunState, Metrics]:
-        """The protocol's `chunk_iterations` iterations of learning, and the means of what they report. `state` is used up."""
+        """The protocol's `iterations_per_chunk` iterations of learning, and the means of what they report. `state` is used up."""
         ...
 
     def evaluate(self, state: RunState) -> Metrics:
@@ -70,6 +74,8 @@ class Learning(eqx.Module):
     algorithm: Algorithm[Any, Any] = eqx.field(static=True)
     precision: str = eqx.field(static=True, default="auto", kw_only=True)
     on_non_finite: str = eqx.field(static=True, default="stop", kw_only=True)
+    reward_scale: float = eqx.field(static=True, default=1.0, kw_only=True)
+    standardise_rewards: bool = eqx.field(static=True, default=False, kw_only=True)
 
     @property
     @abstractmethod
@@ -108,6 +114,7 @@ class Learning(eqx.Module):
             iteration=jnp.zeros((), jnp.int32),
             key=key_run,
             eval_key=key_eval,
+            rewards=RunningMoments.start(1) if self.standardise_rewards else None,
         )
 
     def collection_keys(self, state: RunState) -> tuple[PRNGKeyArray, PRNGKeyArray]:
@@ -125,20 +132,27 @@ class Learning(eqx.Module):
         if self.on_non_finite == "skip":
             episodes, found["emptied_episodes"] = health.emptied(episodes)
         learner = eqx.tree_at(lambda x: x.env_steps, state.learner, state.learner.env_steps + jnp.sum(summary.length))
-        state = RunState(learner=learner, replay=state.replay.add(episodes), iteration=state.iteration, key=key, eval_key=state.eval_key)
+        rewards = None if state.rewards is None else state.rewards.update(episodes.reward[..., None], episodes.mask)
+        state = replace(state, learner=learner, replay=state.replay.add(episodes), key=key, rewards=rewards)
         return state, self.report(summary) | found
+
+    def rewarded(self, state: RunState) -> Replay[Episode]:
+        """The replay as the algorithm sees it: with scaled rewards. What is kept, reported and evaluated has the environment's own."""
+        if self.reward_scale == 1 and state.rewards is None:
+            return state.replay
+        scale = self.reward_scale if state.rewards is None else self.reward_scale / state.rewards.scale[0]
+        return eqx.tree_at(lambda replay: replay.items.reward, state.replay, state.replay.items.reward * scale)
 
     def learn(self, state: RunState, key: PRNGKeyArray, episodes: Episode, summary: EpisodeSummary) -> tuple[RunState, Metrics]:
         """One iteration: add, sample, update."""
         state, report = self.add(state, key, episodes, summary)
         key, key_sample, key_update = jax.random.split(state.key, 3)
-        batch = self.algorithm.sample(state.replay, key_sample)
+        batch = self.algorithm.sample(self.rewarded(state), key_sample)
         learner, metrics = self.algorithm.update(state.learner, batch, key_update)
         report |= health.of_update(metrics)
         if self.on_non_finite == "skip":
             learner, report["skipped_updates"] = health.undone_if_bad(state.learner, learner, metrics)
-        state = RunState(learner=learner, replay=state.replay, iteration=state.iteration + 1, key=key, eval_key=state.eval_key)
-        return state, report | metrics
+        return replace(state, learner=learner, iteration=state.iteration + 1, key=key), report | metrics
 
     @property
     def sampling(self) -> Algorithm[Any, Any]:
@@ -238,7 +252,7 @@ class CompiledDriver:
         self._devices = devices = seeds.mesh(len(protocol.seeds))
         self._start = seeds.over_seeds(program.start, devices)
         self._warm_up = seeds.over_seeds(program.warm_up, devices, donate=True)
-        self._chunk = seeds.over_seeds(lambda s: program.chunk(s, protocol.chunk_iterations), devices, donate=True)
+        self._chunk = seeds.over_seeds(lambda s: program.chunk(s, protocol.iterations_per_chunk), devices, donate=True)
         self._evaluate = seeds.over_seeds(lambda s: program.evaluate(s, protocol.eval_episodes), devices)
 
     def start(self, keys: PRNGKeyArray) -> RunState:
