@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from dop import algorithms, envs
-from dop.engine import loggers, records
+from dop.engine import initial, loggers, records
 from dop.engine.host import HostProgram, Source
 from dop.engine.learn import Program
 from dop.engine.preflight import Preflight, measure
@@ -60,6 +60,7 @@ def train(
     seeds: int | Sequence[int] = 1,
     run_dir: Path | str | None = None,
     environment_options: dict[str, Any] | None = None,
+    init_from: Path | str | None = None,
     quiet: bool = False,
     logger: Sequence[loggers.Name] = (),
     logger_online: bool = False,
@@ -75,6 +76,9 @@ def train(
         seeds: how many (then 0, 1, ...), or which.
         run_dir: where; default `runs/<environment>/<algorithm>/<date and time>`. It must not exist, or be empty.
         environment_options: keyword arguments for the maker of `environment`, if that is a name.
+        init_from: a run of the same algorithm, from whose newest checkpoint the networks are taken, with targets, averages and the moments
+            of inputs; optimisers, environment steps and schedules start anew. The environment may be another if all sizes are the same.
+            Each seed takes those of the seed in its place, or all the first's if there are not as many. That run is not needed afterwards.
         quiet: no progress on the terminal.
         logger: where else records go, beside the run directory's own files: `wandb`, `mlflow`.
         logger_online: let these loggers use the network; without, they write into the run directory.
@@ -85,10 +89,12 @@ def train(
         RunError: the directory exists, or training broke down.
     """
     loggers.check(logger, online=logger_online)
-    plan = _plan(algorithm, environment, env_steps, seeds, run_dir, environment_options, protocol)
+    plan = _plan(algorithm, environment, env_steps, seeds, run_dir, environment_options, protocol, init_from)
     plan.needs.check()
     trainer = Trainer(plan.program, plan.config, plan.folder)
     plan.folder.create(plan.config)
+    if plan.taken is not None:
+        initial.keep(plan.folder, plan.taken)
     sinks = lambda: loggers.open_all(logger, plan.folder, plan.config, online=logger_online)  # noqa: E731
     return _run(trainer, resumed=False, quiet=quiet, sinks=sinks)
 
@@ -101,6 +107,7 @@ def preflight(
     seeds: int | Sequence[int] = 1,
     run_dir: Path | str | None = None,
     environment_options: dict[str, Any] | None = None,
+    init_from: Path | str | None = None,
     **protocol: Any,
 ) -> Preflight:
     """What `train` with the same arguments would need, beside what the machine has. Nothing is computed or written.
@@ -108,7 +115,7 @@ def preflight(
     Raises:
         ConfigError: something cannot work.
     """
-    return _plan(algorithm, environment, env_steps, seeds, run_dir, environment_options, protocol).needs
+    return _plan(algorithm, environment, env_steps, seeds, run_dir, environment_options, protocol, init_from).needs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +125,8 @@ class _Plan:
     config: RunConfig
     program: Program | HostProgram
     folder: RunFolder
+    taken: initial.Parts | None
+    """What its learner starts from, if that is another run's."""
 
     @property
     def needs(self) -> Preflight:
@@ -132,6 +141,7 @@ def _plan(
     run_dir: Path | str | None,
     environment_options: dict[str, Any] | None,
     protocol: dict[str, Any],
+    init_from: Path | str | None = None,
 ) -> _Plan:
     """The arguments of `train`, checked against each other."""
     chosen = range(seeds) if isinstance(seeds, int) else seeds
@@ -147,6 +157,10 @@ def _plan(
     algorithm.check(spec)
     program.check(rules)
     rules = _settled(rules, program)
+    taken, origin = None, None
+    if init_from is not None:
+        learner = jax.eval_shape(program.start, jax.random.key(0)).learner
+        taken, origin = initial.read(RunFolder(Path(init_from)), algorithms.name_of(algorithm), learner, rules.seeds)
     name = environment if isinstance(environment, str) else spec.name
     options = environment_options if environment_options is not None else dict(spec.options)
     config = RunConfig(
@@ -156,9 +170,10 @@ def _plan(
         environment_options=_as_json(options),
         environment_spec=_as_json(dataclasses.asdict(spec)),
         protocol=rules,
+        init_from=origin,
     )
     folder = RunFolder(Path(run_dir)) if run_dir else default_folder(name, config.algorithm)
-    return _Plan(config=config, program=program, folder=folder)
+    return _Plan(config=config, program=program, folder=folder, taken=taken)
 
 
 def _settled(rules: Protocol, program: Program | HostProgram) -> Protocol:

@@ -38,6 +38,9 @@ class Options(Generic[A]):
     """Named hyper-parameters to start from; options given here change single ones."""
     run_dir: Path | None = None
     """Where to put the run. Default: runs/ENVIRONMENT/ALGORITHM/DATE-TIME."""
+    init_from: Path | None = None
+    """Start from the networks of another run of the same algorithm, its newest checkpoint: with targets and averages, while optimisers,
+    environment steps and epsilon start anew. The environment may be another if all sizes are the same."""
     eval_interval: int = Protocol.eval_interval
     """Evaluate greedily every so many environment steps."""
     eval_episodes: int = Protocol.eval_episodes
@@ -87,6 +90,7 @@ def run(arguments: Sequence[str]) -> None:
         "env_steps": options.env_steps,
         "seeds": range(options.first_seed, options.first_seed + options.seeds),
         "run_dir": options.run_dir,
+        "init_from": options.init_from,
         "environment_options": environment_options(options.env_args),
         **{name: getattr(options, name) for name in shared},
     }

@@ -8,6 +8,7 @@ a run that is resumed starts new ones where it was saved, with the seeds that th
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,8 +91,8 @@ class HostDriver:
         self._dropped = np.zeros(len(protocol.seeds), np.int32)
         """Since they were last reported."""
 
-    def start(self, keys: PRNGKeyArray) -> RunState:
-        state = self._start(keys)
+    def start(self, keys: PRNGKeyArray, prepare: Callable[[RunState], RunState] = lambda state: state) -> RunState:
+        state = prepare(self._start(keys))
         for _ in range(self.program.warmup_iterations):
             key, played = self.collect(state)
             state, _ = self._add(state, key, played.episodes, played.summary)

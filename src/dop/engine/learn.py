@@ -9,6 +9,7 @@ Everything that a run needs to go on stands in `RunState`; evaluation, records a
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -47,8 +48,8 @@ class RunState(eqx.Module):
 class Driver(Protocol):
     """All seeds of a run, side by side: every array of a state, of metrics and of keys has a leading seed axis. What a `Trainer` drives."""
 
-    def start(self, keys: PRNGKeyArray) -> RunState:
-        """A fresh state, warmed up."""
+    def start(self, keys: PRNGKeyArray, prepare: Callable[[RunState], RunState] = lambda state: state) -> RunState:
+        """A fresh state, prepared, then warmed up."""
         ...
 
     def chunk(self, state: RunState) -> tuple[RunState, Metrics]:
@@ -255,8 +256,8 @@ class CompiledDriver:
         self._chunk = seeds.over_seeds(lambda s: program.chunk(s, protocol.iterations_per_chunk), devices, donate=True)
         self._evaluate = seeds.over_seeds(lambda s: program.evaluate(s, protocol.eval_episodes), devices)
 
-    def start(self, keys: PRNGKeyArray) -> RunState:
-        return self._warm_up(self._start(keys))
+    def start(self, keys: PRNGKeyArray, prepare: Callable[[RunState], RunState] = lambda state: state) -> RunState:
+        return self._warm_up(prepare(self._start(keys)))
 
     def chunk(self, state: RunState) -> tuple[RunState, Metrics]:
         return self._chunk(state)

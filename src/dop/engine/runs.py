@@ -5,6 +5,7 @@ metrics.jsonl    one record a line            (`dop.engine.records`)
 tensorboard/     the same, live
 checkpoints/     the whole state              (`dop.engine.checkpoint`)
 snapshots/       the learner, over the run    (`dop.engine.snapshots`)
+initial.npz      the first networks, if they are another run's  (`dop.engine.initial`)
 curve.png        drawn at the end             (`dop.report.curves`)
 """
 
@@ -157,6 +158,8 @@ class RunConfig:
     environment_spec: dict[str, Any]
     """`EnvSpec` as it was: a resumed run must meet the same."""
     protocol: Protocol
+    init_from: dict[str, Any] | None = None
+    """Where the first networks are from, if they are another run's: `run`, `iteration`, and by seed its `seeds` and their `env_steps`."""
 
     @property
     def made_by(self) -> dict[str, Any]:
@@ -192,6 +195,10 @@ class RunFolder:
     @property
     def snapshots(self) -> Path:
         return self.path / "snapshots"
+
+    @property
+    def initial(self) -> Path:
+        return self.path / "initial.npz"
 
     @property
     def curve(self) -> Path:
@@ -272,8 +279,8 @@ class RunFolder:
             check_version(str(found["library_version"]), self.config)
             protocol = Protocol(**{**found["protocol"], "seeds": tuple(found["protocol"]["seeds"])})
             protocol.check()
-            names = {field.name for field in dataclasses.fields(RunConfig)} - {"protocol"}
-            config = RunConfig(protocol=protocol, **{name: found[name] for name in names})
+            names = {field.name for field in dataclasses.fields(RunConfig) if field.default is dataclasses.MISSING or field.name in found}
+            config = RunConfig(protocol=protocol, **{name: found[name] for name in names - {"protocol"}})
             check_types(config)
             return config
         except (ValueError, KeyError, TypeError, RecursionError, OSError, ConfigError, UnknownNameError) as error:
