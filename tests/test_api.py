@@ -43,7 +43,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dop.Run:
 def test_train_with_an_environment_of_ones_own(run: dop.Run):
     assert run.outcome.finished
     assert run.outcome.env_steps == (32, 32)
-    assert {name: len(values) for name, values in run.outcome.evaluation.items()} == {"test_return_mean": 2, "test_ep_length_mean": 2}
+    names = {f"test_{name}" for name in ("return_mean", "return_std", "return_min", "return_max", "ep_length_mean")}
+    assert {name: len(values) for name, values in run.outcome.evaluation.items()} == dict.fromkeys(names, 2)
     assert run.curve.is_file()
 
 
@@ -77,6 +78,23 @@ def test_evaluation_repeats_itself_and_changes_nothing(run: dop.Run):
     assert first["test_ep_length_mean"] == (1.0, 1.0)
     assert first == dop.evaluate(run.path, episodes=8, seed=2, environment=ObservationValue())
     assert before == {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+
+
+def test_every_episode_of_an_evaluation_is_told(run: dop.Run):
+    chosen: dict[str, Any] = {"episodes": 8, "seed": 2, "environment": ObservationValue()}
+    found = dop.evaluate_episodes(run.path, **chosen)
+    assert (found.policy, found.seeds, found.env_steps) == ("greedy", (1, 5), run.outcome.env_steps)
+    assert found.returns.shape == found.lengths.shape == (2, 8)
+    assert found.means() == dop.evaluate(run.path, **chosen)
+    np.testing.assert_allclose(found.means()["test_return_mean"], np.mean(found.returns, axis=1), rtol=1e-6)
+    assert set(found.returns.ravel()) <= {-1.0, 1.0}  # of this game
+
+
+def test_sampled_episodes_say_so(run: dop.Run):
+    chosen: dict[str, Any] = {"episodes": 4, "seed": 2, "environment": ObservationValue(), "sampled": True}
+    found = dop.evaluate_episodes(run.path, **chosen)
+    assert found.policy == "sampled"
+    assert found.means() == dop.evaluate(run.path, **chosen)
 
 
 def test_evaluation_needs_episodes(run: dop.Run):

@@ -241,5 +241,10 @@ def assert_records(folder: Path, *, until: int) -> None:
         steps = {kind: [r.env_steps for r in found if (r.kind, r.seed) == (kind, seed)] for kind in ("train", "evaluation")}
         assert steps["train"] == list(range(32, until + 1, 16))
         assert steps["evaluation"] == list(range(16, 17)) + list(range(32, until + 1, 32))
-    assert {"test_return_mean", "test_ep_length_mean", "test_optimal_mean"} == found[0].metrics.keys()
-    assert {"return_mean", "optimal_mean", "ep_length_mean", "critic_loss", "policy_entropy"} <= found[-3].metrics.keys()
+    spread = {"return_std", "return_min", "return_max"}
+    assert {"test_return_mean", "test_ep_length_mean", "test_optimal_mean", *(f"test_{name}" for name in spread)} == found[0].metrics.keys()
+    learned = [record for record in found if record.kind == "train"]
+    expected = {"return_mean", "optimal_mean", "ep_length_mean", "critic_loss", "policy_entropy", "epsilon"} | spread
+    assert all(expected <= record.metrics.keys() for record in learned)
+    for record in learned:
+        assert record.metrics["epsilon"] == pytest.approx(0.5 - 0.45 * record.env_steps / 50_000, rel=1e-6)

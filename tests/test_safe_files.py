@@ -270,15 +270,15 @@ class CalledError(Exception):
     """Instead of what a command would do."""
 
 
-@pytest.mark.parametrize("command", ["resume", "evaluate"])
-def test_the_command_line_passes_the_word_on(foreign: RunFolder, mark: Path, monkeypatch: pytest.MonkeyPatch, command: str):
+@pytest.mark.parametrize(("command", "function"), [("resume", "resume"), ("evaluate", "evaluate_episodes")])
+def test_the_command_line_passes_the_word_on(foreign: RunFolder, mark: Path, monkeypatch: pytest.MonkeyPatch, command: str, function: str):
     given: dict[str, Any] = {}
 
     def called(run: Path, **options: Any) -> None:
         given.update(options, run=run)
         raise CalledError
 
-    monkeypatch.setattr(api, command, called)
+    monkeypatch.setattr(api, function, called)
     for words, expected in (
         ([], (None, False)),
         (["--trust-env"], (None, True)),

@@ -14,12 +14,13 @@ from dop.algorithms.maddpg import MADDPG
 from dop.algorithms.qmix import QMIX
 from dop.algorithms.stochastic_dop import StochasticDOP
 from dop.algorithms.vdn import VDN
-from dop.api import Run, evaluate, preflight, resume, train
+from dop.api import Run, evaluate, evaluate_episodes, preflight, resume, train
 from dop.engine.preflight import Preflight
 from dop.engine.runs import Protocol
 from dop.envs import make
 from dop.envs import names as environments
 from dop.errors import ConfigError, DopError, MissingExtraError, RunError, UnknownNameError
+from dop.report.evaluation import Evaluation
 from dop.types import Algorithm, Choice, Environment, EnvSpec, Episode, HostEnvironment, Learner, TimeStep, Transition
 
 __version__ = metadata.version("dop-marl")
@@ -38,6 +39,7 @@ __all__ = [
     "EnvSpec",
     "Environment",
     "Episode",
+    "Evaluation",
     "HostEnvironment",
     "Learner",
     "MissingExtraError",
@@ -51,6 +53,7 @@ __all__ = [
     "UnknownNameError",
     "environments",
     "evaluate",
+    "evaluate_episodes",
     "losses",
     "make",
     "mixers",

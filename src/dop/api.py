@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from dop import algorithms, envs
-from dop.engine import cpu_threads, loggers, records
+from dop.engine import cpu_threads, initial, loggers, records
 from dop.engine.host import HostProgram, Source
 from dop.engine.learn import Program
 from dop.engine.preflight import Preflight, measure
@@ -27,6 +27,7 @@ from dop.engine.seeds import place, use_host_devices
 from dop.engine.train import Outcome, Trainer, lowest_steps, stop_requested
 from dop.errors import ConfigError, RunError, UnknownNameError
 from dop.report import curves
+from dop.report.evaluation import Evaluation
 from dop.types import Algorithm, Environment, EnvSpec, HostEnvironment
 
 AnyEnvironment: TypeAlias = Environment | HostEnvironment | Callable[[], HostEnvironment]
@@ -59,6 +60,7 @@ def train(
     seeds: int | Sequence[int] = 1,
     run_dir: Path | str | None = None,
     environment_options: dict[str, Any] | None = None,
+    init_from: Path | str | None = None,
     quiet: bool = False,
     logger: Sequence[loggers.Name] = (),
     logger_online: bool = False,
@@ -74,6 +76,9 @@ def train(
         seeds: how many (then 0, 1, ...), or which.
         run_dir: where; default `runs/<environment>/<algorithm>/<date and time>`. It must not exist, or be empty.
         environment_options: keyword arguments for the maker of `environment`, if that is a name.
+        init_from: a run of the same algorithm, from whose newest checkpoint the networks are taken, with targets, averages and the moments
+            of inputs; optimisers, environment steps and schedules start anew. The environment may be another if all sizes are the same.
+            Each seed takes those of the seed in its place, or all the first's if there are not as many. That run is not needed afterwards.
         quiet: no progress on the terminal.
         logger: where else records go, beside the run directory's own files: `wandb`, `mlflow`.
         logger_online: let these loggers use the network; without, they write into the run directory.
@@ -84,10 +89,12 @@ def train(
         RunError: the directory exists, or training broke down.
     """
     loggers.check(logger, online=logger_online)
-    plan = _plan(algorithm, environment, env_steps, seeds, run_dir, environment_options, protocol)
+    plan = _plan(algorithm, environment, env_steps, seeds, run_dir, environment_options, protocol, init_from)
     plan.needs.check()
     trainer = Trainer(plan.program, plan.config, plan.folder)
     plan.folder.create(plan.config)
+    if plan.taken is not None:
+        initial.keep(plan.folder, plan.taken)
     sinks = lambda: loggers.open_all(logger, plan.folder, plan.config, online=logger_online)  # noqa: E731
     return _run(trainer, resumed=False, quiet=quiet, sinks=sinks)
 
@@ -100,6 +107,7 @@ def preflight(
     seeds: int | Sequence[int] = 1,
     run_dir: Path | str | None = None,
     environment_options: dict[str, Any] | None = None,
+    init_from: Path | str | None = None,
     **protocol: Any,
 ) -> Preflight:
     """What `train` with the same arguments would need, beside what the machine has. Nothing is computed or written.
@@ -107,7 +115,7 @@ def preflight(
     Raises:
         ConfigError: something cannot work.
     """
-    return _plan(algorithm, environment, env_steps, seeds, run_dir, environment_options, protocol).needs
+    return _plan(algorithm, environment, env_steps, seeds, run_dir, environment_options, protocol, init_from).needs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +125,8 @@ class _Plan:
     config: RunConfig
     program: Program | HostProgram
     folder: RunFolder
+    taken: initial.Parts | None
+    """What its learner starts from, if that is another run's."""
 
     @property
     def needs(self) -> Preflight:
@@ -131,6 +141,7 @@ def _plan(
     run_dir: Path | str | None,
     environment_options: dict[str, Any] | None,
     protocol: dict[str, Any],
+    init_from: Path | str | None = None,
 ) -> _Plan:
     """The arguments of `train`, checked against each other."""
     chosen = range(seeds) if isinstance(seeds, int) else seeds
@@ -146,6 +157,11 @@ def _plan(
         raise ConfigError(f"The spec of {environment!r} is {type(spec).__name__}; it must be a dop.EnvSpec.")
     algorithm.check(spec)
     program.check(rules)
+    rules = _settled(rules, program)
+    taken, origin = None, None
+    if init_from is not None:
+        learner = jax.eval_shape(program.start, jax.random.key(0)).learner
+        taken, origin = initial.read(RunFolder(Path(init_from)), algorithms.name_of(algorithm), learner, rules.seeds)
     name = environment if isinstance(environment, str) else spec.name
     options = environment_options if environment_options is not None else dict(spec.options)
     config = RunConfig(
@@ -155,9 +171,19 @@ def _plan(
         environment_options=_as_json(options),
         environment_spec=_as_json(dataclasses.asdict(spec)),
         protocol=rules,
+        init_from=origin,
     )
     folder = RunFolder(Path(run_dir)) if run_dir else default_folder(name, config.algorithm)
-    return _Plan(config=config, program=program, folder=folder)
+    return _Plan(config=config, program=program, folder=folder, taken=taken)
+
+
+def _settled(rules: Protocol, program: Program | HostProgram) -> Protocol:
+    """With everything chosen that depends on the environment; a warning says what may surprise."""
+    steps = program.algorithm.episodes_per_iteration * program.spec.time_limit
+    rules = rules.settled(steps=steps, warm_up=program.warmup_iterations * steps)
+    if (remark := rules.remark(steps=steps)) is not None:
+        logging.getLogger("dop").warning("%s", remark)
+    return rules
 
 
 def _threads(wanted: int | None) -> int:
@@ -233,20 +259,39 @@ def evaluate(
     *,
     episodes: int = 128,
     seed: int = 0,
+    sampled: bool = False,
     environment: AnyEnvironment | str | None = None,
     trust_env: bool = False,
 ) -> dict[str, tuple[float, ...]]:
-    """Play greedy episodes with the newest checkpoint.
+    """Play episodes with the newest checkpoint, as `evaluate_episodes` does.
+
+    Returns:
+        Means over episodes: metric, then the run's seeds in their order.
+    """
+    chosen: dict[str, Any] = {"episodes": episodes, "seed": seed, "sampled": sampled, "environment": environment, "trust_env": trust_env}
+    return evaluate_episodes(run_dir, **chosen).means()
+
+
+def evaluate_episodes(
+    run_dir: Path | str,
+    *,
+    episodes: int = 128,
+    seed: int = 0,
+    sampled: bool = False,
+    environment: AnyEnvironment | str | None = None,
+    trust_env: bool = False,
+) -> Evaluation:
+    """Play episodes with the newest checkpoint: what each returned, their means and 95% intervals.
 
     Args:
         run_dir: a run directory.
         episodes: how many, for each of the run's seeds.
         seed: which episodes: the same number gives the same ones.
+        sampled: draw actions from the stochastic policy of the newest actors, without epsilon's uniform actions: stochastic DOP, COMA, MAAC
+            from their softmax, deterministic DOP and MADDPG with their noise on actions. QMIX and VDN have no such policy: they explore by
+            the epsilon that they have come to. Without: the greedy team, as in the evaluations of a run.
         environment: as in `resume`.
         trust_env: as in `resume`.
-
-    Returns:
-        Means over episodes: metric, then the run's seeds in their order.
     """
     if episodes <= 0:
         raise ConfigError(f"episodes must be positive, got {episodes}.")
@@ -258,8 +303,15 @@ def evaluate(
     with contextlib.closing(Trainer(program, config, folder)) as trainer:
         state = trainer.restore()
         keys = place(jax.numpy.broadcast_to(key, len(config.protocol.seeds)), trainer.devices)
-        report = trainer.driver.evaluate_with(state, keys, episodes)
-    return {name: tuple(np.asarray(values).tolist()) for name, values in report.items()}
+        played = trainer.driver.play(state, keys, episodes, sampled=sampled)
+    return Evaluation(
+        policy="sampled" if sampled else "greedy",
+        seeds=config.protocol.seeds,
+        env_steps=tuple(np.asarray(state.learner.env_steps).tolist()),
+        returns=np.asarray(played.undiscounted_return),
+        lengths=np.asarray(played.length),
+        metrics=dict(zip(program.spec.metrics, np.moveaxis(np.asarray(played.metrics), -1, 0), strict=True)),
+    )
 
 
 def _run(trainer: Trainer, *, resumed: bool, quiet: bool, sinks: Callable[[], list[records.Sink]]) -> Run:
@@ -319,7 +371,7 @@ def _program(
     """
     make = _maker(environment, options)
     one = environment if make is None else make()
-    kept = {"precision": rules.precision, "on_non_finite": rules.on_non_finite}
+    kept: Any = {name: getattr(rules, name) for name in ("precision", "on_non_finite", "reward_scale", "standardise_rewards")}
     if isinstance(one, HostEnvironment):
         assert make is not None
         one.close()

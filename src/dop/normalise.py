@@ -34,6 +34,13 @@ class RunningMoments(eqx.Module):
             variance=(1 - share) * self.variance + share * variance + share * (1 - share) * (mean - self.mean) ** 2,
         )
 
+    @property
+    def scale(self) -> Float[Array, " feature"]:
+        """What a feature is divided by to have a standard deviation of 1 and keep its zero. Of one that is constant, but for rounding, its
+        size; 1 where nothing but zeros was seen."""
+        deviation, size = jnp.sqrt(self.variance), jnp.abs(self.mean)
+        return jnp.where(deviation > 1e-3 * size, deviation, jnp.where(size > 0, size, 1))
+
     def standardise(self, x: Num[Array, "*batch feature"], *, floor: float = 0.02, limit: float = 5.0) -> Float[Array, "*batch feature"]:
         """(x - mean) / (standard deviation + floor), cut to [-limit, limit]. The floor keeps nearly constant features from exploding."""
         return jnp.clip((x - self.mean) / (jnp.sqrt(self.variance) + floor), -limit, limit)

@@ -342,3 +342,21 @@ class Exportable(Protocol):
     def policy(self, learner: Any) -> Any:
         """The team's networks and what is done with their output: a `dop.decentralised.Policy`."""
         ...
+
+
+@runtime_checkable
+class Scheduled(Protocol):
+    """What an algorithm may offer beside `Algorithm`: where its schedules are. Records of training have it."""
+
+    def schedules(self, learner: Any) -> Metrics:
+        """What changes with the environment steps alone, `epsilon` say, as it is now."""
+        ...
+
+
+@runtime_checkable
+class Samples(Protocol):
+    """What an algorithm may offer beside `Algorithm`: a stochastic policy apart from its exploration, for `dop evaluate --sampled`."""
+
+    def sampling(self) -> Algorithm[Any, Any]:
+        """An algorithm whose `act(explore=True)`, on the same learner, draws from that policy and from nothing else."""
+        ...

@@ -184,21 +184,44 @@ def test_epsilon_mixes_into_the_policy_only_where_it_should():
 @pytest.mark.parametrize("epsilon_in", ["behaviour", "policy"])
 def test_behaviour_probability_is_that_of_the_mixture(epsilon_in: Any):
     algorithm = replace(SMALL, epsilon_in=epsilon_in, epsilon_start=1.0, epsilon_end=1.0)
-    legal = jnp.asarray(np.tril(np.ones((3, 4), bool)))
-    step = TimeStep(
+    step = first_step()
+    choice, _ = compiled(functools.partial(algorithm.act, explore=True))(start(), algorithm.initial_memory(SPEC), step, KEY)
+    assert_close(choice.probability, 1 / step.legal.sum(axis=1))
+
+
+def first_step() -> TimeStep:
+    """Agent i may take actions 0 to i."""
+    return TimeStep(
         obs=jnp.ones((3, 5)),
         state=jnp.ones(7),
-        legal=legal,
+        legal=jnp.asarray(np.tril(np.ones((3, 4), bool))),
         reward=jnp.zeros(()),
         terminated=jnp.zeros((), bool),
         truncated=jnp.zeros((), bool),
         metrics=jnp.zeros(0),
     )
-    choice, _ = compiled(functools.partial(algorithm.act, explore=True))(start(), algorithm.initial_memory(SPEC), step, KEY)
-    assert_close(choice.probability, 1 / legal.sum(axis=1))
 
 
 # ------------------------------------------------------------------------------------------------------- the critic's rows
+
+
+@pytest.mark.parametrize("epsilon_in", ["behaviour", "policy"])
+def test_sampled_play_draws_from_the_newest_actors_without_epsilon(epsilon_in: Any):
+    """Where all exploration is uniform. The averaged actors, which play greedily, are others."""
+    algorithm = replace(SMALL, epsilon_start=1.0, epsilon_end=1.0, epsilon_in=epsilon_in)
+    learner = replace(start(), greedy_actor=jax.tree.map(lambda x: -x, start().actor))
+    memory, step = algorithm.initial_memory(SPEC), first_step()
+
+    def play(key: Any, played: Any) -> Any:
+        return jax.vmap(lambda k: played.act(learner, memory, step, k, explore=True)[0])(jax.random.split(key, 4000))
+
+    _, logits = agents.step_team(learner.actor, memory.hidden, step.obs, memory.last_action)
+    policy = jax.vmap(policies.masked_softmax)(logits, step.legal)
+    choice = compiled(functools.partial(play, played=algorithm.sampling()))(KEY)
+    assert_close(choice.probability, jax.vmap(policies.probability, (None, 0))(policy, choice.action))
+    drawn = np.mean(np.asarray(jax.nn.one_hot(choice.action, SPEC.action_size)), axis=0)
+    np.testing.assert_allclose(drawn, policy, atol=0.04)
+    assert np.abs(np.asarray(policy) - np.asarray(step.legal) / np.sum(step.legal, axis=-1, keepdims=True)).max() > 0.05  # not uniform
 
 
 def test_timestep_schedule_takes_the_steps_in_order():

@@ -103,6 +103,22 @@ def test_a_chunk_reports_means_sums_and_places():
     assert float(health.over_iterations(spoilt, ignore_nan=True)["critic_loss"]) == 3
 
 
+def test_a_chunk_reports_the_spread_of_all_its_returns():
+    """Two iterations with returns 1, 3 and 5, 9: the mean of all is 4.5, that of their squares 29, their variance 29 - 4.5^2."""
+    metrics = {
+        "return_mean": jnp.asarray([2.0, 7.0]),
+        "return_std": jnp.asarray([1.0, 2.0]),
+        "return_min": jnp.asarray([1.0, 5.0]),
+        "return_max": jnp.asarray([3.0, 9.0]),
+    }
+    expected = {"return_mean": 4.5, "return_std": np.sqrt(8.75), "return_min": 1, "return_max": 9}
+    assert {name: float(value) for name, value in health.over_iterations(metrics).items()} == pytest.approx(expected, rel=1e-6)
+    spoilt = {name: jnp.append(value, jnp.nan) for name, value in metrics.items()}
+    assert all(np.isnan(value) for value in health.over_iterations(spoilt).values())
+    found = health.over_iterations(spoilt, ignore_nan=True)
+    assert {name: float(value) for name, value in found.items()} == pytest.approx(expected, rel=1e-6)
+
+
 # ------------------------------------------------------------------------------------------------------------- whole chunks
 
 

@@ -98,6 +98,19 @@ def test_resumed_with_new_environments_is_as_uninterrupted(tmp_path: Path):
     assert report["episodes_dropped"].tolist() == [0, 0]
 
 
+def test_the_spread_of_returns_is_that_of_all_episodes_of_a_chunk():
+    """2 iterations of 3 episodes, against what the replay of each seed has got; and epsilon is that of the last step."""
+    driver = HostDriver(HostProgram(algorithm=TINY, environment=Source(Walk().spec, Walk)), dop.Protocol(seeds=SEEDS, chunk_iterations=2))
+    state, report = driver.chunk(driver.start(place(keys(SEEDS), mesh(len(SEEDS)))))
+    driver.close()
+    for seed in range(len(SEEDS)):
+        replay = jax.tree.map(lambda x, seed=seed: x[seed], state.replay)
+        returns = np.sum(np.asarray(replay.latest(6).reward), axis=1)
+        expected = {"mean": np.mean(returns), "std": np.std(returns), "min": np.min(returns), "max": np.max(returns)}
+        assert {name: float(report[f"return_{name}"][seed]) for name in expected} == pytest.approx(expected, rel=1e-5)
+        assert float(report["epsilon"][seed]) == pytest.approx(1 - 0.95 * int(state.learner.env_steps[seed]) / 50_000, rel=1e-6)
+
+
 class Runs(NamedTuple):
     """The same run: in one process and one go; and with two workers, interrupted by Ctrl-C after its first chunk, and resumed."""
 

@@ -17,9 +17,9 @@ from jaxtyping import PyTree
 
 import dop
 from dop.algorithms.stochastic_dop import StochasticDOP
-from dop.engine import seeds
+from dop.engine import learn, seeds
 from dop.engine.checkpoint import flatten
-from dop.engine.learn import Program, RunState
+from dop.engine.learn import CompiledDriver, Program, RunState
 from probes import Recurrent
 
 ALGORITHM = StochasticDOP(
@@ -79,8 +79,25 @@ def test_two_chunks_are_one_of_both_lengths():
     twice, second = chunk(2)(halfway)
     once, metrics = chunk(4)(warm())
     assert_same(twice, once)
-    for name, value in metrics.items():
-        assert float(value) == pytest.approx((float(first[name]) + float(second[name])) / 2, rel=1e-5, abs=1e-6)
+    of_all = ("return_std", "return_min", "return_max", "epsilon")
+    for name in metrics.keys() - set(of_all):
+        assert float(metrics[name]) == pytest.approx((float(first[name]) + float(second[name])) / 2, rel=1e-5, abs=1e-6)
+
+
+def test_a_chunk_reports_the_spread_of_all_its_episodes():
+    """Against the returns of the episodes that the replay has got: 2 iterations with 4 each."""
+    state, metrics = chunk(2)(warm())
+    returns = np.sum(np.asarray(state.replay.latest(8).reward), axis=1)
+    assert len(np.unique(returns)) > 1
+    assert float(metrics["return_mean"]) == pytest.approx(np.mean(returns), rel=1e-6)
+    assert float(metrics["return_std"]) == pytest.approx(np.std(returns), rel=1e-5)
+    assert (float(metrics["return_min"]), float(metrics["return_max"])) == (np.min(returns), np.max(returns))
+
+
+def test_a_chunk_reports_epsilon_where_it_ends():
+    """It falls from 0.5 to 0.05 over 50,000 steps, of which 20 episodes of 2 have been made."""
+    _, metrics = chunk(2)(warm())
+    assert float(metrics["epsilon"]) == pytest.approx(0.5 - 0.45 * 40 / 50_000, rel=1e-6)
 
 
 def test_counters_are_of_real_steps():
@@ -97,7 +114,25 @@ def test_evaluation_disturbs_nothing_and_repeats_itself():
     assert_same(first, evaluate()(warm()))
     for name, array in flatten(warm()).items():
         np.testing.assert_array_equal(array, before[name])
-    assert first.keys() == {"test_return_mean", "test_ep_length_mean"}
+    assert first.keys() == {f"test_{name}" for name in ("return_mean", "return_std", "return_min", "return_max", "ep_length_mean")}
+    returns = np.asarray(compiled(lambda s: PROGRAM.play(s.learner, PROGRAM.evaluation_key(s), 16))(warm()).undiscounted_return)
+    assert float(first["test_return_mean"]) == pytest.approx(np.mean(returns), abs=1e-6)
+    assert float(first["test_return_std"]) == pytest.approx(np.std(returns), rel=1e-5)
+    assert (float(first["test_return_min"]), float(first["test_return_max"])) == (np.min(returns), np.max(returns))
+
+
+def test_any_number_of_episodes_is_played_in_batches(monkeypatch: pytest.MonkeyPatch):
+    """10 episodes in 3 batches of 4, of which the last has two too many; the first is what these keys have always given."""
+    driver = CompiledDriver(PROGRAM, dop.Protocol())
+    state, keys = jax.tree.map(lambda x: x[None], (warm(), jax.random.key(3)))
+    at_once = driver.play(state, keys, 4, sampled=True)
+    monkeypatch.setattr(learn, "MOST_AT_ONCE", 4)
+    found = driver.play(state, keys, 10, sampled=True)
+    assert found.undiscounted_return.shape == found.length.shape == (1, 10)
+    assert found.metrics.shape == (1, 10, 0)
+    np.testing.assert_array_equal(found.undiscounted_return[:, :4], at_once.undiscounted_return)
+    many = driver.play(state, keys, 200, sampled=True).undiscounted_return.reshape(50, 4)
+    assert len(np.unique(many, axis=0)) > 10
 
 
 def test_evaluation_is_greedy():

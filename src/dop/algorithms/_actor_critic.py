@@ -195,6 +195,14 @@ class ActorCritic(Generic[Critic]):
         choice = Choice(action=action, probability=policies.probability(behaviour, action))
         return choice, Memory(hidden=hidden, last_action=action)
 
+    def schedules(self, learner: Learner) -> Metrics:
+        """The share of uniform actions."""
+        return {"epsilon": self._epsilon(learner)}
+
+    def sampling(self) -> ActorCritic[Critic]:
+        """The newest actors without epsilon."""
+        return replace(self, epsilon_start=0.0, epsilon_end=0.0)
+
     def _epsilon(self, learner: Learner) -> Float[Array, ""]:
         return jnp.asarray(optim.linear(self.epsilon_start, self.epsilon_end, self.epsilon_steps)(learner.env_steps))
 

@@ -10,7 +10,7 @@ Gumbel-softmax (App. D.2); `dop.reactive` has the table.
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from dop.algorithms._off_policy import Critic, Loss, OffPolicy, OffPolicyLearner
 from dop.decentralised import Chosen, Policy
 from dop.errors import check_not_negative, check_positive, check_shares
 from dop.reactive import Team
-from dop.types import Action, ActionKind, Choice, Credit, EnvSpec, TimeStep, Transition
+from dop.types import Action, ActionKind, Choice, Credit, EnvSpec, Metrics, TimeStep, Transition
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +109,15 @@ class Deterministic(OffPolicy[Critic]):
         """pi(o), without noise."""
         output, temperature = reactive.outputs(actor, obs), self._temperature(learner)
         return jax.vmap(lambda x, m: reactive.choose(actor.network.kind, x, m, temperature))(output, legal)
+
+    def schedules(self, learner: OffPolicyLearner[Critic]) -> Metrics:
+        """The share of uniform actions; and the temperature, which a box has none of."""
+        temperature = {} if learner.actor.network.kind == "box" else {"temperature": self._temperature(learner)}
+        return {"epsilon": self._epsilon(learner), **temperature}
+
+    def sampling(self) -> Deterministic[Critic]:
+        """The actors with their own noise (Gumbel's, a box's normal one), without uniform actions."""
+        return replace(self, epsilon_start=0.0, epsilon_end=0.0)
 
     def _temperature(self, learner: OffPolicyLearner[Critic]) -> Float[Array, ""]:
         return jnp.asarray(optim.linear(self.temperature_start, self.temperature_end, self.temperature_steps)(learner.env_steps))

@@ -156,6 +156,10 @@ class QLearning:
             action = jax.vmap(policies.greedy)(q, step.legal)
         return Choice(action=action, probability=policies.probability(behaviour, action)), Memory(hidden=hidden, last_action=action)
 
+    def schedules(self, learner: QLearner) -> Metrics:
+        """The share of uniform actions."""
+        return {"epsilon": self._epsilon(learner)}
+
     def _epsilon(self, learner: QLearner) -> Float[Array, ""]:
         return jnp.asarray(optim.linear(self.epsilon_start, self.epsilon_end, self.epsilon_steps)(learner.env_steps))
 

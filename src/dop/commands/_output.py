@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from dop import api
+from dop.report.evaluation import Evaluation
 
 
 def tell(run: api.Run) -> None:
@@ -19,11 +25,45 @@ def tell(run: api.Run) -> None:
 
 
 def table(result: dict[str, tuple[float, ...]]) -> None:
-    """One metric a line: its mean over seeds, and each seed's."""
+    """One mean over episodes a line: the mean of it over seeds, and each seed's."""
     for name, values in sorted(result.items()):
-        mean = sum(values) / len(values)
-        each = f"   (per seed: {', '.join(f'{value:.3f}' for value in values)})" if len(values) > 1 else ""
-        print(f"  {name:26}{mean:.3f}{each}")
+        if name.endswith("_mean"):
+            print(line(name, values))
+
+
+def line(name: str, values: tuple[float, ...]) -> str:
+    """A metric's mean over seeds, and each seed's."""
+    each = f"   (per seed: {', '.join(f'{value:.3f}' for value in values)})" if len(values) > 1 else ""
+    return f"  {name:26}{sum(values) / len(values):.3f}{each}"
+
+
+def evaluation(found: Evaluation) -> None:
+    """One metric a line: means, and their 95% intervals."""
+    n_seeds, n_episodes = found.returns.shape
+    print(f"{n_episodes} {found.policy} episodes per seed; 95% intervals of the mean by Student's t:")
+    means = found.means()
+    for name, (over_episodes, over_seeds) in sorted(found.intervals().items()):
+        each = ", ".join(_bounds(float(low), float(high)) for low, high in zip(over_episodes.low, over_episodes.high, strict=True))
+        over = f"over seeds {_bounds(float(over_seeds.low), float(over_seeds.high))}; per seed, " if n_seeds > 1 else ""
+        print(f"{line(name, means[name])}   95%: {over}over episodes {each}")
+
+
+def _bounds(low: float, high: float) -> str:
+    return "unknown" if math.isnan(low) else f"[{low:.3f}, {high:.3f}]"
+
+
+@contextlib.contextmanager
+def only_results() -> Iterator[None]:
+    """Whatever is printed meanwhile, by an environment or by what it imports, goes to standard error, also from other processes."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def listed(written: dict[str, Path]) -> None:

@@ -1,32 +1,53 @@
-"""Play greedy episodes with the newest checkpoint."""
+"""Play greedy or sampled episodes with the newest checkpoint."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import tyro
 
 from dop import api
-from dop.commands._output import table
+from dop.commands._output import evaluation, only_results
 from dop.commands._run import RunOptions
+from dop.engine import files
 
 USAGE = "RUN [options]"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(RunOptions):
-    """Play greedy episodes with the newest checkpoint of a run."""
+    """Play episodes with the newest checkpoint of a run: means and their 95% intervals, over episodes and over seeds."""
 
     episodes: int = 128
     """Episodes for each of the run's seeds."""
     seed: int = 0
     """Which episodes: the same number gives the same ones."""
+    sampled: bool = False
+    """Draw actions from the stochastic policy of the newest actors, without epsilon's uniform actions. QMIX and VDN, which have no such
+    policy, explore by the epsilon that they have come to. Without this: the greedy team, as in the evaluations of a run."""
+    json: bool = False
+    """Print one JSON object, with every episode, and nothing else on standard output."""
+    csv: Path | None = None
+    """Write a row for each seed and episode to this file: seed, episode, return, ep_length, the environment's metrics."""
 
 
 def run(arguments: Sequence[str]) -> None:
     """`dop evaluate RUN`"""
     options = tyro.cli(Options, args=arguments, prog="dop evaluate")
-    result = api.evaluate(options.run, episodes=options.episodes, seed=options.seed, **options.source)
-    print(f"{options.episodes} greedy episodes per seed:")
-    table(result)
+    if options.csv is not None:
+        files.check_place(options.csv, option="--csv")
+    with only_results() if options.json else contextlib.nullcontext():
+        chosen = {name: getattr(options, name) for name in ("episodes", "seed", "sampled")}
+        found = api.evaluate_episodes(options.run, **chosen, **options.source)
+    if options.csv is not None:
+        found.write_csv(options.csv)
+    if options.json:
+        print(json.dumps({"run": str(options.run), "seed": options.seed, **found.to_json()}, allow_nan=False))
+        return
+    evaluation(found)
+    if options.csv is not None:
+        print(f"episodes: {options.csv}")

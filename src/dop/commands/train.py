@@ -38,14 +38,22 @@ class Options(Generic[A]):
     """Named hyper-parameters to start from; options given here change single ones."""
     run_dir: Path | None = None
     """Where to put the run. Default: runs/ENVIRONMENT/ALGORITHM/DATE-TIME."""
+    init_from: Path | None = None
+    """Start from the networks of another run of the same algorithm, its newest checkpoint: with targets and averages, while optimisers,
+    environment steps and epsilon start anew. The environment may be another if all sizes are the same."""
     eval_interval: int = Protocol.eval_interval
     """Evaluate greedily every so many environment steps."""
     eval_episodes: int = Protocol.eval_episodes
     """Episodes per evaluation."""
     checkpoint_interval: int = Protocol.checkpoint_interval
     """Save everything every so many environment steps, and at the end."""
-    chunk_iterations: int = Protocol.chunk_iterations
-    """Iterations of learning in one compiled call."""
+    chunk_iterations: int | None = Protocol.chunk_iterations
+    """Iterations of learning in one compiled call; evaluations, checkpoints and Ctrl-C wait for its end. None: 20, or as many fewer as it
+    takes for 8 such calls in a run, however long episodes are."""
+    reward_scale: float = Protocol.reward_scale
+    """Learn from this times the rewards; records and evaluations have the environment's own."""
+    standardise_rewards: bool = Protocol.standardise_rewards
+    """Learn from rewards divided by the standard deviation of all that were collected so far (before --reward-scale)."""
     precision: Literal["auto", "full"] = Protocol.precision
     """How replay keeps observations: half precision where the environment bounds them, or always full."""
     env_workers: int | str = Protocol.env_workers
@@ -85,6 +93,7 @@ def run(arguments: Sequence[str]) -> None:
         "env_steps": options.env_steps,
         "seeds": range(options.first_seed, options.first_seed + options.seeds),
         "run_dir": options.run_dir,
+        "init_from": options.init_from,
         "environment_options": environment_options(options.env_args),
         **{name: getattr(options, name) for name in shared},
     }

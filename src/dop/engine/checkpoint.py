@@ -16,7 +16,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,10 +28,13 @@ from jaxtyping import PyTree
 
 from dop.engine import manifest
 from dop.engine.files import sync_folder
-from dop.errors import RunError
+from dop.errors import DopError, RunError
 
 State = TypeVar("State")
+Found = TypeVar("Found")
 Meta = dict[str, Any]
+Described = dict[str, tuple[tuple[int, ...], np.dtype]]
+"""Shapes and types of arrays, by name."""
 KEPT = 2
 """Checkpoints on the disk between saves; there is one more while a save is under way."""
 
@@ -91,16 +94,34 @@ class Checkpoints:
         Raises:
             RunError: there is none, or what there is belongs to another configuration.
         """
+        return self._newest(lambda folder: self._read(folder, like, accept))
+
+    def arrays(self, choose: Callable[[Described], Iterable[str]]) -> dict[str, np.ndarray]:
+        """Some arrays of the newest checkpoint that is whole, by name; `choose` says which, or refuses what it has.
+
+        Raises:
+            RunError: there is none.
+        """
+
+        def read(folder: Path) -> dict[str, np.ndarray]:
+            manifest.check(folder)
+            with _orbax() as orbax:
+                return _restored(orbax, folder / "state", choose(_described(orbax, folder / "state")))
+
+        return self._newest(read)
+
+    def _newest(self, read: Callable[[Path], Found]) -> Found:
+        """What `read` finds in the newest checkpoint that it does not find broken."""
         broken: dict[int, str] = {}
         for iteration in self.iterations():
             try:
-                found = self._read(self.folder / str(iteration), like, accept)
-            except RunError:
+                found = read(self.folder / str(iteration))
+            except DopError:
                 raise
             # As above; and a file with the right SHA-256 may still be none of ours.
             except Exception as error:
                 if not (self.folder / str(iteration)).exists():  # whoever trains the run has newer ones by now
-                    return self.restore(like, accept)
+                    return self._newest(read)
                 broken[iteration] = _first_line(error)
                 logging.getLogger("dop").warning("Checkpoint %s of %s is not used: %s", iteration, self.folder, broken[iteration])
                 continue
@@ -115,11 +136,9 @@ class Checkpoints:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         accept(meta)
         with _orbax() as orbax:
-            described = _described(orbax, folder / "state")
-            check_same(described, like, str(self.folder))
-            as_numpy = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in described}
-            arrays = orbax.restore(folder / "state", args=ocp.args.PyTreeRestore(restore_args=as_numpy))
-            return unflatten(arrays, like, str(self.folder)), meta
+            found = _described(orbax, folder / "state")
+            check_same(found, like, str(self.folder))
+            return unflatten(_restored(orbax, folder / "state", found), like, str(self.folder)), meta
 
     def _remove(self, iteration: int) -> None:
         """Delete a checkpoint, which disappears at once."""
@@ -164,9 +183,6 @@ def _pass_over(unraisable: Any) -> None:
         sys.__unraisablehook__(unraisable)
 
 
-Described = dict[str, tuple[tuple[int, ...], np.dtype]]
-
-
 def _described(orbax: ocp.Checkpointer, folder: Path) -> Described:
     """Shapes and types of the arrays on the disk, without reading them."""
     found: Any = orbax.metadata(folder)
@@ -176,17 +192,29 @@ def _described(orbax: ocp.Checkpointer, folder: Path) -> Described:
     return {name: (tuple(array.shape), np.dtype(array.dtype)) for name, array in tree.items()}
 
 
+def _restored(orbax: ocp.Checkpointer, folder: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """These arrays, and no others."""
+    as_numpy = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in names}
+    places = dict.fromkeys(as_numpy, 0)
+    return orbax.restore(folder, args=ocp.args.PyTreeRestore(item=places, restore_args=as_numpy, partial_restore=True))
+
+
 def flatten(state: PyTree) -> dict[str, np.ndarray]:
     """Every array by the name of its place; random keys as their raw data."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
     return {_name(path): np.asarray(_raw(leaf)) for path, leaf in leaves}
 
 
-def check_same(found: Described, like: PyTree, where: str) -> None:
-    """Raise RunError if the places, shapes or types of the arrays differ from those of `like`."""
+def described(like: PyTree) -> Described:
+    """Shape and type of every array, or of what stands for one, by the name of its place."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(like)
     shapes = {_name(path): jax.eval_shape(_raw, leaf) for path, leaf in leaves}
-    expected: Described = {name: (tuple(of.shape), np.dtype(of.dtype)) for name, of in shapes.items()}
+    return {name: (tuple(of.shape), np.dtype(of.dtype)) for name, of in shapes.items()}
+
+
+def check_same(found: Described, like: PyTree, where: str) -> None:
+    """Raise RunError if the places, shapes or types of the arrays differ from those of `like`."""
+    expected = described(like)
     if expected.keys() != found.keys():
         differ = sorted(expected.keys() ^ found.keys())
         raise RunError(f"{where} is a checkpoint of another configuration: {len(differ)} arrays differ, the first is {differ[0]!r}.")

@@ -43,11 +43,12 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def check_place(path: Path, *, folder: bool = False) -> None:
-    """Raise RunError before anything is computed for a file, or for a `folder` of files, that could not be written in the end."""
+def check_place(path: Path, *, folder: bool = False, option: str = "--out") -> None:
+    """Raise RunError before anything is computed for a file, or for a `folder` of files, that could not be written in the end; `option`
+    named it."""
     if path.exists() and path.is_dir() != folder:
-        raise RunError(f"{path} is a {'file, not a folder' if folder else 'folder, not a file'}: choose another --out.")
+        raise RunError(f"{path} is a {'file, not a folder' if folder else 'folder, not a file'}: choose another {option}.")
     wanted = path if folder else path.parent
     nearest = next(place for place in (wanted, *wanted.parents) if place.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise RunError(f"{path} cannot be written to, because of {nearest}: choose another --out.")
+        raise RunError(f"{path} cannot be written to, because of {nearest}: choose another {option}.")

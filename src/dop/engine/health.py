@@ -23,6 +23,10 @@ from dop.types import Episode, Metrics
 FOUND = "non_finite/"
 COUNTS = ("emptied_episodes", "skipped_updates")
 """Metrics that are added up over the iterations of a chunk, not averaged."""
+LOWEST, HIGHEST = ("return_min",), ("return_max",)
+"""Metrics of which the lowest, or the highest, of all iterations stands for the chunk."""
+DEVIATIONS = {"return_std": "return_mean"}
+"""Standard deviations, each with the mean that it is about. Every iteration has as many episodes as the others."""
 _SEEN = ("reward", "obs", "state")
 _LEARNED = ("_loss", "_norm")
 Params = TypeVar("Params")
@@ -55,13 +59,23 @@ def undone_if_bad(old: Params, new: Params, metrics: Metrics) -> tuple[Params, F
 
 
 def over_iterations(metrics: dict[str, Float[Array, "iteration *seed"]], *, ignore_nan: bool = False) -> Metrics:
-    """What a chunk reports of its iterations: means, sums of what is counted, and of what is not finite one place."""
-    mean = jnp.nanmean if ignore_nan else jnp.mean
+    """What a chunk reports of its iterations: means, sums of what is counted, and of what is not finite one place.
+
+    The standard deviation, the minimum and the maximum of returns are those of all episodes of the chunk.
+    """
+    mean, lowest, highest = (jnp.nanmean, jnp.nanmin, jnp.nanmax) if ignore_nan else (jnp.mean, jnp.min, jnp.max)
 
     def reduced(name: str, values: Float[Array, "iteration *seed"]) -> Float[Array, "*seed"]:
         if name.startswith(FOUND):
             return jnp.max(values, axis=0)
-        return jnp.sum(values, axis=0) if name in COUNTS else mean(values, axis=0)
+        if name in COUNTS:
+            return jnp.sum(values, axis=0)
+        if name in LOWEST or name in HIGHEST:
+            return (lowest if name in LOWEST else highest)(values, axis=0)
+        if name in DEVIATIONS:  # the variance of all is that within the iterations and that between them
+            means = metrics[DEVIATIONS[name]]
+            return jnp.sqrt(mean(values**2, axis=0) + mean((means - mean(means, axis=0)) ** 2, axis=0))
+        return mean(values, axis=0)
 
     return {name: reduced(name, values) for name, values in metrics.items()}
 

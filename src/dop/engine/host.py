@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -18,6 +20,7 @@ from jaxtyping import Int, PRNGKeyArray
 
 from dop import envs
 from dop.engine import runs, seeds
+from dop.engine.collect import EpisodeSummary
 from dop.engine.learn import Learning, RunState
 from dop.engine.play import Arena, Played, slots_of
 from dop.engine.stage import Maker
@@ -25,7 +28,7 @@ from dop.engine.worker_process import processes
 from dop.engine.worker_ray import RayWorkers
 from dop.engine.workers import Job, Workers, local
 from dop.errors import ConfigError
-from dop.types import EnvSpec, Learner, Metrics
+from dop.types import Algorithm, EnvSpec, Learner, Metrics
 
 
 @dataclass(frozen=True)
@@ -91,8 +94,8 @@ class HostDriver:
         self._named = False
         """Whether it was told which metrics there are none of."""
 
-    def start(self, keys: PRNGKeyArray) -> RunState:
-        state = self._start(keys)
+    def start(self, keys: PRNGKeyArray, prepare: Callable[[RunState], RunState] = lambda state: state) -> RunState:
+        state = prepare(self._start(keys))
         for _ in range(self.program.warmup_iterations):
             key, played = self.collect(state)
             state, _ = self._add(state, key, played.episodes, played.summary)
@@ -105,21 +108,21 @@ class HostDriver:
 
     def chunk(self, state: RunState) -> tuple[RunState, Metrics]:
         reports = []
-        for _ in range(self._protocol.chunk_iterations):
+        for _ in range(self._protocol.iterations_per_chunk):
             key, played = self.collect(state)
             state, report = self._learn(state, key, played.episodes, played.summary)
             reports.append(report)
         dropped, self._dropped = self._dropped, np.zeros_like(self._dropped)
-        metrics = self._over_iterations(jax.tree.map(lambda *x: np.stack(x, axis=1), *reports))
+        metrics = self._over_iterations(state.learner, jax.tree.map(lambda *x: np.stack(x, axis=1), *reports))
         return state, metrics | {"episodes_dropped": dropped}
 
     def evaluate(self, state: RunState) -> Metrics:
-        return self.evaluate_with(state, self._evaluation_key(state), self._protocol.eval_episodes)
+        return self._report(self.play(state, self._evaluation_key(state), self._protocol.eval_episodes, sampled=False))
 
-    def evaluate_with(self, state: RunState, keys: PRNGKeyArray, episodes: int) -> Metrics:
-        summary = self._play(self._evaluating, state.learner, keys, episodes).summary
+    def play(self, state: RunState, keys: PRNGKeyArray, episodes: int, *, sampled: bool) -> EpisodeSummary:
+        summary = self._play(self._sampling if sampled else self._evaluating, state.learner, keys, episodes).summary
         self._name_missing()
-        return self._report(summary)
+        return summary
 
     def _name_missing(self) -> None:
         """Warn, after the first evaluation, of metrics that no episode has had."""
@@ -137,7 +140,7 @@ class HostDriver:
         """Close all environments; should they be needed again, they are made anew."""
         if "_workers" in self.__dict__:
             self._workers.close()
-        for name in ("_workers", "_training", "_evaluating"):
+        for name in ("_workers", "_training", "_evaluating", "_sampling"):
             self.__dict__.pop(name, None)
 
     def _play(self, arena: Arena, learner: Learner, keys: PRNGKeyArray, episodes: int) -> Played:
@@ -147,17 +150,20 @@ class HostDriver:
 
     @functools.cached_property
     def _training(self) -> Arena:
-        half = len(self._workers.groups) // 2
-        return self._arena(range(half), explore=True)
+        return self._arena(self.program.algorithm, 0, explore=True)
 
     @functools.cached_property
     def _evaluating(self) -> Arena:
-        half = len(self._workers.groups) // 2
-        return self._arena(range(half, 2 * half), explore=False)
+        return self._arena(self.program.algorithm, 1, explore=False)
 
-    def _arena(self, groups: range, *, explore: bool) -> Arena:
-        program = self.program
-        return Arena(program.algorithm, program.spec, self._workers, groups, lanes=self._lanes, explore=explore, devices=self._devices)
+    @functools.cached_property
+    def _sampling(self) -> Arena:
+        return self._arena(self.program.sampling, 1, explore=True)
+
+    def _arena(self, algorithm: Algorithm[Any, Any], half: int, *, explore: bool) -> Arena:
+        """In the environments for training, which are the first half of the workers' groups, or in those for evaluation."""
+        groups = np.split(np.arange(len(self._workers.groups)), 2)[half].tolist()
+        return Arena(algorithm, self.program.spec, self._workers, groups, lanes=self._lanes, explore=explore, devices=self._devices)
 
     @functools.cached_property
     def _workers(self) -> Workers:

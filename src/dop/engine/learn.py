@@ -9,19 +9,26 @@ Everything that a run needs to go on stands in `RunState`; evaluation, records a
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from dop import envs
 from dop.engine import health, runs, seeds
 from dop.engine.collect import EpisodeSummary, collect, episode_shape, storage_dtype
 from dop.errors import ConfigError
+from dop.normalise import RunningMoments
 from dop.replay import Replay, allocate, size_in_bytes
-from dop.types import Algorithm, Environment, EnvSpec, Episode, Learner, Metrics
+from dop.types import Algorithm, Environment, EnvSpec, Episode, Learner, Metrics, Samples, Scheduled
+
+MOST_AT_ONCE = 1000
+"""Episodes of one seed that are played side by side where any number may be asked for, so that memory does not grow with it."""
 
 
 class RunState(eqx.Module):
@@ -34,25 +41,27 @@ class RunState(eqx.Module):
     """Advances with every iteration."""
     eval_key: PRNGKeyArray
     """Never advances: evaluations fold the iteration into it, so that they do not disturb training."""
+    rewards: RunningMoments | None = None
+    """Of all steps collected, where rewards are standardised."""
 
 
 class Driver(Protocol):
     """All seeds of a run, side by side: every array of a state, of metrics and of keys has a leading seed axis. What a `Trainer` drives."""
 
-    def start(self, keys: PRNGKeyArray) -> RunState:
-        """A fresh state, warmed up."""
+    def start(self, keys: PRNGKeyArray, prepare: Callable[[RunState], RunState] = lambda state: state) -> RunState:
+        """A fresh state, prepared, then warmed up."""
         ...
 
     def chunk(self, state: RunState) -> tuple[RunState, Metrics]:
-        """The protocol's `chunk_iterations` iterations of learning, and the means of what they report. `state` is used up."""
+        """The protocol's `iterations_per_chunk` iterations of learning, and the means of what they report. `state` is used up."""
         ...
 
     def evaluate(self, state: RunState) -> Metrics:
         """The protocol's `eval_episodes` greedy episodes; they do not disturb training."""
         ...
 
-    def evaluate_with(self, state: RunState, keys: PRNGKeyArray, episodes: int) -> Metrics:
-        """Greedy episodes under keys of the caller's."""
+    def play(self, state: RunState, keys: PRNGKeyArray, episodes: int, *, sampled: bool) -> EpisodeSummary:
+        """Episodes under keys of the caller's, greedy ones or those of `Learning.sampling`; axes: seed, episode."""
         ...
 
     def close(self) -> None:
@@ -66,6 +75,8 @@ class Learning(eqx.Module):
     algorithm: Algorithm[Any, Any] = eqx.field(static=True)
     precision: str = eqx.field(static=True, default="auto", kw_only=True)
     on_non_finite: str = eqx.field(static=True, default="stop", kw_only=True)
+    reward_scale: float = eqx.field(static=True, default=1.0, kw_only=True)
+    standardise_rewards: bool = eqx.field(static=True, default=False, kw_only=True)
 
     @property
     @abstractmethod
@@ -104,6 +115,7 @@ class Learning(eqx.Module):
             iteration=jnp.zeros((), jnp.int32),
             key=key_run,
             eval_key=key_eval,
+            rewards=RunningMoments.start(1) if self.standardise_rewards else None,
         )
 
     def collection_keys(self, state: RunState) -> tuple[PRNGKeyArray, PRNGKeyArray]:
@@ -121,34 +133,50 @@ class Learning(eqx.Module):
         if self.on_non_finite == "skip":
             episodes, found["emptied_episodes"] = health.emptied(episodes)
         learner = eqx.tree_at(lambda x: x.env_steps, state.learner, state.learner.env_steps + jnp.sum(summary.length))
-        state = RunState(learner=learner, replay=state.replay.add(episodes), iteration=state.iteration, key=key, eval_key=state.eval_key)
+        rewards = None if state.rewards is None else state.rewards.update(episodes.reward[..., None], episodes.mask)
+        state = replace(state, learner=learner, replay=state.replay.add(episodes), key=key, rewards=rewards)
         return state, self.report(summary) | found
+
+    def rewarded(self, state: RunState) -> Replay[Episode]:
+        """The replay as the algorithm sees it: with scaled rewards. What is kept, reported and evaluated has the environment's own."""
+        if self.reward_scale == 1 and state.rewards is None:
+            return state.replay
+        scale = self.reward_scale if state.rewards is None else self.reward_scale / state.rewards.scale[0]
+        return eqx.tree_at(lambda replay: replay.items.reward, state.replay, state.replay.items.reward * scale)
 
     def learn(self, state: RunState, key: PRNGKeyArray, episodes: Episode, summary: EpisodeSummary) -> tuple[RunState, Metrics]:
         """One iteration: add, sample, update."""
         state, report = self.add(state, key, episodes, summary)
         key, key_sample, key_update = jax.random.split(state.key, 3)
-        batch = self.algorithm.sample(state.replay, key_sample)
+        batch = self.algorithm.sample(self.rewarded(state), key_sample)
         learner, metrics = self.algorithm.update(state.learner, batch, key_update)
         report |= health.of_update(metrics)
         if self.on_non_finite == "skip":
             learner, report["skipped_updates"] = health.undone_if_bad(state.learner, learner, metrics)
-        state = RunState(learner=learner, replay=state.replay, iteration=state.iteration + 1, key=key, eval_key=state.eval_key)
-        return state, report | metrics
+        return replace(state, learner=learner, iteration=state.iteration + 1, key=key), report | metrics
 
-    def over_iterations(self, metrics: Metrics) -> Metrics:
-        """What a chunk reports of its iterations (leading axis): means, and what was not finite (`dop.engine.health`)."""
-        return health.over_iterations(metrics, ignore_nan=self.on_non_finite == "skip")
+    @property
+    def sampling(self) -> Algorithm[Any, Any]:
+        """What plays where episodes are to be sampled: the stochastic policy where the algorithm has one, else its exploration."""
+        return self.algorithm.sampling() if isinstance(self.algorithm, Samples) else self.algorithm
+
+    def over_iterations(self, learner: Learner, metrics: Metrics) -> Metrics:
+        """What a chunk reports of its iterations (leading axis): means, what was not finite (`dop.engine.health`), and where the schedules
+        of the `learner` that it ends with are."""
+        schedules = self.algorithm.schedules(learner) if isinstance(self.algorithm, Scheduled) else {}
+        return health.over_iterations(metrics, ignore_nan=self.on_non_finite == "skip") | schedules
 
     def report(self, summary: EpisodeSummary) -> Metrics:
-        """Means over episodes, under PyMARL's names."""
+        """Means over episodes, under PyMARL's names, and how far returns spread; the standard deviation is that of these episodes (n)."""
         named = dict(zip((f"{name}_mean" for name in self.spec.metrics), summary.metrics.T, strict=True))
         values: dict[str, Float[Array, " episode"]] = {
             "return_mean": summary.undiscounted_return,
             "ep_length_mean": summary.length.astype(jnp.float32),
             **named,
         }
-        return jax.tree.map(jnp.mean, values)
+        returns = summary.undiscounted_return
+        spread = {"return_std": jnp.std(returns), "return_min": jnp.min(returns), "return_max": jnp.max(returns)}
+        return jax.tree.map(jnp.mean, values) | spread
 
     def evaluation_report(self, summary: EpisodeSummary) -> Metrics:
         """`report` of an evaluation."""
@@ -191,16 +219,16 @@ class Program(Learning):
     def chunk(self, state: RunState, iterations: int) -> tuple[RunState, Metrics]:
         """`iterations` iterations of learning, and the means of what they report."""
         state, metrics = jax.lax.scan(lambda s, _: self.learn(s, *self._collect(s)), state, length=iterations)
-        return state, self.over_iterations(metrics)
+        return state, self.over_iterations(state.learner, metrics)
 
     def evaluate(self, state: RunState, episodes: int) -> Metrics:
         """Greedy episodes in environments of their own."""
-        return self.evaluate_with(state, self.evaluation_key(state), episodes)
+        return self.evaluation_report(self.play(state.learner, self.evaluation_key(state), episodes))
 
-    def evaluate_with(self, state: RunState, key: PRNGKeyArray, episodes: int) -> Metrics:
-        """Greedy episodes under a key of the caller's."""
-        _, summary = collect(self.algorithm, self.environment, state.learner, key, episodes=episodes, explore=False)
-        return self.evaluation_report(summary)
+    def play(self, learner: Learner, key: PRNGKeyArray, episodes: int, *, sampled: bool = False) -> EpisodeSummary:
+        """Episodes side by side, greedy ones or those of `sampling`."""
+        algorithm = self.sampling if sampled else self.algorithm
+        return collect(algorithm, self.environment, learner, key, episodes=episodes, explore=sampled)[1]
 
     def _collect(self, state: RunState) -> tuple[PRNGKeyArray, Episode, EpisodeSummary]:
         """What `add` and `learn` take beside the state."""
@@ -225,11 +253,11 @@ class CompiledDriver:
         self._devices = devices = seeds.mesh(len(protocol.seeds))
         self._start = seeds.over_seeds(program.start, devices)
         self._warm_up = seeds.over_seeds(program.warm_up, devices, donate=True)
-        self._chunk = seeds.over_seeds(lambda s: program.chunk(s, protocol.chunk_iterations), devices, donate=True)
+        self._chunk = seeds.over_seeds(lambda s: program.chunk(s, protocol.iterations_per_chunk), devices, donate=True)
         self._evaluate = seeds.over_seeds(lambda s: program.evaluate(s, protocol.eval_episodes), devices)
 
-    def start(self, keys: PRNGKeyArray) -> RunState:
-        return self._warm_up(self._start(keys))
+    def start(self, keys: PRNGKeyArray, prepare: Callable[[RunState], RunState] = lambda state: state) -> RunState:
+        return self._warm_up(prepare(self._start(keys)))
 
     def chunk(self, state: RunState) -> tuple[RunState, Metrics]:
         return self._chunk(state)
@@ -237,8 +265,14 @@ class CompiledDriver:
     def evaluate(self, state: RunState) -> Metrics:
         return self._evaluate(state)
 
-    def evaluate_with(self, state: RunState, keys: PRNGKeyArray, episodes: int) -> Metrics:
-        return seeds.over_seeds(lambda s, k: self._program.evaluate_with(s, k, episodes), self._devices)(state, keys)
+    def play(self, state: RunState, keys: PRNGKeyArray, episodes: int, *, sampled: bool) -> EpisodeSummary:
+        """In batches of one size, the first under `keys` themselves; what the last has too many is left out."""
+        batches = -(-episodes // MOST_AT_ONCE)
+        size = -(-episodes // batches)
+        play = seeds.over_seeds(lambda learner, key: self._program.play(learner, key, size, sampled=sampled), self._devices)
+        later = (jax.vmap(jax.random.fold_in, (0, None))(keys, batch) for batch in range(1, batches))
+        played = [jax.device_get(play(state.learner, seeds.place(each, self._devices))) for each in (keys, *later)]
+        return jax.tree.map(lambda *x: np.concatenate(x, axis=1)[:, :episodes], *played)
 
     def close(self) -> None:
         """There is nothing to let go of."""

@@ -5,6 +5,7 @@ metrics.jsonl    one record a line            (`dop.engine.records`)
 tensorboard/     the same, live
 checkpoints/     the whole state              (`dop.engine.checkpoint`)
 snapshots/       the learner, over the run    (`dop.engine.snapshots`)
+initial.npz      the first networks, if they are another run's  (`dop.engine.initial`)
 curve.png        drawn at the end             (`dop.report.curves`)
 """
 
@@ -35,6 +36,8 @@ WorkerKind: TypeAlias = Literal["local", "processes", "ray"]
 FORMAT = 1
 _FREE = ("env_steps", "eval_interval", "eval_episodes", "checkpoint_interval", "env_workers", "env_timeout", "on_non_finite", "threads")
 """Fields of `Protocol` that may change when a run goes on."""
+_USUAL_CHUNK, _FEWEST_CHUNKS = 20, 8
+"""Iterations in a chunk; chunks in a run."""
 MOST_SEEDS = 256
 """Of one process."""
 _PACKAGES = ("jax", "jaxlib", "equinox", "optax", "jaxmarl", "orbax-checkpoint", "numpy")
@@ -56,10 +59,18 @@ class Protocol:
     """Episodes per evaluation."""
     checkpoint_interval: int = 50_000
     """Save everything every so many environment steps, and at the end."""
-    chunk_iterations: int = 20
-    """Iterations of learning in one compiled call; between calls the run can be stopped, evaluated and saved."""
+    chunk_iterations: int | None = None
+    """Iterations of learning in one compiled call; between calls the run can be stopped, evaluated and saved. None: 20, or as many fewer as
+    it takes for 8 such calls in `env_steps`, however long episodes are. A run keeps what was chosen when it began."""
     precision: Literal["auto", "full"] = "auto"
     """How replay keeps observations: in half precision where the environment bounds them, or always in full."""
+
+    reward_scale: float = 1.0
+    """What is learned from is this times the rewards. Records and evaluations have the environment's own; values, losses and credit are in
+    scaled ones."""
+    standardise_rewards: bool = False
+    """Before that, divide rewards by the standard deviation of all that were collected so far. They are not shifted, which would change
+    what episodes of different lengths are worth (EPyMARL also subtracts the mean)."""
 
     on_non_finite: Literal["stop", "skip"] = "stop"
     """When a reward, an observation, a loss or a gradient is not a finite number: stop the run, which keeps its checkpoints from before; or
@@ -88,15 +99,48 @@ class Protocol:
             return "ray", int(count)
         return ("processes", int(count)) if int(count) else ("local", 1)
 
+    @property
+    def iterations_per_chunk(self) -> int:
+        """`chunk_iterations`, or what is usual where it is left open."""
+        return _USUAL_CHUNK if self.chunk_iterations is None else self.chunk_iterations
+
+    def settled(self, *, steps: int, warm_up: int) -> Protocol:
+        """With `chunk_iterations` chosen where it is left open.
+
+        Args:
+            steps: the most environment steps that an iteration can take.
+            warm_up: the most before the first one.
+        """
+        if self.chunk_iterations is not None:
+            return self
+        fit = max(self.env_steps - warm_up, 0) // (_FEWEST_CHUNKS * steps)
+        return dataclasses.replace(self, chunk_iterations=min(max(fit, 1), _USUAL_CHUNK))
+
+    def remark(self, *, steps: int) -> str | None:
+        """What to tell a person whose chunks, of iterations of at most so many steps, are longer than the run or than what lies between
+        evaluations."""
+        longest = self.iterations_per_chunk * steps
+        if longest <= min(self.env_steps, self.eval_interval):
+            return None
+        whole = f"the whole run ({self.env_steps:,})"
+        what = whole if longest > self.env_steps else f"what was to lie between evaluations ({self.eval_interval:,})"
+        fit = min(self.env_steps, self.eval_interval) // steps
+        alone = f"one iteration alone can take {steps:,}: lower episodes_per_iteration"
+        advice = f"--chunk-iterations {fit} would fit" if fit else alone
+        return (
+            f"A chunk of {self.iterations_per_chunk} iterations can take {longest:,} environment steps, more than {what}. Evaluations, "
+            f"checkpoints and Ctrl-C wait for its end; {advice}."
+        )
+
     def check(self) -> None:
         """Raise ConfigError, or UnknownNameError, for what cannot work."""
         check_types(self)
-        check_positive(self, "env_timeout")
+        check_positive(self, "env_timeout", "reward_scale")
         if self.threads is not None and not 0 < self.threads <= cpu_threads.MOST:
             raise ConfigError(f"threads must be between 1 and {cpu_threads.MOST}, got {self.threads}.")
         _ = self.workers
         for name in ("env_steps", "eval_interval", "eval_episodes", "checkpoint_interval", "chunk_iterations"):
-            if getattr(self, name) <= 0:
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}.")
         if self.env_steps > 2_000_000_000:
             raise ConfigError(f"env_steps must be at most 2,000,000,000 (counters have 32 bits), got {self.env_steps}.")
@@ -119,6 +163,8 @@ class RunConfig:
     environment_spec: dict[str, Any]
     """`EnvSpec` as it was: a resumed run must meet the same."""
     protocol: Protocol
+    init_from: dict[str, Any] | None = None
+    """Where the first networks are from, if they are another run's: `run`, `iteration`, and by seed its `seeds` and their `env_steps`."""
 
     @property
     def made_by(self) -> dict[str, Any]:
@@ -154,6 +200,10 @@ class RunFolder:
     @property
     def snapshots(self) -> Path:
         return self.path / "snapshots"
+
+    @property
+    def initial(self) -> Path:
+        return self.path / "initial.npz"
 
     @property
     def curve(self) -> Path:
@@ -234,8 +284,8 @@ class RunFolder:
             check_version(str(found["library_version"]), self.config)
             protocol = Protocol(**{**found["protocol"], "seeds": tuple(found["protocol"]["seeds"])})
             protocol.check()
-            names = {field.name for field in dataclasses.fields(RunConfig)} - {"protocol"}
-            config = RunConfig(protocol=protocol, **{name: found[name] for name in names})
+            names = {field.name for field in dataclasses.fields(RunConfig) if field.default is dataclasses.MISSING or field.name in found}
+            config = RunConfig(protocol=protocol, **{name: found[name] for name in names - {"protocol"}})
             check_types(config)
             return config
         except (ValueError, KeyError, TypeError, RecursionError, OSError, ConfigError, UnknownNameError) as error:

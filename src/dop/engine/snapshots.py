@@ -36,8 +36,7 @@ class Snapshots:
 
     def save(self, env_steps: int, learner: PyTree) -> None:
         """Keep this moment; where there are too many, one goes whose neighbours are nearest, never the first or this."""
-        with replacing(self._path(env_steps)) as temporary:
-            np.savez(temporary, allow_pickle=False, **flatten(learner))
+        write(self._path(env_steps), learner)
         steps = self.steps
         if len(steps) > LIMIT:
             inner = range(1, len(steps) - 1)
@@ -55,20 +54,34 @@ class Snapshots:
         Raises:
             RunError: there is no such moment, its file is damaged, or it belongs to another configuration.
         """
-        path = self._path(env_steps)
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
-                check_same({name: _header(found.zip, name) for name in found.files}, like, str(path))
-                arrays = {name: found[name] for name in found.files}
-        except RunError:
-            raise
-        # A zip archive is damaged in many ways.
-        except Exception as error:
-            raise RunError(f"{path} cannot be read: {error}. It may be deleted; nothing but the view over training needs it.") from error
-        return unflatten(arrays, like, str(path))
+        return read(self._path(env_steps), like, "It may be deleted; nothing but the view over training needs it.")
 
     def _path(self, env_steps: int) -> Path:
         return self.folder / f"{env_steps:012}.npz"
+
+
+def write(path: Path, tree: PyTree) -> None:
+    """Every array of `tree`, in one file and one step."""
+    with replacing(path) as temporary:
+        np.savez(temporary, allow_pickle=False, **flatten(tree))
+
+
+def read(path: Path, like: State, advice: str) -> State:
+    """What `write` wrote, with the structure, shapes and types of `like`.
+
+    Raises:
+        RunError: there is no such file, it is damaged, which ends with this `advice`, or it belongs to another configuration.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
+            check_same({name: _header(found.zip, name) for name in found.files}, like, str(path))
+            arrays = {name: found[name] for name in found.files}
+    except RunError:
+        raise
+    # A zip archive is damaged in many ways.
+    except Exception as error:
+        raise RunError(f"{path} cannot be read: {error}. {advice}") from error
+    return unflatten(arrays, like, str(path))
 
 
 def _header(archive: ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype]:

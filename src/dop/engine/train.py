@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import logging
 import math
@@ -18,7 +19,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from dop.engine import health, memory, records, seeds
+from dop.engine import health, initial, memory, records, seeds
 from dop.engine.checkpoint import Checkpoints, flatten
 from dop.engine.learn import Learning, RunState
 from dop.engine.records import Kind, Record, Sink
@@ -59,7 +60,7 @@ class Trainer:
 
     def start(self) -> RunState:
         """A fresh state, warmed up, evaluated once and saved, so that there always is something to go on from."""
-        state = self.driver.start(seeds.place(seeds.keys(self.protocol.seeds), self.devices))
+        state = self.driver.start(seeds.place(seeds.keys(self.protocol.seeds), self.devices), self._prepare)
         found = seeds.over_seeds(lambda s: health.of_episodes(s.replay.items), self.devices)(state)
         self._check_found(state, health.split(found)[1])
         self._record("evaluation", state, self.driver.evaluate(state))
@@ -89,6 +90,12 @@ class Trainer:
             return True
         last = max(record.iteration for record in earlier)
         return crossed(min(record.env_steps for record in earlier if record.iteration == last), steps, self.protocol.eval_interval)
+
+    def _prepare(self, state: RunState) -> RunState:
+        """Put in what the run is to start from, if that is another run's."""
+        if self.config.init_from is None:
+            return state
+        return dataclasses.replace(state, learner=seeds.place(initial.load(self.folder, state.learner), self.devices))
 
     def restore(self) -> RunState:
         """The state of the newest checkpoint, exactly as it was."""

@@ -72,7 +72,8 @@ def _task(task: Task) -> dict[str, Any]:
 
 
 def _finite(record: Record) -> set[str]:
-    return {name for name, value in record.metrics.items() if math.isfinite(value)}
+    """Its means that are numbers."""
+    return {name for name, value in record.metrics.items() if name.endswith("_mean") and math.isfinite(value)}
 
 
 def _names(title: str) -> tuple[str, str]:
