@@ -11,10 +11,9 @@ import pytest
 from jaxtyping import Float
 
 from dop import losses
-from dop.paper import tabular, theorems
-from dop.paper.tabular import Critic, JointTable, Policy, Problem
-
-Gradient = Float[np.ndarray, "agent state action"]
+from dop.paper.theorems.stochastic import tabular
+from dop.paper.theorems.stochastic.gradients import Gradient, decomposed_gradient, differences
+from dop.paper.theorems.stochastic.tabular import Critic, JointTable, Policy, Problem
 
 
 class Case(NamedTuple):
@@ -68,7 +67,7 @@ def test_actor_losses_descend_the_gradient_of_j(agents: int):
     case = make_case(agents=agents)
     occupancy = tabular.occupancy(case.problem, case.policy)
     pi = tabular.joint_policy(case.policy)
-    exact = theorems.differences(lambda each: tabular.objective(case.problem, each), case.policy)
+    exact = differences(lambda each: tabular.objective(case.problem, each), case.policy)
     with jax.enable_x64(True):
         sampled = sampled_gradient(case.policy, case.critic, occupancy[:, None] * pi, np.ones_like(pi))
         expected = expected_gradient(case.policy, case.critic, occupancy)
@@ -86,7 +85,7 @@ def test_actor_loss_of_a_critic_that_cannot_be_exact_still_descends_the_gradient
     assert np.abs(critic.total - q).max() > 0.1
     with jax.enable_x64(True):
         found = expected_gradient(policy, critic, tabular.occupancy(problem, policy))
-    np.testing.assert_allclose(found, theorems.differences(lambda each: tabular.objective(problem, each), policy), atol=1e-7)
+    np.testing.assert_allclose(found, differences(lambda each: tabular.objective(problem, each), policy), atol=1e-7)
 
 
 def test_ratio_makes_the_behaviours_data_expect_to_theorem_7():
@@ -96,6 +95,6 @@ def test_ratio_makes_the_behaviours_data_expect_to_theorem_7():
     with jax.enable_x64(True):
         found = sampled_gradient(case.policy, case.critic, data[:, None] * beta, pi / beta)
         without = sampled_gradient(case.policy, case.critic, data[:, None] * beta, np.ones_like(pi))
-    formula = theorems.decomposed_gradient(case.policy, data, case.critic)
+    formula = decomposed_gradient(case.policy, data, case.critic)
     np.testing.assert_allclose(found, formula, atol=1e-12)
     assert np.abs(without - formula).max() > 0.1

@@ -24,7 +24,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 def test_theorems_are_among_the_names_and_modules_that_only_help_are_not():
     assert "theorems" in paper.reproductions()
-    assert not {"tabular", "variants"} & set(paper.reproductions())
+    assert not {"pieces", "variants"} & set(paper.reproductions())
 
 
 @pytest.mark.parametrize("name", paper.reproductions())

@@ -1,4 +1,4 @@
-"""The paper's figures and theorems as programs: every module of this package that defines `Options` and `reproduce` is one.
+"""The paper's figures and theorems as programs: every module or package here with `Options` and `reproduce` is one.
 
 `Options` is a frozen dataclass, what the command line takes; `reproduce(options, say)` does the work, writes data and figure where
 `options.out` says, and tells `say` what it found. The module's name, with dashes, is the name on the command line, as in

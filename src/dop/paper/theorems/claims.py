@@ -16,6 +16,8 @@ DIFFERENCE = 1e-5
 """The step of central differences."""
 NUMERIC = 1e-6
 """What counts as equal to a central difference, relatively."""
+ROUNDING = 1e-12
+"""A change of J, or a difference of two actions' values, that is nearer to 0 than this is none."""
 TEAMS = tuple(range(2, 21))
 """n of Theorems 3, 5 and 6."""
 

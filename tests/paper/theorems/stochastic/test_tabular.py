@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from dop.paper import tabular
-from dop.paper.tabular import Critic, Policy, Problem
+from dop.paper.theorems.stochastic import tabular
+from dop.paper.theorems.stochastic.tabular import Critic, Policy, Problem
 
 
 def chain() -> Problem:

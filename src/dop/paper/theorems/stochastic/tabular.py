@@ -162,7 +162,7 @@ def occupancy(problem: Problem, policy: Policy) -> Float[np.ndarray, " state"]:
 
 
 def stationary(problem: Problem, policy: Policy) -> Float[np.ndarray, " state"]:
-    """The share of time in each state in the long run, which is what steps of long episodes have without gamma^t; it sums to 1."""
+    """The fraction of time in each state in the long run, which is what steps of long episodes have without gamma^t; it sums to 1."""
     states = len(problem.start)
     equations = np.vstack([state_transition(problem, policy).T - np.eye(states), np.ones((1, states))])
     return np.linalg.lstsq(equations, np.append(np.zeros(states), 1), rcond=None)[0]

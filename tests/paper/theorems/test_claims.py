@@ -1,0 +1,13 @@
+"""The table of claims: its verdicts."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from dop.paper.theorems.claims import Claim, as_table
+
+
+def test_the_table_tells_a_failure_and_what_lies_beyond_the_proof() -> None:
+    claim = Claim(name="n", claim="c", measured="m", holds=False, assumptions=False)
+    assert as_table([claim]).splitlines()[2].endswith("  FAILS (beyond the proof)")
+    assert dataclasses.replace(claim, holds=True, assumptions=True).verdict == "holds"
