@@ -500,7 +500,7 @@ def test_masks_may_be_padded(base: Any):
     ],
 )
 def test_masks_that_cannot_be(base: Any, mask: list[int], words: str):
-    with pytest.raises(ConfigError, match=f"odd: in step 0 (a|agent_0) {words}"):
+    with pytest.raises(ConfigError, match=f"odd: (a|agent_0) {words}"):
         adapted(masking(base, mask)).reset(0)
 
 

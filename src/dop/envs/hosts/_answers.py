@@ -12,7 +12,7 @@ import numpy as np
 
 from dop.errors import ConfigError
 
-_PLAIN = (bool, int, float, np.bool_, np.integer, np.floating)
+_NUMBERS = (bool, int, float, np.bool_, np.integer, np.floating, Real, Decimal)
 
 
 def number(given: Any) -> float | None:
@@ -20,7 +20,7 @@ def number(given: Any) -> float | None:
     if isinstance(given, list | tuple):
         return number(given[0]) if len(given) == 1 else None
     try:
-        if isinstance(given, (*_PLAIN, Real, Decimal)):
+        if isinstance(given, _NUMBERS):
             return float(given)
         if not hasattr(given, "shape") or math.prod(given.shape) != 1:
             return None
@@ -59,24 +59,28 @@ def reward_of(name: str, agent: Any, given: Any) -> float:
 
 def nothing(given: Any) -> bool:
     """Whether it is None or empty, which environments answer that have nothing to say."""
+    if isinstance(given, np.ndarray):
+        return given.size == 0
     if given is None:
         return True
     return len(given) == 0 if isinstance(given, Sequence | Mapping) else getattr(given, "size", 1) == 0
 
 
-def mask_of(who: str, given: Any, size: int) -> np.ndarray:
+def mask_of(name: str, agent: Any, given: Any, size: int) -> np.ndarray:
     """The mask of an agent that has `size` actions. A longer one, as where all are padded to the widest agent's, is cut to that.
 
     Raises:
         ConfigError: it is shorter, or says that actions are legal which do not exist.
     """
     mask = np.asarray(given, bool).ravel()
+    if mask.size == size:
+        return mask
+    who = f"{name}: {agent} has {size} actions by its action space"
     if mask.size < size:
-        raise ConfigError(f"{who} has {size} actions by its action space, but an action mask of {mask.size} numbers: give it one for each.")
+        raise ConfigError(f"{who}, but an action mask of {mask.size} numbers: give it one for each.")
     if mask[size:].any():
-        action = size + int(mask[size:].argmax())
         raise ConfigError(
-            f"{who} has {size} actions by its action space, but its action mask of {mask.size} numbers allows action {action}: "
+            f"{who}, but its action mask of {mask.size} numbers allows action {size + int(mask[size:].argmax())}: "
             "make the action space as large as the mask, or that action illegal."
         )
     return mask[:size]

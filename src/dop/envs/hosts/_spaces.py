@@ -33,7 +33,7 @@ class SpaceTeam(HostTeam):
     def _observed(self, i: int, seen: Any) -> np.ndarray | None:
         """What agent i sees as a vector; None if nothing was said."""
         inner = seen.get("observation", seen) if isinstance(seen, Mapping) else seen
-        return None if nothing(seen) or nothing(inner) else self._observations[i].read(seen)
+        return None if nothing(inner) else self._observations[i].read(seen)
 
     def _allowed(self, i: int, seen: Any, info: Any, *, over: bool) -> np.ndarray:
         """What agent i may do, by the mask that is in its observation or in its info."""

@@ -122,6 +122,8 @@ class HostTeam(ABC):
     """What each agent earned in the last step; one number where the environment gives only the team's."""
     recalled: frozenset[str] = frozenset()
     """Agents of whom nothing was said when they were cut, so that what they had seen last stands there; "" is the state."""
+    _state_is_old: bool = False
+    """Whether the last state is that of the step before."""
     _remarks: tuple[str, ...] = ()
     """What else one may want to know about how the environment is taken."""
     _read_state: Callable[[], Any] | None = None
@@ -151,7 +153,7 @@ class HostTeam(ABC):
         if agents := [agent for agent in self.spec.agents if agent in self.recalled]:
             yield f"{listed(agents)} got no observation when cut at the end of an episode: what was seen last counts as what follows"
         if "" in self.recalled:
-            yield "no state came when the episode was over: the one before counts as what follows a cut"
+            yield "no state came when an episode was cut: the one before counts as what follows"
         for name in sorted(set(self.spec.metrics) - self.appeared):
             meant = "".join(f"; is {near} meant?" for near in difflib.get_close_matches(name, self.unreported, n=1))
             yield f"the metric {name} never appeared as a number in an info, and is reported as 0{meant}"
@@ -181,6 +183,8 @@ class HostTeam(ABC):
         terminated, truncated, legal = self._end(moment)
         spec = self.spec
         obs = self._padded(self._seen(moment.obs, legal, terminated, truncated), spec.obs_sizes, np.float32, "sees")
+        if truncated and self._state_is_old:
+            self.recalled |= {""}
         if moment.state is None:
             state = np.concatenate([row[:size] for row, size in zip(obs, spec.obs_sizes, strict=True)])
         else:
@@ -216,8 +220,8 @@ class HostTeam(ABC):
         Raises:
             ConfigError: nothing was said of somebody who is to go on.
         """
-        able = [mask is not None and bool(mask.any()) for mask in legal]
-        missing = [i for i, row in enumerate(obs) if row is None and able[i] and not terminated]
+        silent = [] if terminated else [i for i, row in enumerate(obs) if row is None]
+        missing = [i for i in silent if (mask := legal[i]) is not None and mask.any()]
         if missing and not truncated:
             names = quoted(self.spec.agents[i] for i in missing)
             raise ConfigError(f"{self.spec.name}: in step {self._t} {names} are in agents, but were given no observation.")
@@ -233,7 +237,7 @@ class HostTeam(ABC):
     def _mask(self, i: int, given: Any, *, over: bool) -> np.ndarray:
         """What agent i may do, by the mask that was given; without one everything, or, when the episode is over, what it last might."""
         if not _answers.nothing(given):
-            return _answers.mask_of(f"{self.spec.name}: in step {self._t} {self.spec.agents[i]}", given, self.spec.action_sizes[i])
+            return _answers.mask_of(self.spec.name, self.spec.agents[i], given, self.spec.action_sizes[i])
         last = self._last_legal[i] if over else None
         return everything(self.spec.action_sizes[i]) if last is None else last
 
@@ -273,8 +277,8 @@ class HostTeam(ABC):
             if not over:
                 raise
             state = None
-        if over and (state is None or state.size != self.spec.state_size):
-            self.recalled |= {""}
+        self._state_is_old = over and (state is None or state.size != self.spec.state_size)
+        if self._state_is_old:
             return self._last_state
         if state is None:
             raise ConfigError(f"{self.spec.name}: in step {self._t} the state is {_answers.shown(given)}; it must be numbers.")
@@ -287,20 +291,21 @@ class HostTeam(ABC):
         Raises:
             ConfigError: a metric that is not finite.
         """
-        metrics = self.spec.metrics
-        found = {name: _answers.number(x) for name, x in info.items() if isinstance(name, str) and name not in NOT_METRICS}
-        numbers = {name: x for name, x in found.items() if x is not None}
-        mine = {name: x for name, x in numbers.items() if name in metrics}
-        if not numbers.keys() - mine.keys() <= self.unreported:
-            self.unreported |= numbers.keys() - mine.keys()
+        mine: dict[str, float] = {}
+        for name, given in info.items():
+            if name in self.unreported or name in NOT_METRICS or not isinstance(name, str):
+                continue
+            x = _answers.number(given)
+            if name not in self.spec.metrics:
+                self.unreported |= {name} if x is not None else set()
+            elif x is None:
+                self._remark(f"the metric {name} is given as {_answers.shown(given)}: a metric is one number")
+            elif not abs(x) <= _LARGEST:
+                raise ConfigError(f"{self.spec.name}: in step {self._t} the metric {name} is {x}; it must be finite (in float32).")
+            else:
+                mine[name] = x
         if not mine.keys() <= self.appeared:
             self.appeared |= mine.keys()
-        for name, x in mine.items():
-            if not abs(x) <= _LARGEST:
-                raise ConfigError(f"{self.spec.name}: in step {self._t} the metric {name} is {x}; it must be finite (in float32).")
-        for name in metrics:
-            if name in found and name not in numbers:
-                self._remark(f"the metric {name} is given as {_answers.shown(info[name])}: a metric is one number")
         return mine
 
     def _remark(self, words: str) -> None:

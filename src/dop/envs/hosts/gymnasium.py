@@ -98,15 +98,19 @@ class Gymnasium(SpaceTeam):
         return self._moment(obs, info)
 
     def _advance(self, action: np.ndarray) -> Moment:
-        team = dict(zip(self._places, zip(self._actions, action, strict=True), strict=True))
-        told = tuple(team[i][0].write(team[i][1]) if i in team else self._others.act(i) for i in range(self._n))
-        obs, rewards, terminated, truncated, info = _team.answers(self.spec.name, "step", self.env.step(told), 5)
+        told = [own.write(a) for own, a in zip(self._actions, action, strict=True)]
+        if len(told) < self._n:
+            team = dict(zip(self._places, told, strict=True))
+            told = [team[i] if i in team else self._others.act(i) for i in range(self._n)]
+        obs, rewards, terminated, truncated, info = _team.answers(self.spec.name, "step", self.env.step(tuple(told)), 5)
         ended, cut = self._all(terminated), self._all(truncated)
         reward = _team.team_reward(self._earned(rewards), len(self._places), self.common.reward)
         return self._moment(obs, info, reward=reward, terminated=ended, truncated=cut and not ended, certain=cut)
 
     def _all(self, flags: Any) -> bool:
         """Whether this is so of the whole team: one flag for all, or one for each agent."""
+        if isinstance(flags, bool):
+            return flags
         given = np.asarray(flags)
         return bool(np.all(given[list(self._places)] if given.shape == (self._n,) else given))
 
