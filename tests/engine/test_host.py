@@ -71,6 +71,18 @@ def test_greedy_play_is_that_of_the_compiled_program():
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x[0], y, rtol=1e-6), played.summary, summary)
 
 
+def test_sampled_play_explores_in_the_environments_for_evaluation():
+    """VDN has no policy but its exploration, all of it uniform at the start: in the two-step game that ends in several ways."""
+    game: Any = dop.make("two-step")
+    driver = HostDriver(HostProgram(algorithm=TINY, environment=Source(game.spec, lambda: Hosted(game))), dop.Protocol(seeds=(4,)))
+    state: Any = jax.vmap(driver.program.start)(keys((4,)))
+    greedy, sampled = (np.asarray(driver.play(state, keys((9,)), 40, sampled=how).undiscounted_return) for how in (False, True))
+    driver.close()
+    assert greedy.shape == sampled.shape == (1, 40)
+    assert len(np.unique(greedy)) == 1
+    assert len(np.unique(sampled)) > 1
+
+
 def test_resumed_with_new_environments_is_as_uninterrupted(tmp_path: Path):
     """In between, one goes through a checkpoint, an evaluation, and environments that know nothing of what was before."""
     driver = HostDriver(HostProgram(algorithm=TINY, environment=Source(Walk().spec, Walk)), dop.Protocol(seeds=SEEDS, chunk_iterations=2))

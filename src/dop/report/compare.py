@@ -314,7 +314,9 @@ def hyper_parameters(comparison: Comparison) -> dict[str, dict[str, Any]]:
     settings = {}
     for task in comparison.tasks:
         for line in task.lines:
-            settings.setdefault(line.label, asdict(line.entries[0].config.protocol) | line.entries[0].config.hyper_parameters)
+            config = line.entries[0].config
+            origin = {"init_from": (config.init_from or {}).get("run")}
+            settings.setdefault(line.label, asdict(config.protocol) | config.hyper_parameters | origin)
     shared = [
         {k: v for k, v in setting.items() if k not in ("seeds", "chunk_iterations", "checkpoint_interval", "threads")}
         for setting in settings.values()
