@@ -46,8 +46,8 @@ class Options(Generic[A]):
     """Save everything every so many environment steps, and at the end."""
     chunk_iterations: int = Protocol.chunk_iterations
     """Iterations of learning in one compiled call."""
-    precision: Literal["auto", "full"] = Protocol.precision
-    """How replay keeps observations: half precision where the environment bounds them, or always full."""
+    precision: Literal["auto", "full", "half"] = Protocol.precision
+    """How replay keeps observations: auto, half precision where that resolves them (obs_bound of at most 2), else full; full or half, always."""
     env_workers: int | str = Protocol.env_workers
     """For environments outside JAX: 0, this process steps them; N, so many worker processes; ray:N, so many Ray actors."""
     env_timeout: float = Protocol.env_timeout

@@ -58,8 +58,9 @@ class Protocol:
     """Save everything every so many environment steps, and at the end."""
     chunk_iterations: int = 20
     """Iterations of learning in one compiled call; between calls the run can be stopped, evaluated and saved."""
-    precision: Literal["auto", "full"] = "auto"
-    """How replay keeps observations: in half precision where the environment bounds them, or always in full."""
+    precision: Literal["auto", "full", "half"] = "auto"
+    """How replay keeps observations: `auto`, in half precision where that resolves them (`obs_bound` of at most 2), else in full; or always
+    in one of the two."""
 
     on_non_finite: Literal["stop", "skip"] = "stop"
     """When a reward, an observation, a loss or a gradient is not a finite number: stop the run, which keeps its checkpoints from before; or
