@@ -47,7 +47,7 @@ class Options(Generic[A]):
     chunk_iterations: int = Protocol.chunk_iterations
     """Iterations of learning in one compiled call."""
     precision: Literal["auto", "full", "half"] = Protocol.precision
-    """How replay keeps observations: auto, half precision where that resolves them (obs_bound of at most 2), else full; full or half, always."""
+    """How replay keeps observations: auto is half precision where that resolves them (obs_bound of at most 2), else full."""
     env_workers: int | str = Protocol.env_workers
     """For environments outside JAX: 0, this process steps them; N, so many worker processes; ray:N, so many Ray actors."""
     env_timeout: float = Protocol.env_timeout

@@ -4,14 +4,16 @@ The package is imported first, so that it registers its environments. Needs `pip
 than those of `_team.Common` go to `gymnasium.make`.
 
 Agents      agent_0, agent_1, ..., one for each entry of `observation_space`. All act all the time.
-End         As Gymnasium says; `terminated` wins over `truncated`. Terminated exactly at the environment's own limit is truncated.
+End         As Gymnasium says; `terminated` wins over `truncated`. Terminated exactly at the environment's own limit, or at that of a
+            wrapper (TimeLimit), is truncated (`_team`).
 Masks       `get_avail_actions()`, or `get_avail_agent_actions(i)`, of the environment under its wrappers; else `action_mask` in an
             agent's observation, or, one for each agent, in the info; else everything is legal.
 State       `get_state()`, or else the observations joined.
 Reward      A list is summed (`reward="sum"`) or averaged (`"mean"`); a number is the team's.
+            A reward of several objectives is refused, or weighed as `reward_weights` says.
 Metrics     `metrics` names numbers in the info: as they last were; 0 before there is one.
-Time limit  `spec.max_episode_steps`, or `max_episode_steps`, `_max_episode_steps` or `max_steps` of the environment, or the option
-            `time_limit`, the shorter one.
+Time limit  `spec.max_episode_steps`, or `max_episode_steps`, `_max_episode_steps` or `max_steps` of the environment or of its wrappers, or
+            the option `time_limit`, the shortest one.
 """
 
 from __future__ import annotations
@@ -24,16 +26,17 @@ from typing import Any
 import numpy as np
 
 from dop.envs import _makers
-from dop.envs.hosts import _spaces, _team
+from dop.envs.hosts import _reseeded, _rewards, _spaces, _team
+from dop.envs.hosts._reseeded import Reseeded
 from dop.envs.hosts._spaces import SpaceTeam
-from dop.envs.hosts._team import Common, Moment
+from dop.envs.hosts._team import Common, Limits, Moment
 from dop.errors import ConfigError, MissingExtraError
 
 FAMILY = "gymnasium"
 ADAPTS = "PACKAGE:ID"
 
 
-def make(variant: str | None, **options: Any) -> Gymnasium:
+def make(variant: str | None, **options: Any) -> Gymnasium | Reseeded:
     """The environment that `variant`, a module and an id, names, made with `options`.
 
     Raises:
@@ -49,14 +52,17 @@ def make(variant: str | None, **options: Any) -> Gymnasium:
         raise ConfigError(f"{name} names no environment; for example gymnasium:lbforaging:Foraging-8x8-2p-3f-v3.")
     import gymnasium  # noqa: PLC0415
 
-    try:
-        if module:
-            importlib.import_module(module)
-        # Its checker complains of rewards that are lists.
-        env = gymnasium.make(environment_id, disable_env_checker=True, **options)
-    except (ImportError, TypeError, gymnasium.error.Error) as error:
-        raise ConfigError(f"{name} cannot be made with the options {options}: {error}.") from error
-    return Gymnasium(name, env, version=_makers.version_of(module or FAMILY, revision=1), common=common, options=options)
+    def adapt(seeds: Mapping[str, int]) -> Gymnasium:
+        try:
+            if module:
+                importlib.import_module(module)
+            # Its checker complains of rewards that are lists.
+            env = gymnasium.make(environment_id, disable_env_checker=True, **{**options, **seeds})
+        except (ImportError, TypeError, gymnasium.error.Error) as error:
+            raise ConfigError(f"{name} cannot be made with the options {options}: {error}.") from error
+        return Gymnasium(name, env, version=_makers.version_of(module or FAMILY, revision=1), common=common, options=options)
+
+    return _reseeded.make(adapt, name, options)
 
 
 class Gymnasium(SpaceTeam):
@@ -76,8 +82,8 @@ class Gymnasium(SpaceTeam):
         if len(seen) != len(acted):
             raise ConfigError(f"{name} has {len(seen)} observation and {len(acted)} action spaces; each agent needs one of each.")
         spaces = {f"agent_{i}": both for i, both in enumerate(zip(seen, acted, strict=True))}
-        self.own_limit = _team.own_limit((env.spec, self.raw), "max_episode_steps", "_max_episode_steps", "max_steps")
-        limit = _team.time_limit(name, self.common.time_limit, self.own_limit, "as max_episode_steps or max_steps")
+        self.limits = Limits.of(env)
+        limit = self.limits.shortest(name, self.common.time_limit, "as max_episode_steps or max_steps")
         self.spec = self._describe(name, version, spaces, state_size=self._state_size(), time_limit=limit, options=options or {})
 
     def _state_size(self) -> int | None:
@@ -95,8 +101,11 @@ class Gymnasium(SpaceTeam):
         told = tuple(own.write(a) for own, a in zip(self._actions, action, strict=True))
         obs, rewards, terminated, truncated, info = _team.answers(self.spec.name, "step", self.env.step(told), 5)
         ended, cut = bool(np.all(terminated)), bool(np.all(truncated))
-        reward = _team.team_reward(rewards, len(self._actions), self.common.reward)
-        return self._moment(obs, info, reward=reward, terminated=ended, truncated=cut and not ended, certain=cut)
+        earned = _rewards.agent_rewards(self.spec.name, rewards, len(self._actions), self.common.reward_weights)
+        reward = _team.team_reward(earned, len(self._actions), self.common.reward)
+        # A wrapper that cuts does not look whether the task has ended.
+        certain = cut and self._t not in self.limits.around
+        return self._moment(obs, info, reward=reward, terminated=ended, truncated=cut and not ended, certain=certain)
 
     def _moment(self, obs: Sequence[Any], info: Mapping[str, Any], **how: Any) -> Moment:
         self._metrics |= self._numbers(info)

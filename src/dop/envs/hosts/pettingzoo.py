@@ -11,8 +11,10 @@ Masks       `action_mask` in an observation that is a dict, or else in the agent
 State       `state()`, or, where there is none or it is an image, the observations joined. Some environments (multiwalker) cannot say it any
             more when everybody has left: it is then as it was a step before.
 Reward      The sum of the agents' rewards (`reward="sum"`), or that divided by the number of `possible_agents` (`"mean"`).
+            One of several objectives is refused, or weighed as `reward_weights` says.
 Metrics     `metrics` names numbers in the infos: of those agents that have one, the mean, as it last was; 0 before there is one.
-Time limit  `max_cycles`, `max_steps` or `max_episode_steps` of the environment, or the option `time_limit`, the shorter one.
+Time limit  `max_cycles`, `max_steps` or `max_episode_steps` of the environment or of its wrappers, or the option `time_limit`, the
+            shortest one.
 """
 
 from __future__ import annotations
@@ -27,16 +29,17 @@ from typing import Any
 import numpy as np
 
 from dop.envs import _makers
-from dop.envs.hosts import _spaces, _team
+from dop.envs.hosts import _reseeded, _rewards, _spaces, _team
+from dop.envs.hosts._reseeded import Reseeded
 from dop.envs.hosts._spaces import SpaceTeam
-from dop.envs.hosts._team import Common, Moment
+from dop.envs.hosts._team import Common, Limits, Moment
 from dop.errors import ConfigError, MissingExtraError
 
 FAMILY = "pettingzoo"
 ADAPTS = "MODULE"
 
 
-def make(variant: str | None, **options: Any) -> PettingZoo:
+def make(variant: str | None, **options: Any) -> PettingZoo | Reseeded:
     """The parallel environment of the module `variant`, made with `options`.
 
     Raises:
@@ -48,11 +51,15 @@ def make(variant: str | None, **options: Any) -> PettingZoo:
     module = _module(name, variant)
     if not hasattr(module, "parallel_env"):
         raise ConfigError(f"{name} has no function parallel_env: only PettingZoo's parallel environments can be used.")
-    try:
-        env = _makers.call(name, module.parallel_env, **options)
-    except (TypeError, ImportError) as error:
-        raise ConfigError(f"{name} cannot be made with the options {options}: {error}.") from error
-    return PettingZoo(name, env, version=_makers.version_of(module.__name__, revision=1), common=common, options=options)
+
+    def adapt(seeds: Mapping[str, int]) -> PettingZoo:
+        try:
+            env = _makers.call(name, module.parallel_env, **{**options, **seeds})
+        except (TypeError, ImportError) as error:
+            raise ConfigError(f"{name} cannot be made with the options {options}: {error}.") from error
+        return PettingZoo(name, env, version=_makers.version_of(module.__name__, revision=1), common=common, options=options)
+
+    return _reseeded.make(adapt, name, options)
 
 
 def _module(name: str, path: str | None) -> Any:
@@ -96,9 +103,8 @@ class PettingZoo(SpaceTeam):
         self._agents: tuple[Any, ...] = tuple(agents)
         self._index = {agent: i for i, agent in enumerate(self._agents)}
         spaces = {str(agent): (env.observation_space(agent), env.action_space(agent)) for agent in self._agents}
-        raw = getattr(env, "unwrapped", env)
-        self.own_limit = _team.own_limit((env, raw, getattr(raw, "env", None)), "max_cycles", "max_steps", "max_episode_steps")
-        limit = _team.time_limit(name, self.common.time_limit, self.own_limit, "as max_cycles, max_steps or max_episode_steps")
+        self.limits = Limits.of(env)
+        limit = self.limits.shortest(name, self.common.time_limit, "as max_cycles, max_steps or max_episode_steps")
         state_size = self._state_size()
         self.has_state = state_size is not None
         self.spec = self._describe(name, version, spaces, state_size=state_size, time_limit=limit, options=options or {})
@@ -125,9 +131,12 @@ class PettingZoo(SpaceTeam):
             infos,
             gone={agent for agent, ended in terminations.items() if ended},
             cut={agent for agent, ended in truncations.items() if ended},
-            reward=sum(rewards.values()) / (len(self._agents) if self.common.reward == "mean" else 1),
+            reward=sum(self._earned(rewards)) / (len(self._agents) if self.common.reward == "mean" else 1),
             acted=told,
         )
+
+    def _earned(self, rewards: Mapping) -> list[float]:
+        return [_rewards.reward_of(self.spec.name, agent, own, self.common.reward_weights) for agent, own in rewards.items()]
 
     def _moment(self, obs: Mapping, infos: Mapping, *, gone: Set, cut: Set, reward: float, acted: Any = ()) -> Moment:
         """Of what the environment answered; `gone` were terminated in this step, `cut` truncated, `acted` asked."""
@@ -149,7 +158,7 @@ class PettingZoo(SpaceTeam):
             reward=reward,
             terminated=over and not left,
             truncated=over and bool(left),
-            certain=bool(cut),
+            certain=bool(cut) and self._t not in self.limits.around,
             metrics=self._metrics,
         )
 

@@ -7,12 +7,14 @@ docs/own-environment.md has the steps. What is asked of the environment: `get_en
 Agents      agent_0, agent_1, ..., all of the same sizes. Dead ones may do what the environment says, in SMAC nothing but action 0.
 Step        Three answers, (reward, terminated, info), or five, (obs, reward, terminated, truncated, info), as later versions have it.
 End         `info["episode_limit"]` is a time limit: truncated; and so is `truncated` of the five without `terminated`. Where neither is
-            said, an episode that terminates exactly at its `episode_limit` is truncated too (`_team`): SMAC calls that an end by default.
+            said, an episode that terminates exactly at its `episode_limit`, or at the limit of an environment that it wraps, is truncated
+            too (`_team`): SMAC calls that an end by default.
 Reward      A number is the team's; a list is summed (`reward="sum"`) or averaged (`"mean"`).
+            A reward of several objectives is refused, or weighed as `reward_weights` says.
 Metrics     `metrics` names numbers in the info: as they last were; 0 before there is one. By default `battle_won`, where the environment
             counts `battles_won`, as SMAC and SMACv2 do.
-Seeds       `reset(seed=...)` if it takes one; else, in a new environment, the function's own `seed`, unless that is among the options.
-            Otherwise there is no way to tell it.
+Seeds       `reset(seed=...)` if it takes one; else, in a new environment, the function's own `seed`, or whatever it calls that. A seed
+            among the options is mixed with that of the episode, and reaches both. Otherwise there is no way to tell it.
 """
 
 from __future__ import annotations
@@ -23,9 +25,9 @@ from typing import Any
 
 import numpy as np
 
-from dop.envs import _makers
-from dop.envs.hosts import _team
-from dop.envs.hosts._team import Common, HostTeam, Moment
+from dop.envs import _makers, _seeds
+from dop.envs.hosts import _rewards, _team
+from dop.envs.hosts._team import Common, HostTeam, Limits, Moment
 from dop.errors import ConfigError
 from dop.types import EnvSpec
 
@@ -61,15 +63,18 @@ class PyMARL(HostTeam):
         version: str,
         common: Common | None = None,
     ) -> None:
-        self._remake = lambda **seed: _makers.call(name, maker, **{**options, **seed})
-        self.env, self.common = self._remake(), common or Common()
+        self._asked = _seeds.asked(name, options)
+        self._make = lambda seeds: _makers.call(name, maker, **{**options, **seeds})
+        self.env, self.common = self._make(_seeds.each_mixed(self._asked)), common or Common()
         missing = [method for method in ASKED if not callable(getattr(self.env, method, None))]
         if missing:
             raise ConfigError(f"{name} made {type(self.env).__name__}, which is no MultiAgentEnv: it lacks {', '.join(missing)}.")
-        self._seeded_by = _seeded_by(self.env, maker, options)
+        self._reset_takes_seed = _seeds.takes(self.env.reset, "seed")
+        self._seed_name = None if self._reset_takes_seed else _seed_name(maker)
+        self._new = True
         info = _env_info(name, self.env)
         n = int(info["n_agents"])
-        self.own_limit = _team.own_limit([_Attributes(info)], "episode_limit")
+        self.limits = Limits.of(self.env, told=info.get("episode_limit"))
         counted = ("battle_won",) if any(hasattr(env, "battles_won") for env in (self.env, getattr(self.env, "env", None))) else ()
         self.spec = EnvSpec(
             name=name,
@@ -78,20 +83,19 @@ class PyMARL(HostTeam):
             obs_sizes=(int(np.prod(info["obs_shape"])),) * n,
             action_sizes=(int(info["n_actions"]),) * n,
             state_size=int(np.prod(info["state_shape"])),
-            time_limit=_team.time_limit(name, self.common.time_limit, self.own_limit, "as episode_limit in get_env_info()"),
+            time_limit=self.limits.shortest(name, self.common.time_limit, "as episode_limit in get_env_info()"),
             metrics=counted if self.common.metrics is None else self.common.metrics,
             options=self.common.with_others(options),
         )
 
     def _start(self, seed: int) -> Moment:
         self._metrics: dict[str, float] = {}
-        if self._seeded_by == "reset":
-            self.env.reset(seed=seed)
-        else:
-            if self._seeded_by == "maker":
-                self.env.close()
-                self.env, self._seeded_by = self._remake(seed=seed), "made"
-            self.env.reset()
+        seeds = _seeds.each_mixed(self._asked, seed) or ({self._seed_name: seed} if self._seed_name else {})
+        if self._new and seeds:
+            self.env.close()
+            self.env = self._make(seeds)
+        self._new = False
+        self.env.reset(**({"seed": next(iter(seeds.values()), seed)} if self._reset_takes_seed else {}))
         return self._moment({})
 
     def _advance(self, action: np.ndarray) -> Moment:
@@ -102,7 +106,8 @@ class PyMARL(HostTeam):
             _, reward, terminated, cut, info = answer
         ended, cut = bool(np.all(terminated)), bool(np.all(cut))
         limit = bool(info.get("episode_limit", False)) or (cut and not ended)
-        team_reward = _team.team_reward(reward, self.spec.n_agents, self.common.reward)
+        earned = _rewards.agent_rewards(self.spec.name, reward, self.spec.n_agents, self.common.reward_weights)
+        team_reward = _team.team_reward(earned, self.spec.n_agents, self.common.reward)
         certain = cut or "episode_limit" in info
         return self._moment(info, reward=team_reward, terminated=ended and not limit, truncated=limit, certain=certain)
 
@@ -139,18 +144,9 @@ class PyMARL(HostTeam):
         self.env.save_replay()
 
 
-class _Attributes:
-    """A dict whose entries are attributes."""
-
-    def __init__(self, entries: Mapping[str, Any]) -> None:
-        self.__dict__.update(entries)
-
-
-def _seeded_by(env: Any, maker: Callable[..., Any], options: Mapping[str, Any]) -> str:
-    """What takes a seed: `reset`, the `maker`, or `nothing`."""
-    if "seed" in inspect.signature(env.reset).parameters:
-        return "reset"
-    return "maker" if "seed" not in options and "seed" in inspect.signature(maker).parameters else "nothing"
+def _seed_name(maker: Callable[..., Any]) -> str | None:
+    """What the function calls a seed, if it takes one."""
+    return next((name for name in _seeds.NAMES if name.endswith("seed") and _seeds.takes(maker, name)), None)
 
 
 def _env_info(name: str, env: Any) -> Mapping[str, Any]:
