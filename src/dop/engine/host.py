@@ -7,6 +7,7 @@ a run that is resumed starts new ones where it was saved, with the seeds that th
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from dop.engine.stage import Maker
 from dop.engine.worker_process import processes
 from dop.engine.worker_ray import RayWorkers
 from dop.engine.workers import Job, Workers, local
+from dop.envs import _foreign
 from dop.errors import ConfigError
 from dop.types import EnvSpec, Learner, Metrics
 
@@ -60,11 +62,8 @@ class HostProgram(Learning):
                 f"env_workers={protocol.env_workers} are more than the {lanes} environments that run at once "
                 f"(episodes_per_iteration x seeds): use at most {lanes}."
             )
-        environment = self.environment.make()
-        try:
+        with contextlib.closing(_foreign.made(self.environment.make, self.spec.name)) as environment:
             envs.check(environment)
-        finally:
-            environment.close()
 
 
 class HostDriver:

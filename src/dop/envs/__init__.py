@@ -18,8 +18,9 @@ from types import ModuleType
 from typing import Any
 
 from dop import registry
-from dop.envs import _makers, hosts
+from dop.envs import _foreign, _makers, hosts
 from dop.envs._checks import check
+from dop.envs._places import place_of
 from dop.errors import ConfigError, UnknownNameError
 from dop.types import Environment, EnvSpec, HostEnvironment
 
@@ -81,10 +82,13 @@ def _is_module(name: str) -> bool:
 
 def _import_environment(module_name: str, function_name: str, options: dict[str, Any]) -> Environment | HostEnvironment:
     spec = f"{module_name}:{function_name}"
-    environment = _makers.call(spec, _makers.load(module_name, function_name), **options)
+    maker = _makers.load(module_name, function_name)
+    with _foreign.named(f"{spec!r} cannot be made"):
+        environment = _makers.call(spec, maker, **options)
+        _ = getattr(environment, "spec", None)  # a property of somebody else's, which is read from here on
     if not isinstance(environment, Environment | HostEnvironment):
         raise ConfigError(
-            f"{spec!r} returned {type(environment).__name__}, which is not an environment: "
+            f"{spec!r}{place_of(maker)} returned {type(environment).__name__}, which is not an environment: "
             "it must have spec, reset and step (see dop.Environment), and outside JAX also render and close (dop.HostEnvironment)."
         )
     if not isinstance(environment.spec, EnvSpec):

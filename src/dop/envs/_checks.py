@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dop.envs._places import place_of
 from dop.errors import ConfigError, DopError
 from dop.types import Environment, EnvSpec, HostEnvironment, TimeStep
 
@@ -138,6 +139,8 @@ def promised(spec: EnvSpec) -> dict[str, tuple[tuple[int, ...], str]]:
 
 
 def _shape_fault(spec: EnvSpec, function: str, step: Any) -> str | None:
+    if not hasattr(step, "obs"):
+        return f"{function} gives {type(step).__name__}, not a TimeStep"
     for name, (shape, kind) in promised(spec).items():
         found: Any = getattr(step, name, None)
         if not hasattr(found, "dtype"):
@@ -150,9 +153,9 @@ def _shape_fault(spec: EnvSpec, function: str, step: Any) -> str | None:
 def _check_shapes(environment: Environment) -> None:
     spec = environment.spec
     key = jax.eval_shape(lambda: jax.random.key(0))
-    state, first = _pair(spec, "reset", jax.eval_shape(environment.reset, key))
+    state, first = _traced(environment, "reset", key)
     action = jax.ShapeDtypeStruct(spec.action_shape, jnp.int32 if spec.action_kind == "discrete" else jnp.float32)
-    later, second = _pair(spec, "step", jax.eval_shape(environment.step, key, state, action))
+    later, second = _traced(environment, "step", key, state, action)
     for function, step in (("reset", first), ("step", second)):
         fault = _shape_fault(spec, function, step)
         if fault:
@@ -161,10 +164,13 @@ def _check_shapes(environment: Environment) -> None:
         raise ConfigError(f"{spec.name}: reset and step do not give the same structure, shapes and types of state and TimeStep.")
 
 
-def _pair(spec: EnvSpec, function: str, answer: Any) -> tuple[Any, Any]:
-    """The answer of a function of an environment in JAX, if it is one of two parts."""
+def _traced(environment: Environment, name: str, *arguments: Any) -> tuple[Any, Any]:
+    """What the function of that name answers, if that has two parts; nothing is computed."""
+    function, who = getattr(environment, name), environment.spec.name
+    with _in_plain_words(f"The {name} of {who} is taken to be in JAX (outside it would have render and close), but does not compile"):
+        answer = jax.eval_shape(function, *arguments)
     if not isinstance(answer, tuple | list) or len(answer) != 2:
-        raise ConfigError(f"{spec.name}: {function} gives {type(answer).__name__}, not a state and a TimeStep.")
+        raise ConfigError(f"{who}: {name} gives {type(answer).__name__}, not a state and a TimeStep{place_of(function)}.")
     return answer[0], answer[1]
 
 
@@ -274,12 +280,9 @@ def survey(make: Callable[[], Environment | HostEnvironment], *, episodes: int, 
     """
     with _in_plain_words("The environment cannot be made"):
         environment = make()
-    in_jax = not isinstance(environment, HostEnvironment)
+        in_jax = not isinstance(environment, HostEnvironment)
     if in_jax:
-        with _in_plain_words(
-            f"{environment.spec.name} is taken to be in JAX (outside it would have render and close), but does not compile"
-        ):
-            _check_shapes(environment)
+        _check_shapes(environment)
     host = OnHost(environment) if in_jax else environment
     found: dict[str, str] = {}
     all_played: list[Played] = []

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from dop.envs import _makers
+from dop.envs import _foreign, _makers
 from dop.envs.hosts import _reseeded, _rewards, _spaces, _team
 from dop.envs.hosts._reseeded import Reseeded
 from dop.envs.hosts._spaces import SpaceTeam
@@ -62,7 +62,8 @@ def make(variant: str | None, **options: Any) -> Gymnasium | Reseeded:
             raise ConfigError(f"{name} cannot be made with the options {options}: {error}.") from error
         return Gymnasium(name, env, version=_makers.version_of(module or FAMILY, revision=1), common=common, options=options)
 
-    return _reseeded.make(adapt, name, options)
+    with _foreign.named(f"{name} cannot be made with the options {options}"):
+        return _reseeded.make(adapt, name, options)
 
 
 class Gymnasium(SpaceTeam):

@@ -28,7 +28,8 @@ from typing import Any
 
 import numpy as np
 
-from dop.envs import _makers
+from dop.envs import _foreign, _makers
+from dop.envs._places import place_of
 from dop.envs.hosts import _reseeded, _rewards, _spaces, _team
 from dop.envs.hosts._reseeded import Reseeded
 from dop.envs.hosts._spaces import SpaceTeam
@@ -57,9 +58,12 @@ def make(variant: str | None, **options: Any) -> PettingZoo | Reseeded:
             env = _makers.call(name, module.parallel_env, **{**options, **seeds})
         except (TypeError, ImportError) as error:
             raise ConfigError(f"{name} cannot be made with the options {options}: {error}.") from error
+        if env is None:
+            raise ConfigError(f"{name}: parallel_env{place_of(module.parallel_env)} returned None; it must return the environment.")
         return PettingZoo(name, env, version=_makers.version_of(module.__name__, revision=1), common=common, options=options)
 
-    return _reseeded.make(adapt, name, options)
+    with _foreign.named(f"{name} cannot be made with the options {options}"):
+        return _reseeded.make(adapt, name, options)
 
 
 def _module(name: str, path: str | None) -> Any:
@@ -68,9 +72,12 @@ def _module(name: str, path: str | None) -> Any:
     if not path:
         raise ConfigError(f"{name} names no module; for example pettingzoo:mpe2.simple_spread_v3.")
     try:
-        return importlib.import_module(path)
-    except ImportError as error:
-        raise ConfigError(f"{name} cannot be imported: {error}.{_near(path)}") from error
+        with _foreign.named(f"{name} cannot be imported"):
+            return importlib.import_module(path)
+    except _foreign.RaisedError as error:
+        if not isinstance(error.__cause__, ImportError):
+            raise
+        raise ConfigError(f"{name} cannot be imported: {error.__cause__}.{_near(path)}") from error
 
 
 def _near(path: str) -> str:

@@ -25,7 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from dop.envs import _makers, _seeds
+from dop.envs import _foreign, _makers, _seeds
+from dop.envs._places import place_of
 from dop.envs.hosts import _rewards, _team
 from dop.envs.hosts._team import Common, HostTeam, Limits, Moment
 from dop.errors import ConfigError
@@ -48,7 +49,8 @@ def make(variant: str | None, **options: Any) -> PyMARL:
         raise ConfigError(f"{name} names no function; it is written pymarl:module:function, for example pymarl:smac.env:StarCraft2Env.")
     common, options = Common.split(options)
     maker = _makers.load(module, function)
-    return PyMARL(name, maker, options, version=_makers.version_of(module, revision=1), common=common)
+    with _foreign.named(f"{name} cannot be made with the options {options}"):
+        return PyMARL(name, maker, options, version=_makers.version_of(module, revision=1), common=common)
 
 
 class PyMARL(HostTeam):
@@ -68,7 +70,9 @@ class PyMARL(HostTeam):
         self.env, self.common = self._make(_seeds.each_mixed(self._asked)), common or Common()
         missing = [method for method in ASKED if not callable(getattr(self.env, method, None))]
         if missing:
-            raise ConfigError(f"{name} made {type(self.env).__name__}, which is no MultiAgentEnv: it lacks {', '.join(missing)}.")
+            raise ConfigError(
+                f"{name} made {type(self.env).__name__}{place_of(maker)}, which is no MultiAgentEnv: it lacks {', '.join(missing)}."
+            )
         self._reset_takes_seed = _seeds.takes(self.env.reset, "seed")
         self._seed_name = None if self._reset_takes_seed else _seed_name(maker)
         self._new = True
@@ -151,6 +155,8 @@ def _seed_name(maker: Callable[..., Any]) -> str | None:
 
 def _env_info(name: str, env: Any) -> Mapping[str, Any]:
     info = env.get_env_info()
+    if not isinstance(info, Mapping):
+        raise ConfigError(f"{name}: get_env_info(){place_of(env.get_env_info)} gave {type(info).__name__}; it must give a dict.")
     missing = [key for key in ("n_agents", "n_actions", "obs_shape", "state_shape") if key not in info]
     if missing:
         raise ConfigError(f"{name}: get_env_info() lacks {', '.join(missing)}; it has {', '.join(map(str, info))}.")
