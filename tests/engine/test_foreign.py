@@ -92,7 +92,7 @@ def ask(workers: Workers, command: int) -> list[int]:
 
 
 def assert_dies(workers: Workers, log: pytest.LogCaptureFixture, function: str) -> None:
-    """Each time, and all of a worker's episodes with it; five times, and the run ends with the sentence. `test_workers` has other workers."""
+    """Each time, and all of a worker's episodes with it; five times, and the run ends with the sentence. Other workers: `test_workers`."""
     words = rf"host_environments:Walk: {function} raised: SystemExit at .*{HERE}: 0"
     try:
         with pytest.raises(dop.RunError, match=rf"worker 0 died 5 times in a row; the last time it raised\n\n{words}\nTraining stopped"):
