@@ -135,7 +135,7 @@ def make(**options: Any) -> HostEnvironment:
 
 @dataclass(kw_only=True)
 class Quits(Walk):
-    """Calls sys.exit in the function that `where` names, raises there or answers None, once that was called `after` times in this process."""
+    """Calls sys.exit in the function that `where` names, raises there or answers None, once that was called `after` times in a process."""
 
     where: str = ""
     how: Literal["exit", "raise", "none"] = "exit"

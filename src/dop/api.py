@@ -25,7 +25,7 @@ from dop.engine.progress import Progress
 from dop.engine.runs import MOST_SEEDS, Protocol, RunConfig, RunFolder, default_folder
 from dop.engine.seeds import place, use_host_devices
 from dop.engine.train import Outcome, Trainer, iteration_of, lowest_steps, stop_requested
-from dop.envs import _foreign
+from dop.envs import _foreign, _seeds
 from dop.errors import ConfigError, RunError, UnknownNameError
 from dop.report import curves
 from dop.types import Algorithm, Environment, EnvSpec, HostEnvironment
@@ -298,7 +298,8 @@ def _program(
     if isinstance(one, HostEnvironment):
         assert make is not None
         _foreign.Guarded(one).close()
-        return HostProgram(algorithm=algorithm, environment=Source(one.spec, make), **kept)
+        seeded = any(options.get(seed) is not None for seed in _seeds.NAMES)
+        return HostProgram(algorithm=algorithm, environment=Source(one.spec, make, seeded), **kept)
     if not isinstance(one, Environment):
         raise ConfigError(f"{environment!r} made {type(one).__name__}, which is not an environment: it must have spec, reset and step.")
     return Program(algorithm=algorithm, environment=one, **kept)

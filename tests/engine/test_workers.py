@@ -226,7 +226,7 @@ def test_ray_replaces_whoever_dies(tmp_path: Path, caplog: pytest.LogCaptureFixt
         "kill": "was lost by Ray",
         "hang": "gave no answer for 5 seconds",
         "raise": "ValueError: the walk fell over",
-        "quit": "SystemExit at",
+        "quit": "step raised: SystemExit at",
     }
     assert_replaced(workers, tmp_path / "flag", caplog, troubles)
 

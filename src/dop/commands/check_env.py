@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
+import numpy as np
 import tyro
 
 from dop import envs
 from dop.commands._environment import environment_options
+from dop.engine.collect import HALF_LEAST, storage_dtype, storage_words
+from dop.engine.runs import Protocol
 from dop.envs._checks import PROMISES, Survey, survey
 from dop.errors import ConfigError
 from dop.types import EnvSpec
@@ -55,6 +58,7 @@ def describe(spec: EnvSpec, *, in_jax: bool) -> list[str]:
         "state": f"{spec.state_size} numbers",
         "time limit": f"{spec.time_limit} steps",
         "metrics": ", ".join(spec.metrics) or "none",
+        "replay": f"keeps observations {storage_words(spec, Protocol.precision)}",
     }
     head = f"{spec.name}, version {spec.version}, {'in JAX' if in_jax else 'outside JAX'}"
     return [head, *(f"  {name:13}{value}" for name, value in rows.items())]
@@ -62,6 +66,16 @@ def describe(spec: EnvSpec, *, in_jax: bool) -> list[str]:
 
 def _sizes(sizes: Sequence[int]) -> str:
     return str(sizes[0]) if len(set(sizes)) == 1 else " / ".join(map(str, sizes))
+
+
+def _precision_note(found: Survey) -> list[str]:
+    """A note if half precision, in which the replay keeps observations, does not resolve what was seen."""
+    if not 0 < found.smallest < HALF_LEAST or storage_dtype(found.spec, "auto") != np.float16:
+        return []
+    return [
+        f"entries of observations or state are as small as {found.smallest:.2g}, of which half precision keeps fewer digits (below "
+        f"{HALF_LEAST:.2g}): use --precision full if they matter"
+    ]
 
 
 def verdict(found: Survey) -> list[str]:
@@ -73,5 +87,6 @@ def verdict(found: Survey) -> list[str]:
             lines.append(f"  WRONG  {text}\n         {found.faults[promise]}")
         elif not (found.faults.keys() & {"runs", "shapes"}):
             lines.append(f"  ok     {text}")
-    lines += [f"  note   {note}" for note in found.notes]
+    lines += [f"  {scale}" for scale in found.scales]
+    lines += [f"  note   {note}" for note in (*found.notes, *_precision_note(found))]
     return [*lines, "it cannot be used" if found.faults else "it can be used"]

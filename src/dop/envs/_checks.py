@@ -20,6 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dop.envs._places import place_of
+from dop.envs._repeats import again_note, seed_notes
+from dop.envs._scale import Scale, no_op, same_end
 from dop.errors import ConfigError, DopError
 from dop.types import Environment, EnvSpec, HostEnvironment, TimeStep
 
@@ -76,6 +78,10 @@ class Survey:
     steps: int
     steps_per_second: float
     """Of one environment outside JAX, with what adapts it; 0 in JAX, where stepping it from Python says nothing, or if not measured."""
+    scales: tuple[Scale, ...] = ()
+    """What random play and none at all return."""
+    smallest: float = 0.0
+    """The smallest entry of an observation or state that is not 0, in size; 0 if all are."""
 
 
 class OnHost:
@@ -299,6 +305,10 @@ def survey(make: Callable[[], Environment | HostEnvironment], *, episodes: int, 
     if not found.keys() & {"runs", "shapes"}:
         _never_able(host.spec, all_played, found)
     notes = list(_notes(host, all_played)) if "shapes" not in found else []
+    scales: list[Scale] = []
+    if not found.keys() & {"runs", "shapes"}:
+        _guarded(found, lambda: scales.extend(_scales(host, all_played, seed)))
+        notes += _end_notes(host, scales)
     _guarded(found, host.close)
     if not found.keys() & {"runs", "shapes"}:
         more, speed = _repeated(make, host.spec, in_jax, all_played[0], seed)
@@ -312,6 +322,8 @@ def survey(make: Callable[[], Environment | HostEnvironment], *, episodes: int, 
         episodes=len(all_played),
         steps=sum(len(played.actions) for played in all_played),
         steps_per_second=0.0 if in_jax else speed,
+        scales=tuple(scales),
+        smallest=_smallest(all_played) if "shapes" not in found else 0.0,
     )
 
 
@@ -351,26 +363,65 @@ def _never_able(spec: EnvSpec, all_played: list[Played], found: dict[str, str]) 
 
 
 def _repeated(make: Callable[[], Any], spec: EnvSpec, in_jax: bool, played: Played, seed: int) -> tuple[list[str], float]:
-    """The first of the same actions in a new environment: a note if it does something else with the same seed; and steps per second."""
-    again = make()
-    check_same(spec, again.spec)
-    again = OnHost(again) if in_jax else again
+    """What new environments do: notes if the same seed and actions give something else, or other seeds the same; and steps per second."""
+
+    def another() -> Any:
+        environment = make()
+        check_same(spec, environment.spec)
+        return OnHost(environment) if in_jax else environment
+
+    def same(one: TimeStep, other: TimeStep) -> bool:
+        return all(_same(name, one, other) for name in promised(spec))
+
+    copies, actions = played.copies[: REPEATED + 1], played.actions[:REPEATED]
+    speed = 0.0
     try:
-        first, *others = played.actions[:REPEATED]
-        steps = [again.reset(seed), again.step(first)]  # not timed: whatever is done once, compilation say, is done here
-        start = time.perf_counter()
-        steps += [again.step(action) for action in others]
-        speed = len(others) / (time.perf_counter() - start)
+        with contextlib.closing(another()) as again:
+            notes, speed = _replayed(again, spec, copies, actions, seed)
+            notes += [] if notes else again_note(again, copies, actions, seed, same)
+        return notes + ([] if notes and "not deterministic" in notes[0] else list(seed_notes(another, copies, actions, seed, same))), speed
+    except ConfigError:
+        raise
     except (Exception, SystemExit) as error:
-        return [f"not deterministic: the same seed and actions, in a new environment, end in {type(error).__name__}: {error}"], 0.0
-    finally:
-        again.close()
-    for t, (one, other) in enumerate(zip(played.copies, steps, strict=False)):
+        return [f"not deterministic: the same seed and actions, in a new environment, end in {type(error).__name__}: {error}"], speed
+
+
+def _replayed(again: Any, spec: EnvSpec, copies: list[Any], actions: list[np.ndarray], seed: int) -> tuple[list[str], float]:
+    """An episode once more: a note if it is another one; and steps per second."""
+    first, *others = actions
+    steps = [again.reset(seed), again.step(first)]  # not timed: whatever is done once, compilation say, is done here
+    start = time.perf_counter()
+    steps += [again.step(action) for action in others]
+    speed = len(others) / (time.perf_counter() - start)
+    for t, (one, other) in enumerate(zip(copies, steps, strict=True)):
         for name in promised(spec):
             if not _same(name, one, other):
-                note = f"not deterministic: {name} of step {t} differs with the same seed and actions; such a run cannot be repeated"
-                return [note], speed
+                differs = f"{name} of step {t} differs with the same seed and actions"
+                return [f"not deterministic: {differs}; such a run cannot be repeated"], speed
     return [], speed
+
+
+def _scales(environment: Any, all_played: list[Played], seed: int) -> list[Scale]:
+    """What random play returns, in the episodes that were played and some more; and what it returns if nobody does anything."""
+    spec, rng = environment.spec, np.random.default_rng((seed, len(all_played)))
+    random, still = Scale("random play"), Scale("no-op play")
+    for played in all_played:
+        random.add([float(step.reward) for step in played.copies[1:]], bool(played.copies[-1].terminated))
+    random.play(environment, lambda legal: random_action(rng, spec, legal), seed + len(all_played))
+    still.play(environment, lambda legal: no_op(spec, legal), seed)
+    return [random, still]
+
+
+def _end_notes(environment: Any, scales: list[Scale]) -> list[str]:
+    """A note if random episodes terminate where a time limit would cut them, unless the user has said that this is their end."""
+    known = getattr(getattr(environment, "common", None), "limit_terminates", False)
+    ends = [same_end(of.lengths, of.terminated, environment.spec.time_limit) for of in scales[:1] if not known]
+    return [end for end in ends if end]
+
+
+def _smallest(all_played: list[Played]) -> float:
+    sizes = [np.abs(getattr(step, name)) for played in all_played for step in played.copies for name in ("obs", "state")]
+    return min((float(size[size > 0].min()) for size in sizes if (size > 0).any()), default=0.0)
 
 
 def _notes(environment: Any, all_played: list[Played]) -> Iterator[str]:
