@@ -17,7 +17,11 @@ def run(_: Sequence[str]) -> None:
     print("algorithms:")
     for name, algorithm in sorted(algorithms.algorithms().items()):
         presets = f"presets: {', '.join(algorithm.presets())}"
-        lines = [line for text in (registry.first_paragraph(algorithm), presets) for line in textwrap.wrap(text, _columns() - _INDENT)]
+        lines = [
+            line
+            for text in (registry.first_paragraph(algorithm), presets)
+            for line in textwrap.wrap(text, _columns() - _INDENT, break_on_hyphens=False)
+        ]
         print("\n".join(f"  {name if i == 0 else '':{_INDENT - 2}}{line}" for i, line in enumerate(lines)))
     print("environments:")
     for name in (*envs.names(), *envs.adapters()):
