@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from dop.types import ActionKind, EnvSpec, HostEnvironment, TimeStep
 
-Trouble = Literal["raise", "exit", "kill", "hang"]
+Trouble = Literal["raise", "quit", "exit", "kill", "hang"]
 
 
 @dataclass(kw_only=True)
@@ -115,6 +118,8 @@ def _take(flag: Path) -> str | None:
 def _misbehave(trouble: str) -> None:
     if trouble == "raise":
         raise ValueError("the walk fell over")
+    if trouble == "quit":
+        sys.exit(0)
     if trouble == "exit":
         os._exit(7)
     if trouble == "kill":
@@ -126,3 +131,42 @@ def make(**options: Any) -> HostEnvironment:
     """`Walk`, as `dop.make` calls it; JSON has lists for tuples."""
     tuples: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
     return Walk(**tuples)
+
+
+@dataclass(kw_only=True)
+class Quits(Walk):
+    """Calls sys.exit in the function that `where` names, raises there or answers None, once that was called `after` times in a process."""
+
+    where: str = ""
+    how: Literal["exit", "raise", "none"] = "exit"
+    after: int = 0
+    calls: ClassVar[Counter[str]] = Counter()
+    """Of all environments, by function."""
+
+    def reset(self, seed: int) -> Any:
+        return self._quit("reset", lambda: super(Quits, self).reset(seed))
+
+    def step(self, action: np.ndarray) -> Any:
+        return self._quit("step", lambda: super(Quits, self).step(action))
+
+    def render(self) -> Any:
+        return self._quit("render", lambda: None)
+
+    def close(self) -> None:
+        self._quit("close", lambda: None)
+
+    def _quit(self, function: str, usual: Callable[[], Any]) -> Any:
+        Quits.calls[function] += 1
+        if function != self.where or Quits.calls[function] <= self.after:
+            return usual()
+        if self.how == "exit":
+            sys.exit(0)
+        if self.how == "raise":
+            raise OSError("the window is gone")
+        return None
+
+
+def quits(**options: Any) -> Any:
+    """`Quits`; its maker may quit, too, at its first call or later ones."""
+    made = Quits(**options)
+    return made._quit("make", lambda: made)

@@ -19,8 +19,9 @@ import dop.envs
 import host_games
 import odd_games
 from dop.commands import check_env
-from dop.envs import _checks, _jaxmarl, _names
+from dop.envs import _checks, _jaxmarl, _names, _scale
 from dop.envs._checks import PROMISES, survey
+from dop.envs._scale import no_op, same_end
 from dop.envs._sides import opposing
 from dop.envs.matrix_game import MatrixGame
 from dop.errors import ConfigError
@@ -188,6 +189,163 @@ def test_an_environment_that_is_not_the_same_again_is_refused():
     makes = iter([host_games.Lights(), host_games.Lights(fault="bound")])
     with pytest.raises(ConfigError, match=r"not the same whenever it is made: its obs_bound was 1\.0, then 0\.5"):
         survey(lambda: next(makes), episodes=1, seed=0)
+
+
+def test_it_tells_what_random_play_and_none_at_all_return(capsys: pytest.CaptureFixture[str]):
+    """In this game what is right is drawn anew: whoever always does the same is right half of the time."""
+    shown = ask(capsys, LIGHTS)
+    found = survey(host_games.Lights, episodes=3, seed=0).scales
+    assert [scale.policy for scale in found] == ["random play", "no-op play"]
+    assert all(str(scale) in shown for scale in found)
+    random, still = found
+    assert len(random.returns) == len(still.returns) == 32
+    assert random.lengths == [5] * 32
+    by_hand = []
+    for seed in range(32):
+        game = host_games.Lights()
+        game.reset(seed)
+        by_hand.append(sum(float(game.step(np.zeros(2, int)).reward) for _ in range(5)))
+    assert still.returns == pytest.approx(by_hand)
+    assert str(still) == (
+        f"return of no-op play: mean {np.mean(by_hand):.4g}, min {min(by_hand):.4g}, max {max(by_hand):.4g} (32 episodes); "
+        "reward per step: min 0, max 1"
+    )
+
+
+def test_returns_of_the_matrix_game(capsys: pytest.CaptureFixture[str]):
+    """+10 if all take the first action, which doing nothing is; else -10."""
+    shown = ask(capsys, "matrix-game")
+    assert "return of no-op play: mean 10, min 10, max 10 (32 episodes); reward per step: min 10, max 10" in shown
+    assert "return of random play: mean -10, min -10" in shown
+    assert "terminated at the same length" not in shown  # nor is one step a time limit
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("discrete", [1, 0, 0]), ("box", [[0, 0, 0]] * 3), ("simplex", [[0, 0.5, 0.5], [1, 0, 0], [0, 0, 0]])],
+)
+def test_doing_nothing(kind: Any, expected: Any):
+    sizes: dict[str, Any] = {"obs_sizes": (1,) * 3, "action_sizes": (3,) * 3, "state_size": 1, "time_limit": 1}
+    spec = dop.EnvSpec(name="x", version="1", agents=("a", "b", "c"), action_kind=kind, **sizes)
+    legal = np.array([[False, True, True], [True, False, False], [False, False, False]])
+    np.testing.assert_allclose(no_op(spec, legal), expected)
+
+
+def test_a_game_that_takes_long_is_played_less(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(_scale, "SECONDS", 0.0)
+    assert [len(scale.returns) for scale in survey(host_games.Lights, episodes=3, seed=0).scales] == [3, 1]
+
+
+def test_a_fault_in_a_later_episode_counts():
+    class Tires(host_games.Lights):
+        resets = 0
+
+        def reset(self, seed: int) -> Any:
+            Tires.resets += 1
+            if Tires.resets > 9:
+                raise SystemExit(0)
+            return super().reset(seed)
+
+    assert re.match(r"SystemExit at .*test_check_env\.py", survey(Tires, episodes=3, seed=0).faults["runs"])
+
+
+@pytest.mark.parametrize(
+    ("lengths", "terminated", "limit", "words"),
+    [
+        ([5, 5, 5], [True] * 3, 9, "every episode terminated at the same length, after 5 steps: .*time_limit=5.*limit_terminates=true"),
+        ([3, 9, 9], [True] * 3, 9, "2 of 3 episodes terminated exactly at the time limit, 9 steps"),
+        ([3, 9, 4], [True] * 3, 9, None),
+        ([5, 5, 5], [True, True, False], 9, None),
+        ([1, 1, 1], [True] * 3, 9, None),
+        ([1, 1, 1], [True] * 3, 1, None),
+        ([5], [True], 9, None),
+    ],
+)
+def test_ends_that_look_like_a_time_limit(lengths: list[int], terminated: list[bool], limit: int, words: str | None):
+    found = same_end(lengths, terminated, limit)
+    assert found is None if words is None else re.match(words, found or "")
+
+
+def test_they_are_noted_unless_the_user_knows(capsys: pytest.CaptureFixture[str]):
+    assert "every episode terminated at the same length, after 2 steps" in ask(capsys, "two-step")
+    game = "pymarl:host_games:Skirmish"
+    for options in (["limit=2", "limit_terminates=true"], ["limit=2"]):
+        assert "terminated at the same length" not in ask(capsys, game, "--env-args", *options)
+
+
+class Seeded(host_games.Lights):
+    """`reset(seed)` decides nothing: its episodes follow from the maker's seed, one after another."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        self.drawn = np.random.default_rng(seed)
+
+    def reset(self, seed: int) -> Any:
+        return super().reset(int(self.drawn.integers(2**31)))
+
+
+class Fixed(host_games.Lights):
+    """Every episode is the same."""
+
+    def reset(self, seed: int) -> Any:
+        return super().reset(7)
+
+
+class Later(host_games.Lights):
+    """Every episode starts the same."""
+
+    def reset(self, seed: int) -> Any:
+        step = super().reset(7)
+        self.rng = np.random.default_rng(seed)
+        return step
+
+
+COPIES, SAME, STARTS = "seed of an episode does not reach it", "every episode is the same", "every episode starts the same"
+AGAIN = "in an environment that has played before, the same seed gives another episode"
+
+
+@pytest.mark.parametrize(
+    ("make", "told"), [(Seeded, {COPIES, AGAIN}), (Fixed, {SAME}), (Later, {STARTS}), (host_games.Lights, set()), (MatrixGame, {SAME})]
+)
+def test_what_seeds_decide(make: Any, told: set[str]):
+    found = survey(make, episodes=2, seed=0)
+    assert not found.faults
+    notes = " ".join(found.notes)
+    assert {words for words in (COPIES, SAME, STARTS, AGAIN) if words in notes} == told
+
+
+@pytest.mark.parametrize(("maker", "option", "warned"), [("Seeded", 7, True), ("Seeded", None, False), ("Own", 7, False)])
+def test_training_warns_of_copies_where_a_seed_was_given(caplog: pytest.LogCaptureFixture, maker: str, option: int | None, warned: bool):
+    algorithm = dop.VDN(agent_hidden=8, episodes_per_iteration=1, replay_capacity=2, replay_batch=1)
+    options = {} if option is None else {"seed": option}
+    dop.preflight(algorithm, f"test_check_env:{maker}", environment_options=options)
+    assert ("a seed is among its options, and episodes with other seeds start the same" in caplog.text) == warned
+
+
+class Own(host_games.Lights):
+    """Its maker's seed is one thing, and that of an episode another."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        self.own = seed
+
+    def reset(self, seed: int) -> Any:
+        return super().reset(seed + self.own)
+
+
+def test_how_the_replay_keeps_observations_is_told(capsys: pytest.CaptureFixture[str]):
+    assert "replay       keeps observations in half precision (obs_bound 1.0)" in ask(capsys, LIGHTS)
+    assert "keeps observations in full precision (the environment gives no obs_bound)" in ask(capsys, "pymarl:host_games:Skirmish")
+
+    class Small(host_games.Lights):
+        def _look(self, reward: float) -> Any:
+            step: Any = super()._look(reward)
+            return dataclasses.replace(step, obs=step.obs * np.float32(1e-7))
+
+    found = survey(Small, episodes=1, seed=0)
+    assert found.smallest == pytest.approx(1e-7)
+    assert "as small as 1e-07, of which half precision keeps fewer digits" in check_env.verdict(found)[-2]
+    assert "half precision" not in check_env.verdict(survey(host_games.Lights, episodes=1, seed=0))[-2]
 
 
 def test_who_is_not_there_is_told():

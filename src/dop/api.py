@@ -25,6 +25,7 @@ from dop.engine.progress import Progress
 from dop.engine.runs import MOST_SEEDS, Protocol, RunConfig, RunFolder, default_folder
 from dop.engine.seeds import place, use_host_devices
 from dop.engine.train import Outcome, Trainer, lowest_steps, stop_requested
+from dop.envs import _foreign, _seeds
 from dop.errors import ConfigError, RunError, UnknownNameError
 from dop.report import curves
 from dop.report.evaluation import Evaluation
@@ -369,13 +370,17 @@ def _program(
         ConfigError: `environment` does not make one, or is the only one of its kind.
         UnknownNameError: there is no environment of that name.
     """
-    make = _maker(environment, options)
-    one = environment if make is None else make()
+    name = environment if isinstance(environment, str) else getattr(environment, "__name__", type(environment).__name__)
+    with _foreign.named(f"The environment {name} cannot be made"):
+        make = _maker(environment, options)
+        one = environment if make is None else make()
+        _ = getattr(one, "spec", None)  # a property of somebody else's, which is read from here on
     kept: Any = {name: getattr(rules, name) for name in ("precision", "on_non_finite", "reward_scale", "standardise_rewards")}
     if isinstance(one, HostEnvironment):
         assert make is not None
-        one.close()
-        return HostProgram(algorithm=algorithm, environment=Source(one.spec, make), **kept)
+        _foreign.Guarded(one).close()
+        seeded = any(options.get(seed) is not None for seed in _seeds.NAMES)
+        return HostProgram(algorithm=algorithm, environment=Source(one.spec, make, seeded), **kept)
     if not isinstance(one, Environment):
         raise ConfigError(f"{environment!r} made {type(one).__name__}, which is not an environment: it must have spec, reset and step.")
     return Program(algorithm=algorithm, environment=one, **kept)
@@ -395,7 +400,7 @@ def _maker(environment: AnyEnvironment | str, options: dict[str, Any]) -> Callab
     spec = environment.spec
     again = functools.partial(envs.make, spec.name, **dict(spec.options))
     try:
-        again().close()  # pyright: ignore[reportAttributeAccessIssue]
+        _foreign.made(again, spec.name).close()
     except (UnknownNameError, ConfigError) as error:
         raise ConfigError(
             f"Training needs several environments at once, but {spec.name} is one, and cannot be made again from its name and options: "

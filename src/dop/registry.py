@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from types import ModuleType
 
 from dop.errors import UnknownNameError
+
+_END = re.compile(r"(?<!\bal)(?<!\be\.g)(?<!\bi\.e)(?<!\bvs)(?<!\bcf)(?<!\bEq)(?<!\bSec)(?<!\bFig)[.!?](?=\s+[A-Z`])")
+"""Of a sentence that another one follows, but of no common abbreviation."""
 
 
 def modules(package: str, *defining: str) -> dict[str, ModuleType]:
@@ -30,6 +34,13 @@ def get(kind: str, name: str, known: dict[str, ModuleType]) -> ModuleType:
     return known[name]
 
 
-def summary(module: ModuleType) -> str:
-    """The first line of what a module says about itself."""
-    return (module.__doc__ or "").split("\n")[0]
+def summary(thing: object) -> str:
+    """The first sentence of what a module or a class says about itself, on one line."""
+    paragraph = first_paragraph(thing)
+    end = _END.search(paragraph)
+    return paragraph[: end.end()] if end else paragraph
+
+
+def first_paragraph(thing: object) -> str:
+    """The first paragraph of what it says about itself, on one line."""
+    return " ".join((thing.__doc__ or "").strip().split("\n\n")[0].split())

@@ -61,7 +61,8 @@ class EnvSpec:
     """What one agent's action is: a number below its size; a `box`, a vector in [-1, 1] (adapters scale it to the environment's own
     bounds); or a `simplex`, non-negative components that sum to 1. Padded components are 0."""
     obs_bound: float | None = None
-    """No entry of an observation or state is ever larger in size, so that replay may keep them in half precision; None if unknown."""
+    """No entry of an observation or state is ever larger in size; None if unknown. Where it is at most 2, replay keeps them in half
+    precision."""
     types: tuple[str, ...] = ()
     """What each agent is, where parameters differ by type. Empty: of one type are agents of the same sizes whose names differ
     only in the digits that they end in (`agent_types`)."""

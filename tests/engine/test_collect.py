@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
-from dop.engine.collect import EpisodeSummary, collect, episode_shape, storage_dtype
+from dop.engine.collect import HALF_BOUND, HALF_LEAST, EpisodeSummary, collect, episode_shape, storage_dtype, storage_words
+from dop.errors import ConfigError
 from dop.replay import size_in_bytes
 from dop.types import Choice, EnvSpec, Episode, TimeStep
 
@@ -171,7 +172,7 @@ def test_without_exploration_agents_are_asked_for_their_greedy_actions():
 
 
 def test_half_precision_rounds_observations_and_nothing_else():
-    dtype = storage_dtype(Walk.spec, "auto")
+    dtype = storage_dtype(Walk.spec, "half")
     episodes, _ = run(Walk(), dtype=dtype)
     full, _, _ = collected()
     assert episodes.obs.dtype == episodes.state.dtype == jnp.float16
@@ -182,11 +183,48 @@ def test_half_precision_rounds_observations_and_nothing_else():
 
 @pytest.mark.parametrize(
     ("bound", "precision", "dtype"),
-    [(10.0, "auto", jnp.float16), (10.0, "full", jnp.float32), (None, "auto", jnp.float32), (1001.0, "auto", jnp.float32)],
+    [
+        (1.0, "auto", jnp.float16),
+        (2.0, "auto", jnp.float16),
+        (2.01, "auto", jnp.float32),
+        (1000.0, "auto", jnp.float32),
+        (1e-5, "auto", jnp.float32),
+        (None, "auto", jnp.float32),
+        (1.0, "full", jnp.float32),
+        (1000.0, "half", jnp.float16),
+    ],
 )
-def test_half_precision_needs_a_bound(bound: float | None, precision: str, dtype: Any):
-    spec = EnvSpec(name="x", version="1", agents=("a",), obs_sizes=(1,), action_sizes=(1,), state_size=1, time_limit=1, obs_bound=bound)
+def test_half_precision_is_for_what_it_resolves(bound: float | None, precision: str, dtype: Any):
+    spec = bounded(bound)
     assert storage_dtype(spec, precision) == dtype
+    assert storage_words(spec, precision).startswith("in half" if dtype == jnp.float16 else "in full")
+
+
+@pytest.mark.parametrize("bound", [None, 1e5])
+def test_half_precision_that_cannot_hold_the_observations_is_refused(bound: float | None):
+    with pytest.raises(ConfigError, match=r"precision is half, but the obs_bound of x is .*up to 65,504.*Use auto or full"):
+        storage_dtype(bounded(bound), "half")
+
+
+def test_what_is_kept_in_half_precision_by_itself_differs_by_less_than_a_thousandth():
+    """Of any number within the bound; and of one at the smallest bound, by less than a thousandth of it."""
+    for bound in (HALF_BOUND, 1.0, HALF_LEAST):
+        seen = np.linspace(0, bound, 100_001, dtype=np.float32)
+        assert np.abs(seen - seen.astype(np.float16)).max() < min(1e-3, 1e-3 * bound)
+
+
+def test_how_observations_are_kept_is_said_with_the_reason():
+    said = [storage_words(bounded(bound), "auto") for bound in (1.0, 1000.0, None)]
+    assert said == [
+        "in half precision (obs_bound 1.0)",
+        "in full precision (obs_bound 1000.0 is above 2, where half precision is too coarse)",
+        "in full precision (the environment gives no obs_bound)",
+    ]
+    assert storage_words(bounded(1.0), "full") == "in full precision (precision is full)"
+
+
+def bounded(bound: float | None) -> EnvSpec:
+    return EnvSpec(name="x", version="1", agents=("a",), obs_sizes=(1,), action_sizes=(1,), state_size=1, time_limit=1, obs_bound=bound)
 
 
 def test_shapes_and_sizes_are_known_before_collecting():

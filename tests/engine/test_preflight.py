@@ -77,6 +77,7 @@ def test_sizes_are_those_of_the_arrays(tmp_path: Path):
     needs = dop.preflight(TINY, "matrix-game", environment_options=GAME, run_dir=folder.path)
     assert needs.replay == sum(x.nbytes for x in jax.tree.leaves(state.replay))
     assert needs.learner == sum(x.nbytes for x in jax.tree.leaves(state.learner))
+    assert "\nreplay keeps observations             in half precision (obs_bound 1.0)\n" in str(needs)
     assert needs.parameters["online"] == sum(x.size for x in jax.tree.leaves(state.learner.online))
     assert needs.disk_used == sum(path.stat().st_size for path in folder.checkpoints.rglob("*") if path.is_file())
     assert needs.batch > 0

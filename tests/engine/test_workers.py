@@ -103,7 +103,9 @@ def assert_replaced(workers: Workers, flag: Path, log: pytest.LogCaptureFixture,
 def test_whoever_dies_or_hangs_is_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     workers = processes(job(timeout=10.0, flag=str(tmp_path / "flag"), time_limit=9), 1)
     hangs = "gave no answer for 10 seconds (--env-timeout)"
-    assert_replaced(workers, tmp_path / "flag", caplog, {"exit": "ended with exit code 7", "hang": hangs, "raise": "the walk fell over"})
+    quits = "host_environments:Walk: step raised: SystemExit at"
+    troubles = {"exit": "ended with exit code 7", "hang": hangs, "raise": "the walk fell over", "quit": quits}
+    assert_replaced(workers, tmp_path / "flag", caplog, troubles)
 
 
 def test_groups_go_on_after_a_death(tmp_path: Path):
@@ -220,7 +222,12 @@ def test_ray_answers_as_this_process_does(hired: Workers):
 @ray_is_here
 def test_ray_replaces_whoever_dies(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     workers = RayWorkers(job(timeout=5.0, flag=str(tmp_path / "flag"), time_limit=9), 1)
-    troubles = {"kill": "was lost by Ray", "hang": "gave no answer for 5 seconds", "raise": "ValueError: the walk fell over"}
+    troubles = {
+        "kill": "was lost by Ray",
+        "hang": "gave no answer for 5 seconds",
+        "raise": "ValueError: the walk fell over",
+        "quit": "step raised: SystemExit at",
+    }
     assert_replaced(workers, tmp_path / "flag", caplog, troubles)
 
 

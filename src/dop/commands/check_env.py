@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
+import numpy as np
 import tyro
 
 from dop import envs
 from dop.commands._environment import environment_options
+from dop.engine.collect import HALF_LEAST, storage_dtype, storage_words
+from dop.engine.runs import Protocol
 from dop.envs._checks import PROMISES, Survey, survey
 from dop.envs._names import LISTED, listed
 from dop.errors import ConfigError
@@ -57,6 +60,7 @@ def describe(spec: EnvSpec, *, in_jax: bool) -> list[str]:
         "time limit": f"{spec.time_limit} steps",
         "metrics": ", ".join(spec.metrics) or "none",
         **_team(spec),
+        "replay": f"keeps observations {storage_words(spec, Protocol.precision)}",
     }
     head = f"{spec.name}, version {spec.version}, {'in JAX' if in_jax else 'outside JAX'}"
     return [head, *(f"  {name:13}{value}" for name, value in rows.items())]
@@ -81,6 +85,16 @@ def _few(words: Sequence[str]) -> str:
     return ", ".join(words) if len(words) <= LISTED else f"{', '.join(words[:LISTED])} and {len(words) - LISTED} more"
 
 
+def _precision_note(found: Survey) -> list[str]:
+    """A note if half precision, in which the replay keeps observations, does not resolve what was seen."""
+    if not 0 < found.smallest < HALF_LEAST or storage_dtype(found.spec, "auto") != np.float16:
+        return []
+    return [
+        f"entries of observations or state are as small as {found.smallest:.2g}, of which half precision keeps fewer digits (below "
+        f"{HALF_LEAST:.2g}): use --precision full if they matter"
+    ]
+
+
 def verdict(found: Survey) -> list[str]:
     """What it did."""
     speed = f", {found.steps_per_second:,.0f} steps/s" if found.steps_per_second else ""
@@ -90,5 +104,6 @@ def verdict(found: Survey) -> list[str]:
             lines.append(f"  WRONG  {text}\n         {found.faults[promise]}")
         elif not (found.faults.keys() & {"runs", "shapes"}):
             lines.append(f"  ok     {text}")
-    lines += [f"  note   {note}" for note in found.notes]
+    lines += [f"  {scale}" for scale in found.scales]
+    lines += [f"  note   {note}" for note in (*found.notes, *_precision_note(found))]
     return [*lines, "it cannot be used" if found.faults else "it can be used"]

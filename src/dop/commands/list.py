@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from collections.abc import Sequence
 
-from dop import algorithms, envs
+from dop import algorithms, envs, registry
 
 USAGE = ""
+_INDENT = 26
 
 
 def run(_: Sequence[str]) -> None:
     """`dop list`"""
     print("algorithms:")
     for name, algorithm in sorted(algorithms.algorithms().items()):
-        summary = (algorithm.__doc__ or "").split("\n")[0]
-        print(f"  {name:24}{summary}\n  {'':24}presets: {', '.join(algorithm.presets())}")
+        presets = f"presets: {', '.join(algorithm.presets())}"
+        lines = [
+            line
+            for text in (registry.first_paragraph(algorithm), presets)
+            for line in textwrap.wrap(text, _columns() - _INDENT, break_on_hyphens=False)
+        ]
+        print("\n".join(f"  {name if i == 0 else '':{_INDENT - 2}}{line}" for i, line in enumerate(lines)))
     print("environments:")
     for name in (*envs.names(), *envs.adapters()):
         print(f"  {name}")
+
+
+def _columns() -> int:
+    """Of the terminal, but neither too few nor too many to read."""
+    return min(max(shutil.get_terminal_size((100, 24)).columns, 60), 140)

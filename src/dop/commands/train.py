@@ -54,8 +54,8 @@ class Options(Generic[A]):
     """Learn from this times the rewards; records and evaluations have the environment's own."""
     standardise_rewards: bool = Protocol.standardise_rewards
     """Learn from rewards divided by the standard deviation of all that were collected so far (before --reward-scale)."""
-    precision: Literal["auto", "full"] = Protocol.precision
-    """How replay keeps observations: half precision where the environment bounds them, or always full."""
+    precision: Literal["auto", "full", "half"] = Protocol.precision
+    """How replay keeps observations: auto is half precision where that resolves them (obs_bound of at most 2), else full."""
     env_workers: int | str = Protocol.env_workers
     """For environments outside JAX: 0, this process steps them; N, so many worker processes; ray:N, so many Ray actors."""
     env_timeout: float = Protocol.env_timeout

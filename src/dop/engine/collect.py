@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, DTypeLike, Float, Int, PRNGKeyArray, PyTree
 
+from dop.errors import ConfigError
 from dop.types import Algorithm, Environment, EnvSpec, Episode, Learner, TimeStep
 
 
@@ -34,9 +35,44 @@ class _Play(eqx.Module):
     total: Float[Array, " episode"]
 
 
+HALF_BOUND = 2.0
+"""The largest `obs_bound` that half precision is chosen for by itself. Below 2 it rounds by at most 2^-11 = 0.0005; near 1000 by 0.25."""
+HALF_LEAST = float(jnp.finfo(jnp.float16).tiny)
+"""The smallest one, 2^-14: what is smaller has fewer digits in half precision, and below 2^-25 none at all."""
+HALF_LARGEST = float(jnp.finfo(jnp.float16).max)
+"""What half precision can hold at all."""
+
+
 def storage_dtype(spec: EnvSpec, precision: str) -> DTypeLike:
-    """How observations and states are kept: half precision where the environment bounds them (|x| <= 1000), unless `full` is asked for."""
-    return jnp.float16 if precision == "auto" and spec.obs_bound is not None and spec.obs_bound <= 1000 else jnp.float32
+    """How the replay keeps observations and states under a `precision`: `auto` is half where half precision resolves them.
+
+    Raises:
+        ConfigError: `half` is asked for, and the environment does not say that half precision can hold them.
+    """
+    bound = spec.obs_bound
+    if precision == "half" and (bound is None or bound > HALF_LARGEST):
+        raise ConfigError(
+            f"precision is half, but the obs_bound of {spec.name} is {bound}: half precision holds numbers up to {HALF_LARGEST:,.0f}, and "
+            "what is larger would become infinite. Use auto or full."
+        )
+    resolved = bound is not None and HALF_LEAST <= bound <= HALF_BOUND
+    return jnp.float16 if precision == "half" or (precision == "auto" and resolved) else jnp.float32
+
+
+def storage_words(spec: EnvSpec, precision: str) -> str:
+    """The same in words, with the reason: `in half precision (obs_bound 1.0)`."""
+    if storage_dtype(spec, precision) == jnp.float16:
+        return f"in half precision (obs_bound {spec.obs_bound})"
+    return f"in full precision ({_why_full(spec.obs_bound, precision)})"
+
+
+def _why_full(bound: float | None, precision: str) -> str:
+    if precision == "full":
+        return "precision is full"
+    if bound is None:
+        return "the environment gives no obs_bound"
+    where = f"above {HALF_BOUND:g}, where half precision is too coarse" if bound > HALF_BOUND else "too small for half precision"
+    return f"obs_bound {bound} is {where}"
 
 
 def episode_shape(spec: EnvSpec, dtype: DTypeLike) -> Episode:

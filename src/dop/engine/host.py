@@ -7,6 +7,7 @@ a run that is resumed starts new ones where it was saved, with the seeds that th
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 from collections.abc import Callable
@@ -27,6 +28,8 @@ from dop.engine.stage import Maker
 from dop.engine.worker_process import processes
 from dop.engine.worker_ray import RayWorkers
 from dop.engine.workers import Job, Workers, local
+from dop.envs import _foreign
+from dop.envs._repeats import all_start_alike
 from dop.errors import ConfigError
 from dop.types import Algorithm, EnvSpec, Learner, Metrics
 
@@ -38,6 +41,8 @@ class Source:
     spec: EnvSpec
     make: Maker
     """Makes one more."""
+    seeded: bool = False
+    """Whether a seed is among the options of its maker."""
 
 
 class HostProgram(Learning):
@@ -64,11 +69,15 @@ class HostProgram(Learning):
                 f"env_workers={protocol.env_workers} are more than the {lanes} environments that run at once "
                 f"(episodes_per_iteration x seeds): use at most {lanes}."
             )
-        environment = self.environment.make()
-        try:
+        source = self.environment
+        with contextlib.closing(_foreign.made(source.make, self.spec.name)) as environment:
             envs.check(environment)
-        finally:
-            environment.close()
+        if source.seeded and all_start_alike(lambda: _foreign.made(source.make, self.spec.name)):
+            logging.getLogger("dop").warning(
+                "%s: a seed is among its options, and episodes with other seeds start the same in new environments. If that seed decides "
+                "what is drawn, all environments play copies of each other: let reset(seed) decide it. `dop check-env` tells more.",
+                self.spec.name,
+            )
 
 
 class HostDriver:

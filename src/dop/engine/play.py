@@ -21,6 +21,7 @@ from dop.engine import seeds
 from dop.engine.collect import EpisodeSummary, episode_shape
 from dop.engine.stage import IDLE, RESET, STEP
 from dop.engine.workers import Workers
+from dop.envs._seeds import mixed
 from dop.types import Algorithm, Choice, EnvSpec, Episode, Learner, TimeStep
 
 
@@ -271,4 +272,4 @@ class _Group:
 
 def _seed(drawn: int, attempt: int) -> int:
     """The seed of an episode; another one, below 2**31 too, for every further attempt to play it."""
-    return drawn if attempt == 0 else int(np.random.SeedSequence((drawn, attempt)).generate_state(1)[0] >> 1)
+    return drawn if attempt == 0 else mixed(drawn, attempt)

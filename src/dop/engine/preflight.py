@@ -18,6 +18,7 @@ import jax
 import psutil
 
 from dop.engine.checkpoint import KEPT
+from dop.engine.collect import storage_words
 from dop.engine.learn import Learning
 from dop.engine.runs import RunFolder
 from dop.errors import ConfigError
@@ -48,6 +49,8 @@ class Preflight:
     disk_free: int
     disk_used: int
     """By checkpoints of this run that are there already and will make place."""
+    storage: str = ""
+    """How the replay keeps observations, in words."""
 
     @property
     def checkpoint(self) -> int:
@@ -119,7 +122,8 @@ class Preflight:
         memory = [] if self.on_cpu else [("device memory", self.device, self.device_free)]
         places = [*memory, ("memory", self.host, self.host_free), ("disk", self.more_disk, self.disk_free)]
         needs = [(name, f"{gigabytes(needed)} of {gigabytes(free)} that are free") for name, needed, free in places]
-        return "\n".join(f"{name:38}{value}".rstrip() for name, value in (*parts, *arrays, *needs))
+        storage = [("replay keeps observations", self.storage)] if self.storage else []
+        return "\n".join(f"{name:38}{value}".rstrip() for name, value in (*parts, *arrays, *storage, *needs))
 
 
 def measure(program: Learning, seeds: int, folder: RunFolder) -> Preflight:
@@ -144,6 +148,7 @@ def measure(program: Learning, seeds: int, folder: RunFolder) -> Preflight:
         host_free=free_memory(),
         disk_free=free_disk(folder.path),
         disk_used=used,
+        storage=storage_words(program.spec, program.precision),
     )
 
 

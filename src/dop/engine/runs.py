@@ -62,8 +62,9 @@ class Protocol:
     chunk_iterations: int | None = None
     """Iterations of learning in one compiled call; between calls the run can be stopped, evaluated and saved. None: 20, or as many fewer as
     it takes for 8 such calls in `env_steps`, however long episodes are. A run keeps what was chosen when it began."""
-    precision: Literal["auto", "full"] = "auto"
-    """How replay keeps observations: in half precision where the environment bounds them, or always in full."""
+    precision: Literal["auto", "full", "half"] = "auto"
+    """How replay keeps observations: `auto`, in half precision where that resolves them (`obs_bound` of at most 2), else in full; or always
+    in one of the two."""
 
     reward_scale: float = 1.0
     """What is learned from is this times the rewards. Records and evaluations have the environment's own; values, losses and credit are in

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
@@ -16,6 +17,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int8, Int32, Int64
 
 from dop.envs._checks import check_same
+from dop.envs._foreign import RaisedError, plain
+from dop.envs._places import place_of
 from dop.errors import ConfigError
 from dop.types import EnvSpec, HostEnvironment, TimeStep
 
@@ -121,17 +124,24 @@ class Stage:
 
         Raises:
             ConfigError: an answer is not what the spec promises.
+            EndedError: an environment would have ended this process, or could not be made.
         """
-        board = self._board
-        for slot in slots:
-            command = board.command[slot]
-            if command == RESET:
-                self._reset(slot, int(board.seed[slot]))
-            elif command == STEP:
-                step = self._environments[slot].step(board.action[slot].copy())
-                self._checks[slot].step(step)
-                if step.terminated or step.truncated:
-                    board.appeared[slot] = self._appeared(self._environments[slot])
+        board, command = self._board, RESET
+        try:
+            for slot in slots:
+                command = board.command[slot]
+                if command == RESET:
+                    self._reset(slot, int(board.seed[slot]))
+                elif command == STEP:
+                    step = self._environments[slot].step(board.action[slot].copy())
+                    self._checks[slot].step(step)
+                    if step.terminated or step.truncated:
+                        board.appeared[slot] = self._appeared(self._environments[slot])
+        except SystemExit as error:
+            function = "reset" if command == RESET else "step"
+            raise EndedError(f"{self._spec.name}: {function} raised: {plain(error)}") from error
+        except RaisedError as error:  # its maker did, who may do better another time
+            raise EndedError(str(error)) from error
 
     def close(self) -> None:
         """Close every environment, also if one of them cannot; later ones are made anew."""
@@ -139,8 +149,8 @@ class Stage:
         for environment in environments.values():
             try:
                 environment.close()
-            except Exception:
-                logging.getLogger("dop").warning("%s could not be closed", self._spec.name, exc_info=True)
+            except (Exception, SystemExit) as error:  # it is somebody else's
+                logging.getLogger("dop").warning("%s could not be closed: %s", self._spec.name, plain(error))
 
     def _appeared(self, environment: HostEnvironment) -> list[bool]:
         """Which metrics an environment has had; those that adapt nothing always have all."""
@@ -149,17 +159,30 @@ class Stage:
 
     def _reset(self, slot: int, seed: int) -> None:
         if slot not in self._environments:
-            self._environments[slot] = environment = self._make()
+            environment = self._make()
+            if not isinstance(environment, HostEnvironment):
+                gave = type(environment).__name__
+                raise ConfigError(f"{self._spec.name}: what makes it gave {gave} in place of another environment{place_of(self._make)}.")
+            self._environments[slot] = environment
             check_same(self._spec, environment.spec)
-            self._checks[slot] = Check(self._spec, self._board.answer(slice(slot, slot + 1)))
+            self._checks[slot] = Check(self._spec, self._board.answer(slice(slot, slot + 1)), environment)
         self._checks[slot].reset(self._environments[slot].reset(seed), seed)
+
+
+class EndedError(Exception):
+    """An environment that would have ended the process that it is in, or that could not be made; the message says where."""
+
+
+def ending(error: Exception) -> str:
+    """How an environment ended a worker: the sentence, or, of what it raised, the traceback. To be called where `error` is caught."""
+    return str(error) if isinstance(error, EndedError) else traceback.format_exc()
 
 
 class Check:
     """Copies the answers of one environment to their rows (arrays of length 1), and refuses what its spec does not allow."""
 
-    def __init__(self, spec: EnvSpec, rows: dict[str, np.ndarray]) -> None:
-        self._spec = spec
+    def __init__(self, spec: EnvSpec, rows: dict[str, np.ndarray], environment: HostEnvironment | None = None) -> None:
+        self._spec, self._environment = spec, environment
         self._rows = {name: (row[0, ...], kinds, row.shape[1:]) for (name, kinds), row in zip(_KINDS.items(), rows.values(), strict=True)}
         exists = np.arange(spec.action_size) < np.array(spec.action_sizes)[:, None]
         self._absent = None if exists.all() else ~exists
@@ -180,7 +203,10 @@ class Check:
             raise self._refusal("both terminated and truncated; an episode either ended (terminated) or was cut (truncated)")
 
     def _take(self, step: TimeStep) -> None:
-        given = vars(step)  # in less time than attribute by attribute
+        given = getattr(step, "__dict__", {})  # in less time than attribute by attribute
+        if not _KINDS.keys() <= given.keys():
+            function = "step" if self._steps else "reset"
+            raise self._refusal(f"{type(step).__name__}, not a dop.TimeStep{place_of(getattr(self._environment, function, None))}")
         with np.errstate(over="ignore"):  # infinite in float32: refused below
             for name, (row, kinds, shape) in self._rows.items():
                 value = np.asarray(given[name])

@@ -15,14 +15,13 @@ import pickle
 import signal
 import threading
 import time
-import traceback
 from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import jax
 
-from dop.engine.stage import Board, Stage
+from dop.engine.stage import Board, Stage, ending
 from dop.engine.workers import Job, WorkerDiedError, Workers
 from dop.errors import ConfigError, DopError
 
@@ -142,8 +141,8 @@ def _serve(job: Job, pipe: Connection, memory: Any) -> None:
                 pipe.send_bytes(_DONE + message)
         except DopError as error:
             pipe.send_bytes(_REFUSED + str(error).encode())
-        except Exception:
-            pipe.send_bytes(_RAISED + traceback.format_exc().encode())
+        except Exception as error:
+            pipe.send_bytes(_RAISED + ending(error).encode())
     stage.close()
 
 

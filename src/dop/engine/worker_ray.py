@@ -13,14 +13,13 @@ import signal
 import sys
 import threading
 import time
-import traceback
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from dop.engine.stage import Board, Stage
+from dop.engine.stage import Board, Stage, ending
 from dop.engine.worker_process import GRACE, START_TIMEOUT
 from dop.engine.workers import Job, WorkerDiedError, Workers
 from dop.errors import ConfigError, DopError, MissingExtraError
@@ -56,8 +55,8 @@ class Actor:
             self._stage.run(slots.tolist())
         except DopError as error:
             return Failure(refused=True, text=str(error))
-        except Exception:
-            return Failure(refused=False, text=traceback.format_exc())
+        except Exception as error:
+            return Failure(refused=False, text=ending(error))
         return self._board.told(slots)
 
     def close(self) -> None:

@@ -10,7 +10,6 @@ deaths of a worker in a row, without one episode that came to its end, are too m
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,7 +17,7 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Int
 
-from dop.engine.stage import Board, Maker, Stage
+from dop.engine.stage import Board, Maker, Stage, ending
 from dop.errors import DopError, RunError
 from dop.types import EnvSpec
 
@@ -85,7 +84,7 @@ class LocalWorker:
         except DopError:
             raise
         except Exception as error:
-            raise WorkerDiedError(f"raised\n\n{traceback.format_exc()}") from error
+            raise WorkerDiedError(f"raised\n\n{ending(error)}") from error
 
     def dismiss(self) -> None:
         self._stage.close()

@@ -20,8 +20,9 @@ from types import ModuleType
 from typing import Any
 
 from dop import registry
-from dop.envs import _makers, hosts
+from dop.envs import _foreign, _makers, hosts
 from dop.envs._checks import check
+from dop.envs._places import place_of
 from dop.envs.hosts import _recognise
 from dop.envs.hosts._recognise import way_out
 from dop.errors import ConfigError, UnknownNameError
@@ -87,10 +88,13 @@ def _import_environment(module_name: str, function_name: str, options: dict[str,
     spec = f"{module_name}:{function_name}"
     if module_name.partition(".")[0] == "jaxmarl":
         raise ConfigError(f"{spec!r}: {_recognise.JAXMARL}")
-    environment = made_by(_makers.load(module_name, function_name), spec, options)
+    maker = _makers.load(module_name, function_name)
+    with _foreign.named(f"{spec!r} cannot be made"):
+        environment = made_by(maker, spec, options)
+        _ = getattr(environment, "spec", None)  # a property of somebody else's, which is read from here on
     if not isinstance(environment, Environment | HostEnvironment):
         raise ConfigError(
-            f"{spec!r} returned {type(environment).__name__}, which is not an environment: "
+            f"{spec!r}{place_of(maker)} returned {type(environment).__name__}, which is not an environment: "
             "it must have spec, reset and step (see dop.Environment), and outside JAX also render and close (dop.HostEnvironment)."
         )
     if not isinstance(environment.spec, EnvSpec):

@@ -21,6 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from dop.envs._names import LISTED, listed, patterns
+from dop.envs._places import place_of
+from dop.envs._repeats import again_note, seed_notes
+from dop.envs._scale import Scale, no_op, same_end
 from dop.envs._sides import constant_types, opposing
 from dop.errors import ConfigError, DopError
 from dop.types import Environment, EnvSpec, HostEnvironment, TimeStep
@@ -82,6 +85,10 @@ class Survey:
     steps: int
     steps_per_second: float
     """Of one environment outside JAX, with what adapts it; 0 in JAX, where stepping it from Python says nothing, or if not measured."""
+    scales: tuple[Scale, ...] = ()
+    """What random play and none at all return."""
+    smallest: float = 0.0
+    """The smallest entry of an observation or state that is not 0, in size; 0 if all are."""
 
 
 class OnHost:
@@ -145,6 +152,8 @@ def promised(spec: EnvSpec) -> dict[str, tuple[tuple[int, ...], str]]:
 
 
 def _shape_fault(spec: EnvSpec, function: str, step: Any) -> str | None:
+    if not hasattr(step, "obs"):
+        return f"{function} gives {type(step).__name__}, not a TimeStep"
     for name, (shape, kind) in promised(spec).items():
         found: Any = getattr(step, name, None)
         if not hasattr(found, "dtype"):
@@ -157,9 +166,9 @@ def _shape_fault(spec: EnvSpec, function: str, step: Any) -> str | None:
 def _check_shapes(environment: Environment) -> None:
     spec = environment.spec
     key = jax.eval_shape(lambda: jax.random.key(0))
-    state, first = _pair(spec, "reset", jax.eval_shape(environment.reset, key))
+    state, first = _traced(environment, "reset", key)
     action = jax.ShapeDtypeStruct(spec.action_shape, jnp.int32 if spec.action_kind == "discrete" else jnp.float32)
-    later, second = _pair(spec, "step", jax.eval_shape(environment.step, key, state, action))
+    later, second = _traced(environment, "step", key, state, action)
     for function, step in (("reset", first), ("step", second)):
         fault = _shape_fault(spec, function, step)
         if fault:
@@ -168,10 +177,13 @@ def _check_shapes(environment: Environment) -> None:
         raise ConfigError(f"{spec.name}: reset and step do not give the same structure, shapes and types of state and TimeStep.")
 
 
-def _pair(spec: EnvSpec, function: str, answer: Any) -> tuple[Any, Any]:
-    """The answer of a function of an environment in JAX, if it is one of two parts."""
+def _traced(environment: Environment, name: str, *arguments: Any) -> tuple[Any, Any]:
+    """What the function of that name answers, if that has two parts; nothing is computed."""
+    function, who = getattr(environment, name), environment.spec.name
+    with _in_plain_words(f"The {name} of {who} is taken to be in JAX (outside it would have render and close), but does not compile"):
+        answer = jax.eval_shape(function, *arguments)
     if not isinstance(answer, tuple | list) or len(answer) != 2:
-        raise ConfigError(f"{spec.name}: {function} gives {type(answer).__name__}, not a state and a TimeStep.")
+        raise ConfigError(f"{who}: {name} gives {type(answer).__name__}, not a state and a TimeStep{place_of(function)}.")
     return answer[0], answer[1]
 
 
@@ -282,12 +294,9 @@ def survey(make: Callable[[], Environment | HostEnvironment], *, episodes: int, 
     """
     with _in_plain_words("The environment cannot be made"):
         environment = make()
-    in_jax = not isinstance(environment, HostEnvironment)
+        in_jax = not isinstance(environment, HostEnvironment)
     if in_jax:
-        with _in_plain_words(
-            f"{environment.spec.name} is taken to be in JAX (outside it would have render and close), but does not compile"
-        ):
-            _check_shapes(environment)
+        _check_shapes(environment)
     host = OnHost(environment) if in_jax else environment
     found: dict[str, str] = {}
     all_played: list[Played] = []
@@ -306,6 +315,10 @@ def survey(make: Callable[[], Environment | HostEnvironment], *, episodes: int, 
     notes = list(_notes(host, all_played)) if "shapes" not in found else []
     if not found:
         notes += _sides_notes(host, all_played, seed + episodes)
+    scales: list[Scale] = []
+    if not found.keys() & {"runs", "shapes"}:
+        _guarded(found, lambda: scales.extend(_scales(host, all_played, seed)))
+        notes += _end_notes(host, scales)
     _guarded(found, host.close)
     if not found.keys() & {"runs", "shapes"}:
         more, speed = _repeated(make, host.spec, in_jax, all_played[0], seed)
@@ -319,6 +332,8 @@ def survey(make: Callable[[], Environment | HostEnvironment], *, episodes: int, 
         episodes=len(all_played),
         steps=sum(len(played.actions) for played in all_played),
         steps_per_second=0.0 if in_jax else speed,
+        scales=tuple(scales),
+        smallest=_smallest(all_played) if "shapes" not in found else 0.0,
     )
 
 
@@ -362,26 +377,65 @@ def _never_able(spec: EnvSpec, all_played: list[Played], found: dict[str, str]) 
 
 
 def _repeated(make: Callable[[], Any], spec: EnvSpec, in_jax: bool, played: Played, seed: int) -> tuple[list[str], float]:
-    """The first of the same actions in a new environment: a note if it does something else with the same seed; and steps per second."""
-    again = make()
-    check_same(spec, again.spec)
-    again = OnHost(again) if in_jax else again
+    """What new environments do: notes if the same seed and actions give something else, or other seeds the same; and steps per second."""
+
+    def another() -> Any:
+        environment = make()
+        check_same(spec, environment.spec)
+        return OnHost(environment) if in_jax else environment
+
+    def same(one: TimeStep, other: TimeStep) -> bool:
+        return all(_same(name, one, other) for name in promised(spec))
+
+    copies, actions = played.copies[: REPEATED + 1], played.actions[:REPEATED]
+    speed = 0.0
     try:
-        first, *others = played.actions[:REPEATED]
-        steps = [again.reset(seed), again.step(first)]  # not timed: whatever is done once, compilation say, is done here
-        start = time.perf_counter()
-        steps += [again.step(action) for action in others]
-        speed = len(others) / (time.perf_counter() - start)
+        with contextlib.closing(another()) as again:
+            notes, speed = _replayed(again, spec, copies, actions, seed)
+            notes += [] if notes else again_note(again, copies, actions, seed, same)
+        return notes + ([] if notes and "not deterministic" in notes[0] else list(seed_notes(another, copies, actions, seed, same))), speed
+    except ConfigError:
+        raise
     except (Exception, SystemExit) as error:
-        return [f"not deterministic: the same seed and actions, in a new environment, end in {type(error).__name__}: {error}"], 0.0
-    finally:
-        again.close()
-    for t, (one, other) in enumerate(zip(played.copies, steps, strict=False)):
+        return [f"not deterministic: the same seed and actions, in a new environment, end in {type(error).__name__}: {error}"], speed
+
+
+def _replayed(again: Any, spec: EnvSpec, copies: list[Any], actions: list[np.ndarray], seed: int) -> tuple[list[str], float]:
+    """An episode once more: a note if it is another one; and steps per second."""
+    first, *others = actions
+    steps = [again.reset(seed), again.step(first)]  # not timed: whatever is done once, compilation say, is done here
+    start = time.perf_counter()
+    steps += [again.step(action) for action in others]
+    speed = len(others) / (time.perf_counter() - start)
+    for t, (one, other) in enumerate(zip(copies, steps, strict=True)):
         for name in promised(spec):
             if not _same(name, one, other):
-                note = f"not deterministic: {name} of step {t} differs with the same seed and actions; such a run cannot be repeated"
-                return [note], speed
+                differs = f"{name} of step {t} differs with the same seed and actions"
+                return [f"not deterministic: {differs}; such a run cannot be repeated"], speed
     return [], speed
+
+
+def _scales(environment: Any, all_played: list[Played], seed: int) -> list[Scale]:
+    """What random play returns, in the episodes that were played and some more; and what it returns if nobody does anything."""
+    spec, rng = environment.spec, np.random.default_rng((seed, len(all_played)))
+    random, still = Scale("random play"), Scale("no-op play")
+    for played in all_played:
+        random.add([float(step.reward) for step in played.copies[1:]], bool(played.copies[-1].terminated))
+    random.play(environment, lambda legal: random_action(rng, spec, legal), seed + len(all_played))
+    still.play(environment, lambda legal: no_op(spec, legal), seed)
+    return [random, still]
+
+
+def _end_notes(environment: Any, scales: list[Scale]) -> list[str]:
+    """A note if random episodes terminate where a time limit would cut them, unless the user has said that this is their end."""
+    known = getattr(getattr(environment, "common", None), "limit_terminates", False)
+    ends = [same_end(of.lengths, of.terminated, environment.spec.time_limit) for of in scales[:1] if not known]
+    return [end for end in ends if end]
+
+
+def _smallest(all_played: list[Played]) -> float:
+    sizes = [np.abs(getattr(step, name)) for played in all_played for step in played.copies for name in ("obs", "state")]
+    return min((float(size[size > 0].min()) for size in sizes if (size > 0).any()), default=0.0)
 
 
 def _notes(environment: Any, all_played: list[Played]) -> Iterator[str]:

@@ -23,6 +23,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from dop.engine.files import replacing
+from dop.envs import _foreign
 from dop.errors import ConfigError, RunError
 from dop.report.curves import COLOURS
 from dop.report.playback import Take
@@ -74,7 +75,8 @@ def draw_scene(axes: Axes, environment: Any, take: Take, t: int) -> None:
         axes.imshow(take.pictures[t])
         axes.set_axis_off()
     elif isinstance(environment, Drawable):
-        environment.draw(axes, take.state(t), action, colours_of(take.spec.n_agents))
+        with _foreign.named(f"{take.spec.name}: draw raised"):
+            environment.draw(axes, take.state(t), action, colours_of(take.spec.n_agents))
     else:
         draw_table(axes, take.spec, doings(take)[min(t, take.length - 1)])
 

@@ -16,6 +16,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from dop.engine.host import HostProgram
 from dop.engine.learn import Program
+from dop.envs import _foreign
 from dop.report.credit import Judged, judge
 from dop.types import AssignsCredit, Choice, EnvSpec, HostEnvironment, Learner, TimeStep
 
@@ -66,7 +67,8 @@ class Player:
         """Episodes of the team of `learner`; the same key gives the same ones."""
         keys = jax.random.split(key, episodes)
         if isinstance(self.program, HostProgram):
-            with contextlib.closing(self.program.environment.make()) as environment:
+            source = self.program.environment
+            with contextlib.closing(_foreign.made(source.make, source.spec.name)) as environment:
                 return [_host_episode(environment, self.program, self._decide, learner, key) for key in keys]
         played = jax.tree.map(np.asarray, self._episodes(learner, keys))
         return [_cut(self.program.spec, jax.tree.map(lambda x, i=i: x[i], played)) for i in range(episodes)]

@@ -60,9 +60,10 @@ def told(spec: EnvSpec, script: Script, i: int, action: np.ndarray) -> Any:
 
 
 def ends(t: int, own: tuple[bool, bool], certain: bool, script: Script, limit: int) -> tuple[bool, bool]:
-    """Terminated and truncated, if the raw environment says `own`; what terminates at its own limit without a word was cut."""
+    """Terminated and truncated, if the raw environment says `own`; what terminates at its own limit without a word was cut; or, where
+    it has none, at the limit that was asked for."""
     terminated, truncated = own
-    if terminated and not certain and t == script.own_limit:
+    if terminated and not certain and t == (script.own_limit or limit):
         terminated, truncated = False, True
     return terminated, truncated or (not terminated and t == limit)
 

@@ -449,11 +449,11 @@ def test_a_reward_may_be_an_array_of_one(how: str, form: Any):
 @pytest.mark.parametrize(
     ("base", "rewards", "words"),
     [
-        (Rounds, {"a": "much", "b": 1.0}, "step gave 'much' as the reward of a; it must be one number"),
-        (Rounds, {"a": None, "b": 1.0}, "step gave None as the reward of a"),
+        (Rounds, {"a": "much", "b": 1.0}, "step gave a the reward 'much'; it must be one number"),
+        (Rounds, {"a": None, "b": 1.0}, "step gave a the reward None"),
         (Rounds, 1.0, "rewards are 1.0; they must be a dict by agent"),
-        (Tuples, [1.0, 2.0], r"step gave \[1.0, 2.0\] as reward; it must be a number, or one number for each of 3 agents"),
-        (Marl, "much", "step gave 'much' as reward"),
+        (Tuples, [1.0, 2.0], r"step gave the reward \[1.0, 2.0\], which has 2 objectives, and there are 3 agents"),
+        (Marl, "much", "step gave the reward 'much'"),
     ],
 )
 def test_what_is_no_reward_is_told(base: Any, rewards: Any, words: str):

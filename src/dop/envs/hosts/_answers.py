@@ -31,32 +31,6 @@ def number(given: Any) -> float | None:
         return None
 
 
-def agent_rewards(name: str, given: Any, n_agents: int) -> tuple[float, ...]:
-    """The reward of each of `n_agents`; or the team's alone, where that is all that there is.
-
-    Raises:
-        ConfigError: it is neither.
-    """
-    whole = number(given)
-    if whole is not None:
-        return (whole,)
-    if nothing(given) or not hasattr(given, "__len__") or isinstance(given, str | Mapping) or len(given) != n_agents:
-        raise ConfigError(f"{name}: step gave {shown(given)} as reward; it must be a number, or one number for each of {n_agents} agents.")
-    return tuple(reward_of(name, f"agent {i}", one) for i, one in enumerate(given))
-
-
-def reward_of(name: str, agent: Any, given: Any) -> float:
-    """The reward of one agent.
-
-    Raises:
-        ConfigError: it is not one number.
-    """
-    reward = number(given)
-    if reward is None:
-        raise ConfigError(f"{name}: step gave {shown(given)} as the reward of {agent}; it must be one number.")
-    return reward
-
-
 def nothing(given: Any) -> bool:
     """Whether it is None or empty, which environments answer that have nothing to say."""
     if isinstance(given, np.ndarray):

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from dop.envs import _makers
-from dop.envs.hosts import gymnasium, pettingzoo, pymarl
-from dop.envs.hosts._team import Common
-from dop.types import EnvSpec, HostEnvironment
+from dop.envs import _makers, _seeds
+from dop.envs.hosts import _reseeded, gymnasium, pettingzoo, pymarl
+from dop.envs.hosts._team import Common, HostTeam
+from dop.types import EnvSpec
 
 JAXMARL = (
     "JaxMARL's environments cannot be used as they are: smax:..., mpe:... and, with an extra, mabrax:... are here by name (dop list). For "
@@ -33,10 +33,14 @@ def adapt(name: str, maker: Callable[..., Any], options: Mapping[str, Any]) -> A
     own, common = _split(maker, options)
     made = _makers.call(name, maker, **own)
     adapter = _adapter(made)
-    if adapter is not None:
-        version = _makers.version_of(name.partition(":")[0], revision=1)
-        return adapter(name, made, version=version, common=Common(**common), options=own)
-    return _makers.call(name, maker, **options) if common else made
+    if adapter is None:
+        return _makers.call(name, maker, **options) if common else made
+    version = _makers.version_of(name.partition(":")[0], revision=1)
+    how: Any = {"version": version, "common": Common(**common), "options": own}
+    if not _seeds.asked(name, own):
+        return adapter(name, made, **how)
+    made.close()
+    return _reseeded.make(lambda seeds: adapter(name, _makers.call(name, maker, **{**own, **seeds}), **how), name, own)
 
 
 def way_out(name: str, made: Any) -> str:
@@ -52,7 +56,7 @@ def way_out(name: str, made: Any) -> str:
     return ""
 
 
-def _adapter(made: Any) -> Callable[..., HostEnvironment] | None:
+def _adapter(made: Any) -> Callable[..., HostTeam] | None:
     """What adapts it, if it is of one of the kinds that can be told from what they have."""
     if isinstance(getattr(made, "spec", None), EnvSpec) or isinstance(made, type) or hasattr(made, "agent_iter"):
         return None

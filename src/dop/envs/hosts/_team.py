@@ -3,8 +3,9 @@
 An adapter answers with a `Moment`, in the environment's own sizes; here it is padded, cut at the time limit, and compared with the spec.
 
 A time limit is not the end of the task. Many environments call it that: they terminate when it is reached, without a word about
-truncation (lbforaging, rware, multiwalker; StarCraft II by default). So an episode that terminates exactly at the environment's own limit
-is taken to be truncated, unless the environment says which it was (`Moment.certain`). A task that is really finished in the very last step
+truncation (lbforaging, rware, multiwalker; StarCraft II by default). So an episode that terminates exactly at a limit of the environment,
+or of a wrapper around it, is taken to be truncated, unless the environment says which it was (`Moment.certain`). The option `time_limit`
+counts in the same way where the environment itself names no limit. A task that is really finished in the very last step
 then counts as cut. Where the limit is a part of the task, as in a game of one step, the option `limit_terminates` says so.
 
 At a cut what follows counts, and many environments say nothing of it any more. What an agent sees there is then what it saw last, its mask
@@ -26,7 +27,7 @@ import numpy as np
 
 from dop.envs._names import listed, quoted
 from dop.envs._options import boolean, one_of, positive_integer
-from dop.envs.hosts import _answers
+from dop.envs.hosts import _answers, _rewards
 from dop.errors import ConfigError
 from dop.types import EnvSpec, TimeStep
 
@@ -35,6 +36,9 @@ _FIELDS = tuple(field.name for field in fields(TimeStep))  # pyright: ignore[rep
 _STEP = jax.tree.structure(TimeStep(**dict.fromkeys(_FIELDS, np.zeros(()))))  # pyright: ignore[reportArgumentType]
 """What makes a TimeStep of its fields in their order, ten times as fast as its constructor: that counts where a step takes 0.1 ms."""
 OTHERS = ("random", "noop")
+LIMITS = ("max_cycles", "max_steps", "max_episode_steps", "_max_episode_steps", "episode_limit")
+"""What environments call their time limits."""
+_MOST_LAYERS = 32
 NOT_METRICS = ("episode_limit", "TimeLimit.truncated")
 """What infos say of the end of an episode, which is told apart anyway."""
 _LARGEST = float(np.finfo(np.float32).max)
@@ -46,6 +50,8 @@ class Common:
 
     reward: str = "sum"
     """How the agents' rewards make the team's: their `sum`, or their `mean` over all agents, also those that are not there."""
+    reward_weights: tuple[float, ...] | None = None
+    """What each objective counts where a reward is a vector of several. None: rewards must be numbers."""
     time_limit: int | None = None
     """Cut episodes after so many steps. None: as long as the environment says."""
     limit_terminates: bool = False
@@ -63,6 +69,8 @@ class Common:
         boolean("limit_terminates", self.limit_terminates)
         if self.time_limit is not None:
             positive_integer("time_limit", self.time_limit)
+        if self.reward_weights is not None:
+            object.__setattr__(self, "reward_weights", _rewards.weights(self.reward_weights))
         object.__setattr__(self, "metrics", _names("metrics", self.metrics, '["battle_won"]'))
         team = (self.team,) if isinstance(self.team, str) else self.team
         object.__setattr__(self, "team", _names("team", team, '"agent_*" or ["agent_0", "agent_1"]'))
@@ -111,8 +119,8 @@ class HostTeam(ABC):
     spec: EnvSpec
     env: Any
     """The environment that is adapted."""
-    own_limit: int | None
-    """The time limit that the environment has by itself."""
+    limits: Limits
+    """The time limits that the environment has without the option `time_limit`."""
     common: Common
     unreported: frozenset[str] = frozenset()
     """Numbers that the environment's infos have had, and that are not among the metrics: what the option `metrics` might name."""
@@ -206,11 +214,17 @@ class HostTeam(ABC):
 
     def _end(self, moment: Moment) -> tuple[bool, bool, Sequence[np.ndarray | None]]:
         """Whether the episode terminated or was cut, and what might be done next."""
-        limit = self._t == self.own_limit and not moment.certain and not self.common.limit_terminates
+        limit = self._t in self._suspect and not moment.certain and not self.common.limit_terminates
         truncated = moment.truncated or (moment.terminated and limit)
         terminated = moment.terminated and not truncated
         cut = truncated or (not terminated and self._t == self.spec.time_limit)
         return terminated, cut, moment.last_legal if cut and moment.last_legal is not None else moment.legal
+
+    @functools.cached_property
+    def _suspect(self) -> frozenset[int]:
+        """The steps at which an end without a word about truncation is taken for a cut."""
+        asked = frozenset() if self.limits.own or self.common.time_limit is None else {self.common.time_limit}
+        return self.limits.own | self.limits.around | asked
 
     def _seen(
         self, obs: Sequence[np.ndarray | None], legal: Sequence[np.ndarray | None], terminated: bool, truncated: bool
@@ -327,22 +341,60 @@ class HostTeam(ABC):
             raise ConfigError(f"{self.spec.name}: in step {self._t} {' '.join(what)} {x.size} numbers; its spaces say {size}.")
 
 
-def time_limit(name: str, asked: int | None, own: int | None, looked: str) -> int:
-    """The shorter of the limit that was asked for and the environment's own.
+@dataclass(frozen=True)
+class Limits:
+    """Time limits that were found by name, in steps."""
 
-    Raises:
-        ConfigError: neither is known. `looked` says where the environment's was looked for.
-    """
-    known = [limit for limit in (asked, own) if limit is not None]
-    if not known:
-        raise ConfigError(f"{name} does not say how long an episode may last ({looked}): give it, as the option time_limit=STEPS.")
-    return min(known)
+    own: frozenset[int]
+    """Of the environment under its wrappers."""
+    around: frozenset[int]
+    """Of the wrappers."""
+
+    @classmethod
+    def of(cls, env: Any, **more: Any) -> Limits:
+        """Those of an environment and of what it wraps; `more` are limits that it tells otherwise, by name."""
+        *wrappers, raw = layers(env)
+        told = _whole([*more.values(), *(_quiet(layer, "spec.max_episode_steps") for layer in (*wrappers, raw))])
+        # A wrapper may answer for what it wraps: what is its own stands in itself.
+        around = _whole([vars(wrapper).get(name) for wrapper in wrappers if hasattr(wrapper, "__dict__") for name in LIMITS])
+        own = _whole([_quiet(raw, name) for name in LIMITS])
+        return cls(own=own, around=around | told) if wrappers else cls(own=own | told, around=around)
+
+    def shortest(self, name: str, asked: int | None, looked: str) -> int:
+        """The shortest of these and the limit that was asked for.
+
+        Raises:
+            ConfigError: none is known. `looked` says where the environment's was looked for.
+        """
+        known = self.own | self.around | ({asked} if asked is not None else frozenset())
+        if not known:
+            raise ConfigError(f"{name} does not say how long an episode may last ({looked}): give it, as the option time_limit=STEPS.")
+        return min(known)
 
 
-def own_limit(things: Sequence[Any], *names: str) -> int | None:
-    """The first positive whole number that one of these objects has under one of these names."""
-    values = (getattr(thing, name, None) for thing in things for name in names)
-    return next((int(v) for v in values if isinstance(v, int | np.integer) and not isinstance(v, bool) and v > 0), None)
+def layers(env: Any) -> list[Any]:
+    """An environment and what it wraps, the outermost first."""
+    found = [env]
+    while len(found) < _MOST_LAYERS:
+        inside = (_quiet(found[-1], name) for name in ("env", "_env", "aec_env", "unwrapped"))
+        inner = next((x for x in inside if hasattr(x, "step") and not any(x is layer for layer in found)), None)
+        if inner is None:
+            break
+        found.append(inner)
+    return found
+
+
+def _quiet(thing: Any, path: str) -> Any:
+    """The attribute of an attribute; None if there is none."""
+    try:
+        return functools.reduce(getattr, path.split("."), thing)
+    except Exception:  # a property of somebody else's may raise anything
+        return None
+
+
+def _whole(values: Sequence[Any]) -> frozenset[int]:
+    """The positive whole numbers among these."""
+    return frozenset(int(v) for v in values if isinstance(v, int | np.integer) and not isinstance(v, bool) and v > 0)
 
 
 def answers(name: str, function: str, given: Any, *counts: int) -> tuple[Any, ...]:

@@ -5,14 +5,16 @@ than those of `_team.Common` go to `gymnasium.make`.
 
 Agents      agent_0, agent_1, ..., one for each entry of `observation_space`. All act all the time.
 Team        All agents; or, with the option `team`, those that it names. The others then act by a script (`_others`).
-End         As Gymnasium says; `terminated` wins over `truncated`. Terminated exactly at the environment's own limit is truncated.
+End         As Gymnasium says; `terminated` wins over `truncated`. Terminated exactly at the environment's own limit, or at that of a
+            wrapper (TimeLimit), is truncated (`_team`).
 Masks       `get_avail_actions()`, or `get_avail_agent_actions(i)`, of the environment under its wrappers; else `action_mask` in an
             agent's observation, or, one for each agent, in the info; else everything is legal.
 State       `get_state()`, or else the observations joined, also where it raises when an episode starts, or gives no vector.
 Reward      A list is summed (`reward="sum"`) or averaged (`"mean"`); a number is the team's.
+            A reward of several objectives is refused, or weighed as `reward_weights` says.
 Metrics     `metrics` names numbers in the info: as they last were; 0 before there is one.
-Time limit  `spec.max_episode_steps`, or `max_episode_steps`, `_max_episode_steps` or `max_steps` of the environment, or the option
-            `time_limit`, the shorter one.
+Time limit  `spec.max_episode_steps`, or `max_episode_steps`, `_max_episode_steps` or `max_steps` of the environment or of its wrappers, or
+            the option `time_limit`, the shortest one.
 """
 
 from __future__ import annotations
@@ -24,18 +26,19 @@ from typing import Any
 
 import numpy as np
 
-from dop.envs import _makers
-from dop.envs.hosts import _answers, _others, _spaces, _team
+from dop.envs import _foreign, _makers
+from dop.envs.hosts import _answers, _others, _reseeded, _rewards, _spaces, _team
 from dop.envs.hosts._others import Others
+from dop.envs.hosts._reseeded import Reseeded
 from dop.envs.hosts._spaces import SpaceTeam
-from dop.envs.hosts._team import Common, Moment
+from dop.envs.hosts._team import Common, Limits, Moment
 from dop.errors import ConfigError, MissingExtraError
 
 FAMILY = "gymnasium"
 ADAPTS = "PACKAGE:ID"
 
 
-def make(variant: str | None, **options: Any) -> Gymnasium:
+def make(variant: str | None, **options: Any) -> Gymnasium | Reseeded:
     """The environment that `variant`, a module and an id, names, made with `options`.
 
     Raises:
@@ -51,14 +54,18 @@ def make(variant: str | None, **options: Any) -> Gymnasium:
         raise ConfigError(f"{name} names no environment; for example gymnasium:lbforaging:Foraging-8x8-2p-3f-v3.")
     import gymnasium  # noqa: PLC0415
 
-    try:
-        if module:
-            importlib.import_module(module)
-        # Its checker complains of rewards that are lists.
-        env = gymnasium.make(environment_id, disable_env_checker=True, **options)
-    except (ImportError, TypeError, gymnasium.error.Error) as error:
-        raise ConfigError(f"{name} cannot be made with the options {options}: {error}.") from error
-    return Gymnasium(name, env, version=_makers.version_of(module or FAMILY, revision=1), common=common, options=options)
+    def adapt(seeds: Mapping[str, int]) -> Gymnasium:
+        try:
+            if module:
+                importlib.import_module(module)
+            # Its checker complains of rewards that are lists.
+            env = gymnasium.make(environment_id, disable_env_checker=True, **{**options, **seeds})
+        except (ImportError, TypeError, gymnasium.error.Error) as error:
+            raise ConfigError(f"{name} cannot be made with the options {options}: {error}.") from error
+        return Gymnasium(name, env, version=_makers.version_of(module or FAMILY, revision=1), common=common, options=options)
+
+    with _foreign.named(f"{name} cannot be made with the options {options}"):
+        return _reseeded.make(adapt, name, options)
 
 
 class Gymnasium(SpaceTeam):
@@ -83,8 +90,8 @@ class Gymnasium(SpaceTeam):
         spaces = {f"agent_{i}": everybody[f"agent_{i}"] for i in self._places}
         scripted = {i: _spaces.actions(acted[i], f"{name}: agent_{i}") for i in range(self._n) if i not in self._places}
         self._others = Others(name, self.common.others or "random", scripted)
-        self.own_limit = _team.own_limit((env.spec, self.raw), "max_episode_steps", "_max_episode_steps", "max_steps")
-        limit = _team.time_limit(name, self.common.time_limit, self.own_limit, "as max_episode_steps or max_steps")
+        self.limits = Limits.of(env)
+        limit = self.limits.shortest(name, self.common.time_limit, "as max_episode_steps or max_steps")
         if hasattr(self.raw, "get_state"):
             env.reset(seed=0)
         self.spec = self._describe(
@@ -105,7 +112,9 @@ class Gymnasium(SpaceTeam):
         obs, rewards, terminated, truncated, info = _team.answers(self.spec.name, "step", self.env.step(tuple(told)), 5)
         ended, cut = self._all(terminated), self._all(truncated)
         reward = _team.team_reward(self._earned(rewards), len(self._places), self.common.reward)
-        return self._moment(obs, info, reward=reward, terminated=ended, truncated=cut and not ended, certain=cut)
+        # A wrapper that cuts does not look whether the task has ended.
+        certain = cut and self._t not in self.limits.around
+        return self._moment(obs, info, reward=reward, terminated=ended, truncated=cut and not ended, certain=certain)
 
     def _all(self, flags: Any) -> bool:
         """Whether this is so of the whole team: one flag for all, or one for each agent."""
@@ -120,7 +129,7 @@ class Gymnasium(SpaceTeam):
         Raises:
             ConfigError: there is one for all, but not all are the team.
         """
-        earned = _answers.agent_rewards(self.spec.name, rewards, self._n)
+        earned = _rewards.agent_rewards(self.spec.name, rewards, self._n, self.common.reward_weights)
         if len(earned) == self._n:
             earned = tuple(earned[i] for i in self._places)
         elif len(self._places) < self._n:

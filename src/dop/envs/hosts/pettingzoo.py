@@ -16,8 +16,10 @@ State       `state()`, or the observations joined: where there is no such method
             gives nothing or an image. Some environments (multiwalker) cannot say it any more when everybody has left: it is then as it was
             a step before.
 Reward      The sum of the agents' rewards (`reward="sum"`), or that divided by the number of agents, also those that left (`"mean"`).
+            One of several objectives is refused, or weighed as `reward_weights` says.
 Metrics     `metrics` names numbers in the infos: of those agents that have one, the mean, as it last was; 0 before there is one.
-Time limit  `max_cycles`, `max_steps` or `max_episode_steps` of the environment, or the option `time_limit`, the shorter one.
+Time limit  `max_cycles`, `max_steps` or `max_episode_steps` of the environment or of its wrappers, or the option `time_limit`, the
+            shortest one.
 """
 
 from __future__ import annotations
@@ -33,12 +35,14 @@ from typing import Any
 
 import numpy as np
 
-from dop.envs import _makers
+from dop.envs import _foreign, _makers
 from dop.envs._names import quoted
-from dop.envs.hosts import _answers, _others, _spaces, _team
+from dop.envs._places import place_of
+from dop.envs.hosts import _answers, _others, _reseeded, _rewards, _spaces, _team
 from dop.envs.hosts._others import Others
+from dop.envs.hosts._reseeded import Reseeded
 from dop.envs.hosts._spaces import SpaceTeam
-from dop.envs.hosts._team import Common, Moment
+from dop.envs.hosts._team import Common, Limits, Moment
 from dop.errors import ConfigError, MissingExtraError
 
 FAMILY = "pettingzoo"
@@ -53,7 +57,7 @@ PARALLEL = (
 _VERSION = re.compile(r"_v\d+$")
 
 
-def make(variant: str | None, **options: Any) -> PettingZoo:
+def make(variant: str | None, **options: Any) -> PettingZoo | Reseeded:
     """The parallel environment of the module `variant`, made with `options`.
 
     Raises:
@@ -65,11 +69,18 @@ def make(variant: str | None, **options: Any) -> PettingZoo:
     module = _module(name, variant)
     if not hasattr(module, "parallel_env"):
         raise ConfigError(f"{name} has no function parallel_env: {_without_parallel(module)}")
-    try:
-        env = _makers.call(name, module.parallel_env, **options)
-    except (TypeError, ImportError) as error:
-        raise ConfigError(f"{name} cannot be made with the options {options}: {error}.") from error
-    return PettingZoo(name, env, version=_makers.version_of(module.__name__, revision=1), common=common, options=options)
+
+    def adapt(seeds: Mapping[str, int]) -> PettingZoo:
+        try:
+            env = _makers.call(name, module.parallel_env, **{**options, **seeds})
+        except (TypeError, ImportError) as error:
+            raise ConfigError(f"{name} cannot be made with the options {options}: {error}.") from error
+        if env is None:
+            raise ConfigError(f"{name}: parallel_env{place_of(module.parallel_env)} returned None; it must return the environment.")
+        return PettingZoo(name, env, version=_makers.version_of(module.__name__, revision=1), common=common, options=options)
+
+    with _foreign.named(f"{name} cannot be made with the options {options}"):
+        return _reseeded.make(adapt, name, options)
 
 
 def _module(name: str, path: str | None) -> Any:
@@ -78,9 +89,12 @@ def _module(name: str, path: str | None) -> Any:
     if not path:
         raise ConfigError(f"{name} names no module; for example pettingzoo:mpe2.simple_spread_v3.")
     try:
-        return importlib.import_module(path)
-    except ImportError as error:
-        raise ConfigError(f"{name} cannot be imported: {error}.{_near(path)}") from error
+        with _foreign.named(f"{name} cannot be imported"):
+            return importlib.import_module(path)
+    except _foreign.RaisedError as error:
+        if not isinstance(error.__cause__, ImportError):
+            raise
+        raise ConfigError(f"{name} cannot be imported: {error.__cause__}.{_near(path)}") from error
 
 
 def _without_parallel(module: ModuleType) -> str:
@@ -160,9 +174,8 @@ class PettingZoo(SpaceTeam):
         scripted = {a: _spaces.actions(env.action_space(a), f"{name}: {a}") for a in everybody if a not in self._index}
         self._others = Others(name, self.common.others or "random", scripted)
         spaces = {str(agent): (env.observation_space(agent), env.action_space(agent)) for agent in self._agents}
-        raw = getattr(env, "unwrapped", env)
-        self.own_limit = _team.own_limit((env, raw, getattr(raw, "env", None)), "max_cycles", "max_steps", "max_episode_steps")
-        limit = _team.time_limit(name, self.common.time_limit, self.own_limit, "as max_cycles, max_steps or max_episode_steps")
+        self.limits = Limits.of(env)
+        limit = self.limits.shortest(name, self.common.time_limit, "as max_cycles, max_steps or max_episode_steps")
         env.reset(seed=0)
         self.spec = self._describe(
             name, version, spaces, state_size=self._find_state(env, "state"), time_limit=limit, options=options or {}
@@ -180,9 +193,12 @@ class PettingZoo(SpaceTeam):
         obs, rewards, terminations, truncations, infos = _team.answers(self.spec.name, "step", self.env.step(told), 5)
         self._check_names(observations=obs or {}, rewards=rewards, terminations=terminations, truncations=truncations, infos=infos)
         acted = [agent for agent in told if agent in self._index]
-        earned = {agent: _answers.reward_of(self.spec.name, agent, rewards[agent]) for agent in self._agents if agent in rewards}
+        earned = {agent: self._reward_of(agent, rewards[agent]) for agent in self._agents if agent in rewards}
         self.agent_rewards = tuple(earned.get(agent, 0.0) for agent in self._agents)
         return self._moment(obs, infos, gone=_ended(terminations, acted), cut=_ended(truncations, acted), acted=acted)
+
+    def _reward_of(self, agent: Any, given: Any) -> float:
+        return _rewards.reward_of(self.spec.name, agent, given, self.common.reward_weights)
 
     def _act(self, agent: Any, action: np.ndarray) -> Any:
         """What an agent does, of the team or not."""
@@ -224,7 +240,7 @@ class PettingZoo(SpaceTeam):
             reward=_team.team_reward(self.agent_rewards, len(self._agents), self.common.reward) if acted else 0.0,
             terminated=over and not left,
             truncated=over and bool(left),
-            certain=bool(cut),
+            certain=bool(cut) and self._t not in self.limits.around,
             metrics=self._metrics,
         )
 

@@ -7,12 +7,14 @@ docs/own-environment.md has the steps. What is asked of the environment: `get_en
 Agents      agent_0, agent_1, ..., all of the same sizes. Dead ones may do what the environment says, in SMAC nothing but action 0.
 Step        Three answers, (reward, terminated, info), or five, (obs, reward, terminated, truncated, info), as later versions have it.
 End         `info["episode_limit"]` is a time limit: truncated; and so is `truncated` of the five without `terminated`. Where neither is
-            said, an episode that terminates exactly at its `episode_limit` is truncated too (`_team`): SMAC calls that an end by default.
+            said, an episode that terminates exactly at its `episode_limit`, or at the limit of an environment that it wraps, is truncated
+            too (`_team`): SMAC calls that an end by default.
 Reward      A number is the team's; a list is summed (`reward="sum"`) or averaged (`"mean"`).
+            A reward of several objectives is refused, or weighed as `reward_weights` says.
 Metrics     `metrics` names numbers in the info: as they last were; 0 before there is one. By default `battle_won`, where the environment
             counts `battles_won`, as SMAC and SMACv2 do.
-Seeds       `reset(seed=...)` if it takes one; else, in a new environment, the function's own `seed`, unless that is among the options.
-            Otherwise there is no way to tell it.
+Seeds       `reset(seed=...)` if it takes one; else, in a new environment, the function's own `seed`, or whatever it calls that. A seed
+            among the options is mixed with that of the episode, and reaches both. Otherwise there is no way to tell it.
 """
 
 from __future__ import annotations
@@ -23,9 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from dop.envs import _makers
-from dop.envs.hosts import _answers, _team
-from dop.envs.hosts._team import Common, HostTeam, Moment
+from dop.envs import _foreign, _makers, _seeds
+from dop.envs._places import place_of
+from dop.envs.hosts import _answers, _rewards, _team
+from dop.envs.hosts._team import Common, HostTeam, Limits, Moment
 from dop.errors import ConfigError
 from dop.types import EnvSpec
 
@@ -46,7 +49,8 @@ def make(variant: str | None, **options: Any) -> PyMARL:
         raise ConfigError(f"{name} names no function; it is written pymarl:module:function, for example pymarl:smac.env:StarCraft2Env.")
     common, options = Common.split(options)
     maker = _makers.load(module, function)
-    return PyMARL(name, maker, options, version=_makers.version_of(module, revision=1), common=common)
+    with _foreign.named(f"{name} cannot be made with the options {options}"):
+        return PyMARL(name, maker, options, version=_makers.version_of(module, revision=1), common=common)
 
 
 class PyMARL(HostTeam):
@@ -61,18 +65,23 @@ class PyMARL(HostTeam):
         version: str,
         common: Common | None = None,
     ) -> None:
-        self._remake = lambda **seed: _makers.call(name, maker, **{**options, **seed})
-        self.env, self.common = self._remake(), common or Common()
+        self._asked = _seeds.asked(name, options)
+        self._make = lambda seeds: _makers.call(name, maker, **{**options, **seeds})
+        self.env, self.common = self._make(_seeds.each_mixed(self._asked)), common or Common()
         self._read_state = self._own_state
         if self.common.team is not None:
             raise ConfigError(f"{name}: the option team is of no use here. PyMARL's environments are one team, and play their adversaries.")
         missing = [method for method in ASKED if not callable(getattr(self.env, method, None))]
         if missing:
-            raise ConfigError(f"{name} made {type(self.env).__name__}, which is no MultiAgentEnv: it lacks {', '.join(missing)}.")
-        self._seeded_by = _seeded_by(self.env, maker, options)
+            raise ConfigError(
+                f"{name} made {type(self.env).__name__}{place_of(maker)}, which is no MultiAgentEnv: it lacks {', '.join(missing)}."
+            )
+        self._reset_takes_seed = _seeds.takes(self.env.reset, "seed")
+        self._seed_name = None if self._reset_takes_seed else _seed_name(maker)
+        self._new = True
         info = _env_info(name, self.env)
         n = int(info["n_agents"])
-        self.own_limit = _team.own_limit([_Attributes(info)], "episode_limit")
+        self.limits = Limits.of(self.env, told=info.get("episode_limit"))
         counted = ("battle_won",) if any(hasattr(env, "battles_won") for env in (self.env, getattr(self.env, "env", None))) else ()
         self.spec = EnvSpec(
             name=name,
@@ -81,20 +90,19 @@ class PyMARL(HostTeam):
             obs_sizes=(int(np.prod(info["obs_shape"])),) * n,
             action_sizes=(int(info["n_actions"]),) * n,
             state_size=int(np.prod(info["state_shape"])),
-            time_limit=_team.time_limit(name, self.common.time_limit, self.own_limit, "as episode_limit in get_env_info()"),
+            time_limit=self.limits.shortest(name, self.common.time_limit, "as episode_limit in get_env_info()"),
             metrics=counted if self.common.metrics is None else self.common.metrics,
             options=self.common.with_others(options),
         )
 
     def _start(self, seed: int) -> Moment:
         self._metrics: dict[str, float] = {}
-        if self._seeded_by == "reset":
-            self.env.reset(seed=seed)
-        else:
-            if self._seeded_by == "maker":
-                self.env.close()
-                self.env, self._seeded_by = self._remake(seed=seed), "made"
-            self.env.reset()
+        seeds = _seeds.each_mixed(self._asked, seed) or ({self._seed_name: seed} if self._seed_name else {})
+        if self._new and seeds:
+            self.env.close()
+            self.env = self._make(seeds)
+        self._new = False
+        self.env.reset(**({"seed": next(iter(seeds.values()), seed)} if self._reset_takes_seed else {}))
         return self._moment({})
 
     def _advance(self, action: np.ndarray) -> Moment:
@@ -106,7 +114,7 @@ class PyMARL(HostTeam):
         ended, cut = bool(np.all(terminated)), bool(np.all(cut))
         limit = bool(info.get("episode_limit", False)) or (cut and not ended)
         n = self.spec.n_agents
-        self.agent_rewards = _answers.agent_rewards(self.spec.name, reward, n)
+        self.agent_rewards = _rewards.agent_rewards(self.spec.name, reward, n, self.common.reward_weights)
         team_reward = _team.team_reward(self.agent_rewards, n, self.common.reward)
         certain = cut or "episode_limit" in info
         return self._moment(info, reward=team_reward, terminated=ended and not limit, truncated=limit, certain=certain)
@@ -150,22 +158,15 @@ class PyMARL(HostTeam):
         self.env.save_replay()
 
 
-class _Attributes:
-    """A dict whose entries are attributes."""
-
-    def __init__(self, entries: Mapping[str, Any]) -> None:
-        self.__dict__.update(entries)
-
-
-def _seeded_by(env: Any, maker: Callable[..., Any], options: Mapping[str, Any]) -> str:
-    """What takes a seed: `reset`, the `maker`, or `nothing`."""
-    if "seed" in inspect.signature(env.reset).parameters:
-        return "reset"
-    return "maker" if "seed" not in options and "seed" in inspect.signature(maker).parameters else "nothing"
+def _seed_name(maker: Callable[..., Any]) -> str | None:
+    """What the function calls a seed, if it takes one."""
+    return next((name for name in _seeds.NAMES if name.endswith("seed") and _seeds.takes(maker, name)), None)
 
 
 def _env_info(name: str, env: Any) -> Mapping[str, Any]:
     info = env.get_env_info()
+    if not isinstance(info, Mapping):
+        raise ConfigError(f"{name}: get_env_info(){place_of(env.get_env_info)} gave {type(info).__name__}; it must give a dict.")
     missing = [key for key in ("n_agents", "n_actions", "obs_shape", "state_shape") if key not in info]
     if missing:
         raise ConfigError(f"{name}: get_env_info() lacks {', '.join(missing)}; it has {', '.join(map(str, info))}.")
