@@ -470,28 +470,35 @@ def _absent_notes(agents: Sequence[str], absent: np.ndarray) -> Iterator[str]:
     yield f"{listed(agent for agent, _ in away)} were not there (no legal action) in {share} of the steps"
 
 
-def _sides_notes(environment: Any, all_played: list[Played], seed: int) -> list[str]:
+def _sides_notes(environment: Any, all_played: list[Played], seed: int) -> Iterator[str]:
     """A note if agents' rewards oppose each other; it plays more, if some were always the same, from `seed` on."""
+    agents = environment.spec.agents
+    sides = opposing(_agent_rewards(environment, all_played, seed), environment.spec.agent_types)
+    if sides is None:
+        return
+    one, other = (patterns([agents[i] for i in side], agents) for side in (sides.one, sides.other))
+    chosen = f"team={other[0]}" if len(other) == 1 else f"team={json.dumps(other)}" if len(other) <= LISTED else "team=[NAMES]"
+    yield (
+        f"the rewards of {listed(one)} oppose those of {listed(other)} (correlation {sides.correlation:.2f}), and are added up all "
+        f"the same: they are no team. Say who is, for example --env-args '{chosen}'; the others then act at random (others=random) or do "
+        "nothing (others=noop)"
+    )
+
+
+def _agent_rewards(environment: Any, all_played: list[Played], seed: int) -> list[np.ndarray]:
+    """By episode, step and agent; of more episodes, from `seed` on, while a type of agents always earned the same. Empty if not known."""
     spec = environment.spec
     rewards = [np.array(played.rewards, float) for played in all_played if played.actions]
-    if not rewards or any(of.shape[1:] != (spec.n_agents,) for of in rewards):
+    if any(of.shape[1:] != (spec.n_agents,) for of in rewards):
         return []
     steps, start = 0, time.perf_counter()
     while constant_types(rewards, spec.agent_types) and steps < MORE_STEPS and time.perf_counter() - start < MORE_SECONDS:
         played = Played()
         try:
             play(environment, played, seed=seed, rng=np.random.default_rng((seed, 0)))
-        except (Exception, SystemExit):  # somebody else's code: what it does in the episodes that were asked for is told there
-            return []
-        rewards.append(np.array(played.rewards, float).reshape(-1, spec.n_agents))
+        except (Exception, SystemExit):  # somebody else's code: its faults are told of the episodes that were asked for
+            break
+        if played.actions:
+            rewards.append(np.array(played.rewards, float))
         steps, seed = steps + max(len(played.actions), 1), seed + 1
-    sides = opposing([of for of in rewards if len(of)], spec.agent_types)
-    if sides is None:
-        return []
-    one, other = (patterns([spec.agents[i] for i in side], spec.agents) for side in (sides.one, sides.other))
-    chosen = f"team={other[0]}" if len(other) == 1 else f"team={json.dumps(other)}"
-    return [
-        f"the rewards of {', '.join(one)} oppose those of {', '.join(other)} (correlation {sides.correlation:.2f}), and are added up all "
-        f"the same: they are no team. Say who is, for example --env-args '{chosen}'; the others then act at random (others=random) or do "
-        "nothing (others=noop)"
-    ]
+    return rewards
