@@ -24,6 +24,7 @@ from dop.engine.preflight import Preflight, measure
 from dop.engine.progress import Progress
 from dop.engine.runs import MOST_SEEDS, Protocol, RunConfig, RunFolder, default_folder
 from dop.engine.seeds import place, use_host_devices
+from dop.engine.silence import without_compiler_logs
 from dop.engine.train import Outcome, Trainer, iteration_of, lowest_steps, stop_requested
 from dop.envs import _foreign, _seeds
 from dop.errors import ConfigError, RunError, UnknownNameError
@@ -75,7 +76,7 @@ def train(
         seeds: how many (then 0, 1, ...), or which.
         run_dir: where; default `runs/<environment>/<algorithm>/<date and time>`. It must not exist, or be empty.
         environment_options: keyword arguments for the maker of `environment`, if that is a name.
-        quiet: no progress on the terminal.
+        quiet: no progress on the terminal, nor what JAX and XLA log by themselves.
         logger: where else records go, beside the run directory's own files: `wandb`, `mlflow`.
         logger_online: let these loggers use the network; without, they write into the run directory.
         **protocol: the other fields of `dop.Protocol`.
@@ -264,7 +265,9 @@ def _train(trainer: Trainer, *, resumed: bool, quiet: bool, more_sinks: Callable
         tensorboard = records.TensorBoard(folder.tensorboard, resumed_at=None if state is None else done)
         sinks.append(stack.enter_context(contextlib.closing(tensorboard)))
         sinks += [stack.enter_context(contextlib.closing(sink)) for sink in more_sinks()]
-        if not quiet:
+        if quiet:
+            stack.enter_context(without_compiler_logs())
+        else:
             progress = stack.enter_context(contextlib.closing(Progress(protocol.env_steps, seeds=len(protocol.seeds), start=done)))
             progress.message(f"run directory: {folder.path}; compiling, about half a minute ...")
             if trainer.shared_devices:
