@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import jax
+import jaxlib.utils
 import pytest
 
 from dop.engine.silence import without_compiler_logs
@@ -18,10 +19,8 @@ def level() -> str:
 @pytest.fixture
 def cpp_levels(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """What JAX sets the log level of C++ to: 0 from information on, 3 only the end of the process."""
-    from jax._src import logging_config  # noqa: PLC0415
-
     levels: list[int] = []
-    monkeypatch.setattr(logging_config.utils, "absl_set_min_log_level", levels.append)
+    monkeypatch.setattr(jaxlib.utils, "absl_set_min_log_level", levels.append)
     return levels
 
 
