@@ -24,6 +24,7 @@ from dop.engine.preflight import Preflight, measure
 from dop.engine.progress import Progress
 from dop.engine.runs import MOST_SEEDS, Protocol, RunConfig, RunFolder, default_folder
 from dop.engine.seeds import place, use_host_devices
+from dop.engine.silence import without_compiler_logs
 from dop.engine.train import Outcome, Trainer, lowest_steps, stop_requested
 from dop.envs import _foreign, _seeds
 from dop.errors import ConfigError, RunError, UnknownNameError
@@ -80,7 +81,7 @@ def train(
         init_from: a run of the same algorithm, from whose newest checkpoint the networks are taken, with targets, averages and the moments
             of inputs; optimisers, environment steps and schedules start anew. The environment may be another if all sizes are the same.
             Each seed takes those of the seed in its place, or all the first's if there are not as many. That run is not needed afterwards.
-        quiet: no progress on the terminal.
+        quiet: no progress on the terminal, nor what JAX and XLA log by themselves.
         logger: where else records go, beside the run directory's own files: `wandb`, `mlflow`.
         logger_online: let these loggers use the network; without, they write into the run directory.
         **protocol: the other fields of `dop.Protocol`.
@@ -345,7 +346,9 @@ def _train(trainer: Trainer, *, resumed: bool, quiet: bool, more_sinks: Callable
         tensorboard = records.TensorBoard(folder.tensorboard, resumed_at=None if state is None else done)
         sinks.append(stack.enter_context(contextlib.closing(tensorboard)))
         sinks += [stack.enter_context(contextlib.closing(sink)) for sink in more_sinks()]
-        if not quiet:
+        if quiet:
+            stack.enter_context(without_compiler_logs())
+        else:
             progress = stack.enter_context(contextlib.closing(Progress(protocol.env_steps, seeds=len(protocol.seeds), start=done)))
             progress.message(f"run directory: {folder.path}; compiling, about half a minute ...")
             if trainer.shared_devices:

@@ -72,7 +72,7 @@ class Options(Generic[A]):
     dry_run: bool = False
     """Say what the run would need of memory and disk, beside what there is, and how large the networks are; then stop."""
     quiet: bool = False
-    """No progress on the terminal."""
+    """No progress on the terminal, nor XLA's remarks on slow compilations."""
     hyper: tyro.conf.OmitArgPrefixes[A]
 
 

@@ -11,6 +11,7 @@ import pytest
 
 import dop.envs
 from dop.envs import _seeds
+from dop.envs._checks import survey
 from dop.envs.hosts.pymarl import PyMARL
 from dop.errors import ConfigError
 from dop.types import HostEnvironment
@@ -150,3 +151,10 @@ def test_other_makers_get_a_mixed_seed_too(name: str, option: str):
 def test_a_maker_without_a_seed_says_so():
     with pytest.raises(ConfigError, match="seed"):
         dop.envs.make("pettingzoo:mpe2.simple_spread_v3", seed=7)
+
+
+def test_what_depends_on_the_episode_before_is_told():
+    """lbforaging places players where none stood when the last episode ended (`findings/`)."""
+    found = survey(lambda: dop.envs.make("gymnasium:lbforaging:Foraging-8x8-2p-3f-v3"), episodes=1, seed=0)
+    assert any("in an environment that has played before, the same seed gives another episode" in note for note in found.notes)
+    assert not any("not deterministic" in note for note in found.notes)
