@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from jaxtyping import Float, Int
 
-from dop.engine.files import replacing
+from dop.engine.files import write_text
 from dop.report.statistics import Interval, mean_interval
 
 Policy: TypeAlias = Literal["greedy", "sampled"]
@@ -97,11 +98,12 @@ class Evaluation:
 
     def write_csv(self, path: Path) -> None:
         """One row for each seed and episode. A file that is there is replaced in one step; folders on the way are made."""
-        with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file, lineterminator="\n")
-            first = ("seed", "episode", "return", "ep_length")
-            table.writerow([*first, *(f"metrics.{name}" if name in first else name for name in self.metrics)])
-            table.writerows([*(row[name] for name in first), *row["metrics"].values()] for row in self.episodes())
+        text = io.StringIO(newline="")
+        table = csv.writer(text, lineterminator="\n")
+        first = ("seed", "episode", "return", "ep_length")
+        table.writerow([*first, *(f"metrics.{name}" if name in first else name for name in self.metrics)])
+        table.writerows([*(row[name] for name in first), *row["metrics"].values()] for row in self.episodes())
+        write_text(path, text.getvalue())
 
 
 def _finite(value: Any) -> Any:
