@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from matplotlib.figure import Figure
 
 from dop import api
@@ -273,7 +274,13 @@ def export(
 
 
 def report(
-    runs: Sequence[Path | str], *, out: Path | str = "report.html", episodes: int = 16, films: bool = True, trust_env: bool = False
+    runs: Sequence[Path | str],
+    *,
+    out: Path | str = "report.html",
+    episodes: int = 16,
+    films: bool = True,
+    trust_env: bool = False,
+    bounds: Mapping[str, page.Bounds] | None = None,
 ) -> Path:
     """One HTML file about several runs, which needs nothing else.
 
@@ -283,13 +290,17 @@ def report(
         episodes: greedy episodes that the films are chosen from, for each method and task.
         films: play them at all; without, nothing is restored.
         trust_env: as in `dop.resume`, for all of the runs; without, those that would need it have no film.
+        bounds: by task, as the page calls it, the return that counts as 0 and the larger one that counts as 1. Returns of several tasks
+            have a common mean only with these.
 
     Raises:
+        ConfigError: `bounds` are of no task of these runs, or not two different numbers in their order.
         RunError: a path is not a run and holds none, a run is damaged or has no evaluation yet, or `out` cannot be written to.
     """
     _check_episodes(episodes=episodes)
     files.check_place(Path(out))
     comparison = compare.gather([Path(run) for run in runs])
+    page.check_bounds(bounds or {}, comparison)
     showings, missing = [], []
     for task in comparison.tasks if films else ():
         for line in task.lines:
@@ -299,14 +310,14 @@ def report(
             except DopError as error:
                 missing.append(f"No film of {line.label} on {task.title}: {error}")
     made = datetime.datetime.now().strftime("%Y-%m-%d %H:%M")
-    files.write_text(Path(out), page.build(comparison, showings, missing, made=made))
+    files.write_text(Path(out), page.build(comparison, showings, missing, made=made, bounds=bounds))
     return Path(out)
 
 
 def _showing(task: compare.Task, line: compare.Line, episodes: int, trust_env: bool) -> page.Showing:
     """The seed of a line that ended best, playing."""
     scores = line.by_seed("test_return_mean")
-    seed = max(scores, key=lambda seed: scores[seed])
+    seed = max(scores, key=lambda seed: (np.isfinite(scores[seed]), scores[seed]))
     entry = next(entry for entry in line.entries if seed in entry.config.protocol.seeds)
     trained = load(entry.folder.path, run_seed=seed, trust_env=trust_env)
     player, key = Player(trained.program), episodes_key(0)
