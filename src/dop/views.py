@@ -343,6 +343,7 @@ def plot(
     out: Path | str | None = None,
     data: Path | str | None = None,
     others: Sequence[Path | str] = (),
+    others_scale: Sequence[marl_eval.Scale] = (),
     metric: str | None = None,
     axes: Sequence[Axis] = ("env_steps",),
     title: str = "",
@@ -354,6 +355,8 @@ def plot(
         out: the figure; its suffix is its format: pdf, svg or png.
         data: all evaluations of the runs, as JSON.
         others: files of that layout, drawn on the same axes; their lines have the file's name in brackets, its path if two have that name.
+        others_scale: what win rates are in these files, `fraction` or `percent`: one for all of them, or one for each. It must be said
+            where win rates are drawn.
         metric: what to draw, for example `test_return_mean`. Default: the share that is won, if all tasks have it, else the return.
         axes: a row of the figure each.
         title: stands above.
@@ -379,16 +382,34 @@ def plot(
         if place is not None:
             files.check_place(Path(place))
     comparison = compare.gather([Path(run) for run in runs]) if runs else compare.Comparison(tasks=())
-    found = marl_eval.merged(comparison, {name: marl_eval.read(other) for name, other in _named([Path(other) for other in others])})
+    chosen = metric or _common_metric(comparison, bool(others))
+    found = marl_eval.merged(comparison, _read_others([Path(other) for other in others], others_scale, chosen, comparison))
     remarks, written = list(comparison.remarks), {}
     if out is not None:
-        chosen = metric or _common_metric(comparison, bool(others))
         curves.draw_grid(_timed(found, axes, remarks), Path(out), metric=chosen, title=title, axes_of=axes)
         written["figure"] = Path(out)
     if data is not None:
         files.write_text(Path(data), json.dumps(marl_eval.as_json(comparison, remarks), indent=1, allow_nan=False) + "\n")
         written["data"] = Path(data)
     return written, remarks
+
+
+def _read_others(
+    others: Sequence[Path], scales: Sequence[marl_eval.Scale], metric: str, comparison: compare.Comparison
+) -> dict[str, marl_eval.Results]:
+    """What each of these files has, by what its lines have in brackets."""
+    if len(scales) not in (0, 1, len(others)):
+        raise ConfigError(
+            f"There are {len(others)} files of others and {len(scales)} scales: give one scale for all files, or one for each."
+        )
+    fractions = {*marl_eval.FRACTIONS, *(task.metric for task in comparison.tasks if task.share)}
+    scale_of = dict(zip(others, scales if len(scales) == len(others) else scales * len(others), strict=False))
+    found = {}
+    for name, path in _named(others):
+        found[name] = marl_eval.read(path, scale_of.get(path), fractions)
+        if metric in fractions and path not in scale_of:
+            marl_eval.check_scale(found[name], path, metric)
+    return found
 
 
 def _named(others: Sequence[Path]) -> list[tuple[str, Path]]:
