@@ -28,7 +28,7 @@ from dop.engine.seeds import keys
 from dop.engine.snapshots import Snapshots
 from dop.engine.train import Trainer, lowest_steps
 from dop.errors import ConfigError, DopError, RunError
-from dop.report import compare, credit_view, curves, film, marl_eval, page
+from dop.report import compare, credit_view, curves, film, marl_eval, page, parity
 from dop.report import export as exporting
 from dop.report.playback import Player, Take, best_and_worst
 from dop.report.statistics import Axis
@@ -244,9 +244,9 @@ def export(
         out: a folder; default: `export/` in the run directory.
 
     Raises:
-        MissingExtraError: onnx or safetensors is not installed.
+        MissingExtraError: onnx, onnxruntime or safetensors is not installed.
         ConfigError: the algorithm does not give its policy away, or its networks are of an unknown kind.
-        RunError: as `load`.
+        RunError: as `load`, or what would be written does not do what the library does (`dop.report.parity`); then nothing is.
     """
     exporting.check_extra()
     folder = _folder(run_dir, out, "export")
@@ -255,7 +255,9 @@ def export(
     if not isinstance(algorithm, Exportable):
         raise ConfigError(f"{trained.config.algorithm} cannot be exported: it has no method `policy` (see dop.types.Exportable).")
     policy = algorithm.policy(trained.learner)
-    written = exporting.write_policies(policy, spec, folder)
+    models = exporting.models(policy, spec)
+    parity.check(models, policy, trained.program, trained.learner, episodes_key(0))
+    written = exporting.write_models(models, folder)
     made_by = {
         "algorithm": trained.config.algorithm,
         "environment": spec.name,
@@ -398,12 +400,13 @@ def _read_others(
     others: Sequence[Path], scales: Sequence[marl_eval.Scale], metric: str, comparison: compare.Comparison
 ) -> dict[str, marl_eval.Results]:
     """What each of these files has, by what its lines have in brackets."""
-    if len(scales) not in (0, 1, len(others)):
+    if len(scales) not in ((0, 1, len(others)) if others else (0,)):
         raise ConfigError(
             f"There are {len(others)} files of others and {len(scales)} scales: give one scale for all files, or one for each."
         )
     fractions = {*marl_eval.FRACTIONS, *(task.metric for task in comparison.tasks if task.share)}
-    scale_of = dict(zip(others, scales if len(scales) == len(others) else scales * len(others), strict=False))
+    each = list(scales) if len(scales) == len(others) else list(scales) * len(others)
+    scale_of = dict(zip(others, each, strict=False))
     found = {}
     for name, path in _named(others):
         found[name] = marl_eval.read(path, scale_of.get(path), fractions)
