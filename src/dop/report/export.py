@@ -155,11 +155,12 @@ def _parts(part: Any, name: str) -> Iterator[tuple[str, Any]]:
 def _usual_team(team: PerAgent, spec: EnvSpec) -> PerAgent:
     """What the library would have made for `spec`, with as many hidden units."""
     network = team.network
+    units = network.output_layer.in_features if isinstance(network, RecurrentAgent) else network.layers.layers[0].out_features
+    hidden = 1 if isinstance(units, str) else units  # equinox's word for one without an axis
 
     def make(key: PRNGKeyArray) -> RecurrentAgent | ReactiveAgent:
         if isinstance(network, RecurrentAgent):
-            return RecurrentAgent(spec.obs_size, spec.action_size, spec.n_agents, network.output_layer.in_features, key=key)
-        hidden = len(network.layers.layers[0].weight)
+            return RecurrentAgent(spec.obs_size, spec.action_size, spec.n_agents, hidden, key=key)
         return ReactiveAgent(spec.obs_size, spec.action_size, spec.n_agents, hidden, kind=spec.action_kind, key=key)
 
     return PerAgent(make, team.groups, key=jax.random.key(0))
