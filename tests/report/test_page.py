@@ -311,9 +311,36 @@ def test_a_score_is_the_mean_of_the_finite_ones():
     assert interquartile_mean([line.scores("test_return_mean")]).value == 2.0
 
 
-def test_a_method_without_a_finite_score_takes_no_part(tmp_path: Path):
+def test_a_method_without_a_finite_score_takes_no_part():
     found = compare.compare([with_returns("a", "vdn", [NAN] * 4), with_returns("b", "coma", [1.0, 2.0])])
-    assert "There is no task that every method here has played" in together(found)
+    text = together(found)
+    assert "coma" in text
+    assert "vdn" not in text
+    assert "No method has a score" in together(compare.compare([with_returns("a", "vdn", [NAN])]))
+
+
+def test_a_method_that_has_played_fewer_tasks_or_others_changes_nothing_of_the_rest(monkeypatch: pytest.MonkeyPatch):
+    asked: list[dict[str, list[list[float]]]] = []
+    scores_of = page.scores_of
+
+    def kept(*arguments: Any) -> Any:
+        found = scores_of(*arguments)
+        asked.append({label: [own.tolist() for own in of_tasks] for label, of_tasks in found.items()})
+        return found
+
+    monkeypatch.setattr(page, "scores_of", kept)
+    monkeypatch.setattr(statistics, "RESAMPLES", 20)
+    two, three = NO_SHARE | {"name": "two"}, NO_SHARE | {"name": "three"}
+    pair = [
+        *(entry(f"a{i}", spec=spec, end=0.5 * i) for i, spec in enumerate((NO_SHARE, two), 1)),
+        *(entry(f"b{i}", spec=spec, algorithm="coma") for i, spec in enumerate((NO_SHARE, two))),
+    ]
+    alone = together(compare.compare(pair))
+    beside = together(compare.compare([*pair, entry("c", spec=NO_SHARE, algorithm="qmix"), entry("d", spec=three, algorithm="qmix")]))
+    assert asked[0] == asked[1] == {"vdn": [[3.75, 3.75], [7.5, 7.5]], "coma": [[7.5, 7.5], [7.5, 7.5]]}
+    assert asked[2].keys() == {"qmix"}
+    assert "stand together" in beside
+    assert "stand together" not in alone
 
 
 def test_a_share_is_one_whatever_is_not_finite_beside_it():

@@ -158,17 +158,25 @@ def _named(comparison: Comparison, label: str) -> Markup:
 
 
 def _together(comparison: Comparison, bounds: Mapping[str, Bounds]) -> Markup:
-    """Statistics over all tasks that every method has played."""
-    labels = comparison.labels
-    shared = [task for task in comparison.tasks if {line.label for line in task.lines if line.scores(task.metric).size} == set(labels)]
-    if not shared:
-        words = ["There is no task that every method here has played, so that nothing can be said of all."]
-        return html.piece("together", words=words, ends=[], figures=[])
-    scores = scores_of(shared, labels, bounds)
-    words = [_score_words(shared, scores, bounds)]
-    unbounded = [task.title for task in shared if not (task.share or task.title in bounds)]
+    """Statistics over all tasks that a method has played, beside the other methods that have played the same."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for label in comparison.labels:
+        played = tuple(
+            task.title for task in comparison.tasks for line in task.lines if line.label == label and line.scores(task.metric).size
+        )
+        groups.setdefault(played, []).append(label)
+    blocks = [_block(comparison, titles, labels, bounds) for titles, labels in groups.items() if titles]
+    return html.piece("together", blocks=blocks)
+
+
+def _block(comparison: Comparison, titles: Sequence[str], labels: Sequence[str], bounds: Mapping[str, Bounds]) -> dict[str, Any]:
+    """Statistics of methods that have played the same tasks."""
+    tasks = [task for task in comparison.tasks if task.title in titles]
+    scores = scores_of(tasks, labels, bounds)
+    words = [_score_words(tasks, scores, bounds)]
+    unbounded = [task.title for task in tasks if not (task.share or task.title in bounds)]
     ends, figures = [], []
-    if unbounded and len(shared) > 1:
+    if unbounded and len(tasks) > 1:
         advice = " ".join(f"--bounds '{title}=LOW:HIGH'" for title in unbounded)
         words.append(f"Scores in different units have no common mean. To have one, say which returns count as 0 and as 1: {advice}.")
     else:
@@ -178,7 +186,7 @@ def _together(comparison: Comparison, bounds: Mapping[str, Bounds]) -> Markup:
         figures += [_profiles(labels, scores, "return" if unbounded else "score")] if len(labels) > 1 else []
     if len(labels) > 1:
         figures.append(_improvement(comparison, labels, scores))
-    return html.piece("together", words=words, ends=ends, figures=figures)
+    return {"words": words, "ends": ends, "figures": figures}
 
 
 def scores_of(tasks: Sequence[Task], labels: Sequence[str], bounds: Mapping[str, Bounds] | None = None) -> dict[str, list[np.ndarray]]:
@@ -190,7 +198,8 @@ def scores_of(tasks: Sequence[Task], labels: Sequence[str], bounds: Mapping[str,
     for task in tasks:
         low, high = (bounds or {}).get(task.title, (0.0, 1.0))
         for line in task.lines:
-            found[line.label].append((line.scores(task.metric) - low) / (high - low))
+            if line.label in found:
+                found[line.label].append((line.scores(task.metric) - low) / (high - low))
     return found
 
 
