@@ -301,7 +301,7 @@ def test_dop_plot_draws_runs_and_others(trained: Path, tmp_path: Path, name: str
     other.write_text(json.dumps(timeless))
     written, remarks = views.plot([trained], out=tmp_path / "out" / name, data=tmp_path / "ours.json", others=[other])
     assert written["figure"].read_bytes().startswith(start)
-    assert remarks == []
+    assert remarks == ["workers: in the data, seed_0 and so on are stochastic-dop's seeds 3, 5 on workers."]
     check_layout(json.loads(written["data"].read_text()))
     if name.endswith("svg"):
         assert "ippo (theirs)" in written["figure"].read_text()

@@ -304,6 +304,13 @@ def test_environment_steps_of_any_size_are_drawn(tmp_path: Path):
     curves.draw({"vdn": found.tasks[0].lines[0].records}, tmp_path / "curve.png", title="game")
 
 
+def test_what_is_not_finite_is_named():
+    found = compare.compare([with_returns("a", "vdn", [9.0, HUGE], [NAN, 2.0], [1.0, 2.0])])
+    assert found.remarks[0] == (
+        "game, vdn: test_return_mean is not finite, or beyond 1e+100, in evaluations of seeds 0, 1, which are left out."
+    )
+
+
 def test_a_score_is_the_mean_of_the_finite_ones():
     line = compare.compare([with_returns("a", "vdn", [9.0, 1.0, HUGE, 3.0], [NAN] * 3)]).tasks[0].lines[0]
     assert line.by_seed("test_return_mean")[0] == 2.0

@@ -295,13 +295,14 @@ def _differences(title: str, lines: Sequence[Line]) -> list[str]:
 
 def _not_finite(line: Line) -> Iterator[str]:
     """Evaluations that no picture and no mean can show."""
-    lost: dict[tuple[int, str], int] = defaultdict(int)
+    lost: dict[str, set[int]] = defaultdict(set)
     for record in line.records:
         for name, value in record.metrics.items() if record.kind == "evaluation" else ():
-            lost[record.seed, name] += not abs(value) <= LARGEST
-    for (seed, name), count in lost.items():
-        if count:
-            yield f"{name} of seed {seed} is not finite, or beyond {LARGEST:g}, in {count} evaluations, which are left out."
+            if not abs(value) <= LARGEST:
+                lost[name].add(record.seed)
+    for name, seeds in lost.items():
+        of = f"seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, sorted(seeds)))}"
+        yield f"{name} is not finite, or beyond {LARGEST:g}, in evaluations of {of}, which are left out."
 
 
 def hyper_parameters(comparison: Comparison) -> dict[str, dict[str, Any]]:

@@ -139,10 +139,11 @@ def _common_metrics(environment: str, runs: Mapping[tuple[str, str], Sequence[Se
                 lacking.setdefault(
                     name, f"{label}, seed {record.seed}, has none that is finite after {record.env_steps:,} steps of {title}"
                 )
-    said += [f"{environment}: the data lack {name}: {why}." for name, why in lacking.items()]
+    reasons = [f"{environment}: the data lack {name}: {why}." for name, why in lacking.items()]
+    said += reasons
     common = sorted(name for name in names if name not in lacking)
     if not common:
-        raise RunError(f"No metric is a finite number in all evaluations of {environment}. {' '.join(said)} Leave such runs out.")
+        raise RunError(f"No metric is a finite number in all evaluations of {environment}. {' '.join(reasons)} Leave such runs out.")
     return common
 
 
