@@ -40,6 +40,8 @@ $(VENV)/installed: pyproject.toml requirements.lock | $(VENV)/bin/python
 
 $(VENV)/installed-dev: pyproject.toml requirements.lock | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'
+	@# Its requirements (pandas 1.4.4, neptune) fit nothing here; the part that reads what we write needs NumPy and colorama alone.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock --no-deps id-marl-eval
 	touch $@
 
 # Names and versions of what is installed now, without addresses.

@@ -13,6 +13,7 @@ import pytest
 import dop
 from dop.engine import cpu_threads, records
 from dop.engine.runs import RunFolder
+from dop.report import curves
 from probes import ObservationValue
 
 TINY = dop.StochasticDOP(
@@ -32,7 +33,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dop.Run:
         if found[0].kind == "train":
             os.kill(os.getpid(), signal.SIGINT)
 
+    draw = curves.draw
+
+    def draw_methods(found: dict[str, Any], path: Path, *, title: str) -> None:
+        assert list(found) == ["stochastic-dop"]  # not the name of a folder
+        draw(found, path, title=title)
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(curves, "draw", draw_methods)
         patch.setattr(records.JsonLines, "write", write_and_interrupt)
         stopped = dop.train(TINY, ObservationValue(), env_steps=32, seeds=[1, 5], run_dir=folder, quiet=True, **PROTOCOL)
     assert not stopped.outcome.finished

@@ -321,7 +321,7 @@ def _run(trainer: Trainer, *, resumed: bool, quiet: bool, sinks: Callable[[], li
     folder = trainer.folder
     with folder.locked(), contextlib.closing(trainer):
         outcome = _train(trainer, resumed=resumed, quiet=quiet, more_sinks=sinks)
-        curves.draw({folder.path.parent.name: records.read(folder.metrics)}, folder.curve, title=trainer.program.spec.name)
+        curves.draw({trainer.config.algorithm: records.read(folder.metrics)}, folder.curve, title=trainer.program.spec.name)
     return Run(folder.path, outcome)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from matplotlib.figure import Figure
 
 from dop import api
@@ -27,7 +28,7 @@ from dop.engine.seeds import keys
 from dop.engine.snapshots import Snapshots
 from dop.engine.train import Trainer, lowest_steps
 from dop.errors import ConfigError, DopError, RunError
-from dop.report import compare, credit_view, curves, film, marl_eval, page
+from dop.report import compare, credit_view, curves, film, marl_eval, page, parity
 from dop.report import export as exporting
 from dop.report.playback import Player, Take, best_and_worst
 from dop.report.statistics import Axis
@@ -243,9 +244,9 @@ def export(
         out: a folder; default: `export/` in the run directory.
 
     Raises:
-        MissingExtraError: onnx or safetensors is not installed.
+        MissingExtraError: onnx, onnxruntime or safetensors is not installed.
         ConfigError: the algorithm does not give its policy away, or its networks are of an unknown kind.
-        RunError: as `load`.
+        RunError: as `load`, or what would be written does not do what the library does (`dop.report.parity`); then nothing is.
     """
     exporting.check_extra()
     folder = _folder(run_dir, out, "export")
@@ -254,7 +255,9 @@ def export(
     if not isinstance(algorithm, Exportable):
         raise ConfigError(f"{trained.config.algorithm} cannot be exported: it has no method `policy` (see dop.types.Exportable).")
     policy = algorithm.policy(trained.learner)
-    written = exporting.write_policies(policy, spec, folder)
+    models = exporting.models(policy, spec)
+    parity.check(models, policy, trained.program, trained.learner, episodes_key(0))
+    written = exporting.write_models(models, folder)
     made_by = {
         "algorithm": trained.config.algorithm,
         "environment": spec.name,
@@ -273,7 +276,13 @@ def export(
 
 
 def report(
-    runs: Sequence[Path | str], *, out: Path | str = "report.html", episodes: int = 16, films: bool = True, trust_env: bool = False
+    runs: Sequence[Path | str],
+    *,
+    out: Path | str = "report.html",
+    episodes: int = 16,
+    films: bool = True,
+    trust_env: bool = False,
+    bounds: Mapping[str, page.Bounds] | None = None,
 ) -> Path:
     """One HTML file about several runs, which needs nothing else.
 
@@ -283,13 +292,17 @@ def report(
         episodes: greedy episodes that the films are chosen from, for each method and task.
         films: play them at all; without, nothing is restored.
         trust_env: as in `dop.resume`, for all of the runs; without, those that would need it have no film.
+        bounds: by task, as the page calls it, the return that counts as 0 and the larger one that counts as 1. Returns of several tasks
+            have a common mean only with these.
 
     Raises:
+        ConfigError: `bounds` are of no task of these runs, or not two different numbers in their order.
         RunError: a path is not a run and holds none, a run is damaged or has no evaluation yet, or `out` cannot be written to.
     """
     _check_episodes(episodes=episodes)
     files.check_place(Path(out))
     comparison = compare.gather([Path(run) for run in runs])
+    page.check_bounds(bounds or {}, comparison)
     showings, missing = [], []
     for task in comparison.tasks if films else ():
         for line in task.lines:
@@ -299,14 +312,14 @@ def report(
             except DopError as error:
                 missing.append(f"No film of {line.label} on {task.title}: {error}")
     made = datetime.datetime.now().strftime("%Y-%m-%d %H:%M")
-    files.write_text(Path(out), page.build(comparison, showings, missing, made=made))
+    files.write_text(Path(out), page.build(comparison, showings, missing, made=made, bounds=bounds))
     return Path(out)
 
 
 def _showing(task: compare.Task, line: compare.Line, episodes: int, trust_env: bool) -> page.Showing:
     """The seed of a line that ended best, playing."""
     scores = line.by_seed("test_return_mean")
-    seed = max(scores, key=lambda seed: scores[seed], default=line.seeds[0])
+    seed = max(scores, key=lambda seed: (np.isfinite(scores[seed]), scores[seed]), default=line.seeds[0])
     entry = next(entry for entry in line.entries if seed in entry.config.protocol.seeds)
     trained = load(entry.folder.path, run_seed=seed, trust_env=trust_env)
     player, key = Player(trained.program), episodes_key(0)
@@ -332,6 +345,7 @@ def plot(
     out: Path | str | None = None,
     data: Path | str | None = None,
     others: Sequence[Path | str] = (),
+    others_scale: Sequence[marl_eval.Scale] = (),
     metric: str | None = None,
     axes: Sequence[Axis] = ("env_steps",),
     title: str = "",
@@ -343,6 +357,8 @@ def plot(
         out: the figure; its suffix is its format: pdf, svg or png.
         data: all evaluations of the runs, as JSON.
         others: files of that layout, drawn on the same axes; their lines have the file's name in brackets, its path if two have that name.
+        others_scale: what win rates are in these files, `fraction` or `percent`: one for all of them, or one for each. It must be said
+            where win rates are drawn.
         metric: what to draw, for example `test_return_mean`. Default: the share that is won, if all tasks have it, else the return.
         axes: a row of the figure each.
         title: stands above.
@@ -368,16 +384,35 @@ def plot(
         if place is not None:
             files.check_place(Path(place))
     comparison = compare.gather([Path(run) for run in runs]) if runs else compare.Comparison(tasks=())
-    found = marl_eval.merged(comparison, {name: marl_eval.read(other) for name, other in _named([Path(other) for other in others])})
+    chosen = metric or _common_metric(comparison, bool(others))
+    found = marl_eval.merged(comparison, _read_others([Path(other) for other in others], others_scale, chosen, comparison))
     remarks, written = list(comparison.remarks), {}
     if out is not None:
-        chosen = metric or _common_metric(comparison, bool(others))
         curves.draw_grid(_timed(found, axes, remarks), Path(out), metric=chosen, title=title, axes_of=axes)
         written["figure"] = Path(out)
     if data is not None:
         files.write_text(Path(data), json.dumps(marl_eval.as_json(comparison, remarks), indent=1, allow_nan=False) + "\n")
         written["data"] = Path(data)
     return written, remarks
+
+
+def _read_others(
+    others: Sequence[Path], scales: Sequence[marl_eval.Scale], metric: str, comparison: compare.Comparison
+) -> dict[str, marl_eval.Results]:
+    """What each of these files has, by what its lines have in brackets."""
+    if len(scales) not in ((0, 1, len(others)) if others else (0,)):
+        raise ConfigError(
+            f"There are {len(others)} files of others and {len(scales)} scales: give one scale for all files, or one for each."
+        )
+    fractions = {*marl_eval.FRACTIONS, *(task.metric for task in comparison.tasks if task.share)}
+    each = list(scales) if len(scales) == len(others) else list(scales) * len(others)
+    scale_of = dict(zip(others, each, strict=False))
+    found = {}
+    for name, path in _named(others):
+        found[name] = marl_eval.read(path, scale_of.get(path), fractions)
+        if metric in fractions and path not in scale_of:
+            marl_eval.check_scale(found[name], path, metric)
+    return found
 
 
 def _named(others: Sequence[Path]) -> list[tuple[str, Path]]:

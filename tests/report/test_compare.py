@@ -14,7 +14,7 @@ import pytest
 from dop import views
 from dop.engine.records import JsonLines
 from dop.errors import RunError
-from dop.report import compare, html, page
+from dop.report import compare, html
 from dop.report.curves import COLOURS
 from made_up import entry
 
@@ -77,15 +77,6 @@ def test_many_differences_are_numbered_and_listed():
 
 def test_an_unfinished_seed_is_named():
     assert "not finished (seed 0 at 400 of 900" in compare.compare([entry(seeds=(0,), env_steps=900)]).remarks[0]
-
-
-def test_scores_are_between_the_worst_and_the_best_of_a_task():
-    tasks = compare.compare(
-        [entry("a", (0,), spec={"metrics": []}), entry("b", (0, 1), end=0.5, algorithm="coma", spec={"metrics": []})]
-    ).tasks
-    scores = page.scores_of(tasks, ["vdn", "coma"])
-    np.testing.assert_allclose(scores["vdn"], [[(7.5 - 1.25) / 8.75]])  # returns are from 1.25 to 10; the last three of vdn are 5, 7.5, 10
-    np.testing.assert_allclose(scores["coma"], [[(3.75 - 1.25) / 8.75] * 2])
 
 
 # -------------------------------------------------------------------------------------------------------------- on the disk
@@ -202,7 +193,7 @@ def test_a_place_that_cannot_be_written_to_is_refused_before_anything_is_played(
 
 
 def test_methods_beyond_the_colours_have_dashes_in_the_legend_too():
-    assert len({html.swatch(index) for index in range(3 * len(COLOURS))}) == 3 * len(COLOURS)
+    assert len({html.line_look(index) for index in range(3 * len(COLOURS))}) == 3 * len(COLOURS)
 
 
 def test_a_record_file_of_a_crash_is_still_drawn(trained: Path, tmp_path: Path):
@@ -213,10 +204,3 @@ def test_a_record_file_of_a_crash_is_still_drawn(trained: Path, tmp_path: Path):
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"kind": "eval')
     assert "not finished" in views.report([tmp_path], out=tmp_path / "page.html", films=False).read_text()
-
-
-def test_no_text_ends_the_script_that_data_stand_in():
-    data = {"agent": "</script><script>alert(1)</script>"}
-    inside = html.json_inside(data)
-    assert "<" not in inside
-    assert json.loads(inside) == data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,8 +18,10 @@ import pytest
 
 import dop
 from dop import algorithms, views
+from dop.decentralised import Policy
 from dop.engine.learn import Program
-from dop.report import export
+from dop.nets import GRUCell, Linear, PerAgent, RecurrentAgent
+from dop.report import export, parity
 from dop.report.playback import Player
 from dop.types import Exportable, TimeStep
 from helpers import make_spec
@@ -107,6 +111,160 @@ def replay(session: Any, spec: dop.EnvSpec, place: int, steps: TimeStep) -> dict
         for name in names:
             found[name].append(out[name])
     return {name: np.stack(values, axis=1).reshape(STEPS, *values[0].shape[1:]) for name, values in found.items()}
+
+
+# ----------------------------------------------------------------------------------------------------- what is not exported
+
+
+class Normed(RecurrentAgent):
+    """The usual network with one more layer, which no file of the usual one has."""
+
+    norm: eqx.nn.LayerNorm
+
+    def __init__(self, *sizes: int, key: Any) -> None:
+        super().__init__(*sizes, key=key)
+        self.norm = eqx.nn.LayerNorm(sizes[-1])
+
+    def __call__(self, hidden: Any, obs: Any, last_action: Any, agent_id: Any) -> Any:
+        hidden, _ = super().__call__(hidden, obs, last_action, agent_id)
+        return hidden, self.output_layer(self.norm(hidden))
+
+
+class Doubled(Linear):
+    def __call__(self, x: Any, *, key: Any = None) -> Any:
+        return 2 * super().__call__(x)
+
+
+class Slow(GRUCell):
+    pass
+
+
+class Crowd(PerAgent):
+    pass
+
+
+class Warm(Policy):
+    pass
+
+
+def a_copy(kind: type, module: Any) -> Any:
+    """A module of another class with the same fields."""
+    made = object.__new__(kind)
+    for field in dataclasses.fields(module):
+        object.__setattr__(made, field.name, getattr(module, field.name))
+    return made
+
+
+def usual() -> tuple[Policy, dop.EnvSpec]:
+    spec, algorithm = make_spec(), small("vdn")
+    return algorithm.policy(algorithm.init(jax.random.key(1), spec)), spec
+
+
+def of_layers() -> tuple[Policy, dop.EnvSpec]:
+    spec, algorithm = make_spec(), small("maddpg")
+    return algorithm.policy(algorithm.init(jax.random.key(1), spec)), spec
+
+
+NETWORK, LAYERS = (lambda p: p.team.network), (lambda p: p.team.network.layers)
+
+
+def is_tuple(x: Any) -> bool:
+    return isinstance(x, tuple)
+
+
+CHANGES: dict[str, tuple[Any, Any, str]] = {
+    "a network": (usual, lambda p: eqx.tree_at(NETWORK, p, Normed(5, 3, 3, 8, key=jax.random.key(0))), "policy.team.network is a Normed"),
+    "a layer": (
+        usual,
+        lambda p: eqx.tree_at(lambda p: NETWORK(p).output_layer, p, a_copy(Doubled, NETWORK(p).output_layer)),
+        "output_layer is a Doubled",
+    ),
+    "a cell": (usual, lambda p: eqx.tree_at(lambda p: NETWORK(p).cell, p, a_copy(Slow, NETWORK(p).cell)), "cell is a Slow"),
+    "a function": (
+        of_layers,
+        lambda p: eqx.tree_at(lambda p: LAYERS(p).layers, p, (*LAYERS(p).layers, jnp.tanh), is_leaf=is_tuple),
+        r"layers\[3\] is a",
+    ),
+    "a team": (usual, lambda p: eqx.tree_at(lambda p: p.team, p, a_copy(Crowd, p.team)), "policy.team is a Crowd"),
+    "a policy": (usual, lambda p: a_copy(Warm, p), "the policy is a Warm"),
+    "another choice": (usual, lambda p: replace(p, chosen="sampled"), "one of argmax, corner, softmax, tanh; this one is"),
+    "no policy": (usual, lambda p: p.team, "this one is"),
+    "no bias": (usual, lambda p: eqx.tree_at(lambda p: NETWORK(p).output_layer.bias, p, None), "other layers, agents or actions"),
+    "half precision": (
+        usual,
+        lambda p: jax.tree.map(lambda x: x.astype(jnp.float16) if x.ndim else x, p),
+        "network.input_layer.weight is of another shape or type",
+    ),
+    "one more unit": (
+        usual,
+        lambda p: eqx.tree_at(lambda p: NETWORK(p).cell.hidden_layer.weight, p, jnp.zeros((27, 9))),
+        "network.cell.hidden_layer.weight is of another shape or type",
+    ),
+    "one more layer": (
+        of_layers,
+        lambda p: eqx.tree_at(
+            lambda p: LAYERS(p).layers, p, LAYERS(p).layers[:2] + LAYERS(p).layers[1:], is_leaf=lambda x: isinstance(x, tuple)
+        ),
+        "other layers, agents or actions",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_is_not_exactly_the_librarys_own_is_refused(tmp_path: Path, change: str):
+    make, changed, words = CHANGES[change]
+    policy, spec = make()
+    export.check_known(policy, spec)
+    with pytest.raises(dop.ConfigError, match=words):
+        export.write_policies(changed(policy), spec, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_policy_of_another_environment_is_refused():
+    policy, spec = usual()
+    with pytest.raises(dop.ConfigError, match="are not made for"):
+        export.check_known(policy, replace(spec, action_sizes=(7,) * spec.n_agents))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("act", "in greedy episodes, it prefers another action, whose output is larger by"),
+        ("choice", "it prefers another action"),
+        ("weights", "its outputs differ by|its hidden states differ by"),
+    ],
+)
+def test_a_policy_that_does_something_else_is_not_kept(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, words: str
+):
+    if change == "act":  # an algorithm that does more with its networks than it says
+        act = dop.StochasticDOP.act
+
+        def other(self: Any, *seen: Any, explore: bool) -> Any:
+            choice, memory = act(self, *seen, explore=explore)
+            action = 1 - choice.action
+            return replace(choice, action=action), replace(memory, last_action=action)
+
+        monkeypatch.setattr(dop.StochasticDOP, "act", other)
+    elif change == "choice":
+        add = export._Graph.add
+        swapped: dict[str, str] = {"ArgMax": "ArgMin"}
+        monkeypatch.setattr(export._Graph, "add", lambda self, kind, *x, **how: add(self, swapped.get(kind) or kind, *x, **how))
+    else:
+        linear = export._Graph.linear
+        monkeypatch.setattr(export._Graph, "linear", lambda self, x, weight, *rest, **how: linear(self, x, 1.01 * weight, *rest, **how))
+    with pytest.raises(dop.RunError, match=rf"The exported policy of agent_0 would not be the library's own: .*({words})"):
+        views.export(trained, trust_env=True, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("name", "actions"), [("maac", "simplex"), ("deterministic-dop", "simplex"), ("maddpg", "discrete")])
+def test_what_does_the_same_passes(name: str, actions: str):
+    env, algorithm = dop.make("mill", n_agents=3, actions=actions), small(name)
+    learner = algorithm.init(jax.random.key(3), env.spec)
+    policy = algorithm.policy(learner)
+    program = Program(algorithm=algorithm, environment=env)
+    parity.check(export.models(policy, env.spec), policy, program, learner, jax.random.key(0))
 
 
 def test_nothing_legal_and_a_batch_of_one(tmp_path: Path):

@@ -1,12 +1,10 @@
-"""Results as marl-eval has them: its documented layout out, the same and other libraries' in, all on the same axes.
-
-The released package (id-marl-eval 0.0.4) cannot be installed: its source archive lacks a file that its setup reads. The layout is therefore
-checked against its README, and by doing with the data what its documentation says that it does.
-"""
+"""Results as marl-eval has them: what is written is read by the released package, other libraries' files come in, all on the same axes."""
 
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +54,127 @@ def test_what_is_written_is_in_the_layout_with_everybodys_names():
     check_layout(found)
     assert list(found) == ["smax", "mill"]
     assert list(found["smax"]["3m"]) == ["vdn", "coma"]
-    assert list(found["smax"]["3m"]["coma"]) == ["seed_0", "seed_4"]
+    assert list(found["smax"]["3m"]["coma"]) == ["seed_0", "seed_1"]
     run = found["smax"]["3m"]["vdn"]["seed_1"]
     assert run["step_1"] == {"step_count": 200, "elapsed_time": 2, "win_rate": [0.5], "return": [5.0]}
     assert len(run) == 4  # the run that stopped early has three, and the absolute metrics
     assert run["absolute_metrics"] == {"win_rate": [1.0], "return": [10.0]}  # of its own last evaluation
     assert "won" in found["mill"]["mill"]["vdn"]["seed_0"]["step_0"]
-    assert said == ["smax: the data have only the first 3 evaluations of each run, as many as all have; some have 4."]
+    assert said == [
+        "smax: in the data, seed_0 and so on are coma's seeds 0, 4 on smax:3M.",
+        "smax: the data have only the first 3 evaluations of each run, as many as all have; some have 4.",
+    ]
+
+
+def on(task: str, *more: Any, **how: Any) -> compare.Entry:
+    return entry(*more, spec={"name": task, "metrics": []}, **how)
+
+
+def spoilt(made: compare.Entry, metric: str = "test_won_mean") -> compare.Entry:
+    """Without a finite `metric` in its second evaluation."""
+    made.records[1].metrics[metric] = math.nan
+    return made
+
+
+def short(made: compare.Entry, evaluations: int) -> compare.Entry:
+    """Stopped early."""
+    return replace(made, records=[record for record in made.records if record.iteration <= evaluations])
+
+
+CASES: dict[str, tuple[list[compare.Entry], dict[str, int], list[str]]] = {
+    "the same seeds": ([on("smax:3m", "a"), on("smax:3m", "b", algorithm="coma")], {"vdn": 2, "coma": 2}, []),
+    "other seeds": ([on("smax:3m", "a"), on("smax:3m", "b", (5, 6), algorithm="coma")], {"vdn": 2, "coma": 2}, ["coma's seeds 5, 6 on"]),
+    "fewer seeds": (
+        [on("smax:3m", "a", (0, 1, 2)), on("smax:3m", "b", algorithm="coma")],
+        {"vdn": 2, "coma": 2},
+        ["the data lack vdn's seeds 2 on smax:3m; another method or task has only 2"],
+    ),
+    "one seed": ([on("smax:3m", "a", (0, 1, 2)), on("smax:3m", "b", (4,), algorithm="coma")], {"vdn": 1, "coma": 1}, ["lack", "coma's"]),
+    "fewer seeds on another task": (
+        [on("smax:3m", "a", (0, 1, 2)), on("smax:8m", "b", (1, 2))],
+        {"vdn": 2},
+        ["the data lack vdn's seeds 2 on smax:3m", "vdn's seeds 1, 2 on smax:8m"],
+    ),
+    "commas and brackets": (
+        [on("smax:3m", "a"), on("smax:3m", "b", gamma=0.5, eval_interval=200)],
+        {"vdn_gamma_0.9_eval_interval_10000": 2, "vdn_gamma_0.5_eval_interval_200": 2},
+        ["vdn (gamma 0.9, eval_interval 10000) is called", "vdn (gamma 0.5, eval_interval 200) is called"],
+    ),
+    "capitals and slashes": (
+        [on("smax:3m", str(i), algorithm=name) for i, name in enumerate(("QMIX", "qmix", "a/b", "a,b", "extra", "step_count", "  "))],
+        dict.fromkeys(("qmix", "qmix_2", "a_b", "a_b_2", "extra_", "steps_count", "unnamed"), 2),
+        ["qmix is called qmix_2", "a/b is called a_b in", "a,b is called a_b_2", "extra is called extra_", "steps_count", "unnamed"],
+    ),
+    "tasks whose names differ in capitals alone": ([on("smax:3m", "a"), on("SMAX:3M", "b")], {"vdn": 2}, ["3M is called 3m_2"]),
+    "a task with a dot and a colon": ([on("smax:mpe2.spread_v3:x", "a")], {"vdn": 2}, []),
+    "an environment of marl-eval's own name": ([on("extra:x", "a")], {"vdn": 2}, ["extra is called extra_"]),
+    "another version": (
+        [entry("a", spec={"name": "smax", "metrics": []}), entry("b", spec={"name": "smax", "version": "2", "metrics": []})],
+        {"vdn": 2},
+        ["smax (version 1) is called smax_version_1", "smax (version 2) is called smax_version_2"],
+    ),
+    "a method that has not played all tasks": (
+        [on("smax:3m", "a"), on("smax:3m", "b", algorithm="coma"), on("smax:8m", "c")],
+        {"vdn": 2},
+        ["smax: the data lack coma, which have not played all of its tasks"],
+    ),
+    "a metric that one lacks": (
+        [spoilt(on("smax:3m", "a")), on("smax:8m", "b")],
+        {"vdn": 2},
+        ["the data lack test_won_mean: vdn, seed 0, has none that is finite after 200 steps of smax:3m."],
+    ),
+    "fewer evaluations": ([on("smax:3m", "a"), short(on("smax:8m", "b"), 3)], {"vdn": 2}, ["first 3 evaluations of each run"]),
+    "one evaluation": ([short(on("smax:3m", "a", (0,)), 1)], {"vdn": 1}, []),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_released_reader_reads_what_is_written_and_nothing_goes_unsaid(case: str, capsys: pytest.CaptureFixture[str]):
+    """id-marl-eval 0.0.4, which the Makefile installs: its pipeline, its matrices and its own diagnosis."""
+    theirs = pytest.importorskip("marl_eval.utils.data_processing_utils", reason="make installs id-marl-eval")
+    diagnosis = pytest.importorskip("marl_eval.utils.diagnose_data_errors")
+    entries, shapes, remarks = CASES[case]
+    said: list[str] = []
+    found = json.loads(json.dumps(marl_eval.as_json(compare.compare(entries), said), allow_nan=False))
+    check_layout(found)
+    assert len(said) == len(remarks), said
+    assert all(words in remark for words, remark in zip(remarks, said, strict=True)), said
+    for environment, tasks in found.items():
+        processed = theirs.data_process_pipeline(json.loads(json.dumps(found)), ["return"])
+        last, every = theirs.create_matrices_for_rliable(processed, environment, ["return"])
+        assert {name: array.shape for name, array in last["mean_norm_return"].items()} == {
+            name: (count, len(tasks)) for name, count in shapes.items()
+        }
+        evaluations = len(next(iter(next(iter(next(iter(tasks.values())).values())).values()))) - 1
+        assert all(array.shape[2] == evaluations for array in every["mean_norm_return"].values())
+        checked = diagnosis.DiagnoseData(found).check_data()[environment]
+        # It wants times among the absolute metrics too, where its own logger writes none.
+        assert all(good for name, good in checked.items() if name != "valid_metrics")
+    assert "issue related to the format" not in capsys.readouterr().out
+
+
+def test_the_numbers_are_the_ones_that_the_released_reader_has():
+    theirs = pytest.importorskip("marl_eval.utils.data_processing_utils", reason="make installs id-marl-eval")
+    entries = [on("smax:3m", "a", (7, 9)), on("smax:8m", "b", (0, 1), end=0.5)]
+    data = marl_eval.as_json(compare.compare(entries), [])
+    last, every = theirs.create_matrices_for_rliable(theirs.data_process_pipeline(data, []), "smax", [])
+    np.testing.assert_array_equal(last["mean_return"]["vdn"], [[10.0, 5.0]] * 2)
+    np.testing.assert_array_equal(every["mean_return"]["vdn"][0], [[2.5, 5.0, 7.5, 10.0], [1.25, 2.5, 3.75, 5.0]])
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        (
+            [on("smax:3m", "a"), on("smax:8m", "b", algorithm="coma")],
+            r"No method has played all tasks of smax \(smax:3m: vdn; smax:8m: coma\)",
+        ),
+        ([spoilt(spoilt(on("smax:3m", "a")), "test_return_mean")], "No metric is a finite number in all evaluations of smax"),
+    ],
+)
+def test_what_has_nothing_in_common_is_refused(entries: list[compare.Entry], words: str):
+    with pytest.raises(RunError, match=words):
+        marl_eval.as_json(compare.compare(entries), [])
 
 
 def test_what_was_written_comes_back(tmp_path: Path):
@@ -78,21 +190,69 @@ def test_mavas_percentages_and_lists_of_episodes_are_understood(tmp_path: Path):
     theirs = {"step_count": 10, "win_rate": [50.0], "mean_episode_return": [1.0, 3.0], "steps_per_second": [7.0]}
     path = tmp_path / "mava.json"
     path.write_text(json.dumps({"smax": {"3m": {"rec_ippo": {"seed_0": {"step_0": theirs, "absolute_metrics": {}}}}}}))
-    (record,) = marl_eval.read(path)["smax:3m"]["rec_ippo"]
+    (record,) = marl_eval.read(path, "percent")["smax:3m"]["rec_ippo"]
     assert record.metrics == {"test_battle_won_mean": 0.5, "test_return_mean": 2.0, "test_steps_per_second_mean": 7.0}
     assert np.isnan(record.wall_seconds)
 
 
-def test_a_file_has_percentages_or_shares_for_all_of_its_runs(tmp_path: Path):
-    """A run whose best is one game in 200 has not won half of them. One without the metric has none afterwards."""
-    runs = {
-        name: {"step_0": {"step_count": 0, "return": [1.0], **rate}}
-        for name, rate in {"good": {"win_rate": [80]}, "poor": {"win_rate": [0.5]}, "mute": {}}.items()
-    }
-    path = tmp_path / "mava.json"
-    path.write_text(json.dumps({"smax": {"3m": {"ippo": runs}}}))
-    good, poor, mute = (record.metrics for record in marl_eval.read(path)["smax:3m"]["ippo"])
-    assert (good["test_battle_won_mean"], poor["test_battle_won_mean"], mute) == (0.8, 0.005, {"test_return_mean": 1.0})
+def with_rates(path: Path, *rates: float, key: str = "win_rate", task: str = "3m") -> Path:
+    runs = {f"r{i}": {"step_0": {"step_count": 0, "return": [1.0], key: [rate]}} for i, rate in enumerate(rates)}
+    path.write_text(json.dumps({"smax": {task: {"ippo": runs | {"mute": {"step_0": {"step_count": 0, "return": [1.0]}}}}}}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("scale", "rates", "expected"),
+    [
+        (None, (0.78125,), (0.78125,)),
+        (None, (0.78125, 90.0), (0.78125, 90.0)),
+        ("percent", (0.78125,), (0.0078125,)),
+        ("percent", (0.78125, 90.0, 100.0), (0.0078125, 0.9, 1.0)),
+        ("fraction", (0.78125, 1.0), (0.78125, 1.0)),
+    ],
+)
+def test_win_rates_have_the_scale_that_is_stated_whatever_else_is_in_the_file(tmp_path: Path, scale: Any, rates: Any, expected: Any):
+    *found, mute = marl_eval.read(with_rates(tmp_path / "f.json", *rates), scale)["smax:3m"]["ippo"]
+    assert tuple(record.metrics["test_battle_won_mean"] for record in found) == expected
+    assert mute.metrics == {"test_return_mean": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("scale", "rate", "words"),
+    [
+        ("fraction", 90.0, "win_rate 90 in smax:3m, ippo, which is beyond 0 to 1.*--others-scale percent"),
+        ("fraction", -0.5, "win_rate -0.5 in .* beyond 0 to 1, a fraction's range.$"),
+        ("percent", 101.0, "win_rate 101 in .* beyond 0 to 100, a percent's range.$"),
+    ],
+)
+def test_win_rates_beyond_their_scale_are_refused(tmp_path: Path, scale: Any, rate: float, words: str):
+    with pytest.raises(RunError, match=words):
+        marl_eval.read(with_rates(tmp_path / "f.json", 0.5, rate), scale)
+
+
+def test_dop_plot_guesses_no_scale(tmp_path: Path):
+    first, second = with_rates(tmp_path / "mava.json", 0.78125), with_rates(tmp_path / "benchmarl.json", 0.5)
+    many = with_rates(tmp_path / "many.json", 0.5, 90.0)
+    out = tmp_path / "f.svg"
+    won: dict[str, Any] = {"metric": "test_battle_won_mean"}
+    for others in ([first], [many]):
+        with pytest.raises(RunError, match=r"does not say whether its win_rate.*--others-scale percent, or --others-scale fraction"):
+            views.plot([], out=out, others=others, **won)
+    with pytest.raises(ConfigError, match="2 files of others and 3 scales"):
+        views.plot([], out=out, others=[first, second], others_scale=("percent", "percent", "percent"), **won)
+    views.plot([], out=out, others=[first], metric="test_return_mean")  # no win rate is drawn
+    views.plot([], out=out, others=[with_rates(tmp_path / "none.json", 0.0)], **won)  # 0 is 0
+    views.plot([], out=out, others=[first, many], others_scale=["percent"], **won)
+    read = views._read_others([first, second], ["percent", "fraction"], won["metric"], compare.Comparison(tasks=()))
+    assert [found["smax:3m"]["ippo"][0].metrics["test_battle_won_mean"] for found in read.values()] == [0.0078125, 0.5]
+
+
+def test_an_own_fraction_of_a_task_has_a_scale_too(tmp_path: Path):
+    others = with_rates(tmp_path / "f.json", 80.0, key="won", task="x")
+    ours = compare.compare([entry("a", spec={"name": "smax:x"})])
+    with pytest.raises(RunError, match="does not say whether its won, up to 80"):
+        views._read_others([others], [], "test_won_mean", ours)
+    assert views._read_others([others], ["percent"], "test_won_mean", ours)["f"]["smax:x"]["ippo"][0].metrics["test_won_mean"] == 0.8
 
 
 def test_two_files_of_the_same_name_are_both_drawn(tmp_path: Path):
@@ -141,7 +301,7 @@ def test_dop_plot_draws_runs_and_others(trained: Path, tmp_path: Path, name: str
     other.write_text(json.dumps(timeless))
     written, remarks = views.plot([trained], out=tmp_path / "out" / name, data=tmp_path / "ours.json", others=[other])
     assert written["figure"].read_bytes().startswith(start)
-    assert remarks == []
+    assert remarks == ["workers: in the data, seed_0 and so on are stochastic-dop's seeds 3, 5 on workers."]
     check_layout(json.loads(written["data"].read_text()))
     if name.endswith("svg"):
         assert "ippo (theirs)" in written["figure"].read_text()

@@ -12,6 +12,7 @@ import tyro
 
 from dop import views
 from dop.commands._output import listed
+from dop.report.marl_eval import Scale
 from dop.report.statistics import Axis
 
 USAGE = "RUN... [options]"
@@ -29,6 +30,8 @@ class Options:
     """Write the runs' evaluations as JSON for marl-eval."""
     others: tuple[Path, ...] = ()
     """Files of that layout, drawn on the same axes."""
+    others_scale: tuple[Scale, ...] = ()
+    """What win rates are in these files: one word for all, or one for each. Mava writes percentages, dop fractions."""
     metric: str | None = None
     """What to draw, for example test_return_mean. Default: what is won, if all tasks have it, else the return."""
     axes: tuple[Axis, ...] = ("env_steps",)
@@ -41,7 +44,7 @@ def run(arguments: Sequence[str]) -> None:
     """`dop plot RUN...`"""
     options = tyro.cli(Options, args=arguments, prog="dop plot")
     out = options.out or (None if options.data else Path("curves.pdf"))
-    chosen = {name: getattr(options, name) for name in ("data", "others", "metric", "axes", "title")}
+    chosen = {name: getattr(options, name) for name in ("data", "others", "others_scale", "metric", "axes", "title")}
     written, remarks = views.plot(options.runs, out=out, **chosen)
     for remark in remarks:
         print(f"note: {remark}", file=sys.stderr)

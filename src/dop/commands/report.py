@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from dop import views
+from dop.errors import ConfigError
 
 USAGE = "RUN... [options]"
 
@@ -28,10 +30,31 @@ class Options:
     """Import the environments that the run directories name even if they are code of somebody's own: importing runs it."""
     films: bool = True
     """Play the teams; without, the page is there at once."""
+    bounds: Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction] = ()
+    """TASK=LOW:HIGH: the returns that count as 0 and as 1 on a task; several tasks have a common mean only with these."""
 
 
 def run(arguments: Sequence[str]) -> None:
     """`dop report RUN...`"""
     options = tyro.cli(Options, args=arguments, prog="dop report")
     chosen = {name: getattr(options, name) for name in ("out", "episodes", "films", "trust_env")}
-    print(f"report: {views.report(options.runs, **chosen)}")
+    print(f"report: {views.report(options.runs, **chosen, bounds=_bounds(itertools.chain(*options.bounds)))}")
+
+
+def _bounds(given: Iterable[str]) -> dict[str, tuple[float, float]]:
+    """`TASK=LOW:HIGH`, taken apart.
+
+    Raises:
+        ConfigError: it is of another form, or a task has bounds twice.
+    """
+    found: dict[str, tuple[float, float]] = {}
+    for words in given:
+        task, _, numbers = words.rpartition("=")
+        low, _, high = numbers.partition(":")
+        if task in found:
+            raise ConfigError(f"{task} has bounds twice: --bounds {words}.")
+        try:
+            found[task] = (float(low), float(high))
+        except ValueError as error:
+            raise ConfigError(f"--bounds are TASK=LOW:HIGH, for example mill=0:20; got {words!r}.") from error
+    return found

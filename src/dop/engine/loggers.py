@@ -1,11 +1,18 @@
 """Sinks that others show: Weights & Biases and MLflow. Offline unless asked: what they write stays in the run directory, and no call leaves
 this machine. Records themselves are in `metrics.jsonl` in any case.
 
-    wandb     RUN/wandb/     later `wandb sync RUN/wandb/offline-run-*`
+    wandb     RUN/wandb/     later `wandb sync` the newest RUN/wandb/offline-run-*
     mlflow    RUN/mlruns/    look with `mlflow ui --backend-store-uri RUN/mlruns`
 
-Online, wandb logs in as it always does (WANDB_API_KEY, WANDB_BASE_URL ...), and mlflow goes where MLFLOW_TRACKING_URI says. A run that is
-resumed goes on in the same place, which RUN/logger-id names; online, what it had reported after its checkpoint stays there.
+Online, wandb logs in as it always does (WANDB_API_KEY, WANDB_BASE_URL ...), and mlflow goes where MLFLOW_TRACKING_URI says. RUN/logger-id
+names the run there.
+
+A run that crashed continues from its checkpoint and reports what came after a second time. Neither package can take numbers back, and one
+seed would have two curves. Therefore, when a run is resumed, `metrics.jsonl` is what counts, which ends at the checkpoint:
+
+    mlflow             continues in the same run if that has the same records; else the run is deleted, and a new one gets all records
+    wandb, offline     gets all records in a run of its own, of the same group: the newest has everything, the older ones can go
+    wandb, online      continues in the same run; what it had reported after its checkpoint stays there
 
 One more is one class with the methods of `dop.engine.records.Sink`, and a line in `LOGGERS`.
 """
@@ -23,7 +30,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
-from dop.engine import files
+from dop.engine import files, records
 from dop.engine.records import Record, Sink
 from dop.engine.runs import RunConfig, RunFolder
 from dop.errors import ConfigError, MissingExtraError, UnknownNameError
@@ -75,6 +82,11 @@ def _identity(folder: RunFolder) -> str:
     return path.read_text(encoding="utf-8").strip()
 
 
+def _history(folder: RunFolder) -> list[Record]:
+    """What counts of what the run has reported so far; of one that begins, nothing."""
+    return records.read(folder.metrics) if folder.metrics.is_file() else []
+
+
 def _name(folder: RunFolder, config: RunConfig) -> str:
     return f"{config.environment} {config.algorithm} {folder.path.name}"
 
@@ -86,10 +98,12 @@ class WandB:
         # Reports of its own errors would be sent even by an offline run.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         wandb: Any = importlib.import_module("wandb")
+        before = 0 if online else len(list((folder.path / "wandb").glob("offline-run-*")))
         self._run = wandb.init(
             project=PROJECT,
-            name=_name(folder, config),
-            id=_identity(folder),
+            name=_name(folder, config) + (f", start {before + 1}" if before else ""),
+            id=_identity(folder) + (f"-{before + 1}" if before else ""),
+            group=_identity(folder),
             resume="allow" if online else None,
             dir=str(folder.path.resolve()),
             mode="online" if online else "offline",
@@ -98,6 +112,8 @@ class WandB:
         )
         for seed in config.protocol.seeds:
             self._run.define_metric(f"seed_{seed}/*", step_metric=f"seed_{seed}/env_steps")
+        if not online:
+            self.write(*_history(folder))
 
     def write(self, *records: Record) -> None:
         for record in records:
@@ -121,7 +137,19 @@ class MLflow:
         found = self._client.get_experiment_by_name(PROJECT)
         experiment = self._client.create_experiment(PROJECT) if found is None else found.experiment_id
         same = self._client.search_runs([experiment], filter_string=f"tags.dop_id = '{_identity(folder)}'")
-        self._run = same[0].info.run_id if same else self._new_run(experiment, folder, config)
+        history = _history(folder)
+        if same and self._steps(same[0]) == _steps_of(history):
+            self._run = same[0].info.run_id
+            return
+        for run in same:
+            self._client.delete_run(run.info.run_id)
+        self._run = self._new_run(experiment, folder, config)
+        self.write(*history)
+
+    def _steps(self, run: Any) -> dict[str, list[int]]:
+        """By metric: the environment steps at which it has been reported."""
+        found = {name: self._client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
+        return {name: sorted(metric.step for metric in metrics) for name, metrics in found.items()}
 
     def _new_run(self, experiment: str, folder: RunFolder, config: RunConfig) -> str:
         tags = {"dop_id": _identity(folder), "dop.run_dir": str(folder.path.resolve())}
@@ -138,6 +166,15 @@ class MLflow:
 
     def close(self) -> None:
         self._client.set_terminated(self._run)
+
+
+def _steps_of(history: Sequence[Record]) -> dict[str, list[int]]:
+    """What `MLflow` would have of these records."""
+    found: dict[str, list[int]] = {}
+    for record in history:
+        for name in _values(record):
+            found.setdefault(name, []).append(record.env_steps)
+    return {name: sorted(steps) for name, steps in found.items()}
 
 
 LOGGERS: Mapping[str, Callable[[RunFolder, RunConfig, bool], Sink]] = {"wandb": WandB, "mlflow": MLflow}

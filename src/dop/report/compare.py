@@ -19,7 +19,7 @@ from dop.engine import records
 from dop.engine.records import Record
 from dop.engine.runs import RunConfig, RunFolder
 from dop.errors import RunError
-from dop.report.statistics import curves
+from dop.report.statistics import LARGEST, curves, finite_mean, known
 
 MEASURING = ("env_steps", "eval_interval", "eval_episodes", "precision")
 """Fields of the protocol that numbers depend on."""
@@ -61,9 +61,10 @@ class Line:
         return sorted({record.seed for record in self.records})
 
     def by_seed(self, metric: str) -> dict[int, float]:
-        """The mean of the last `LAST` evaluations of every seed that has been evaluated since it began to learn."""
+        """The mean of the last `LAST` evaluations of every seed that has been evaluated since it began to learn; NaN if none of them is
+        a finite number."""
         learned = [record for record in self.records if record.iteration > 0]
-        return {seed: _mean_of_finite(curve.y[-LAST:]) for seed, curve in curves(learned, metric).items()}
+        return {seed: finite_mean(curve.y[-LAST:]) for seed, curve in curves(learned, metric).items()}
 
     @property
     def evaluations(self) -> dict[int, int]:
@@ -72,8 +73,9 @@ class Line:
         return {seed: made.count(seed) for seed in self.seeds}
 
     def scores(self, metric: str) -> np.ndarray:
-        """The values of `by_seed`."""
-        return np.array(list(self.by_seed(metric).values()))
+        """Those values of `by_seed` that are finite."""
+        values = np.array(list(self.by_seed(metric).values()))
+        return values[np.isfinite(values)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +92,9 @@ class Task:
         """What a score is: the environment's own figure, if it is a share in all records (battles won, say), else the return."""
         spec = self.lines[0].entries[0].config.environment_spec if self.lines[0].entries else {"metrics": ()}
         for name in (f"test_{metric}_mean" for metric in spec["metrics"]):
-            values = [record.metrics[name] for line in self.lines for record in line.records if name in record.metrics]
-            if values and min(values) >= 0 and max(values) <= 1:
+            values = known([record.metrics[name] for line in self.lines for record in line.records if name in record.metrics])
+            values = values[np.isfinite(values)]
+            if values.size and values.min() >= 0 and values.max() <= 1:
                 return name
         return "test_return_mean"
 
@@ -141,7 +144,9 @@ def read(path: Path) -> Entry:
 def _check(folder: RunFolder, spec: dict[str, Any], made_by: dict[str, Any]) -> None:
     """Raise RunError for what is read here of a config.json, and nowhere else before."""
     try:
-        ", ".join([spec["name"], *spec["metrics"], *dict(spec.get("options", ())), *(made_by["versions"] or {}).keys()])
+        ", ".join(
+            [spec["name"], str(spec["version"]), *spec["metrics"], *dict(spec.get("options", ())), *(made_by["versions"] or {}).keys()]
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(f"{folder.config} is damaged: {type(error).__name__}: {error}") from error
 
@@ -287,6 +292,7 @@ def _differences(title: str, lines: Sequence[Line]) -> list[str]:
             what = "numbers may differ for that reason" if name == "library_version" else "wall-clock times are not comparable"
             said.append(f"{title}: runs of different {meaning} ({'; '.join(found)}): {what}.")
     for line in lines:
+        said += [f"{title}, {line.label}: {words}" for words in _not_finite(line)]
         steps = {seed: max(r.env_steps for r in line.records if r.seed == seed) for seed in line.seeds}
         goal = line.entries[0].config.protocol.env_steps
         early = [f"seed {seed} at {reached:,}" for seed, reached in steps.items() if reached < goal]
@@ -299,14 +305,20 @@ def _differences(title: str, lines: Sequence[Line]) -> list[str]:
     return said
 
 
-def _mean_of_finite(values: np.ndarray) -> float:
-    """NaN where there is none; the largest numbers of all are not too large to be averaged."""
-    known = values[np.isfinite(values)]
-    return float(np.sum(known / len(known))) if len(known) else np.nan
-
-
 def _count_of(evaluations: int) -> str:
     return {0: "none, and no score", 1: "only one"}.get(evaluations, f"only {evaluations}")
+
+
+def _not_finite(line: Line) -> Iterator[str]:
+    """Evaluations that no picture and no mean can show."""
+    lost: dict[str, set[int]] = defaultdict(set)
+    for record in line.records:
+        for name, value in record.metrics.items() if record.kind == "evaluation" else ():
+            if not abs(value) <= LARGEST:
+                lost[name].add(record.seed)
+    for name, seeds in lost.items():
+        of = f"seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, sorted(seeds)))}"
+        yield f"{name} is not finite, or beyond {LARGEST:g}, in evaluations of {of}, which are left out."
 
 
 def hyper_parameters(comparison: Comparison) -> dict[str, dict[str, Any]]:

@@ -21,6 +21,7 @@ from dop.report.credit import Judged, grid
 from dop.report.film import Picture, colours_of, draw_scene, pixels, words
 from dop.report.playback import Take
 from dop.report.statistics import Interval, mean_interval
+from dop.report.texts import visible
 from dop.types import EnvSpec
 
 ROWS = (
@@ -116,7 +117,7 @@ def _actions_height(spec: EnvSpec) -> float:
 def _draw_actions(axes: Axes, take: Take, *, inches: float) -> None:
     """One row an agent: its action as a number, or its components; of so many steps as fit side by side."""
     n = take.spec.n_agents
-    axes.set_yticks(range(n), take.spec.agents, fontsize=7)
+    axes.set_yticks(range(n), map(visible, take.spec.agents), fontsize=7)
     axes.set(ylim=(n - 0.5, -0.5), xlim=(-0.5, take.length - 0.5))
     axes.set_xlabel("step", fontsize=8, color=_INK)
     texts = [[words(take.spec, action[agent], agent) for agent in range(n)] for action in take.actions]
@@ -204,7 +205,7 @@ def _draw_by_agent(axes: Axes, spec: EnvSpec, found: Interval) -> None:
     half = np.nan_to_num(found.high - found.mean)
     axes.barh(range(spec.n_agents), found.mean, xerr=half, color=colours_of(spec.n_agents), ecolor=_INK, capsize=2)
     dress(axes, "mean credit of a step, by agent")
-    axes.set_yticks(range(spec.n_agents), spec.agents, fontsize=7)
+    axes.set_yticks(range(spec.n_agents), map(visible, spec.agents), fontsize=7)
     axes.invert_yaxis()
     axes.axvline(0, color=_INK, linewidth=0.8)
 
@@ -213,7 +214,7 @@ def _draw_by_action(axes: Axes, spec: EnvSpec, found: ByAction) -> None:
     dress(axes, "mean credit of an action when it is taken (how often)")
     top = np.nanmax(np.abs(found.credit)) or 1.0
     shown = axes.imshow(found.credit, cmap="PuOr", vmin=-top, vmax=top, aspect="auto")
-    axes.set_yticks(range(spec.n_agents), spec.agents, fontsize=7)
+    axes.set_yticks(range(spec.n_agents), map(visible, spec.agents), fontsize=7)
     axes.set_xlabel("action", fontsize=8, color=_INK)
     axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
     axes.grid(visible=False)

@@ -23,13 +23,12 @@ from dop.engine.progress import compact
 from dop.engine.records import Record
 from dop.errors import RunError
 from dop.report.statistics import Axis, align, curves, mean_interval
+from dop.report.texts import as_written
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's, which most colour-blind people can tell apart."""
 DASHES = ("-", "--", ":")
 """Once all colours are used, the next style begins."""
-_AS_WRITTEN = mpl.rc_context({"text.parse_math": False})
-"""Names that people give are no formulae, whatever they have between two dollar signs."""
 _INK, _FAINT = "#333333", "#e6e6e6"
 
 
@@ -71,13 +70,13 @@ def draw(records_by_label: Mapping[str, Sequence[Record]], path: Path, *, title:
 def save(picture: Figure, path: Path) -> None:
     """Write a picture in one step, as its ending says."""
     # Fonts that printers and editors can read, and the same file for the same data.
-    with replacing(path) as temporary, mpl.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "dop"}):
+    how = mpl.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "dop"})
+    with replacing(path) as temporary, how, as_written(picture):
         kind = path.suffix.removeprefix(".").lower() or "png"
         dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
         picture.savefig(temporary, format=kind, dpi=150, metadata=dates.get(kind))
 
 
-@_AS_WRITTEN
 def figure(records_by_label: Mapping[str, Sequence[Record]], *, title: str) -> Figure:
     """The picture itself, of those panels that at least one label has records for. It touches no global state of matplotlib."""
     panels = [panel for panel in PANELS if any(curves(records, panel.metric) for records in records_by_label.values())]
@@ -93,7 +92,6 @@ def figure(records_by_label: Mapping[str, Sequence[Record]], *, title: str) -> F
     return picture
 
 
-@_AS_WRITTEN
 def draw_grid(
     records: Mapping[str, Mapping[str, Sequence[Record]]],
     path: Path,

@@ -16,18 +16,22 @@ networks that are stacked over agents.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
+import jax
 import numpy as np
+from jaxtyping import PRNGKeyArray
 
 from dop.decentralised import Policy
 from dop.engine.checkpoint import flatten
 from dop.engine.files import replacing
 from dop.errors import ConfigError, MissingExtraError
-from dop.nets import ReactiveAgent, RecurrentAgent
+from dop.nets import MLP, GRUCell, Linear, PerAgent, ReactiveAgent, RecurrentAgent
 from dop.types import EnvSpec
 
 OPSET = 17
@@ -35,15 +39,25 @@ OPSET = 17
 
 
 def write_policies(policy: Policy, spec: EnvSpec, folder: Path) -> dict[str, Path]:
-    """One ONNX file for each agent, by agent.
+    """One ONNX file for each agent, by agent: `models`, written."""
+    return write_models(models(policy, spec), folder)
+
+
+def models(policy: Policy, spec: EnvSpec) -> dict[str, Any]:
+    """The ONNX model of every agent.
 
     Raises:
         MissingExtraError: `onnx` is not installed.
-        ConfigError: the team's networks are of a kind that cannot be written.
+        ConfigError: the policy is of a kind that cannot be written.
     """
+    check_known(policy, spec)
+    return {agent: agent_model(policy, spec, place) for place, agent in enumerate(spec.agents)}
+
+
+def write_models(models: Mapping[str, Any], folder: Path) -> dict[str, Path]:
+    """One file for each agent, by agent."""
     written = {}
-    for place, agent in enumerate(spec.agents):
-        model = agent_model(policy, spec, place)
+    for agent, model in models.items():
         written[agent] = folder / f"policy-{agent}.onnx"
         with replacing(written[agent]) as temporary:
             temporary.write_bytes(model.SerializeToString())
@@ -99,20 +113,71 @@ _ACTION_WORDS = {
 }
 
 
+# -------------------------------------------------------------------------------------------------------------------- kinds
+
+_KNOWN = (Policy, PerAgent, RecurrentAgent, ReactiveAgent, GRUCell, MLP, Linear)
+"""What the graphs below are written of. A subclass of one of them may compute something else."""
+
+
+def check_known(policy: Any, spec: EnvSpec) -> None:
+    """Raise ConfigError for a policy that is not exactly what the graphs are written of, in every part down to the layers' shapes."""
+    for name, part in _parts(policy, "the policy"):
+        if type(part) not in _KNOWN:
+            raise ConfigError(
+                f"Only policies of the library's own networks can be exported, but {name} is a {type(part).__name__}, which may compute "
+                f"something else. Known are {', '.join(kind.__name__ for kind in _KNOWN)}."
+            )
+    if type(policy) is not Policy or type(policy.team) is not PerAgent or policy.chosen not in _ACTION_WORDS:
+        raise ConfigError(f"A policy that can be exported has a team and one of {', '.join(_ACTION_WORDS)}; this one is {policy}.")
+    (here, form), (there, usual_form) = map(
+        jax.tree.flatten_with_path, (policy.team, eqx.filter_eval_shape(_usual_team, policy.team, spec))
+    )
+    pairs = zip(here, there, strict=False)
+    differ = [jax.tree_util.keystr(path) for (path, x), (_, y) in pairs if (x.shape, x.dtype) != (y.shape, y.dtype)]
+    if form != usual_form or differ:
+        what = f"{differ[0].lstrip('.')} is of another shape or type" if form == usual_form else "it has other layers, agents or actions"
+        raise ConfigError(f"The team's networks are not made for {spec.name} as the library makes them: {what}. They cannot be exported.")
+
+
+def _parts(part: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """`part` and everything in it that computes: modules and functions, with their places in words."""
+    if isinstance(part, eqx.Module):
+        yield name, part
+        for field in dataclasses.fields(part):
+            yield from _parts(getattr(part, field.name), f"{name}.{field.name}")
+    elif isinstance(part, tuple | list):
+        for place, inner in enumerate(part):
+            yield from _parts(inner, f"{name}[{place}]")
+    elif callable(part):
+        yield name, part
+
+
+def _usual_team(team: PerAgent, spec: EnvSpec) -> PerAgent:
+    """What the library would have made for `spec`, with as many hidden units."""
+    network = team.network
+    units = network.output_layer.in_features if isinstance(network, RecurrentAgent) else network.layers.layers[0].out_features
+    hidden = 1 if isinstance(units, str) else units  # equinox's word for one without an axis
+
+    def make(key: PRNGKeyArray) -> RecurrentAgent | ReactiveAgent:
+        if isinstance(network, RecurrentAgent):
+            return RecurrentAgent(spec.obs_size, spec.action_size, spec.n_agents, hidden, key=key)
+        return ReactiveAgent(spec.obs_size, spec.action_size, spec.n_agents, hidden, kind=spec.action_kind, key=key)
+
+    return PerAgent(make, team.groups, key=jax.random.key(0))
+
+
 # ------------------------------------------------------------------------------------------------------------------- graphs
 
 
 def agent_model(policy: Policy, spec: EnvSpec, place: int) -> Any:
-    """The ONNX model of the agent at `place`."""
+    """The ONNX model of the agent at `place`, of a policy that `check_known` lets pass."""
     onnx = _extra("onnx", "onnx")
     network = policy.team.of(place)
     graph = _Graph(onnx)
     if isinstance(network, RecurrentAgent):
         _recurrent(graph, network, spec, place)
-    elif isinstance(network, ReactiveAgent):
-        _reactive(graph, network, spec, place)
     else:
-        raise ConfigError(f"Networks of the kind {type(network).__name__} cannot be exported.")
+        _reactive(graph, network, spec, place)
     _choose(graph, policy)
     types = {"float32": onnx.TensorProto.FLOAT, "int64": onnx.TensorProto.INT64, "bool": onnx.TensorProto.BOOL}
     size = spec.action_sizes[place]
@@ -234,7 +299,7 @@ def _extra(module: str, package: str) -> Any:
         raise MissingExtraError(package, "onnx", "dop export") from error
 
 
-def check_extra(names: Sequence[str] = ("onnx", "safetensors.numpy")) -> None:
+def check_extra(names: Sequence[str] = ("onnx", "onnxruntime", "safetensors.numpy")) -> None:
     """Raise MissingExtraError before anything is restored or written."""
     for name in names:
         _extra(name, name.partition(".")[0])

@@ -27,6 +27,7 @@ from dop.envs import _foreign
 from dop.errors import ConfigError, RunError
 from dop.report.curves import COLOURS
 from dop.report.playback import Take
+from dop.report.texts import as_written, visible
 from dop.types import Drawable, EnvSpec
 
 Picture = UInt8[np.ndarray, "height width 3"]
@@ -92,7 +93,7 @@ def draw_table(axes: Axes, spec: EnvSpec, doing: Float[np.ndarray, "agent action
     """Agents by actions, darker where there is more of it."""
     low = -1.0 if spec.action_kind == "box" else 0.0
     axes.imshow(doing, vmin=low, vmax=1.0, cmap="PuOr" if low else "Blues", aspect="auto")
-    axes.set_yticks(range(spec.n_agents), spec.agents, fontsize=7)
+    axes.set_yticks(range(spec.n_agents), map(visible, spec.agents), fontsize=7)
     axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
     axes.tick_params(axis="x", labelsize=7)
     axes.set_xlabel("action" if spec.action_kind == "discrete" else "component of the action", fontsize=8, color=_INK)
@@ -121,7 +122,8 @@ def words(spec: EnvSpec, action: Any, agent: int) -> str:
 def pixels(picture: Figure) -> Picture:
     """A figure as an image."""
     canvas = FigureCanvasAgg(picture)
-    canvas.draw()
+    with as_written(picture):
+        canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 

@@ -1,30 +1,35 @@
 """The report: one HTML file that needs nothing else. Curves, comparison, what differs, films with who earned what.
 
-Made of plain HTML, two small files beside this one (`page.css`, `page.js`) and SVG. It reads in light and dark, on a phone, by keyboard and
+Made of a template, two small files beside this one (`page.css`, `page.js`) and SVG. It reads in light and dark, on a phone, by keyboard and
 by a screen reader: headings in order, every picture with a description and its numbers in a table, nothing that moves unasked.
+
+A run directory may come from anybody: every text of it is escaped (`dop.report.html`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata, resources
-from typing import Any
+from importlib import metadata
+from typing import Any, TypeAlias
 
 import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dop.engine.progress import clock
 from dop.engine.records import Record
+from dop.errors import ConfigError
 from dop.report import credit_view, film, html, statistics
 from dop.report.compare import Comparison, Entry, Line, Task, hyper_parameters
-from dop.report.curves import COLOURS, PANELS, Panel, metric_words, panel_figure, style
-from dop.report.html import text
+from dop.report.curves import PANELS, Panel, metric_words, panel_figure, style
 from dop.report.playback import Take
 from dop.report.statistics import Estimate
 
 _INK = "#333333"
+Bounds: TypeAlias = tuple[float, float]
+"""The value of a metric that counts as 0, and the larger one that counts as 1."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,7 +46,9 @@ class Showing:
     training: Mapping[int, Sequence[Take]]
 
 
-def build(comparison: Comparison, showings: Sequence[Showing], missing: Sequence[str], *, made: str) -> str:
+def build(
+    comparison: Comparison, showings: Sequence[Showing], missing: Sequence[str], *, made: str, bounds: Mapping[str, Bounds] | None = None
+) -> str:
     """The whole page.
 
     Args:
@@ -49,26 +56,29 @@ def build(comparison: Comparison, showings: Sequence[Showing], missing: Sequence
         showings: what can be watched.
         missing: why something cannot, in words.
         made: date and time, in words.
+        bounds: what counts as 0 and as 1, by title of a task.
     """
-    files = resources.files("dop.report")
-    style, script = (files.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    bounds = bounds or {}
     title = ", ".join(dict.fromkeys(task.environment for task in comparison.tasks))
     parts = [
-        f"<h1>{text(title)}</h1>",
-        f'<p class="soft">{_count(comparison)}. Made {text(made)} by dop {text(metadata.version("dop-marl"))}.</p>',
-        _remarks([*comparison.remarks, *missing]),
         *(_task(comparison, task) for task in comparison.tasks),
-        _together(comparison),
+        _together(comparison, bounds),
         _hyper_parameters(comparison),
         *(_showing(showing) for showing in showings),
         _origin(comparison),
     ]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{text(title)}: dop report</title><style>{style}</style></head>"
-        f'<body><a class="skip" href="#content">To the content</a><main id="content">{"".join(parts)}</main>'
-        f"<script>{script}</script></body></html>\n"
+    whole = html.piece(
+        "page",
+        title=title,
+        count=_count(comparison),
+        made=made,
+        version=metadata.version("dop-marl"),
+        style=html.own_file("page.css"),
+        script=html.own_file("page.js"),
+        remarks=[*comparison.remarks, *missing],
+        parts=parts,
     )
+    return str(whole)
 
 
 def _count(comparison: Comparison) -> str:
@@ -78,31 +88,22 @@ def _count(comparison: Comparison) -> str:
     return f"{of(len(comparison.entries), 'run')}, {of(len(comparison.labels), 'method')}, {of(len(comparison.tasks), 'task')}"
 
 
-def _remarks(remarks: Sequence[str]) -> str:
-    if not remarks:
-        return ""
-    items = "".join(f"<li>{text(remark)}</li>" for remark in remarks)
-    return f'<section class="remarks" aria-label="Remarks"><h2>Before you compare</h2><ul>{items}</ul></section>'
-
-
 # -------------------------------------------------------------------------------------------------------------------- tasks
 
 
-def _task(comparison: Comparison, task: Task) -> str:
+def _task(comparison: Comparison, task: Task) -> Markup:
     """Curves and a table of one task."""
     by_label = _in_order(comparison, task)
     panels = [Panel(metric=task.metric, axis="env_steps", title=metric_words(task.metric), share=True)] if task.share else []
     panels += [panel for panel in PANELS[1:] if any(statistics.curves(kept, panel.metric) for kept in by_label.values())]
     drawn = [html.figure(panel_figure(panel, by_label), title=panel.title, description=_describe(task, panel.metric)) for panel in panels]
-    legend = "".join(f"<li>{_swatch(comparison, line.label)}{text(line.label)}</li>" for line in task.lines)
+    legend = [(_look(comparison, line.label), line.label) for line in task.lines]
     bands = "Bold: mean over seeds; thin: single seeds; band, from three seeds on: 95% confidence interval of the mean (Student's t)."
     rows = [_row(comparison, task, line) for line in task.lines]
     header = ("method", "seeds", f"{metric_words(task.metric)} at the end", "return at the end", "environment steps", "time a seed")
     caption = f"{task.title}: means of the last three evaluations, with 95% intervals over seeds"
-    return (
-        f'<section><h2>{text(task.title)}</h2><ul class="legend">{legend}</ul><p class="soft">{bands}</p>'
-        f'<div class="grid">{"".join(drawn)}</div>{html.table(caption, header, rows)}</section>'
-    )
+    ends = html.table(caption, header, rows)
+    return html.piece("task", title=task.title, legend=legend, bands=bands, figures=drawn, ends=ends)
 
 
 def _in_order(comparison: Comparison, task: Task) -> dict[str, list[Record]]:
@@ -120,7 +121,7 @@ def _row(comparison: Comparison, task: Task, line: Line) -> list[str]:
     last = [max((r for r in line.records if r.seed == seed), key=lambda r: r.env_steps) for seed in line.seeds]
     steps, seconds = [r.env_steps for r in last], [r.wall_seconds for r in last]
     return [
-        f"{_swatch(comparison, line.label)}{text(line.label)}",
+        _named(comparison, line.label),
         str(len(line.seeds)),
         _interval(line.scores(task.metric), share=task.share),
         _interval(line.scores("test_return_mean")),
@@ -145,74 +146,127 @@ def _number(value: float, share: bool = False) -> str:
     return "-" if not np.isfinite(value) else f"{value:.0%}" if share else f"{value:.3g}"
 
 
-def _swatch(comparison: Comparison, label: str) -> str:
-    return html.swatch(comparison.labels.index(label))
+def _look(comparison: Comparison, label: str) -> str:
+    return html.line_look(comparison.labels.index(label))
+
+
+def _named(comparison: Comparison, label: str) -> Markup:
+    return html.piece("named", look=_look(comparison, label), name=label)
 
 
 # ----------------------------------------------------------------------------------------------------------------- together
 
 
-def _together(comparison: Comparison) -> str:
-    """Statistics over all tasks that every method has played."""
-    labels = comparison.labels
-    shared = [task for task in comparison.tasks if {line.label for line in task.lines} == set(labels)]
-    if not shared:
-        return (
-            "<section><h2>All tasks together</h2><p>There is no task that every method here has played, so that nothing can be said of all."
-            "</p></section>"
+def _together(comparison: Comparison, bounds: Mapping[str, Bounds]) -> Markup:
+    """Statistics over all tasks that a method has played, beside the other methods that have played the same."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for label in comparison.labels:
+        played = tuple(
+            task.title for task in comparison.tasks for line in task.lines if line.label == label and line.scores(task.metric).size
         )
-    scores = scores_of(shared, labels)
-    means = {label: statistics.interquartile_mean(own) for label, own in scores.items()}
-    rows = [[f"{_swatch(comparison, label)}{text(label)}", _estimate(means[label])] for label in labels]
-    tasks = ", ".join(task.title for task in shared)
-    words = (
-        f"Over {text(tasks)}. A score is the mean of a seed's last three evaluations: of the share that is won, where the task has one, "
-        "else of the return, scaled so that the lowest return of any evaluation here is 0 and the highest is 1. Intervals: 95%, bootstrap "
-        "stratified by task (Agarwal et al. 2021); none where a task has one seed only."
-    )
-    parts = [f"<section><h2>All tasks together</h2><p>{words}</p>", html.table("Interquartile mean of the scores", ("method", "IQM"), rows)]
+        groups.setdefault(played, []).append(label)
+    blocks = [_block(comparison, titles, labels, bounds) for titles, labels in groups.items() if titles]
+    return html.piece("together", blocks=blocks)
+
+
+def _block(comparison: Comparison, titles: Sequence[str], labels: Sequence[str], bounds: Mapping[str, Bounds]) -> dict[str, Any]:
+    """Statistics of methods that have played the same tasks."""
+    tasks = [task for task in comparison.tasks if task.title in titles]
+    scores = scores_of(tasks, labels, bounds)
+    words = [_score_words(tasks, scores, bounds)]
+    unbounded = [task.title for task in tasks if not (task.share or task.title in bounds)]
+    ends, figures = [], []
+    if unbounded and len(tasks) > 1:
+        advice = " ".join(f"--bounds '{title}=LOW:HIGH'" for title in unbounded)
+        words.append(f"Scores in different units have no common mean. To have one, say which returns count as 0 and as 1: {advice}.")
+    else:
+        means = {label: statistics.interquartile_mean(own) for label, own in scores.items()}
+        rows = [[_named(comparison, label), _estimate(means[label])] for label in labels]
+        ends.append(html.table("Interquartile mean of the scores", ("method", "IQM"), rows))
+        figures += [_profiles(labels, scores, "return" if unbounded else "score")] if len(labels) > 1 else []
     if len(labels) > 1:
-        parts.append(f'<div class="grid">{_profiles(labels, scores)}{_improvement(comparison, labels, scores)}</div>')
-    return "".join([*parts, "</section>"])
+        figures.append(_improvement(comparison, labels, scores))
+    return {"words": words, "ends": ends, "figures": figures}
 
 
-def scores_of(tasks: Sequence[Task], labels: Sequence[str]) -> dict[str, list[np.ndarray]]:
-    """By method, then by task: a score of every seed, from 0 to 1."""
+def scores_of(tasks: Sequence[Task], labels: Sequence[str], bounds: Mapping[str, Bounds] | None = None) -> dict[str, list[np.ndarray]]:
+    """By method, then by task: a score of every seed. No other method has a part in it.
+
+    `bounds`, by title of a task, are what counts as 0 and as 1. A score beyond them is below 0 or above 1. Without, scores are as they are.
+    """
     found: dict[str, list[np.ndarray]] = {label: [] for label in labels}
     for task in tasks:
-        values = np.array([r.metrics[task.metric] for line in task.lines for r in line.records if task.metric in r.metrics])
-        low, high = (0.0, 1.0) if task.share else (np.nanmin(values), np.nanmax(values))
+        low, high = (bounds or {}).get(task.title, (0.0, 1.0))
         for line in task.lines:
-            found[line.label].append((line.scores(task.metric) - low) / (high - low if high > low else 1.0))
+            if line.label in found:
+                found[line.label].append((line.scores(task.metric) - low) / (high - low))
     return found
+
+
+def check_bounds(bounds: Mapping[str, Bounds], comparison: Comparison) -> None:
+    """Raise ConfigError for bounds that cannot be meant."""
+    tasks = {task.title: task for task in comparison.tasks}
+    for title, (low, high) in bounds.items():
+        if title not in tasks:
+            raise ConfigError(f"There is no task {title!r} to give bounds for. There are: {', '.join(tasks)}.")
+        if not (abs(low) <= statistics.LARGEST and abs(high) <= statistics.LARGEST and high - low > 1 / statistics.LARGEST):
+            raise ConfigError(f"Bounds must be two finite numbers, the lower one first; {title} has {low:g}:{high:g}.")
+        if tasks[title].share and not 0 <= low < high <= 1:
+            metric = metric_words(tasks[title].metric).lower()
+            raise ConfigError(
+                f"The score of {title} is the {metric}, a fraction from 0 to 1, so that bounds {low:g}:{high:g} do not fit. Leave them out."
+            )
+
+
+def _score_words(tasks: Sequence[Task], scores: Mapping[str, list[np.ndarray]], bounds: Mapping[str, Bounds]) -> str:
+    """What a score is, and what was done with it."""
+    kinds: dict[str, list[str]] = {}
+    for task in tasks:
+        if task.title in bounds:
+            low, high = bounds[task.title]
+            what = f"{metric_words(task.metric).lower()}, scaled so that {low:g} is 0 and {high:g} is 1"
+        else:
+            what = f"{metric_words(task.metric).lower()}, {'from 0 to 1' if task.share else 'as it is'}"
+        kinds.setdefault(what, []).append(task.title)
+    each = " ".join(f"On {', '.join(titles)}: {what}." for what, titles in kinds.items())
+    values = np.concatenate([own for of_tasks in scores.values() for own in of_tasks])
+    outside = " Some scores are beyond the bounds." if bounds and (values.min() < 0 or values.max() > 1) else ""
+    return (
+        f"A score is the mean of a seed's last three evaluations. {each}{outside} It does not depend on the other methods of this page. "
+        "Intervals: 95%, bootstrap stratified by task (Agarwal et al. 2021); none where a task has one seed only."
+    )
 
 
 def _estimate(found: Estimate) -> str:
     return f"{found.value:.3f}" if np.isnan(found.low) else f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 
-def _profiles(labels: Sequence[str], scores: Mapping[str, list[np.ndarray]]) -> str:
+def _profiles(labels: Sequence[str], scores: Mapping[str, list[np.ndarray]], what: str) -> Markup:
+    """`what`: the name of the axis. That of scores has 0 to 1, and more where scores are beyond; that of returns what there is."""
     picture, axes = _small_figure()
-    levels = np.linspace(0, 1, 41)
+    values = np.concatenate([own for of_tasks in scores.values() for own in of_tasks])
+    ends = (values.min(), values.max()) if what == "return" else (min(0.0, values.min()), max(1.0, values.max()))
+    levels = np.linspace(*ends, 41)
     for place, label in enumerate(labels):
         found = statistics.performance_profile(scores[label], levels)
         axes.plot(levels, found.mean, **style(place))
         axes.fill_between(levels, found.low, found.high, color=style(place)["color"], alpha=0.15, linewidth=0)
     axes.set(ylim=(-0.02, 1.02))
-    axes.set_xlabel("score", fontsize=9, color=_INK)
-    axes.set_ylabel("share of seeds above it", fontsize=9, color=_INK)
-    areas = [f"{label} has an area of {np.mean(np.concatenate(scores[label])):.2f}" for label in labels]
-    return html.figure(picture, title="Performance profiles", description="Share of seeds above each score. " + "; ".join(areas) + ".")
+    axes.set_xlabel(what, fontsize=9, color=_INK)
+    axes.set_ylabel("fraction of seeds above it", fontsize=9, color=_INK)
+    means = [f"the mean {what} of {label} is {_number(float(np.mean(np.concatenate(scores[label]))))}" for label in labels]
+    return html.figure(picture, title="Performance profiles", description=f"Fraction of seeds above each {what}; {'; '.join(means)}.")
 
 
-def _improvement(comparison: Comparison, labels: Sequence[str], scores: Mapping[str, list[np.ndarray]]) -> str:
+def _improvement(comparison: Comparison, labels: Sequence[str], scores: Mapping[str, list[np.ndarray]]) -> Markup:
     rows = []
     for place, x in enumerate(labels):
         for y in labels[place + 1 :]:
             found = statistics.probability_of_improvement(scores[x], scores[y])
-            rows.append([f"{_swatch(comparison, x)}{text(x)} over {_swatch(comparison, y)}{text(y)}", _estimate(found)])
+            pair = html.piece("pair", looks=[_look(comparison, x), _look(comparison, y)], names=[x, y])
+            rows.append([pair, _estimate(found)])
     shown = html.table("How likely a seed of the first beats one of the second, on a task drawn at random", ("pair", "probability"), rows)
-    return f"<figure><h3>Probability of improvement</h3>{shown}</figure>"
+    return html.piece("figure", title="Probability of improvement", drawn=shown)
 
 
 def _small_figure() -> tuple[Figure, Axes]:
@@ -225,20 +279,20 @@ def _small_figure() -> tuple[Figure, Axes]:
 # ------------------------------------------------------------------------------------------------------------------- tables
 
 
-def _hyper_parameters(comparison: Comparison) -> str:
+def _hyper_parameters(comparison: Comparison) -> Markup:
     found = hyper_parameters(comparison)
     names = list(next(iter(found.values())))
     if len(found) < 2 or not names:
-        return ""
-    rows = [[text(name), *("-" if own[name] is None else text(own[name]) for own in found.values())] for name in names]
-    shown = html.table("Hyper-parameters and ways of measuring that are not the same everywhere", ("field", *map(text, found)), rows)
-    return f"<section><h2>What differs</h2><details><summary>{len(names)} hyper-parameters</summary>{shown}</details></section>"
+        return Markup()
+    rows = [[name, *("-" if own[name] is None else str(own[name]) for own in found.values())] for name in names]
+    shown = html.table("Hyper-parameters and ways of measuring that are not the same everywhere", ("field", *found), rows)
+    return html.piece("differences", count=len(names), fields=shown)
 
 
-def _origin(comparison: Comparison) -> str:
-    rows = [[text(entry.name), *_made_by(entry)] for entry in comparison.entries]
+def _origin(comparison: Comparison) -> Markup:
+    rows = [[entry.name, *_made_by(entry)] for entry in comparison.entries]
     header = ("run", "algorithm", "environment, version", "seeds", "dop", "versions", "machine")
-    return f"<section><h2>Runs, versions, machines</h2>{html.table('Where the numbers are from', header, rows, wrap=True)}</section>"
+    return html.piece("origin", runs=html.table("Where the numbers are from", header, rows, wrap=True))
 
 
 def _made_by(entry: Entry) -> list[str]:
@@ -246,8 +300,7 @@ def _made_by(entry: Entry) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in (made_by["versions"] or {}).items())
     seeds = ", ".join(map(str, entry.config.protocol.seeds))
     machine = f"{made_by['device']}; {made_by['machine']}"
-    cells = (entry.config.algorithm, f"{spec['name']}, {spec['version']}", seeds, made_by["library_version"], versions, machine)
-    return [text(cell) for cell in cells]
+    return [entry.config.algorithm, f"{spec['name']}, {spec['version']}", seeds, str(made_by["library_version"]), versions, machine]
 
 
 # -------------------------------------------------------------------------------------------------------------------- films
@@ -256,45 +309,35 @@ _LEFT, _RIGHT = 0.09, 0.985
 """Where the axes of a time line begin and end, as shares of its width: the page's cursor moves between them."""
 
 
-def _showing(showing: Showing) -> str:
+def _showing(showing: Showing) -> Markup:
     """Films and credit of one line."""
-    parts = [
-        f"<section><h2>{text(showing.task)}: {text(showing.label)}, played</h2><p class='soft'>Greedy episodes of {text(showing.run)}.</p>"
+    films = [
+        {
+            "title": f"{name.capitalize()} of {len(showing.many)} episodes: return {take.undiscounted_return:.2f}",
+            "player": _player(showing, take),
+        }
+        for name, take in showing.examples.items()
     ]
-    for name, take in showing.examples.items():
-        parts.append(f"<h3>{text(name.capitalize())} of {len(showing.many)} episodes: return {take.undiscounted_return:.2f}</h3>")
-        parts.append(_player(showing, take))
-    if showing.many[0].judged is None:
-        parts.append("<p>This algorithm does not say who earned what.</p>")
-    else:
-        parts.append(_credit_words(showing.many))
-        picture = credit_view.summary_figure(showing.many, showing.training, title=showing.label)
-        found = credit_view.by_agent(showing.many)
-        means = "; ".join(f"{agent} {mean:.3g}" for agent, mean in zip(showing.many[0].spec.agents, found.mean, strict=True))
-        image = html.png(film.pixels(picture), colours=128)
-        words = text(f"Mean credit of a step by agent: {means}. Also by action, and over training.")
-        parts.append(
-            '<figure class="summary"><div class="scroll" tabindex="0" role="region" aria-label="Credit by agent, by action, over training">'
-            f'<img alt="{words}" src="data:image/png;base64,{image}"></div><figcaption>{words}</figcaption></figure>'
-        )
-    return "".join([*parts, "</section>"])
+    credit = html.piece("no_credit") if showing.many[0].judged is None else _credit(showing)
+    return html.piece("showing", task=showing.task, label=showing.label, run=showing.run, films=films, credit=credit)
 
 
-def _credit_words(many: Sequence[Take]) -> str:
-    judged = credit_view.judged(many[0])
+def _credit(showing: Showing) -> Markup:
+    """Who earned what, in words and as a picture."""
+    judged = credit_view.judged(showing.many[0])
     whole = (
         "The team's value is the sum of k Q over the agents plus b."
         if judged.b is not None
         else "Each agent's Q is the team's whole value."
     )
-    return (
-        "<h3>Who earned what</h3><p><b>credit</b> = k (Q(a) - mean of Q over all actions): what doing this and not just anything adds. "
-        f"<b>advantage</b> compares with the agent's own policy instead. {whole} "
-        "All of it is what the critic has learned, right or wrong.</p>"
-    )
+    picture = credit_view.summary_figure(showing.many, showing.training, title=showing.label)
+    found = credit_view.by_agent(showing.many)
+    means = "; ".join(f"{agent} {mean:.3g}" for agent, mean in zip(showing.many[0].spec.agents, found.mean, strict=True))
+    words = f"Mean credit of a step by agent: {means}. Also by action, and over training."
+    return html.piece("credit", whole=whole, words=words, image=html.png(film.pixels(picture), colours=128))
 
 
-def _player(showing: Showing, take: Take) -> str:
+def _player(showing: Showing, take: Take) -> Markup:
     spec = take.spec
     frames, still = [], Figure(figsize=(3.6, 3.6), dpi=100, layout="constrained", facecolor="white")
     scene = still.subplots()
@@ -308,32 +351,18 @@ def _player(showing: Showing, take: Take) -> str:
     earned = [f"{x:.2f}" for x in np.cumsum(take.steps.reward)]
     speed = min(max(take.length / 8, 1.5), 10)
     data = {"frames": frames, "earned": earned, "fields": fields, "steps": steps, "speed": speed, "left": _LEFT, "right": _RIGHT}
-    colours = film.colours_of(spec.n_agents)
-    rows = [[_agent(name, colour), *("" for _ in fields)] for name, colour in zip(spec.agents, colours, strict=True)]
+    looks = [html.colour_look(colour) for colour in film.colours_of(spec.n_agents)]
+    rows = [[html.piece("named", look=look, name=name), *("" for _ in fields)] for name, look in zip(spec.agents, looks, strict=True)]
     shown = html.table("What each agent does at this step, and what the critic says of it", ("agent", *fields), rows)
     alt = f"{showing.task} as a film; the table beside it says the same in numbers"
-    return (
-        f'<div class="player"><div><img alt="{text(alt)}" src="data:image/png;base64,{frames[0]}" width="360" height="360">'
-        f'<div class="controls"><button type="button">Play</button>'
-        f'<input type="range" min="0" max="{take.length}" value="0" aria-label="Step of the episode"></div>'
-        f'<p class="said soft" role="status">step 0 of {take.length}</p></div><div>{shown}{_timeline(take)}</div>'
-        f'<script type="application/json">{html.json_inside(data)}</script></div>'
-    )
+    return html.piece("player", alt=alt, length=take.length, steps=shown, timeline=_timeline(take), data=data)
 
 
-def _agent(name: str, colour: str) -> str:
-    index = COLOURS.index(colour) if colour in COLOURS else None
-    look = f"var(--c{index})" if index is not None else colour
-    return f'<span class="swatch" style="background: {look}" aria-hidden="true"></span>{text(name)}'
-
-
-def _timeline(take: Take) -> str:
+def _timeline(take: Take) -> Markup:
     if take.judged is None or take.length == 1:  # the table says all of a single step
-        return ""
+        return Markup()
     picture = credit_view.timeline_figure(take, left=_LEFT, right=_RIGHT)
     total = np.sum(take.judged.credit, axis=0)
     words = "; ".join(f"{name} {x:.3g}" for name, x in zip(take.spec.agents, total, strict=True))
-    drawn = html.svg(
-        picture, title="Weight, value, advantage and credit of each agent over the episode", description=f"Credit in all: {words}."
-    )
-    return f'<figure class="timeline">{drawn}<div class="cursor" style="left: {100 * _LEFT}%"></div></figure>'
+    title, description = "Weight, value, advantage and credit of each agent over the episode", f"Credit in all: {words}."
+    return html.piece("timeline", drawn=html.svg(picture, title=title, description=description), left=100 * _LEFT)

@@ -19,6 +19,8 @@ from scipy.stats import bootstrap, trim_mean
 from dop.engine.records import Record
 
 Axis: TypeAlias = Literal["env_steps", "wall_seconds"]
+LARGEST = 1e100
+"""In size. Numbers beyond count as not finite, like NaN: the squares of what is below, and sums of those, are still numbers."""
 
 
 class Curve(NamedTuple):
@@ -44,13 +46,25 @@ class Interval(NamedTuple):
     high: Float[np.ndarray, "..."]
 
 
+def known(values: Any) -> Float[np.ndarray, "*values"]:
+    """NaN in the place of every number that is not finite, or larger in size than `LARGEST`."""
+    array = np.asarray(values, dtype=float)
+    return np.where(np.abs(array) <= LARGEST, array, np.nan)
+
+
+def finite_mean(values: Float[np.ndarray, " value"]) -> float:
+    """The mean of those numbers that are finite; NaN of none."""
+    finite = values[np.isfinite(values)]
+    return float(np.mean(finite)) if finite.size else np.nan
+
+
 def curves(records: Iterable[Record], metric: str, axis: Axis = "env_steps") -> dict[int, Curve]:
-    """`metric` of every seed that has it, over environment steps or seconds, by seed. The records are those of one run."""
+    """`metric` of every seed that has it, over environment steps or seconds, by seed; see `known`. The records are those of one run."""
     points: dict[int, list[tuple[float, float]]] = defaultdict(list)
     for record in records:
         if metric in record.metrics:
             points[record.seed].append((getattr(record, axis), record.metrics[metric]))
-    by_seed = {seed: np.array(points[seed], dtype=float) for seed in sorted(points)}
+    by_seed = {seed: known(points[seed]) for seed in sorted(points)}
     ordered = {seed: pairs[np.argsort(pairs[:, 0], kind="stable")] for seed, pairs in by_seed.items()}
     return {seed: Curve(x=pairs[:, 0], y=pairs[:, 1]) for seed, pairs in ordered.items()}
 
