@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import tyro
 
 from dop import api
-from dop.commands._output import table
+from dop.commands._output import say, table
 from dop.commands._run import RunOptions
 
 USAGE = "RUN [options]"
@@ -28,5 +28,5 @@ def run(arguments: Sequence[str]) -> None:
     """`dop evaluate RUN`"""
     options = tyro.cli(Options, args=arguments, prog="dop evaluate")
     result = api.evaluate(options.run, episodes=options.episodes, seed=options.seed, **options.source)
-    print(f"{options.episodes} greedy episodes per seed:")
+    say(f"{options.episodes} greedy episodes per seed:")
     table(result)

@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from dop import views
+from dop.commands._output import say
 
 USAGE = "RUN... [options]"
 
@@ -34,4 +35,4 @@ def run(arguments: Sequence[str]) -> None:
     """`dop report RUN...`"""
     options = tyro.cli(Options, args=arguments, prog="dop report")
     chosen = {name: getattr(options, name) for name in ("out", "episodes", "films", "trust_env")}
-    print(f"report: {views.report(options.runs, **chosen)}")
+    say(f"report: {views.report(options.runs, **chosen)}")
