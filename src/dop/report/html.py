@@ -49,7 +49,8 @@ def svg(picture: Figure, *, title: str, description: str) -> str:
     drawn = re.sub(r'(<svg\b[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg\b[^>]*?) height="[^"]*"', r"\1", drawn, count=1), count=1)
     drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
     words = f'<title id="{own}title">{text(title)}</title><desc id="{own}desc">{text(description)}</desc>'
-    return re.sub(r"(<svg\b[^>]*)>", rf'\1 role="img" aria-labelledby="{own}title {own}desc">{words}', drawn, count=1)
+    described = f' role="img" aria-labelledby="{own}title {own}desc">{words}'
+    return re.sub(r"(<svg\b[^>]*)>", lambda found: found[1] + described, drawn, count=1)  # no template: words may have backslashes
 
 
 def figure(picture: Figure, *, title: str, description: str) -> str:
