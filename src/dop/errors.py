@@ -49,7 +49,11 @@ def shown(value: Any, most: int = 100) -> str:
     return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
 
 
-class UnknownNameError(DopError):
+class ConfigError(DopError):
+    """Hyper-parameters, sizes or an environment that cannot work together."""
+
+
+class UnknownNameError(ConfigError):
     """A name that no registry knows."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
@@ -57,10 +61,6 @@ class UnknownNameError(DopError):
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         super().__init__(f"There is no {kind} {shown(name)}.{hint} Known: {', '.join(names)}.")
-
-
-class ConfigError(DopError):
-    """Hyper-parameters, sizes or an environment that cannot work together."""
 
 
 def check_types(config: Any, where: str = "") -> None:
@@ -82,14 +82,21 @@ def check_types(config: Any, where: str = "") -> None:
             continue
         if get_origin(hint) is Literal:
             raise UnknownNameError(field.name, shown(value) if isinstance(value, int) else str(value), get_args(hint))
-        raise ConfigError(f"{where}{field.name} must be {_WORDS.get(hint, str(hint))}, got {shown(value)}.{as_whole(value, hint)}")
+        raise ConfigError(f"{where}{field.name} must be {_words(hint)}, got {shown(value)}.{as_whole(value, hint)}")
 
 
 _LARGEST = 2**31
-_WORDS: dict[Any, str] = {
-    **{int: "a whole number", float: "a finite number", bool: "True or False", str: "a text"},
-    **{tuple[int, ...]: "whole numbers, in a tuple", tuple[str, ...]: "texts, in a tuple"},
-}
+_WORDS = {int: "a whole number", float: "a finite number", bool: "True or False", str: "a text", dict: "a dict", type(None): "None"}
+_SEVERAL = {int: "whole numbers", float: "finite numbers", str: "texts"}
+
+
+def _words(hint: Any) -> str:
+    """What an annotation asks for."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return " or ".join(_words(choice) for choice in get_args(hint))
+    if get_origin(hint) is tuple and get_args(hint)[0] in _SEVERAL:
+        return f"a tuple of {_SEVERAL[get_args(hint)[0]]}"
+    return _WORDS.get(get_origin(hint) or hint, str(hint))
 
 
 def as_whole(value: Any, hint: Any) -> str:

@@ -26,7 +26,7 @@ from dop.engine.runs import RunConfig, RunFolder
 from dop.engine.seeds import keys
 from dop.engine.snapshots import Snapshots
 from dop.engine.train import Trainer, lowest_steps
-from dop.errors import ConfigError, DopError, RunError, check_flags, checked_episodes, checked_seed, shown
+from dop.errors import ConfigError, DopError, RunError, check_flags, checked_episodes, checked_seed, printable, shown
 from dop.report import compare, credit_view, curves, film, marl_eval, page
 from dop.report import export as exporting
 from dop.report.playback import Player, Take, best_and_worst
@@ -359,7 +359,7 @@ def plot(
         raise ConfigError("There is nothing to do: name a figure (out) or a data file (data).")
     if out is not None and out.suffix.lower() not in (".pdf", ".svg", ".png"):
         raise ConfigError(f"Figures are written as .pdf, .svg or .png, but {out} ends otherwise.")
-    if not axes or isinstance(axes, str) or not set(axes) <= set(get_args(Axis)):
+    if not isinstance(axes, list | tuple) or not axes or not all(axis in get_args(Axis) for axis in axes):
         raise ConfigError(f"axes must have env_steps, wall_seconds or both, in a list; got {shown(axes)}.")
     if not isinstance(title, str) or not isinstance(metric, str | None):
         raise ConfigError(f"title and metric must be texts; got {shown(title)} and {shown(metric)}.")
@@ -373,7 +373,7 @@ def plot(
     remarks, written = list(comparison.remarks), {}
     if out is not None:
         chosen = metric or _common_metric(comparison, bool(others))
-        curves.draw_grid(_timed(found, axes, remarks), out, metric=chosen, title=title, axes_of=axes)
+        curves.draw_grid(_timed(found, axes, remarks), out, metric=chosen, title=printable(title), axes_of=axes)
         written["figure"] = out
     if data is not None:
         files.write_text(data, json.dumps(marl_eval.as_json(comparison, remarks), indent=1, allow_nan=False) + "\n")

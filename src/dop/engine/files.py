@@ -195,7 +195,7 @@ def check_kinds(folder: Path, *, plain_files: Sequence[str], folders: Sequence[s
 
 def check_inside(folder: Path) -> None:
     """Raise RunError for a link below `folder` that leads out of it."""
-    home = folder.resolve()
+    home = os.path.realpath(folder)
     for inner, folders, names in os.walk(folder):
         for path in (Path(inner, name) for name in (*folders, *names)):
             if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(home):
@@ -236,7 +236,7 @@ def checked_paths(name: str, values: Any) -> list[Path]:
 
 def settled(path: Path) -> Path:
     """`path`; or, since a person may name a folder that is a link, what it leads to."""
-    return path.resolve() if os.path.islink(path) else path  # noqa: PTH114  (which raises nothing)
+    return Path(os.path.realpath(path)) if os.path.islink(path) else path  # noqa: PTH114  (these raise nothing)
 
 
 def check_place(path: Path, *, folder: bool = False) -> Path:

@@ -24,7 +24,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from dop.engine import files
-from dop.errors import ConfigError, RunError
+from dop.errors import ConfigError, RunError, shown
 from dop.report.curves import COLOURS
 from dop.report.playback import Take
 from dop.types import Drawable, EnvSpec
@@ -130,7 +130,7 @@ def pixels(picture: Figure) -> Picture:
 def check_format(kind: str) -> None:
     """Raise ConfigError for a format that cannot be written here."""
     if kind not in FORMATS:
-        raise ConfigError(f"Films are written as {' or '.join(FORMATS)}, not as {kind!r}.")
+        raise ConfigError(f"Films are written as {' or '.join(FORMATS)}, not as {shown(kind)}.")
     if kind == "mp4" and shutil.which("ffmpeg") is None:
         raise ConfigError("MP4 needs the program ffmpeg, which is not on the PATH. Install it (apt install ffmpeg), or take gif.")
 

@@ -53,7 +53,7 @@ class Common:
             positive_integer("time_limit", self.time_limit)
         if self.metrics is None:
             return
-        if isinstance(self.metrics, str) or not all(isinstance(name, str) for name in self.metrics):
+        if isinstance(self.metrics, str) or not isinstance(self.metrics, Sequence) or not all(isinstance(n, str) for n in self.metrics):
             raise ConfigError(f'metrics is {self.metrics!r}; it must be a list of names, for example ["battle_won"].')
         object.__setattr__(self, "metrics", tuple(self.metrics))
 
