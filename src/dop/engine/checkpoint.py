@@ -16,6 +16,7 @@ import logging
 import os
 import re
 import secrets
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -82,7 +83,7 @@ class Checkpoints:
                 files.sync_folder(folder)
         # Orbax and tensorstore raise many kinds of errors on a full disk, of their own and of the system's.
         except Exception as error:
-            files.delete(growing)
+            shutil.rmtree(growing, ignore_errors=True)
             raise RunError(
                 f"Checkpoint {iteration} cannot be written to {self.folder}: {_first_line(error)} The older ones are as they were. "
                 f"Make room, or make the folder writable, then `dop resume {self.folder.parent}`."

@@ -42,7 +42,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         RunError: the folder that it lies in is a link, or no folder.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with _folder(path.parent) as folder:
         temporary = f".{secrets.token_hex(8)}.tmp"  # beside any name, however long
         try:
@@ -58,6 +58,18 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary, dir_fd=folder)
+
+
+def make_folder(path: Path) -> None:
+    """A folder, with those on the way; it may be there.
+
+    Raises:
+        RunError: something else is there, or a link that leads nowhere.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise _no_plain(path, "folder") from error
 
 
 def write_bytes(path: Path, content: bytes) -> None:

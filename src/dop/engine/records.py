@@ -77,8 +77,9 @@ class Record:
             raise ValueError(f"{missing[0]!r} is missing")
         if found["kind"] not in get_args(Kind):
             raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, found {shown(found['kind'])}")
-        if not all(name and name.isprintable() for name in found):
-            raise ValueError("a metric has a name that cannot be printed")
+        for name in found:
+            if not name or not name.isprintable():
+                raise ValueError(f"{shown(name)} is no name of a metric")
         return cls(
             kind=found["kind"],
             wall_seconds=_number("wall_seconds", found["wall_seconds"]),
@@ -124,7 +125,7 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path, *, resumed_at: int | None = None) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(folder)
         # TensorBoard reads files in the order of their names: by the second, then numbered, since a clock may be set back. The rest is
         # for nobody to foresee, so that nothing lies there.
         number, host = len(list(folder.iterdir())), socket.gethostname()
