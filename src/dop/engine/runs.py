@@ -18,6 +18,7 @@ import fcntl
 import json
 import os
 import platform
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -84,7 +85,7 @@ class Protocol:
             ConfigError: it is neither of the three.
         """
         kind, _, count = str(self.env_workers).rpartition(":")
-        if kind not in ("", "ray") or not count.isdecimal() or (kind and int(count) == 0) or isinstance(self.env_workers, bool):
+        if kind not in ("", "ray") or not re.fullmatch("[0-9]{1,6}", count) or (kind and int(count) == 0):
             raise ConfigError(f"env_workers must be 0, a number of processes, or ray:N; got {shown(self.env_workers)}.")
         if kind:
             return "ray", int(count)
