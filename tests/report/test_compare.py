@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from dop import views
 from dop.engine.records import JsonLines
@@ -220,3 +221,10 @@ def test_no_text_ends_the_script_that_data_stand_in():
     inside = html.json_inside(data)
     assert "<" not in inside
     assert json.loads(inside) == data
+
+
+@pytest.mark.parametrize("words", ["a\\b", "\\", "\\1", "\\g<9>", "<script>"])
+def test_a_picture_is_described_in_the_very_words(words: str):
+    """A backslash is a letter, and no template's."""
+    drawn = html.svg(Figure(figsize=(1, 1)), title=words, description=words)
+    assert drawn.count(f">{html.text(words)}</") == 2
