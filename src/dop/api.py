@@ -23,7 +23,7 @@ from dop.engine.host import HostProgram, Source
 from dop.engine.learn import Program
 from dop.engine.preflight import Preflight, measure
 from dop.engine.progress import Progress
-from dop.engine.runs import MOST_SEEDS, Protocol, RunConfig, RunFolder, default_folder
+from dop.engine.runs import MOST_SEEDS, Protocol, RunConfig, RunFolder, default_folder, said
 from dop.engine.seeds import place, use_host_devices
 from dop.engine.train import Outcome, Trainer, iteration_of, lowest_steps, stop_requested
 from dop.errors import (
@@ -414,7 +414,7 @@ def rebuild(
     spec = _as_json(dataclasses.asdict(program.spec))
     differ = [name for name in spec if spec[name] != config.environment_spec.get(name)]
     if differ:
-        was, now = shown(config.environment_spec.get(differ[0])), shown(spec[differ[0]])
+        was, now = said(config.environment_spec.get(differ[0])), said(spec[differ[0]])
         raise RunError(
             f"{folder.path} was made with another {config.environment}: its {differ[0]} was {was}, now it is {now}. "
             "From Python, pass the one that it was made with: environment=..."

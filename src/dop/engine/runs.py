@@ -265,13 +265,14 @@ def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     names = sorted(was.keys() | now.keys())
     nothing = "not there"
     return [
-        f"{name} was {_said(was.get(name, nothing))}, now it is {_said(now.get(name, nothing))}"
+        f"{name} was {said(was.get(name, nothing))}, now it is {said(now.get(name, nothing))}"
         for name in names
         if was.get(name) != now.get(name)
     ]
 
 
-def _said(value: Any) -> str:
+def said(value: Any) -> str:
+    """A value in a sentence: texts as they are, all else as `shown` has it."""
     return value if isinstance(value, str) else shown(value)
 
 
