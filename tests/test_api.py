@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import json
 import os
 import signal
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import dop
+from dop import api
 from dop.engine import cpu_threads, records
 from dop.engine.runs import RunFolder
+from dop.envs.mill import Mill
 from dop.report import curves
 from probes import ObservationValue
 
@@ -135,3 +141,125 @@ def test_unknown_names(tmp_path: Path):
         dop.train(TINY, "matrixgame", run_dir=tmp_path / "run")
     with pytest.raises(dop.UnknownNameError, match=r"no SMAX map '3mm'\. Did you mean '3m'"):
         dop.make("smax:3mm")
+
+
+# ------------------------------------------------------------------------------------------------------- what is given by mistake
+
+VDN = dop.VDN(agent_hidden=4, replay_batch=2, replay_capacity=4, episodes_per_iteration=2)
+MISTAKES: list[tuple[str, dict[str, Any], str]] = [
+    ("train", {"algorithm": dop.VDN}, r"algorithm is the class VDN; it must be one with hyper-parameters: VDN\(\)"),
+    ("train", {"algorithm": "vdn"}, r"algorithm must be one of .*dop\.VDN\(\)"),
+    ("train", {"algorithm": None}, "algorithm must be one of"),
+    ("train", {"environment": None}, "environment must be a name, an environment, or a function that makes one; got None"),
+    ("train", {"environment": 3}, "environment must be a name"),
+    ("train", {"environment_options": [1]}, r"options of an environment must be a dict.*got \[1\]"),
+    ("train", {"environment_options": {3: 1}}, "must be a dict, from names to values"),
+    ("train", {"environment_options": {"n_agents": 10**5000}}, "n_agents is a number of 16610 bits; it must be at most"),
+    (
+        "train",
+        {"environment_options": {"x": functools.reduce(lambda inner, _: [inner], range(30), 0)}},
+        "option x has lists or dicts .* more than 20 deep",
+    ),
+    ("train", {"seeds": None}, "seeds must be a whole number, how many, or a list of them, which; got None"),
+    ("train", {"seeds": "3"}, "seeds must be a whole number, how many, or a list of them, which; got '3'"),
+    ("train", {"seeds": True}, "seeds must be a whole number"),
+    ("train", {"seeds": 2.0}, r"got 2\.0\. Write 2\."),
+    ("train", {"seeds": [1.5]}, r"seeds must be a tuple of whole numbers, got \(1\.5,\)"),
+    ("train", {"seeds": [2**32]}, r"seeds must be below 2\*\*32"),
+    ("train", {"seeds": 10**30}, "At most 256 seeds"),
+    ("train", {"eval_intervall": 3}, "no argument or field of dop.Protocol 'eval_intervall'. Did you mean 'eval_interval'"),
+    ("train", {"env_steps": 1e6}, r"env_steps must be a whole number, got 1000000\.0\. Write 1000000\."),
+    ("train", {"env_steps": 10**5000}, "env_steps must be below .* got a number of 16610 bits"),
+    ("train", {"env_workers": "ray:" + "9" * 5000}, "env_workers must be 0, a number of processes, or ray:N"),
+    ("train", {"logger": None}, r"logger must be a list of names, for example \['wandb'\], or empty; got None"),
+    ("train", {"logger": "wandb"}, "logger must be a list of names.*got 'wandb'"),
+    ("train", {"logger": [3]}, "no logger '3'"),
+    ("train", {"quiet": "no"}, "quiet must be True or False, got 'no'"),
+    ("train", {"run_dir": "x" * 300}, "run_dir: File name too long"),
+    ("train", {"run_dir": ""}, "run_dir must be a path, got ''"),
+    ("train", {"run_dir": "a\0b"}, "run_dir must be a path"),
+    ("train", {"run_dir": 3}, "run_dir must be a path, got 3"),
+    ("resume", {"run_dir": None}, "run_dir must be a path, got None"),
+    ("resume", {"run_dir": dop.Run(Path("a"), None)}, r"Give its path: run_dir\.path"),  # pyright: ignore[reportArgumentType]
+    ("evaluate", {"run_dir": "a", "seed": 1.5}, r"seed must be a whole number, got 1\.5"),
+    ("evaluate", {"run_dir": "a", "seed": -1}, "seed must not be negative, got -1"),
+    ("evaluate", {"run_dir": "a", "seed": 2**63}, "seed must be below 4,294,967,296"),
+    ("evaluate", {"run_dir": "a", "episodes": 1.5}, "episodes must be a whole number"),
+    ("evaluate", {"run_dir": "a", "episodes": 10**30}, "episodes must be below 1,000,001"),
+    ("evaluate", {"run_dir": "a", "episodes": None}, "episodes must be a whole number, got None"),
+    ("evaluate", {"run_dir": "a", "trust_env": "no"}, "trust_env must be True or False, got 'no'"),
+    ("credit", {"run_dir": "a", "training_episodes": 0}, "training_episodes must be positive"),
+    ("credit", {"run_dir": "a", "films": 1}, "films must be True or False"),
+    ("render", {"run_dir": "a", "kind": 3}, "Films are written as gif or mp4, not as 3"),
+    ("export", {"run_dir": "a", "out": 3}, "out must be a path, got 3"),
+    ("report", {"runs": "a"}, "runs must be a list of paths, got 'a'"),
+    ("report", {"runs": [None]}, r"runs\[0\] must be a path, got None"),
+    ("plot", {"runs": [], "others": "o.json", "out": "a.png"}, "others must be a list of paths"),
+    ("plot", {"runs": ["a"], "out": "a.png", "axes": "env_steps"}, "axes must have env_steps"),
+    ("plot", {"runs": ["a"], "out": "a.png", "metric": 3}, "title and metric must be texts"),
+    ("make", {"name": 3}, "An environment is made by its name"),
+    ("make", {"name": None}, "An environment is made by its name"),
+]
+
+
+@pytest.mark.parametrize(("function", "given", "words"), MISTAKES)
+def test_what_is_given_by_mistake_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, given: dict[str, Any], words: str
+):
+    monkeypatch.chdir(tmp_path)
+    usual = {"train": {"algorithm": VDN, "environment": "matrix-game"}}.get(function, {}) | given
+    places = [usual.pop(name) for name in ("algorithm", "environment", "run_dir", "runs", "name") if name in usual and function != "train"]
+    called: Any = getattr(dop, function) if function in ("train", "resume", "evaluate", "make") else getattr(dop.views, function)
+    with pytest.raises(dop.ConfigError, match=words):
+        called(*places, **usual)
+    assert not any(tmp_path.iterdir())
+
+
+def test_an_algorithm_of_ones_own_is_a_sentence(tmp_path: Path):
+    class Own(dop.VDN):
+        pass
+
+    with pytest.raises(dop.ConfigError, match="Own is a class of your own"):
+        dop.train(Own(), "matrix-game", run_dir=tmp_path / "run")
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path):
+    """The run is that of the same numbers of Python, also where it goes on from its files, which hold no others."""
+    measured: dict[str, Any] = {"eval_interval": 8, "eval_episodes": 2, "chunk_iterations": 2, "checkpoint_interval": 8}
+    steps, third = np.float32(0.3), float(np.float32(0.3))
+    numpys: Any = dataclasses.replace(VDN, gamma=np.float32(0.9), replay_batch=np.int64(2), agent_hidden=np.uint8(4))
+    pythons = dataclasses.replace(VDN, gamma=float(np.float32(0.9)))
+    options = {"n_agents": np.int64(2), "n_actions": np.int32(2), "optimal_reward": steps, "relaxed": np.bool_(False)}
+    protocol: dict[str, Any] = {name: np.int64(value) for name, value in measured.items()}
+    protocol |= {"env_steps": np.int32(8), "seeds": [np.int64(3)]}
+    more: dict[str, Any] = {"env_steps": np.int64(16)}
+    shown: dict[str, Any] = {"episodes": np.int32(4), "seed": np.uint8(3)}
+    run = dop.train(numpys, "matrix-game", environment_options=options, run_dir=tmp_path / "a", quiet=True, **protocol)
+    run = dop.resume(run.path, quiet=True, **more)
+    game = dop.make("matrix-game", n_agents=2, n_actions=2, optimal_reward=third)
+    other = dop.train(pythons, game, seeds=[3], env_steps=16, run_dir=tmp_path / "b", quiet=True, **measured)
+    timeless = [[dataclasses.replace(record, wall_seconds=0) for record in found.records] for found in (run, other)]
+    assert timeless[0] == timeless[1]
+    configs = [json.loads((tmp_path / name / "config.json").read_text()) for name in "ab"]
+    assert configs[0] == configs[1] | {"environment_options": configs[0]["environment_options"]}
+    assert configs[0]["hyper_parameters"]["gamma"] == 0.8999999761581421
+    assert configs[0]["environment_options"] == {"n_agents": 2, "n_actions": 2, "optimal_reward": third, "relaxed": False}
+    assert dop.evaluate(run.path, **shown).keys() == run.outcome.evaluation.keys()
+
+
+@pytest.mark.parametrize("seeds", [3, np.int64(3), [0, 1, 2], (0, np.int8(1), 2), range(3), np.arange(3), iter([0, 1, 2]), jnp.arange(3)])
+def test_seeds_are_how_many_or_which(seeds: Any):
+    rules = api._rules(10, seeds, {})
+    assert rules.seeds == (0, 1, 2)
+    assert all(type(seed) is int for seed in rules.seeds)
+
+
+def test_environments_and_specs_of_numpys_numbers_are_those_of_pythons():
+    for number in (np.float32(0.25), np.float64(0.25), jnp.float32(0.25), np.array(0.25)):
+        assert dop.make("mill", alpha=number, n_agents=np.int64(3)) == Mill(alpha=0.25, n_agents=3)
+        assert type(Mill(alpha=number).alpha) is float  # pyright: ignore[reportArgumentType]
+    sizes: Any = {"obs_sizes": (np.int64(2),), "action_sizes": (np.uint8(3),), "state_size": np.int16(1), "time_limit": np.int32(4)}
+    spec = dop.EnvSpec(name="x", version="1", agents=("a",), **sizes, options=(("k", [np.float32(0.25)]),))
+    assert json.loads(json.dumps(dataclasses.asdict(spec)))["options"] == [["k", [0.25]]]
+    with pytest.raises(dop.ConfigError, match="a finite number"):
+        dop.VDN(gamma=np.float32("nan")).check(spec)  # pyright: ignore[reportArgumentType]

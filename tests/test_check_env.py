@@ -367,7 +367,7 @@ def test_who_is_not_there_is_told():
         (["smax:3n"], "Did you mean '3m'"),
         ([LIGHTS, "--env-args", "no_such=1"], "cannot be made with these options"),
         ([LIGHTS, "--env-args", "fault"], "--env-args takes name=value"),
-        ([LIGHTS, "--episodes", "0"], "episodes is 0"),
+        ([LIGHTS, "--episodes", "0"], "episodes must be positive, got 0"),
         (["host_games:Skirmish"], r"returned Skirmish, which is not an environment.*name it pymarl:host_games:Skirmish"),
         (["test_check_env:Unspecified"], "has dict as its spec; it must be a dop.EnvSpec"),
     ],

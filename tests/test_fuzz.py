@@ -14,17 +14,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import dop
-from dop import api, cli
+from dop import api, cli, envs
 from dop.algorithms import algorithms
 from dop.commands import commands
-from dop.engine import records
+from dop.commands._environment import environment_options
+from dop.engine import manifest, records
 from dop.engine.records import JsonLines, Record
 from dop.engine.runs import RunFolder
+from dop.report import marl_eval
 from helpers import make_spec
 from runs_on_disk import open_again, plant
 
@@ -33,8 +36,11 @@ SECONDS = 5.0
 """Of this process's own time, for the refusal or the start."""
 few = functools.partial(settings, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
+HUGE = [2**63, 10**30, 10**400, -(10**400), 10**5000]
+"""Whole numbers that counters, floats, and Python's own writing of numbers do not hold."""
 NUMBERS = st.one_of(
-    st.integers(-3, 300), st.sampled_from([0, -1, 2**31, 2**63, 10**30]), st.floats(), st.sampled_from([0.0, 1.0, 1e-300, 1e300, -0.0])
+    *(st.integers(-3, 300), st.sampled_from([0, -1, 2**31, *HUGE]), st.floats(), st.sampled_from([0.0, 1.0, 1e-300, 1e300, -0.0])),
+    st.sampled_from([np.int64(3), np.float32(0.9), np.float64(0.5), np.bool_(True), np.uint8(200), np.float32("nan"), np.str_("all")]),
 )
 ANYTHING = st.one_of(NUMBERS, st.booleans(), st.none(), st.text(max_size=5), st.lists(st.integers(), max_size=2))
 
@@ -76,7 +82,7 @@ def test_every_field_of_every_algorithm(name: str, field: str, data: st.DataObje
     value = data.draw(likely(get_type_hints(cls)[field]))
     algorithm = cls(**{field: value})
     sentence = answered(lambda: algorithm.check(SPEC))
-    if isinstance(value, float) and not math.isfinite(value):
+    if isinstance(value, float | np.floating) and not math.isfinite(value):
         assert sentence
     if sentence is None:
         json.dumps(dataclasses.asdict(algorithm), allow_nan=False)  # what config.json keeps
@@ -133,7 +139,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 
 JSON = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(-5, 5), st.sampled_from([2**70, 1e300]), st.floats(), st.text(max_size=4)),
+    st.one_of(st.none(), st.booleans(), st.integers(-5, 5), st.sampled_from([2**70, 10**400, 1e300]), st.floats(), st.text(max_size=4)),
     lambda inner: st.one_of(st.lists(inner, max_size=2), st.dictionaries(st.text(max_size=4), inner, max_size=2)),
     max_leaves=4,
 )
@@ -212,7 +218,106 @@ def test_any_line_of_records_is_a_record_or_a_sentence(tmp_path: Path, line: byt
     assert sentence is None or str(path) in sentence
 
 
+@few(max_examples=60)
+@given(data=st.data())
+def test_any_change_of_the_results_of_others_is_read_or_a_sentence(tmp_path: Path, data: st.DataObject):
+    path = tmp_path / "others.json"
+    step = {"step_count": 1, "elapsed_time": 0.5, "return": [1.0, 2.0]}
+    document = {"smac": {"3m": {"vdn": {"seed_0": {"step_0": step, "absolute_metrics": {"return": [1.0]}}}}}}
+    place = data.draw(st.sampled_from(list(places(document))))
+    path.write_text(json.dumps(mutated(document, place, data.draw(JSON), gone=data.draw(st.booleans()))))
+    sentence = answered(lambda: marl_eval.read(path))
+    assert sentence is None or str(path) in sentence
+
+
+@few(max_examples=20)
+@given(name=st.sampled_from(["meta.json", manifest.NAME]), data=st.data())
+def test_any_change_of_what_a_checkpoint_says_of_itself_gives_way(run: RunFolder, name: str, data: st.DataObject):
+    """Its arrays are as they were: it is still used, or the sentence says that it is not and why."""
+    folder = run.checkpoints / "2"
+    before = {path: path.read_bytes() for path in (folder / "meta.json", folder / manifest.NAME)}
+    document = json.loads(before[folder / name])
+    changed = mutated(document, data.draw(st.sampled_from(list(places(document)))), data.draw(JSON), gone=data.draw(st.booleans()))
+    (folder / name).write_text(json.dumps(changed))
+    if name == "meta.json":
+        (folder / manifest.NAME).unlink()
+        manifest.write(folder)
+    try:
+        sentence = answered(lambda: open_again(run))
+    finally:
+        for path, content in before.items():
+            path.write_bytes(content)
+    assert sentence is None or str(run.checkpoints) in sentence
+
+
 # ---------------------------------------------------------------------------------------------------------- command lines
+
+HOSTILE = ["-1", str(2**63), str(10**30), "9" * 400, "9" * 5000, "1.5", "nan", "", "\x1b[2J"]
+NUMBERED = {
+    "evaluate": ("--episodes", "--seed"),
+    "credit": ("--episodes", "--training-episodes", "--seed", "--run-seed"),
+    "render": ("--episodes", "--seed", "--run-seed"),
+    "export": ("--run-seed",),
+    "report": ("--episodes",),
+    "resume": ("--env-steps",),
+    "check-env": ("--episodes", "--seed"),
+    "train": ("--env-steps", "--seeds", "--first-seed", "--eval-interval", "--env-workers", "--env-timeout", "--gamma", "--agent-hidden"),
+}
+"""Options that take a number, by command."""
+BEFORE = {"train": ["vdn", "--env", "matrix-game", "--dry-run"], "check-env": ["matrix-game"]}
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+@pytest.mark.parametrize(("command", "option"), [(command, option) for command, options in NUMBERED.items() for option in options])
+def test_every_number_of_every_command(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, option: str, value: str
+):
+    if (option, value) in (("--env-timeout", "1.5"), ("--env-timeout", str(2**63)), ("--env-timeout", str(10**30))):
+        pytest.skip("a number of seconds")
+    monkeypatch.setattr(sys, "argv", ["dop", command, *BEFORE.get(command, [str(run.path)]), f"{option}={value}"])
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    start = time.process_time()
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert time.process_time() - start < SECONDS
+    assert ended.value.code == 2
+    told = "".join(capsys.readouterr())
+    assert "Traceback" not in told
+    assert "\x1b[2J" not in told
+
+
+NAMES = ["name", "self", "cls", "variant", "family", "n_agents", "lambda", "", " ", "a-b", "3", "é"]
+TYPED = [
+    "x",
+    "3",
+    "[[[[",
+    "[" * 50_000,
+    "[" * 900 + "]" * 900,
+    "[" * 30 + "]" * 30,
+    "9" * 400,
+    "9" * 5000,
+    "-1e999",
+    "NaN",
+    "{}",
+    "null",
+    "",
+]
+
+
+@few(max_examples=60)
+@given(
+    words=st.lists(
+        st.one_of(st.text(max_size=5), st.builds(lambda name, value: f"{name}={value}", st.sampled_from(NAMES), st.sampled_from(TYPED))),
+        max_size=2,
+    )
+)
+@example(words=["n_agents=2", "n_agents=2"])
+def test_any_options_of_an_environment_make_it_or_a_sentence(words: list[str]):
+    sentence = answered(lambda: envs.make("matrix-game", **environment_options(words)))
+    assert sentence or all(word.startswith("n_agents=") for word in words)
+    assert sentence or len(words) < 2
+    answered(lambda: dop.preflight(CLASSES["vdn"](), "matrix-game", environment_options=environment_options(words), run_dir="nowhere"))
+
 
 OPTIONS = ["--env", "--seeds", "--run-dir", "--preset", "--help", "--gamma", "--dry-run", "--trust-env", "--env=", "--preset=", "--"]
 VALUES = ["matrix-game", "two-step", "smax:3m", "x:y", "-1", "1e400", "nan", "", "-", "=", "a=b"]

@@ -1,13 +1,18 @@
 """Whatever a run directory holds, opening it runs nothing that it brings along: no file of the library can, and planted code does not.
 
-The first half reads the source; the second plants a pickle, an archive, hostile JSON and a module wherever a file is read.
+The first part reads the source; the second plants a pickle, an archive, hostile JSON and a module wherever a file is read; the third links,
+pipes and strangers wherever one is read or written, and escape sequences wherever one is quoted.
 """
 
 from __future__ import annotations
 
 import ast
+import functools
 import json
+import logging
+import os
 import pickle
+import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -18,9 +23,11 @@ import numpy as np
 import pytest
 
 import dop
-from dop import api, commands, envs
-from dop.engine import manifest, records
+from dop import api, cli, commands, envs, views
+from dop.engine import files, manifest, records, runs
+from dop.engine.checkpoint import Checkpoints
 from dop.engine.runs import RunFolder
+from dop.engine.snapshots import Snapshots
 from runs_on_disk import open_again, plant
 
 SOURCE = Path(dop.__file__).parent
@@ -307,10 +314,229 @@ def test_listed_environments_need_none(run: RunFolder):
 
 def test_the_working_directory_cannot_hide_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """`dop` looks there for environments, after everything that is installed."""
-    from dop import cli  # noqa: PLC0415
-
     installed = [folder for folder in sys.path if folder]
     monkeypatch.setattr(sys, "path", installed.copy())
     monkeypatch.setattr(sys, "argv", ["dop", "list"])
     cli.main()
     assert sys.path == [*installed, ""]
+
+
+# ------------------------------------------------------------------------------------------- links, pipes and folders out of place
+
+INSIDE = (*runs._FILES, *runs._FOLDERS)
+OPENERS: dict[str, Callable[[Path], Any]] = {
+    "resume": lambda run: dop.resume(run, quiet=True),
+    "evaluate": dop.evaluate,
+    "credit": views.credit,
+    "render": views.render,
+    "export": views.export,
+    "report": lambda run: views.report([run], out=run.parent / "page.html"),
+    "plot": lambda run: views.plot([run], out=run.parent / "curves.png", data=run.parent / "data.json"),
+}
+"""Every command that opens a run directory."""
+PLANTED: dict[str, Callable[[Path, Path], Any]] = {
+    "a link to a file": lambda path, outside: path.symlink_to(outside / "file"),
+    "a link to a folder": lambda path, outside: path.symlink_to(outside),
+    "a link to nowhere": lambda path, outside: path.symlink_to(outside / "new"),
+    "a link inside": lambda path, outside: path.symlink_to("config.json.kept"),
+    "a pipe": lambda path, outside: os.mkfifo(path),
+    "the other kind": lambda path, outside: path.write_text("x") if path.name in runs._FOLDERS else path.mkdir(),
+}
+
+
+@pytest.fixture(scope="module")
+def planted_run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return plant(tmp_path_factory.mktemp("planted") / "run")
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+@pytest.mark.parametrize("name", INSIDE)
+def test_no_command_goes_through_what_was_planted(planted_run: RunFolder, tmp_path: Path, name: str, planted: str):
+    """The sentence names it, nothing outside is changed, and nobody waits for a pipe."""
+    path, kept = planted_run.path / name, planted_run.path / f"{name}.kept"
+    (tmp_path / "file").write_text("keep me")
+    if path.exists():
+        path.rename(kept)
+    PLANTED[planted](path, tmp_path)
+    try:
+        for opener in OPENERS.values():
+            with pytest.raises(dop.RunError, match=f"{name} is a (link, to|pipe|file|folder)"):
+                opener(planted_run.path)
+    finally:
+        files.delete(path)
+        if kept.exists():
+            kept.rename(path)
+    assert [inside.name for inside in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text() == "keep me"
+    open_again(planted_run)
+
+
+def test_a_new_run_takes_no_lock_that_was_planted(tmp_path: Path):
+    """In a folder that has nothing else, which may be a new run's."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "lock").symlink_to(tmp_path / "outside")
+    with pytest.raises(dop.RunError, match="lock is a link"):
+        plant(tmp_path / "run")
+    assert not (tmp_path / "outside").exists()
+
+
+def test_a_run_directory_may_be_a_link_itself(tmp_path: Path):
+    """As those who keep runs on a larger disk have it."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "runs").symlink_to(tmp_path / "disk")
+    (tmp_path / "latest").symlink_to(tmp_path / "disk" / "a")
+    for place in (tmp_path / "runs" / "a", tmp_path / "latest"):
+        shutil.rmtree(tmp_path / "disk" / "a", ignore_errors=True)
+        run = plant(place)
+        open_again(RunFolder(place))
+        assert records.read(RunFolder(place).metrics)
+        assert views.report([place], out=tmp_path / "page.html", films=False).is_file()
+        assert (tmp_path / "disk" / "a" / "config.json").is_file()
+        assert run.path.resolve() == tmp_path / "disk" / "a"
+
+
+@pytest.mark.parametrize("command", ["credit", "render", "export", "report", "plot"])
+def test_an_out_that_is_a_pipe_or_a_device_is_refused(planted_run: RunFolder, tmp_path: Path, command: str):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "null.png").symlink_to("/dev/null")
+    file = {"report": {"films": False}, "plot": {}}.get(command)
+    for out in (tmp_path / "pipe.png", Path("/dev/null"), *(() if file is not None else (tmp_path / "null.png",))):
+        if file is None:
+            with pytest.raises(dop.RunError, match=r"is a (pipe|device), not a folder: choose another --out"):
+                getattr(views, command)(planted_run.path, out=out)
+        elif command == "report" or out.suffix:
+            with pytest.raises(dop.RunError, match=r"is a (pipe|device), not a file: choose another --out"):
+                getattr(views, command)([planted_run.path], out=out, **file)
+    assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_results_of_others_are_read_from_plain_files(tmp_path: Path, make: Callable[[Path], Any]):
+    make(tmp_path / "o.json")
+    with pytest.raises(dop.RunError, match=r"o\.json is .*not a plain file|o\.json is a link"):
+        views.plot([], others=[tmp_path / "o.json"], out=tmp_path / "curves.png")
+
+
+@pytest.mark.parametrize("name", ["0999", "9999x", "-5", "\uff15", "99999999999999999999999", " 7", "1e9"])
+def test_strangers_among_the_checkpoints_are_left_alone(run: RunFolder, name: str):
+    (run.checkpoints / name).mkdir()
+    assert Checkpoints(run.checkpoints).iterations() == [2]
+    open_again(run)
+    assert (run.checkpoints / name).is_dir()
+
+
+IN_ITS_PLACE: dict[str, Callable[[Path, Path], Any]] = {
+    "a link to nowhere": lambda path, good: path.symlink_to("nowhere"),
+    "a link to a good one": lambda path, good: path.symlink_to(good),
+    "a file": lambda path, good: path.touch(),
+    "a pipe": lambda path, good: os.mkfifo(path),
+    "nothing in it": lambda path, good: path.mkdir(),
+}
+
+
+@pytest.mark.parametrize("planted", IN_ITS_PLACE)
+def test_what_is_called_like_a_checkpoint_and_is_none_gives_way(
+    run: RunFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture, planted: str
+):
+    good = shutil.copytree(run.checkpoints / "2", tmp_path / "copy")
+    IN_ITS_PLACE[planted](run.checkpoints / "999999", good)
+    open_again(run)
+    assert "Checkpoint 999999 of" in caplog.text
+    assert "is not used" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["999999999.npz", "1e9.npz", "0000000000010.npz", "-00000000001.npz", "\uff10" * 12 + ".npz"])
+def test_strangers_among_the_snapshots_are_left_alone(tmp_path: Path, name: str):
+    snapshots = Snapshots(tmp_path)
+    snapshots.save(5, {"x": np.zeros(1)})
+    (tmp_path / name).touch()
+    assert snapshots.steps == [5]
+    snapshots.keep_until(0)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+# -------------------------------------------------------------------------------------------------------------------- terminals
+
+CLEAR = "\x1b[2J\x1b]0;mine\x07"
+"""A terminal would be cleared by it, and be given another title."""
+
+
+def test_errors_and_log_lines_show_what_would_command_a_terminal(caplog: pytest.LogCaptureFixture):
+    assert str(dop.RunError(f"{CLEAR}é 漢\n\ud800\u202e\x9b")) == "\\x1b[2J\\x1b]0;mine\\x07é 漢\n\\ud800\\u202e\\x9b"
+    logging.getLogger("dop").warning("%s is %d", CLEAR, 3)
+    try:
+        raise KeyError(CLEAR.encode(), CLEAR + "x")  # repr
+    except KeyError:
+        logging.getLogger("dop").warning("a traceback", exc_info=True)
+    try:
+        raise ValueError(CLEAR)
+    except ValueError:
+        logging.getLogger("dop").warning("a traceback", exc_info=True)
+    assert "\\x1b[2J\\x1b]0;mine\\x07 is 3" in caplog.text
+    assert "ValueError: \\x1b[2J" in caplog.text
+    assert "\x1b" not in caplog.text
+
+
+def in_config(*place: str) -> Callable[[RunFolder], list[Path | str]]:
+    """Escape sequences as what stands at `place`, or, where nothing does, as a name there."""
+
+    def plant_it(run: RunFolder) -> list[Path | str]:
+        config = json.loads(run.config.read_text())
+        inner = functools.reduce(lambda node, name: node[name], place[:-1], config)
+        inner[place[-1]] = inner[place[-1]] | {CLEAR: 1} if isinstance(inner[place[-1]], dict) else CLEAR
+        run.config.write_text(json.dumps(config))
+        return [run.path]
+
+    return plant_it
+
+
+def in_records(change: dict[str, Any]) -> Callable[[RunFolder], list[Path | str]]:
+    def plant_it(run: RunFolder) -> list[Path | str]:
+        run.metrics.write_text(json.dumps(json.loads(run.metrics.read_text()) | change) + "\n")
+        return [run.path]
+
+    return plant_it
+
+
+def in_results(results: Any) -> Callable[[RunFolder], list[Path | str]]:
+    def plant_it(run: RunFolder) -> list[Path | str]:
+        (run.path / "others.json").write_text(json.dumps(results))
+        return ["--others", run.path / "others.json"]
+
+    return plant_it
+
+
+STEP = {"step_0": {"step_count": 1, "return": [1.0]}}
+QUOTED: list[tuple[str, Callable[[RunFolder], list[Path | str]], int]] = [
+    ("evaluate", in_config("environment"), 2),
+    ("resume", in_config("algorithm"), 2),
+    ("export", in_config("hyper_parameters"), 2),
+    ("render", in_config("library_version"), 2),
+    ("credit", in_config("protocol", "precision"), 2),
+    ("evaluate", in_config("environment_spec", "name"), 2),
+    ("report", in_config("environment_spec", "name"), 2),
+    ("report", in_records({CLEAR: 1.0}), 2),
+    ("plot", in_records({"kind": CLEAR}), 2),
+    ("plot", in_results({"e": {"t": {"m": {CLEAR: {"step_0": 1}}}}}), 2),
+    ("plot", in_results({"e": {CLEAR: {CLEAR: {"r": STEP}}}}), 0),
+    ("report", lambda run: [run.path.rename(run.path.with_name(f"a{CLEAR}"))], 0),
+]
+"""A command, what is planted and typed, and how it ends."""
+
+
+@pytest.mark.parametrize(("command", "planted", "code"), QUOTED)
+def test_nothing_that_is_quoted_commands_the_terminal(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], command: str, planted: Any, code: int
+):
+    out = {"report": ["--no-films", "--out", run.path.parent / "page.html"], "plot": ["--out", run.path.parent / "curves.svg"]}
+    monkeypatch.setattr(sys, "argv", ["dop", command, *map(str, [*planted(run), *out.get(command, [])])])
+    ended = 0
+    try:
+        cli.main()
+    except SystemExit as end:
+        ended = end.code
+    told = "".join(capfd.readouterr())
+    assert ended == code, told
+    assert "\x1b" not in told
+    assert "Traceback" not in told
+    assert code == 0 or "\\x1b[2J" in told

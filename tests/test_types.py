@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -36,3 +37,28 @@ def test_types_are_read_off_names_and_sizes_unless_given(found: EnvSpec, types: 
 def test_types_are_of_all_agents_or_of_none():
     with pytest.raises(ConfigError, match=r"types must name one for each of the 2 agents, or none at all; got \('scout',\)"):
         spec("a", "b", types=("scout",))
+
+
+@pytest.mark.parametrize("name", ["red/1", "../x", "a b", "Späher", "漢", ".x", "a\\b", "<b>", "x" * 1000])
+def test_names_may_be_anything_that_can_be_printed(name: str):
+    assert spec(name, "other", types=("t", name)).agents == (name, "other")
+
+
+@pytest.mark.parametrize("name", ["", "\0", "a\nb", "\x1b[2J", "a\x7f", "\x9b", "\ud800", "\u202e", "\u2028"])
+@pytest.mark.parametrize("field", ["name", "version", "agents", "types", "metrics"])
+def test_names_that_cannot_be_printed_are_refused(field: str, name: str):
+    named = name if field in ("name", "version") else (name, "other")
+    with pytest.raises(ConfigError, match=rf"{field}.* must be names of letters that can be printed; got ") as error:
+        dataclasses.replace(spec("a", "b"), **{field: named})
+    assert str(error.value).isprintable()
+
+
+def test_options_are_pairs():
+    with pytest.raises(ConfigError, match="options must be pairs of a name and a value"):
+        dataclasses.replace(spec("a"), options=((1, 2),))
+
+
+@pytest.mark.parametrize("sizes", [(2**31,), (10**5000,), (-(10**5000),)])
+def test_sizes_are_those_of_arrays(sizes: tuple[int, ...]):
+    with pytest.raises(ConfigError, match="obs_sizes must hold one positive size"):
+        spec("a", obs_sizes=sizes)

@@ -4,6 +4,7 @@ import dop
 run = dop.train(dop.StochasticDOP(), dop.make("smax:2s3z"), env_steps=500_000, seeds=4)
 """
 
+import logging
 from importlib import metadata
 
 from dop import losses, mixers, returns, views
@@ -19,11 +20,12 @@ from dop.engine.preflight import Preflight
 from dop.engine.runs import Protocol
 from dop.envs import make
 from dop.envs import names as environments
-from dop.errors import ConfigError, DopError, MissingExtraError, RunError, UnknownNameError
+from dop.errors import ConfigError, DopError, MissingExtraError, PrintableLog, RunError, UnknownNameError
 from dop.report.evaluation import Evaluation
 from dop.types import Algorithm, Choice, Environment, EnvSpec, Episode, HostEnvironment, Learner, TimeStep, Transition
 
 __version__ = metadata.version("dop-marl")
+logging.getLogger("dop").addFilter(PrintableLog())
 
 __all__ = [
     "COMA",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import itertools
 import json
 import logging
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -17,17 +18,27 @@ import jax
 import numpy as np
 
 from dop import algorithms, envs
-from dop.engine import cpu_threads, initial, loggers, records
+from dop.engine import cpu_threads, files, initial, loggers, records
 from dop.engine.host import HostProgram, Source
 from dop.engine.learn import Program
 from dop.engine.preflight import Preflight, measure
 from dop.engine.progress import Progress
-from dop.engine.runs import MOST_SEEDS, Protocol, RunConfig, RunFolder, default_folder
+from dop.engine.runs import MOST_SEEDS, Protocol, RunConfig, RunFolder, default_folder, said
 from dop.engine.seeds import place, use_host_devices
 from dop.engine.silence import without_compiler_logs
 from dop.engine.train import Outcome, Trainer, lowest_steps, stop_requested
 from dop.envs import _foreign, _seeds
-from dop.errors import ConfigError, RunError, UnknownNameError
+from dop.errors import (
+    ConfigError,
+    RunError,
+    UnknownNameError,
+    as_whole,
+    check_flags,
+    checked_episodes,
+    checked_seed,
+    plain,
+    shown,
+)
 from dop.report import curves
 from dop.report.evaluation import Evaluation
 from dop.types import Algorithm, Environment, EnvSpec, HostEnvironment
@@ -90,6 +101,7 @@ def train(
         ConfigError: something cannot work; nothing has been computed or written.
         RunError: the directory exists, or training broke down.
     """
+    check_flags(quiet=quiet)
     loggers.check(logger, online=logger_online)
     plan = _plan(algorithm, environment, env_steps, seeds, run_dir, environment_options, protocol, init_from)
     plan.needs.check()
@@ -146,11 +158,10 @@ def _plan(
     init_from: Path | str | None = None,
 ) -> _Plan:
     """The arguments of `train`, checked against each other."""
-    chosen = range(seeds) if isinstance(seeds, int) else seeds
-    if isinstance(chosen, range):
-        chosen = chosen[: MOST_SEEDS + 1]  # too many, still, but not too many to be counted
-    rules = Protocol(env_steps=env_steps, seeds=tuple(chosen), **protocol)
-    rules.check()
+    folder = None if run_dir is None else RunFolder(files.checked_path("run_dir", run_dir))
+    algorithm_name = _algorithm_name(algorithm)
+    rules = _rules(env_steps, seeds, protocol)
+    environment_options = None if environment_options is None else envs.checked_options(environment_options)
     use_host_devices(len(rules.seeds))
     rules = replace(rules, threads=_threads(rules.threads))
     program = _program(algorithm, environment, environment_options or {}, rules)
@@ -163,11 +174,11 @@ def _plan(
     taken, origin = None, None
     if init_from is not None:
         learner = jax.eval_shape(program.start, jax.random.key(0)).learner
-        taken, origin = initial.read(RunFolder(Path(init_from)), algorithms.name_of(algorithm), learner, rules.seeds)
+        taken, origin = initial.read(RunFolder(files.checked_path("init_from", init_from)), algorithm_name, learner, rules.seeds)
     name = environment if isinstance(environment, str) else spec.name
     options = environment_options if environment_options is not None else dict(spec.options)
     config = RunConfig(
-        algorithm=algorithms.name_of(algorithm),
+        algorithm=algorithm_name,
         hyper_parameters=_hyper_parameters(algorithm),
         environment=name,
         environment_options=_as_json(options),
@@ -175,8 +186,52 @@ def _plan(
         protocol=rules,
         init_from=origin,
     )
-    folder = RunFolder(Path(run_dir)) if run_dir else default_folder(name, config.algorithm)
-    return _Plan(config=config, program=program, folder=folder, taken=taken)
+    return _Plan(config=config, program=program, folder=folder or default_folder(name, config.algorithm), taken=taken)
+
+
+def _algorithm_name(algorithm: Any) -> str:
+    """The command-line name of an algorithm.
+
+    Raises:
+        ConfigError: it is none of the library's, or not ready to be used.
+    """
+    known = ", ".join(f"dop.{cls.__name__}()" for cls in algorithms.algorithms().values())
+    if isinstance(algorithm, type):
+        raise ConfigError(f"algorithm is the class {algorithm.__name__}; it must be one with hyper-parameters: {algorithm.__name__}().")
+    if not isinstance(algorithm, tuple(algorithms.algorithms().values())):
+        raise ConfigError(f"algorithm must be one of {known}, or of such a class with other hyper-parameters; got {shown(algorithm)}.")
+    name = algorithms.name_of(algorithm)
+    if name is None:
+        raise ConfigError(f"{type(algorithm).__name__} is a class of your own: only {known} can be trained by name and resumed.")
+    return name
+
+
+def _rules(env_steps: int, seeds: Any, protocol: dict[str, Any]) -> Protocol:
+    """The protocol of these arguments.
+
+    Raises:
+        ConfigError: what cannot work.
+        UnknownNameError: there is no field of that name.
+    """
+    names = [field.name for field in dataclasses.fields(Protocol)]
+    for name in protocol:
+        if name not in names:
+            raise UnknownNameError("argument or field of dop.Protocol", name, names)
+    rules = Protocol(env_steps=env_steps, seeds=_chosen_seeds(seeds), **protocol)
+    rules.check()
+    return rules
+
+
+def _chosen_seeds(seeds: Any) -> tuple[int, ...]:
+    """How many, or which, as a tuple of Python's numbers."""
+    seeds = plain(seeds)
+    if isinstance(seeds, int) and not isinstance(seeds, bool):
+        seeds = range(seeds)
+    if isinstance(seeds, range):
+        seeds = seeds[: MOST_SEEDS + 1]  # too many, still, but not too many to be counted
+    if isinstance(seeds, str | bytes | Mapping) or not isinstance(seeds, Iterable):
+        raise ConfigError(f"seeds must be a whole number, how many, or a list of them, which; got {shown(seeds)}.{as_whole(seeds, int)}")
+    return tuple(itertools.islice(seeds, MOST_SEEDS + 1))
 
 
 def _settled(rules: Protocol, program: Program | HostProgram) -> Protocol:
@@ -229,8 +284,9 @@ def resume(
         threads: another number of threads from now on, which gives other last digits than the run would have had; see `dop.Protocol`.
         quiet, logger, logger_online: as in `train`.
     """
+    check_flags(quiet=quiet)
     loggers.check(logger, online=logger_online)
-    folder = RunFolder(Path(run_dir))
+    folder = RunFolder(files.checked_path("run_dir", run_dir))
     changes = {"env_steps": env_steps, "on_non_finite": on_non_finite, "threads": threads}
     config, program = rebuild(folder, environment, trust_env=trust_env, changes=changes)
     measure(program, len(config.protocol.seeds), folder).check()
@@ -295,9 +351,8 @@ def evaluate_episodes(
         environment: as in `resume`.
         trust_env: as in `resume`.
     """
-    if episodes <= 0:
-        raise ConfigError(f"episodes must be positive, got {episodes}.")
-    folder = RunFolder(Path(run_dir))
+    episodes, seed = checked_episodes("episodes", episodes), checked_seed("seed", seed)
+    folder = RunFolder(files.checked_path("run_dir", run_dir))
     config, program = rebuild(folder, environment, trust_env=trust_env)
     measure(program, len(config.protocol.seeds), folder).check(saves=False)
     # Not the key that a run with this seed starts from; the same for all of the run's seeds.
@@ -399,7 +454,9 @@ def _maker(environment: AnyEnvironment | str, options: dict[str, Any]) -> Callab
     if way_out := envs.way_out(_called(environment), environment):
         raise ConfigError(f"{type(environment).__name__} is not an environment. {way_out}")
     if not isinstance(environment, HostEnvironment):
-        return None
+        if isinstance(environment, Environment):
+            return None
+        raise ConfigError(f"environment must be a name, an environment, or a function that makes one; got {shown(environment)}.")
     spec = environment.spec
     again = functools.partial(envs.make, spec.name, **dict(spec.options))
     try:
@@ -431,6 +488,7 @@ def rebuild(
         RunError: this is not a run directory, its environment or its algorithm is not what it was, or nobody has said that the code of its
             environment may be imported.
     """
+    check_flags(trust_env=trust_env)
     config = folder.read_config()
     wanted = {name: value for name, value in (changes or {}).items() if value is not None}
     config = replace(config, protocol=replace(config.protocol, **wanted))
@@ -454,7 +512,7 @@ def rebuild(
     spec = _as_json(dataclasses.asdict(program.spec))
     differ = [name for name in spec if spec[name] != config.environment_spec.get(name)]
     if differ:
-        was, now = config.environment_spec.get(differ[0]), spec[differ[0]]
+        was, now = said(config.environment_spec.get(differ[0])), said(spec[differ[0]])
         raise RunError(
             f"{folder.path} was made with another {config.environment}: its {differ[0]} was {was}, now it is {now}. "
             "From Python, pass the one that it was made with: environment=..."
@@ -491,8 +549,8 @@ def _as_json(values: dict[str, Any]) -> dict[str, Any]:
     """
     try:
         return json.loads(json.dumps(values, allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"config.json cannot keep {values}: {error}. Use numbers, texts, lists and None.") from error
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(f"config.json cannot keep {shown(values)}: {error}. Use numbers, texts, lists and None.") from error
 
 
 def _hyper_parameters(algorithm: Any) -> dict[str, Any]:

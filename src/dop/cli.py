@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from typing import NoReturn
 
 import jax
 
 import dop
 from dop import commands, registry
 from dop.engine import memory
-from dop.errors import DopError
+from dop.errors import DopError, printable
 
 _OF_FILES = (errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENAMETOOLONG, errno.ENOSPC, errno.EROFS)
 """What the system says of a file, or of the place for one, that the user has named."""
@@ -39,25 +40,30 @@ def main() -> None:
         for stream in (sys.stdout, sys.stderr):
             print(end="", file=stream, flush=True)  # here, where a closed pipe is caught
     except DopError as error:
-        print(f"dop: {error}", file=sys.stderr)
-        sys.exit(2)
+        _refuse(str(error))
     except BrokenPipeError:  # the reader, `head` say, has had enough
         _drop_output()
     except OSError as error:
         if error.errno not in _OF_FILES:
             raise
-        print(f"dop: {error.strerror}: {error.filename or 'standard output'}", file=sys.stderr)
-        if error.filename is None:
-            _drop_output()
+        if error.filename is not None:
+            _refuse(f"{error.strerror}: {error.filename}")
+        print(f"dop: {error.strerror}: standard output", file=sys.stderr)
+        _drop_output()
         sys.exit(2)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        print(f"dop: {str(error).splitlines()[0]} {_LOWER}", file=sys.stderr)
-        sys.exit(2)
+        _refuse(f"{str(error).splitlines()[0]} {_LOWER}")
     except KeyboardInterrupt:
         print("dop: stopped at once; what was saved before is as it was", file=sys.stderr)
         sys.exit(130)
+
+
+def _refuse(why: str) -> NoReturn:
+    """One sentence, which may quote what files hold, and the exit code of what a person can mend."""
+    print(f"dop: {printable(why)}", file=sys.stderr)
+    sys.exit(2)
 
 
 def _drop_output() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import logging
 import math
 import types
 from collections.abc import Iterable
@@ -11,51 +12,103 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
 class DopError(Exception):
-    """Base of every error that this library raises on purpose."""
+    """Base of every error that this library raises on purpose. Its text is safe to print, whatever file the values in it come from."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
-class UnknownNameError(DopError):
-    """A name that no registry knows."""
+def printable(text: str) -> str:
+    """`text` for a terminal: what would command it (escape sequences, say) or reorder what is shown is spelled out, as in `\\x1b`.
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        names = sorted(known)
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        super().__init__(f"There is no {kind} {name!r}.{hint} Known: {', '.join(names)}.")
+    Line ends, tabs and the letters of all scripts stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else repr(letter)[1:-1] for letter in text)
+
+
+class PrintableLog(logging.Filter):
+    """Makes `printable` what a logger is given to say, tracebacks of other people's code too."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = printable(record.getMessage()), ()
+        if record.exc_info:
+            record.exc_text = printable(logging.Formatter().formatException(record.exc_info))
+        return True
+
+
+def shown(value: Any, most: int = 100) -> str:
+    """`repr(value)` for a sentence: cut where it is longer than `most`, and of numbers too large to be written out their size."""
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of thousands of digits, which Python refuses to write, or something that holds one
+        return f"a number of {value.bit_length()} bits" if isinstance(value, int) else f"a {type(value).__name__} with a huge number in it"
+    except RecursionError:
+        return f"a {type(value).__name__} that is nested too deeply"
+    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
 
 
 class ConfigError(DopError):
     """Hyper-parameters, sizes or an environment that cannot work together."""
 
 
+class UnknownNameError(ConfigError):
+    """A name that no registry knows."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        super().__init__(f"There is no {kind} {shown(name)}.{hint} Known: {', '.join(names)}.")
+
+
 def check_types(config: Any, where: str = "") -> None:
     """Raise an error if a field of this dataclass does not hold what its annotation says.
+
+    Numbers of NumPy and JAX become Python's, which are equal to them and which files can keep.
 
     Raises:
         UnknownNameError: a choice between names holds none of them.
         ConfigError: another type, or a number that is not finite.
     """
+    make_plain(config)
     hints = get_type_hints(type(config))
     for field in dataclasses.fields(config):
         value, hint = getattr(config, field.name), hints[field.name]
         if _fits(value, hint):
             if isinstance(value, int) and value >= _LARGEST:
-                raise ConfigError(f"{where}{field.name} must be below 2**31, since counters have 32 bits; got {value}.")
+                raise ConfigError(f"{where}{field.name} must be below 2**31, since counters have 32 bits; got {shown(value)}.")
             continue
         if get_origin(hint) is Literal:
-            raise UnknownNameError(field.name, str(value), get_args(hint))
-        raise ConfigError(f"{where}{field.name} must be {_WORDS.get(hint, str(hint))}, got {value!r}.")
+            raise UnknownNameError(field.name, shown(value) if isinstance(value, int) else str(value), get_args(hint))
+        raise ConfigError(f"{where}{field.name} must be {_words(hint)}, got {shown(value)}.{as_whole(value, hint)}")
 
 
 _LARGEST = 2**31
-_WORDS = {int: "a whole number", float: "a finite number", bool: "True or False", str: "a text"}
+_WORDS = {int: "a whole number", float: "a finite number", bool: "True or False", str: "a text", dict: "a dict", type(None): "None"}
+_SEVERAL = {int: "whole numbers", float: "finite numbers", str: "texts"}
+
+
+def _words(hint: Any) -> str:
+    """What an annotation asks for."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return " or ".join(_words(choice) for choice in get_args(hint))
+    if get_origin(hint) is tuple and get_args(hint)[0] in _SEVERAL:
+        return f"a tuple of {_SEVERAL[get_args(hint)[0]]}"
+    return _WORDS.get(get_origin(hint) or hint, str(hint))
+
+
+def as_whole(value: Any, hint: Any) -> str:
+    """What to write for a whole number that is written as a float."""
+    return f" Write {int(value)}." if hint is int and isinstance(value, float) and value.is_integer() else ""
 
 
 def _fits(value: Any, hint: Any) -> bool:
     """Whether `value` is what the annotation says; annotations that are not of numbers, texts, choices and tuples of them let all pass."""
     origin = get_origin(hint)
     if origin is Literal:
-        return any(value == choice and type(value) is type(choice) for choice in get_args(hint))
+        return any(type(value) is type(choice) and value == choice for choice in get_args(hint))
     if origin in (Union, types.UnionType):
         return any(_fits(value, choice) for choice in get_args(hint))
     if origin is tuple and get_args(hint)[-1] is Ellipsis:
@@ -63,30 +116,107 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint in (int, float) and isinstance(value, bool):
         return False
     if hint is float:
-        return isinstance(value, int | float) and math.isfinite(value)
+        return is_finite(value)
     kind = origin or hint
     return isinstance(value, kind) if kind in (int, bool, str, dict, type(None)) else True
+
+
+def is_finite(value: Any) -> bool:
+    """Whether this is a number that a float can hold: neither infinite, nor NaN, nor a whole number of more than 308 digits."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def plain(value: Any) -> Any:
+    """`value` with the numbers of NumPy and JAX in it, also in lists, tuples and dicts, as Python's; anything else is as it was."""
+    if type(value) in (list, tuple):
+        items = [plain(item) for item in value]
+        return value if all(new is old for new, old in zip(items, value, strict=True)) else type(value)(items)
+    if type(value) is dict:
+        return {plain(key): plain(item) for key, item in value.items()}
+    # Of both an array without axes is a number, too.
+    return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
+
+
+def make_plain(config: Any) -> None:
+    """`plain` for every field of a dataclass, frozen or not."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if (converted := plain(value)) is not value:
+            object.__setattr__(config, field.name, converted)
+
+
+def is_deeper(value: Any, most: int) -> bool:
+    """Whether lists and dicts lie in each other more than `most` deep, as only those do that are to exhaust whoever looks into them."""
+    if not isinstance(value, list | tuple | dict):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return most == 0 or any(is_deeper(item, most - 1) for item in inner)
+
+
+def checked_whole(name: str, value: Any, *, least: int, below: int) -> int:
+    """`value` as a Python number.
+
+    Raises:
+        ConfigError: it is no whole number from `least` on and below `below`; `name` says of what.
+    """
+    value = plain(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigError(f"{name} must be a whole number, got {shown(value)}.{as_whole(value, int)}")
+    if value < least:
+        raise ConfigError(f"{name} must {'be positive' if least == 1 else 'not be negative'}, got {shown(value)}.")
+    if value >= below:
+        raise ConfigError(f"{name} must be below {below:,}, got {shown(value)}.")
+    return value
+
+
+def checked_episodes(name: str, value: Any) -> int:
+    """How many episodes to play: a million at most, as `checked_whole` says it."""
+    return checked_whole(name, value, least=1, below=1_000_001)
+
+
+def checked_seed(name: str, value: Any) -> int:
+    """What random keys are made from, which have 32 bits, as `checked_whole` says it."""
+    return checked_whole(name, value, least=0, below=2**32)
+
+
+def check_flags(**flags: Any) -> None:
+    """Raise ConfigError for what must be True or False and is not: a text is true, whatever it says."""
+    for name, value in flags.items():
+        if not isinstance(plain(value), bool):
+            raise ConfigError(f"{name} must be True or False, got {shown(value)}.")
+
+
+def check_names(kind: str, names: Iterable[str], where: str = "") -> None:
+    """Raise ConfigError for a name that is empty or that cannot be printed as it is: one with control characters, say."""
+    for name in names:
+        if not name or not name.isprintable():
+            raise ConfigError(f"{where}{kind} must be names of letters that can be printed; got {shown(name)}.")
 
 
 def check_positive(config: Any, *fields: str) -> None:
     """Raise ConfigError if a field of `config` is not above 0."""
     for field in fields:
         if not getattr(config, field) > 0:
-            raise ConfigError(f"{field} must be positive, got {getattr(config, field)}.")
+            raise ConfigError(f"{field} must be positive, got {shown(getattr(config, field))}.")
 
 
 def check_not_negative(config: Any, *fields: str) -> None:
     """Raise ConfigError if a field of `config` is below 0."""
     for field in fields:
         if not getattr(config, field) >= 0:
-            raise ConfigError(f"{field} must not be negative, got {getattr(config, field)}.")
+            raise ConfigError(f"{field} must not be negative, got {shown(getattr(config, field))}.")
 
 
 def check_shares(config: Any, *fields: str) -> None:
     """Raise ConfigError if a field of `config` is not in [0, 1]. None, where a field may be that, passes."""
     for field in fields:
         if getattr(config, field) is not None and not 0 <= getattr(config, field) <= 1:
-            raise ConfigError(f"{field} must lie in [0, 1], got {getattr(config, field)}.")
+            raise ConfigError(f"{field} must lie in [0, 1], got {shown(getattr(config, field))}.")
 
 
 class RunError(DopError):

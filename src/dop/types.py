@@ -21,7 +21,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from dop.errors import ConfigError, check_types
+from dop.errors import ConfigError, check_names, check_types, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,23 +72,28 @@ class EnvSpec:
     """Keyword arguments of `dop.make` that give this very environment: how a run that is resumed makes it again, and sees a change."""
 
     def __post_init__(self) -> None:
-        """Raise ConfigError, or UnknownNameError, for sizes and names that cannot be."""
-        check_types(self, f"{self.name}: ")
+        """Raise ConfigError, or UnknownNameError, for sizes and names that cannot be. Numbers of NumPy become Python's."""
+        check_types(self, f"{self.name}: " if isinstance(self.name, str) else "")
+        check_names("name and version of an environment", (self.name, self.version))
+        for field in ("agents", "types", "metrics"):
+            check_names(field, getattr(self, field), f"{self.name}: ")
+        if not all(len(option) == 2 and isinstance(option[0], str) for option in self.options):
+            raise ConfigError(f"{self.name}: options must be pairs of a name and a value; got {shown(self.options)}.")
         n = len(self.agents)
         if n == 0 or len(set(self.agents)) != n:
-            raise ConfigError(f"{self.name}: agents must be different names, at least one; got {self.agents}.")
+            raise ConfigError(f"{self.name}: agents must be different names, at least one; got {shown(self.agents)}.")
         for field in ("obs_sizes", "action_sizes"):
             sizes = getattr(self, field)
-            if len(sizes) != n or min(sizes) < 1:
-                raise ConfigError(f"{self.name}: {field} must hold one positive size for each of the {n} agents; got {sizes}.")
+            if len(sizes) != n or not all(0 < size < 2**31 for size in sizes):
+                raise ConfigError(f"{self.name}: {field} must hold one positive size for each of the {n} agents; got {shown(sizes)}.")
         if self.types and len(self.types) != n:
-            raise ConfigError(f"{self.name}: types must name one for each of the {n} agents, or none at all; got {self.types}.")
+            raise ConfigError(f"{self.name}: types must name one for each of the {n} agents, or none at all; got {shown(self.types)}.")
         for field in ("state_size", "time_limit"):
             if getattr(self, field) < 1:
-                raise ConfigError(f"{self.name}: {field} must be positive; got {getattr(self, field)}.")
+                raise ConfigError(f"{self.name}: {field} must be positive; got {shown(getattr(self, field))}.")
         taken = {"return", "ep_length"} & set(self.metrics)
         if taken or len(set(self.metrics)) != len(self.metrics):
-            raise ConfigError(f"{self.name}: metrics must be different names, none of them return or ep_length; got {self.metrics}.")
+            raise ConfigError(f"{self.name}: metrics must be different names, none of them return or ep_length; got {shown(self.metrics)}.")
 
     @property
     def n_agents(self) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import numpy as np
@@ -27,7 +27,7 @@ from dop.engine.runs import RunConfig, RunFolder
 from dop.engine.seeds import keys
 from dop.engine.snapshots import Snapshots
 from dop.engine.train import Trainer, lowest_steps
-from dop.errors import ConfigError, DopError, RunError
+from dop.errors import ConfigError, DopError, RunError, check_flags, checked_episodes, checked_seed, printable, shown
 from dop.report import compare, credit_view, curves, film, marl_eval, page, parity
 from dop.report import export as exporting
 from dop.report.playback import Player, Take, best_and_worst
@@ -77,11 +77,11 @@ def load(
     Raises:
         RunError: this is not a run, it has no checkpoint yet or none that can be read, or it has no such seed.
     """
-    folder = RunFolder(Path(run_dir))
+    folder = RunFolder(files.checked_path("run_dir", run_dir))
     config, program = api.rebuild(folder, environment, trust_env=trust_env)
     seed = config.protocol.seeds[0] if run_seed is None else run_seed
     if seed not in config.protocol.seeds:
-        raise RunError(f"{folder.path} has no seed {seed}; its seeds are {', '.join(map(str, config.protocol.seeds))}.")
+        raise RunError(f"{folder.path} has no seed {shown(seed)}; its seeds are {', '.join(map(str, config.protocol.seeds))}.")
     if not folder.checkpoints.is_dir():
         raise RunError(f"{folder.path} has no checkpoint yet. The first is written when training has started: wait, or `dop resume` it.")
     with contextlib.closing(Trainer(program, config, folder)) as trainer:
@@ -100,17 +100,13 @@ def episodes_key(seed: int) -> Any:
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(b"dop.views"))
 
 
-def _check_episodes(**counts: int) -> None:
-    for name, count in counts.items():
-        if count <= 0:
-            raise ConfigError(f"{name} must be positive, got {count}.")
-
-
 def _folder(run_dir: Path | str, out: Path | str | None, name: str) -> Path:
-    """Where a view's files go: `out`, or the folder of that name in the run directory."""
-    folder = Path(run_dir) / name if out is None else Path(out)
-    files.check_place(folder, folder=True)
-    return folder
+    """Where a view's files go: `out`, or the folder of that name in the run directory, which is no link."""
+    if out is not None:
+        return files.check_place(files.checked_path("out", out), folder=True)
+    run = RunFolder(files.checked_path("run_dir", run_dir)).path
+    files.check_kinds(run, plain_files=(), folders=(name,))
+    return files.check_place(run / name, folder=True)
 
 
 # ------------------------------------------------------------------------------------------------------------------- credit
@@ -144,7 +140,9 @@ def credit(
         ConfigError: the run's algorithm does not say who earned what.
         RunError: as `load`, or `out` cannot be written to.
     """
-    _check_episodes(episodes=episodes, training_episodes=training_episodes)
+    episodes, training_episodes = checked_episodes("episodes", episodes), checked_episodes("training_episodes", training_episodes)
+    seed = checked_seed("seed", seed)
+    check_flags(films=films)
     folder = _folder(run_dir, out, "credit")
     trained = load(run_dir, run_seed=run_seed, environment=environment, trust_env=trust_env)
     many, training = judged_episodes(trained, episodes, training_episodes, seed)
@@ -199,7 +197,7 @@ def render(
         kind: `gif`, or `mp4` where ffmpeg is installed.
         episodes: how many to choose from.
     """
-    _check_episodes(episodes=episodes)
+    episodes, seed = checked_episodes("episodes", episodes), checked_seed("seed", seed)
     film.check_format(kind)
     folder = _folder(run_dir, out, "films")
     trained = load(run_dir, run_seed=run_seed, environment=environment, trust_env=trust_env)
@@ -299,9 +297,10 @@ def report(
         ConfigError: `bounds` are of no task of these runs, or not two different numbers in their order.
         RunError: a path is not a run and holds none, a run is damaged or has no evaluation yet, or `out` cannot be written to.
     """
-    _check_episodes(episodes=episodes)
-    files.check_place(Path(out))
-    comparison = compare.gather([Path(run) for run in runs])
+    episodes = checked_episodes("episodes", episodes)
+    check_flags(films=films, trust_env=trust_env)
+    page_path = files.check_place(files.checked_path("out", out))
+    comparison = compare.gather(files.checked_paths("runs", runs))
     page.check_bounds(bounds or {}, comparison)
     showings, missing = [], []
     for task in comparison.tasks if films else ():
@@ -312,8 +311,8 @@ def report(
             except DopError as error:
                 missing.append(f"No film of {line.label} on {task.title}: {error}")
     made = datetime.datetime.now().strftime("%Y-%m-%d %H:%M")
-    files.write_text(Path(out), page.build(comparison, showings, missing, made=made, bounds=bounds))
-    return Path(out)
+    files.write_text(page_path, page.build(comparison, showings, missing, made=made, bounds=bounds))
+    return page_path
 
 
 def _showing(task: compare.Task, line: compare.Line, episodes: int, trust_env: bool) -> page.Showing:
@@ -370,29 +369,31 @@ def plot(
         ConfigError: nothing is asked for, or a format that there is not.
         RunError: a run or a file cannot be read, there is nothing to draw, or what is asked for cannot be written.
     """
+    runs, others = files.checked_paths("runs", runs), files.checked_paths("others", others)
+    out, data = (None if value is None else files.checked_path(name, value) for name, value in (("out", out), ("data", data)))
     if out is None and data is None:
         raise ConfigError("There is nothing to do: name a figure (out) or a data file (data).")
-    if out is not None and Path(out).suffix.lower() not in (".pdf", ".svg", ".png"):
+    if out is not None and out.suffix.lower() not in (".pdf", ".svg", ".png"):
         raise ConfigError(f"Figures are written as .pdf, .svg or .png, but {out} ends otherwise.")
-    if not axes:
-        raise ConfigError("There is nothing to draw: axes must have env_steps, wall_seconds or both.")
+    if not isinstance(axes, list | tuple) or not axes or not all(axis in get_args(Axis) for axis in axes):
+        raise ConfigError(f"axes must have env_steps, wall_seconds or both, in a list; got {shown(axes)}.")
+    if not isinstance(title, str) or not isinstance(metric, str | None):
+        raise ConfigError(f"title and metric must be texts; got {shown(title)} and {shown(metric)}.")
     if not runs and not others:
         raise ConfigError("There is nothing to draw: name run directories, or files of others (others).")
     if data is not None and not runs:
         raise ConfigError("Data are written of runs of one's own: name some.")
-    for place in (out, data):
-        if place is not None:
-            files.check_place(Path(place))
-    comparison = compare.gather([Path(run) for run in runs]) if runs else compare.Comparison(tasks=())
+    out, data = (None if place is None else files.check_place(place) for place in (out, data))
+    comparison = compare.gather(runs) if runs else compare.Comparison(tasks=())
     chosen = metric or _common_metric(comparison, bool(others))
-    found = marl_eval.merged(comparison, _read_others([Path(other) for other in others], others_scale, chosen, comparison))
+    found = marl_eval.merged(comparison, _read_others(others, others_scale, chosen, comparison))
     remarks, written = list(comparison.remarks), {}
     if out is not None:
-        curves.draw_grid(_timed(found, axes, remarks), Path(out), metric=chosen, title=title, axes_of=axes)
-        written["figure"] = Path(out)
+        curves.draw_grid(_timed(found, axes, remarks), out, metric=chosen, title=printable(title), axes_of=axes)
+        written["figure"] = out
     if data is not None:
-        files.write_text(Path(data), json.dumps(marl_eval.as_json(comparison, remarks), indent=1, allow_nan=False) + "\n")
-        written["data"] = Path(data)
+        files.write_text(data, json.dumps(marl_eval.as_json(comparison, remarks), indent=1, allow_nan=False) + "\n")
+        written["data"] = data
     return written, remarks
 
 

@@ -1,6 +1,7 @@
 """Records survive the file they are in, and the file survives crashes."""
 
 import math
+import os
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -127,11 +128,11 @@ def test_keep_until_leaves_a_damaged_file_alone(path: Path):
 
 
 def test_a_failed_replacement_leaves_the_old_file(path: Path, monkeypatch: pytest.MonkeyPatch):
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError("disk")
 
     fill(path, record(10), record(30))
-    monkeypatch.setattr(Path, "replace", fail)
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="disk"):
         keep_until(path, 20)
     assert read(path) == [record(10), record(30)]

@@ -289,15 +289,6 @@ def test_a_run_that_was_moved_is_not_begun_anew(tmp_path: Path):
     assert not folder.path.exists()
 
 
-def test_a_lock_that_is_a_link_costs_nobody_a_file(tmp_path: Path):
-    folder, elsewhere = plant(tmp_path / "run"), tmp_path / "elsewhere"
-    elsewhere.write_text("mine")
-    (folder.path / "lock").unlink()
-    (folder.path / "lock").symlink_to(elsewhere)
-    with folder.locked():
-        assert elsewhere.read_text() == "mine"
-
-
 def test_one_process_a_run(copy: RunFolder):
     with copy.locked(), pytest.raises(dop.RunError, match="another process"):
         dop.resume(copy.path, trust_env=True, quiet=True)

@@ -28,6 +28,7 @@ from helpers import make_spec
 from workers import small
 
 ort = pytest.importorskip("onnxruntime")
+onnx = pytest.importorskip("onnx")
 STEPS, EPISODE = 1000, 25
 EXPORTABLE = [name for name, algorithm in algorithms.algorithms().items() if issubclass(algorithm, Exportable)]
 CASES = [
@@ -274,6 +275,24 @@ def test_nothing_legal_and_a_batch_of_one(tmp_path: Path):
     seen = {"obs": np.zeros((1, 5), np.float32), "legal": np.zeros((1, 3), bool), "hidden": np.zeros((1, 8), np.float32)}
     action, scores, hidden = session.run(None, seen | {"last_action": np.array([-1])})
     assert (action.shape, scores.shape, hidden.shape, action[0]) == ((1,), (1, 3), (1, 8), 0)
+
+
+NAMES = [("red/1", "blue/1"), ("/../../x", "b"), ("A", "a"), (".", ".."), ("a:b", "a/b"), ("a\\b", "a-b"), ("\ufb01", "fi")]
+
+
+@pytest.mark.parametrize("names", [*NAMES, ("x" * 300, "x" * 301)])
+def test_files_lie_in_the_folder_whatever_agents_are_called(tmp_path: Path, names: tuple[str, str]):
+    spec, algorithm = replace(make_spec(n_agents=2), agents=names), small("vdn")
+    policy = algorithm.policy(algorithm.init(jax.random.key(1), spec))
+    written = export.write_policies(policy, spec, tmp_path / "a" / "export")
+    said = export.describe(policy, spec, written)["agents"]
+    assert list(said) == list(names)
+    for name in names:
+        path = tmp_path / "a" / "export" / said[name]["file"]
+        assert path.parent.resolve() == tmp_path / "a" / "export"
+        assert onnx.load(path).graph.name == f"policy of {name}"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert len({path.name.casefold() for path in (tmp_path / "a" / "export").iterdir()}) == 2
 
 
 def test_an_exported_run_says_how_to_use_it_and_has_its_weights(trained: Path, tmp_path: Path):

@@ -30,6 +30,6 @@ def get(name: str) -> type[Algorithm[Any, Any]]:
     return algorithms()[name]
 
 
-def name_of(algorithm: Algorithm[Any, Any]) -> str:
-    """The command-line name of an algorithm object."""
-    return next(name for name, cls in algorithms().items() if type(algorithm) is cls)
+def name_of(algorithm: Algorithm[Any, Any]) -> str | None:
+    """The command-line name of an algorithm object; None if its class is none of this package's."""
+    return next((name for name, cls in algorithms().items() if type(algorithm) is cls), None)

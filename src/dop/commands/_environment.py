@@ -6,18 +6,32 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from dop.errors import ConfigError
+from dop import envs
+from dop.errors import ConfigError, shown
 
 
 def environment_options(words: Sequence[str]) -> dict[str, Any]:
-    """`name=value` pairs; values are read as JSON where they are JSON, else as text."""
-    options = {}
+    """`name=value` pairs; values are read as JSON where they are JSON, else as text.
+
+    Raises:
+        ConfigError: a word is no such pair, a name is there twice or none for an argument, or a value is beyond all measure.
+    """
+    options: dict[str, Any] = {}
     for word in words:
         name, separator, value = word.partition("=")
-        if not separator:
-            raise ConfigError(f"--env-args takes name=value, got {word!r}.")
-        try:
-            options[name] = json.loads(value)
-        except json.JSONDecodeError:
-            options[name] = value
-    return options
+        if not separator or not name.isidentifier():
+            raise ConfigError(f"--env-args takes name=value, got {shown(word)}.")
+        if name in options:
+            raise ConfigError(f"--env-args has {name} twice: {shown(options[name])}, then {shown(value)}.")
+        options[name] = _value(name, value)
+    return envs.checked_options(options)
+
+
+def _value(name: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+    except (ValueError, RecursionError) as error:
+        much = "digits in a number" if isinstance(error, ValueError) else "brackets in each other"
+        raise ConfigError(f"--env-args: {name} has too many {much}: {shown(text)}.") from error

@@ -10,25 +10,36 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dop import api
+from dop.errors import printable
 from dop.report.evaluation import Evaluation
+
+
+def say(text: object, *, aside: bool = False) -> None:
+    """Print lines, the only way in which a command does: what they are made of may come from files (`printable`).
+
+    Args:
+        text: what there is to say.
+        aside: on standard error, which leaves standard output to results.
+    """
+    print(printable(str(text)), file=sys.stderr if aside else sys.stdout)
 
 
 def tell(run: api.Run) -> None:
     """How a run ended, and where everything is."""
     outcome = run.outcome
     then = "; greedy episodes now:" if outcome.evaluation else ", and saved"
-    print(f"\n{'finished' if outcome.finished else 'stopped'} after {min(outcome.env_steps):,} environment steps{then}")
+    say(f"\n{'finished' if outcome.finished else 'stopped'} after {min(outcome.env_steps):,} environment steps{then}")
     table(outcome.evaluation)
     if not outcome.finished:
-        print(f"go on with:     dop resume {run.path}")
-    print(f"learning curve: {run.curve}\nrun directory:  {run.path}")
+        say(f"go on with:     dop resume {run.path}")
+    say(f"learning curve: {run.curve}\nrun directory:  {run.path}")
 
 
 def table(result: dict[str, tuple[float, ...]]) -> None:
     """One mean over episodes a line: the mean of it over seeds, and each seed's."""
     for name, values in sorted(result.items()):
         if name.endswith("_mean"):
-            print(line(name, values))
+            say(line(name, values))
 
 
 def line(name: str, values: tuple[float, ...]) -> str:
@@ -40,12 +51,12 @@ def line(name: str, values: tuple[float, ...]) -> str:
 def evaluation(found: Evaluation) -> None:
     """One metric a line: means, and their 95% intervals."""
     n_seeds, n_episodes = found.returns.shape
-    print(f"{n_episodes} {found.policy} episodes per seed; 95% intervals of the mean by Student's t:")
+    say(f"{n_episodes} {found.policy} episodes per seed; 95% intervals of the mean by Student's t:")
     means = found.means()
     for name, (over_episodes, over_seeds) in sorted(found.intervals().items()):
         each = ", ".join(_bounds(float(low), float(high)) for low, high in zip(over_episodes.low, over_episodes.high, strict=True))
         over = f"over seeds {_bounds(float(over_seeds.low), float(over_seeds.high))}; per seed, " if n_seeds > 1 else ""
-        print(f"{line(name, means[name])}   95%: {over}over episodes {each}")
+        say(f"{line(name, means[name])}   95%: {over}over episodes {each}")
 
 
 def _bounds(low: float, high: float) -> str:
@@ -69,4 +80,4 @@ def only_results() -> Iterator[None]:
 def listed(written: dict[str, Path]) -> None:
     """What was written, a line each."""
     for name, path in written.items():
-        print(f"{name + ':':18}{path}")
+        say(f"{name + ':':18}{path}")

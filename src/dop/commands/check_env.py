@@ -11,11 +11,12 @@ import tyro
 
 from dop import envs
 from dop.commands._environment import environment_options
+from dop.commands._output import say
 from dop.engine.collect import HALF_LEAST, storage_dtype, storage_words
 from dop.engine.runs import Protocol
 from dop.envs._checks import PROMISES, Survey, survey
 from dop.envs._names import LISTED, listed
-from dop.errors import ConfigError
+from dop.errors import ConfigError, checked_episodes, checked_seed
 from dop.types import EnvSpec
 
 USAGE = "ENV [options]"
@@ -38,11 +39,10 @@ class Options:
 def run(arguments: Sequence[str]) -> None:
     """`dop check-env ENV [--env-args ...]`"""
     options = tyro.cli(Options, args=arguments, prog="dop check-env")
-    if options.episodes < 1:
-        raise ConfigError(f"episodes is {options.episodes}; it must be at least 1.")
+    episodes, seed = checked_episodes("episodes", options.episodes), checked_seed("seed", options.seed)
     makes = environment_options(options.env_args)
-    found = survey(lambda: envs.make(options.env, **makes), episodes=options.episodes, seed=options.seed)
-    print("\n".join([*describe(found.spec, in_jax=found.in_jax), *verdict(found)]))
+    found = survey(lambda: envs.make(options.env, **makes), episodes=episodes, seed=seed)
+    say("\n".join([*describe(found.spec, in_jax=found.in_jax), *verdict(found)]))
     if found.faults:
         raise ConfigError(f"{found.spec.name} cannot be used as it is: {len(found.faults)} of {len(PROMISES)} promises are broken.")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import tyro
 
 from dop import api
-from dop.commands._output import evaluation, only_results
+from dop.commands._output import evaluation, only_results, say
 from dop.commands._run import RunOptions
 from dop.engine import files
 
@@ -46,8 +46,8 @@ def run(arguments: Sequence[str]) -> None:
     if options.csv is not None:
         found.write_csv(options.csv)
     if options.json:
-        print(json.dumps({"run": str(options.run), "seed": options.seed, **found.to_json()}, allow_nan=False))
+        say(json.dumps({"run": str(options.run), "seed": options.seed, **found.to_json()}, allow_nan=False))
         return
     evaluation(found)
     if options.csv is not None:
-        print(f"episodes: {options.csv}")
+        say(f"episodes: {options.csv}")

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Sequence
 
 from dop import algorithms, envs, registry
+from dop.commands._output import say
 
 USAGE = ""
 _INDENT = 26
@@ -14,7 +15,7 @@ _INDENT = 26
 
 def run(_: Sequence[str]) -> None:
     """`dop list`"""
-    print("algorithms:")
+    say("algorithms:")
     for name, algorithm in sorted(algorithms.algorithms().items()):
         presets = f"presets: {', '.join(algorithm.presets())}"
         lines = [
@@ -22,10 +23,10 @@ def run(_: Sequence[str]) -> None:
             for text in (registry.first_paragraph(algorithm), presets)
             for line in textwrap.wrap(text, _columns() - _INDENT, break_on_hyphens=False)
         ]
-        print("\n".join(f"  {name if i == 0 else '':{_INDENT - 2}}{line}" for i, line in enumerate(lines)))
-    print("environments:")
+        say("\n".join(f"  {name if i == 0 else '':{_INDENT - 2}}{line}" for i, line in enumerate(lines)))
+    say("environments:")
     for name in (*envs.names(), *envs.adapters()):
-        print(f"  {name}")
+        say(f"  {name}")
 
 
 def _columns() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from dop import views
-from dop.commands._output import listed
+from dop.commands._output import listed, say
 from dop.report.marl_eval import Scale
 from dop.report.statistics import Axis
 
@@ -47,5 +46,5 @@ def run(arguments: Sequence[str]) -> None:
     chosen = {name: getattr(options, name) for name in ("data", "others", "others_scale", "metric", "axes", "title")}
     written, remarks = views.plot(options.runs, out=out, **chosen)
     for remark in remarks:
-        print(f"note: {remark}", file=sys.stderr)
+        say(f"note: {remark}", aside=True)
     listed(written)

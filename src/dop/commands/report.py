@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from dop import views
+from dop.commands._output import say
 from dop.errors import ConfigError
 
 USAGE = "RUN... [options]"
@@ -38,7 +39,7 @@ def run(arguments: Sequence[str]) -> None:
     """`dop report RUN...`"""
     options = tyro.cli(Options, args=arguments, prog="dop report")
     chosen = {name: getattr(options, name) for name in ("out", "episodes", "films", "trust_env")}
-    print(f"report: {views.report(options.runs, **chosen, bounds=_bounds(itertools.chain(*options.bounds)))}")
+    say(f"report: {views.report(options.runs, **chosen, bounds=_bounds(itertools.chain(*options.bounds)))}")
 
 
 def _bounds(given: Iterable[str]) -> dict[str, tuple[float, float]]:

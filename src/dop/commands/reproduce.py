@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import tyro
 
 from dop import paper, registry
+from dop.commands._output import say
 from dop.engine import files
 
 USAGE = "NAME [options]"
@@ -15,11 +17,11 @@ USAGE = "NAME [options]"
 def run(arguments: Sequence[str]) -> None:
     """`dop reproduce NAME [options]`"""
     if not arguments or arguments[0].startswith("-"):
-        print("usage: dop reproduce NAME [options]; `dop reproduce NAME --help` explains the options\nof the paper:")
+        say("usage: dop reproduce NAME [options]; `dop reproduce NAME --help` explains the options\nof the paper:")
         for name, module in paper.reproductions().items():
-            print(f"  {name:14}{registry.summary(module)}")
+            say(f"  {name:14}{registry.summary(module)}")
         return
     module = paper.get(arguments[0])
     options = tyro.cli(module.Options, args=arguments[1:], prog=f"dop reproduce {arguments[0]}")
-    files.check_place(options.out, folder=True)
-    module.reproduce(options, print)
+    out = files.check_place(files.checked_path("--out", options.out), folder=True)
+    module.reproduce(replace(options, out=out), say)

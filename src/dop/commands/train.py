@@ -11,7 +11,7 @@ import tyro
 
 from dop import algorithms, api
 from dop.commands._environment import environment_options
-from dop.commands._output import tell
+from dop.commands._output import say, tell
 from dop.engine import loggers
 from dop.engine.runs import Protocol
 from dop.errors import UnknownNameError
@@ -79,7 +79,7 @@ class Options(Generic[A]):
 def run(arguments: Sequence[str]) -> None:
     """`dop train ALGORITHM --env NAME ...`"""
     if not arguments or arguments[0].startswith("-"):
-        print(f"usage: dop train ALGORITHM --env NAME [options]\nalgorithms: {', '.join(sorted(algorithms.algorithms()))}")
+        say(f"usage: dop train ALGORITHM --env NAME [options]\nalgorithms: {', '.join(sorted(algorithms.algorithms()))}")
         return
     algorithm = algorithms.get(arguments[0])
     presets = algorithm.presets()
@@ -99,7 +99,7 @@ def run(arguments: Sequence[str]) -> None:
     }
     if options.dry_run:
         needs = api.preflight(options.hyper, options.env, **given)
-        print(needs)
+        say(needs)
         needs.check()
         return
     told = {name: getattr(options, name) for name in ("quiet", "logger", "logger_online")}

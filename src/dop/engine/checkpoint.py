@@ -14,6 +14,8 @@ import contextlib
 import json
 import logging
 import os
+import re
+import secrets
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -26,8 +28,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
-from dop.engine import manifest
-from dop.engine.files import sync_folder
+from dop.engine import files, manifest
 from dop.errors import DopError, RunError
 
 State = TypeVar("State")
@@ -35,6 +36,8 @@ Found = TypeVar("Found")
 Meta = dict[str, Any]
 Described = dict[str, tuple[tuple[int, ...], np.dtype]]
 """Shapes and types of arrays, by name."""
+_NUMBER = re.compile("0|[1-9][0-9]{0,17}")
+"""How a checkpoint's folder is called: as Python writes an iteration, which has 64 bits at most."""
 KEPT = 2
 """Checkpoints on the disk between saves; there is one more while a save is under way."""
 
@@ -47,9 +50,14 @@ class Checkpoints:
         self._broken: set[int] = set()
 
     def iterations(self) -> list[int]:
-        """Those that are there, the newest first."""
+        """Those that are there, the newest first. Other names, also such as 0042, are somebody else's.
+
+        Raises:
+            RunError: the folder is a link, or no folder.
+        """
+        files.check_kinds(self.folder.parent, plain_files=(), folders=(self.folder.name,))
         found = self.folder.iterdir() if self.folder.is_dir() else ()
-        return sorted((int(path.name) for path in found if path.name.isdecimal() and path.name.isascii()), reverse=True)
+        return sorted((int(path.name) for path in found if _NUMBER.fullmatch(path.name)), reverse=True)
 
     @property
     def empty(self) -> bool:
@@ -62,10 +70,12 @@ class Checkpoints:
         Raises:
             RunError: it cannot be written; the older ones are as they were.
         """
-        target, growing = self.folder / str(iteration), self.folder / f"{iteration}.tmp"
+        target, growing = self.folder / str(iteration), self.folder / f"{iteration}.{secrets.token_hex(8)}.tmp"
         try:
             self.folder.mkdir(exist_ok=True)  # not its parents: a run that was moved or deleted is not begun anew
+            files.check_kinds(self.folder.parent, plain_files=(), folders=(self.folder.name,))
             self._sweep()
+            growing.mkdir()  # under a name that nobody has foreseen, so that nothing lies there
             with _orbax() as orbax:
                 orbax.save(growing / "state", args=ocp.args.PyTreeSave(flatten(state)))
             (growing / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
@@ -73,7 +83,7 @@ class Checkpoints:
             self._remove(iteration)  # a run that went on from an older checkpoint comes again to where a damaged one stands
             growing.rename(target)
             for folder in (self.folder, self.folder.parent):
-                sync_folder(folder)
+                files.sync_folder(folder)
         # Orbax and tensorstore raise many kinds of errors on a full disk, of their own and of the system's.
         except Exception as error:
             shutil.rmtree(growing, ignore_errors=True)
@@ -104,7 +114,7 @@ class Checkpoints:
         """
 
         def read(folder: Path) -> dict[str, np.ndarray]:
-            manifest.check(folder)
+            _check(folder)
             with _orbax() as orbax:
                 return _restored(orbax, folder / "state", choose(_described(orbax, folder / "state")))
 
@@ -120,7 +130,7 @@ class Checkpoints:
                 raise
             # As above; and a file with the right SHA-256 may still be none of ours.
             except Exception as error:
-                if not (self.folder / str(iteration)).exists():  # whoever trains the run has newer ones by now
+                if iteration not in self.iterations():  # whoever trains the run has newer ones by now
                     return self._newest(read)
                 broken[iteration] = _first_line(error)
                 logging.getLogger("dop").warning("Checkpoint %s of %s is not used: %s", iteration, self.folder, broken[iteration])
@@ -132,8 +142,8 @@ class Checkpoints:
 
     def _read(self, folder: Path, like: State, accept: Callable[[Meta], None]) -> tuple[State, Meta]:
         """One checkpoint: its files, then what made it, then the shapes of its arrays, and only then the arrays themselves."""
-        manifest.check(folder)
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        _check(folder)
+        meta = json.loads(files.read_text(folder / "meta.json"))
         accept(meta)
         with _orbax() as orbax:
             found = _described(orbax, folder / "state")
@@ -144,21 +154,24 @@ class Checkpoints:
         """Delete a checkpoint, which disappears at once."""
         path = self.folder / str(iteration)
         if os.path.lexists(path):
-            _delete(path.rename(path.with_suffix(".old")))
+            files.delete(path.rename(path.with_suffix(".old")))
 
     def _sweep(self) -> None:
         """Delete what a process that was killed while it saved or deleted has left."""
         for path in self.folder.glob("*.*"):
-            if path.suffix in (".tmp", ".old") and path.stem.isdecimal():
-                _delete(path)
+            if path.suffix in (".tmp", ".old") and path.name.partition(".")[0].isdecimal():
+                files.delete(path)
 
 
-def _delete(path: Path) -> None:
-    """A folder with all that is in it, or a file or link that somebody has put there. What cannot be deleted now, is later."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+def _check(folder: Path) -> None:
+    """Whether a checkpoint is a folder that holds just what its manifest says.
+
+    Raises:
+        ValueError, DamagedError: it is not.
+    """
+    if folder.is_symlink() or not folder.is_dir():
+        raise ValueError("it is a link" if folder.is_symlink() else "it is no folder")
+    manifest.check(folder)
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ import json
 import logging
 import math
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -33,9 +34,11 @@ from typing import Any, Literal, TypeAlias
 from dop.engine import files, records
 from dop.engine.records import Record, Sink
 from dop.engine.runs import RunConfig, RunFolder
-from dop.errors import ConfigError, MissingExtraError, UnknownNameError
+from dop.errors import ConfigError, MissingExtraError, RunError, UnknownNameError, check_flags, shown
 
 Name: TypeAlias = Literal["wandb", "mlflow"]
+_WRITTEN = ("wandb", "mlruns")
+"""Folders in the run directory that loggers write into."""
 PROJECT = "dop"
 """What the runs are filed under: wandb's project, mlflow's experiment."""
 
@@ -48,9 +51,12 @@ def check(names: Sequence[str], *, online: bool) -> None:
         MissingExtraError: it is not installed.
         ConfigError: online without a logger.
     """
+    check_flags(logger_online=online)
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise ConfigError(f"logger must be a list of names, for example ['wandb'], or empty; got {shown(names)}.")
     for name in names:
-        if name not in LOGGERS:
-            raise UnknownNameError("logger", name, LOGGERS)
+        if not isinstance(name, str) or name not in LOGGERS:
+            raise UnknownNameError("logger", str(name), LOGGERS)
         if importlib.util.find_spec(name) is None:
             raise MissingExtraError(name, name, f"--logger {name}")
     if online and not names:
@@ -58,7 +64,13 @@ def check(names: Sequence[str], *, online: bool) -> None:
 
 
 def open_all(names: Sequence[str], folder: RunFolder, config: RunConfig, *, online: bool) -> list[Sink]:
-    """The sinks of these names."""
+    """The sinks of these names.
+
+    Raises:
+        RunError: a link in the run directory leads what they write, in ways of their own, out of it.
+    """
+    for name in _WRITTEN if names else ():
+        files.check_inside(folder.path / name)
     return [LOGGERS[name](folder, config, online) for name in names]
 
 
@@ -77,9 +89,12 @@ def _flat(config: RunConfig) -> dict[str, Any]:
 def _identity(folder: RunFolder) -> str:
     """Which run this is, wherever its directory is: a path would be that of another run on another machine, or once this one is deleted."""
     path = folder.path / "logger-id"
-    if not path.is_file():
+    if not os.path.lexists(path):
         files.write_text(path, uuid.uuid4().hex)
-    return path.read_text(encoding="utf-8").strip()
+    identity = files.read_text(path).strip()
+    if not re.fullmatch("[0-9a-f]{32}", identity):
+        raise RunError(f"{path} is damaged: it must hold 32 hexadecimal digits. Delete it, and the run gets a new identity.")
+    return identity
 
 
 def _history(folder: RunFolder) -> list[Record]:

@@ -15,7 +15,7 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from dop.engine.files import sync_folder
+from dop.engine import files as disk
 
 NAME = "manifest.json"
 _FORMAT = 1
@@ -39,7 +39,7 @@ def write(folder: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     for inner, _, _ in os.walk(folder):
-        sync_folder(Path(inner))
+        disk.sync_folder(Path(inner))
 
 
 def check(folder: Path) -> None:
@@ -64,7 +64,7 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
     if path.stat().st_size > _LONGEST:
         raise DamagedError(f"{NAME} has {path.stat().st_size} bytes, which no manifest has")
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(disk.read_bytes(path))
         if found["format"] != _FORMAT:
             raise DamagedError(f"{NAME} has format {found['format']!r}, not {_FORMAT}")
         files = dict(found["files"])
@@ -101,7 +101,7 @@ def _names(folder: Path) -> set[str]:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with disk.opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dop.engine.records import Kind, Record
+from dop.errors import printable
 
 _FIGURES = {
     "return_mean": ("return", "{:.2f}"),
@@ -81,7 +82,7 @@ class Progress:
                 self._plain(text)
             else:
                 self._live.start()
-                self._console.print(Text(text))
+                self._console.print(Text(printable(text)))
 
     def close(self) -> None:
         """Leave the last state standing and give the terminal back."""
@@ -133,7 +134,7 @@ class Progress:
         return Group(row, Text(status.figures, no_wrap=True, overflow="ellipsis")) if status.figures else row
 
     def _plain(self, text: str) -> None:
-        self._console.file.write(text + "\n")
+        self._console.file.write(printable(text) + "\n")
         self._console.file.flush()
 
 

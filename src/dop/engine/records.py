@@ -12,23 +12,28 @@ from __future__ import annotations
 import json
 import math
 import os
+import secrets
+import socket
+import struct
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn, Protocol, TypeAlias, get_args
 
-from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2, summary_pb2
+from tensorboardX.record_writer import masked_crc32c
 
-from dop.engine.files import replacing
-from dop.errors import RunError
+from dop.engine import files
+from dop.errors import RunError, check_names, is_finite, shown
 
 Kind: TypeAlias = Literal["train", "evaluation"]
 # Protocol buffers make their classes as they are imported.
 _Event, _SessionLog, _Summary = vars(event_pb2)["Event"], vars(event_pb2)["SessionLog"], vars(summary_pb2)["Summary"]
 _COUNTS = ("seed", "iteration", "env_steps")
 _HEADER = ("kind", *_COUNTS, "wall_seconds")
+_MOST = 2**63
+"""What counts are below."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +58,7 @@ class Record:
         if clash:
             raise RunError(f"A metric cannot be called {clash[0]!r}: records have a field of that name. Rename the metric.")
         header = {name: getattr(self, name) for name in _HEADER}
+        check_names("metrics", self.metrics)
         metrics = {name: float(value) if math.isfinite(value) else None for name, value in self.metrics.items()}
         return json.dumps(header | metrics, allow_nan=False)
 
@@ -65,12 +71,15 @@ class Record:
         """
         found = json.loads(line, parse_constant=_refuse)
         if not isinstance(found, dict):
-            raise ValueError(f"expected a JSON object, found {found!r}")
+            raise ValueError(f"expected a JSON object, found {shown(found)}")
         missing = [name for name in _HEADER if name not in found]
         if missing:
             raise ValueError(f"{missing[0]!r} is missing")
         if found["kind"] not in get_args(Kind):
-            raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, found {found['kind']!r}")
+            raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, found {shown(found['kind'])}")
+        for name in found:
+            if not name or not name.isprintable():
+                raise ValueError(f"{shown(name)} is no name of a metric")
         return cls(
             kind=found["kind"],
             wall_seconds=_number("wall_seconds", found["wall_seconds"]),
@@ -95,8 +104,8 @@ class JsonLines:
     """Appends to `metrics.jsonl`. When `write` returns, its records are on the disk: no crash loses them."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("ab")
-        self._file.truncate(len(_complete(path.read_bytes())))
+        self._file = files.opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+        self._file.truncate(len(_complete(self._file.read())))
 
     def write(self, *records: Record) -> None:
         self._file.write(_lines(records))
@@ -116,15 +125,19 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path, *, resumed_at: int | None = None) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Numbered, since files are named by the second, and a clock that is set back would name one twice.
-        self._writer: EventsWriter | None = EventsWriter(str(folder / "events"), f".{len(list(folder.iterdir()))}")
+        files.make_folder(folder)
+        # TensorBoard reads files in the order of their names: by the second, then numbered, since a clock may be set back. The rest is
+        # for nobody to foresee, so that nothing lies there.
+        number, host = len(list(folder.iterdir())), socket.gethostname()
+        path = folder / f"events.out.tfevents.{int(time.time())}.{host}.{number}.{secrets.token_hex(8)}"
+        self._file = files.opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        self._write(file_version="brain.Event:2")
         if resumed_at is not None:
             self._write(step=resumed_at + 1, session_log=_SessionLog(status=_SessionLog.START))
-            self._writer.flush()
+        self._flush()
 
     def write(self, *records: Record) -> None:
-        if self._writer is None:
+        if self._file.closed:
             raise RunError("These event files are closed.")
         for record in records:
             values = [
@@ -133,17 +146,23 @@ class TensorBoard:
                 if math.isfinite(value)
             ]
             self._write(step=record.env_steps, summary=_Summary(value=values))
-        self._writer.flush()
+        self._flush()
 
     def close(self) -> None:
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            writer.close()
+        if not self._file.closed:
+            self._flush()
+            self._file.close()
 
     def _write(self, **content: Any) -> None:
+        """One event in TensorFlow's frame: its length and its bytes, a check sum after each."""
         # In this thread: a `SummaryWriter` has another one, which dies of a full disk and leaves everybody waiting for it.
-        if self._writer is not None:
-            self._writer.write_event(_Event(wall_time=time.time(), **content))
+        data = _Event(wall_time=time.time(), **content).SerializeToString()
+        for part in (struct.pack("<Q", len(data)), data):
+            self._file.write(part + struct.pack("<I", masked_crc32c(part)))
+
+    def _flush(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
 
 
 def read(path: Path) -> list[Record]:
@@ -152,12 +171,12 @@ def read(path: Path) -> list[Record]:
     Raises:
         RunError: there is no such file, or another line is damaged.
     """
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise RunError(
             f"{path} does not exist. Every run that has started has one; is {path.parent} a run directory? "
             "If it is, and its records are lost, an empty file of that name lets it go on without them."
         )
-    return [_parse(line, number, path) for number, line in enumerate(_complete(path.read_bytes()).splitlines(), start=1)]
+    return [_parse(line, number, path) for number, line in enumerate(_complete(files.read_bytes(path)).splitlines(), start=1)]
 
 
 def keep_until(path: Path, iteration: int, *, evaluation: bool = True) -> None:
@@ -172,8 +191,7 @@ def keep_until(path: Path, iteration: int, *, evaluation: bool = True) -> None:
     """
     dropped = None if evaluation else ("evaluation", iteration)
     kept = _lines(record for record in read(path) if record.iteration <= iteration and (record.kind, record.iteration) != dropped)
-    with replacing(path) as temporary:
-        temporary.write_bytes(kept)
+    files.write_bytes(path, kept)
 
 
 def _lines(records: Iterable[Record]) -> bytes:
@@ -198,11 +216,13 @@ def _refuse(constant: str) -> NoReturn:
 
 def _count(name: str, value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"{name} must be a whole number, found {value!r}")
+        raise ValueError(f"{name} must be a whole number, found {shown(value)}")
+    if abs(value) >= _MOST:
+        raise ValueError(f"{name} must be a whole number of 64 bits, found {shown(value)}")
     return value
 
 
 def _number(name: str, value: Any) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        raise ValueError(f"{name} must be a finite number, found {value!r}")
+    if not is_finite(value):
+        raise ValueError(f"{name} must be a finite number, found {shown(value)}")
     return float(value)

@@ -19,6 +19,7 @@ import fcntl
 import json
 import os
 import platform
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -29,7 +30,7 @@ import jax
 
 from dop.engine import cpu_threads, files
 from dop.engine.seeds import mesh
-from dop.errors import ConfigError, RunError, UnknownNameError, check_positive, check_types
+from dop.errors import ConfigError, RunError, UnknownNameError, check_positive, check_types, is_deeper, shown
 
 WorkerKind: TypeAlias = Literal["local", "processes", "ray"]
 
@@ -40,6 +41,11 @@ _USUAL_CHUNK, _FEWEST_CHUNKS = 20, 8
 """Iterations in a chunk; chunks in a run."""
 MOST_SEEDS = 256
 """Of one process."""
+_FILES = ("config.json", "metrics.jsonl", "lock", "logger-id", "curve.png")
+_FOLDERS = ("checkpoints", "snapshots", "tensorboard", "credit", "films", "export", "wandb", "mlruns")
+"""What may lie in a run directory, and is never read or written through a link."""
+_DEEPEST = 50
+"""Lists and objects in each other, in a config.json."""
 _PACKAGES = ("jax", "jaxlib", "equinox", "optax", "jaxmarl", "orbax-checkpoint", "numpy")
 _SETTINGS = ("jax_threefry_partitionable", "jax_default_matmul_precision")
 """Of JAX, which change numbers and leave shapes and types as they are."""
@@ -94,8 +100,8 @@ class Protocol:
             ConfigError: it is neither of the three.
         """
         kind, _, count = str(self.env_workers).rpartition(":")
-        if kind not in ("", "ray") or not count.isdecimal() or (kind and int(count) == 0) or isinstance(self.env_workers, bool):
-            raise ConfigError(f"env_workers must be 0, a number of processes, or ray:N; got {self.env_workers!r}.")
+        if kind not in ("", "ray") or not re.fullmatch("[0-9]{1,6}", count) or (kind and int(count) == 0):
+            raise ConfigError(f"env_workers must be 0, a number of processes, or ray:N; got {shown(self.env_workers)}.")
         if kind:
             return "ray", int(count)
         return ("processes", int(count)) if int(count) else ("local", 1)
@@ -134,7 +140,7 @@ class Protocol:
         )
 
     def check(self) -> None:
-        """Raise ConfigError, or UnknownNameError, for what cannot work."""
+        """Raise ConfigError, or UnknownNameError, for what cannot work. Numbers of NumPy become Python's."""
         check_types(self)
         check_positive(self, "env_timeout", "reward_scale")
         if self.threads is not None and not 0 < self.threads <= cpu_threads.MOST:
@@ -142,15 +148,15 @@ class Protocol:
         _ = self.workers
         for name in ("env_steps", "eval_interval", "eval_episodes", "checkpoint_interval", "chunk_iterations"):
             if getattr(self, name) is not None and getattr(self, name) <= 0:
-                raise ConfigError(f"{name} must be positive, got {getattr(self, name)}.")
+                raise ConfigError(f"{name} must be positive, got {shown(getattr(self, name))}.")
         if self.env_steps > 2_000_000_000:
             raise ConfigError(f"env_steps must be at most 2,000,000,000 (counters have 32 bits), got {self.env_steps}.")
         if len(self.seeds) > MOST_SEEDS:
             raise ConfigError(f"At most {MOST_SEEDS} seeds fit one process: start several.")
         if any(seed >= 2**32 for seed in self.seeds):
-            raise ConfigError(f"seeds must be below 2**32, since keys are made from 32 bits; got {max(self.seeds)}.")
+            raise ConfigError(f"seeds must be below 2**32, since keys are made from 32 bits; got {shown(max(self.seeds))}.")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
-            raise ConfigError(f"seeds must be different non-negative numbers, at least one; got {list(self.seeds)}.")
+            raise ConfigError(f"seeds must be different non-negative numbers, at least one; got {shown(list(self.seeds))}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,9 +184,12 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where a run's files are."""
+    """Where a run's files are. A person may name a link to it; what lies in it is never read or written through one."""
 
     path: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", files.settled(self.path))
 
     @property
     def config(self) -> Path:
@@ -216,8 +225,8 @@ class RunFolder:
         Raises:
             RunError: there is something in it already, or it cannot be written to.
         """
-        self._check_free()
         with self.written():
+            self._check_free()
             self.path.mkdir(parents=True, exist_ok=True)
         # Of two that start at the same moment, the one without the lock must not write its configuration over the other's.
         with self.locked():
@@ -241,7 +250,7 @@ class RunFolder:
             RunError: another process holds it, or the directory cannot be written to.
         """
         with self.written(), contextlib.ExitStack() as stack:
-            file = stack.enter_context(self._lock.open("a"))  # which empties nothing, should it be a link
+            file = stack.enter_context(files.opened(self._lock, os.O_RDWR | os.O_CREAT))
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -276,10 +285,13 @@ class RunFolder:
         Raises:
             RunError: this is not a run directory, or not one that this version can read.
         """
-        if not self.config.is_file():
+        if not os.path.lexists(self.config):
             raise RunError(f"{self.path} is not a run directory: it has no config.json. Runs are under runs/<environment>/<algorithm>/.")
+        files.check_kinds(self.path, plain_files=_FILES, folders=_FOLDERS)
         try:
-            found = json.loads(self.config.read_text(encoding="utf-8"))
+            found = json.loads(files.read_text(self.config))
+            if is_deeper(found, _DEEPEST):
+                raise RunError(f"{self.config} is damaged: it has lists or objects that lie in each other more than {_DEEPEST} deep.")
             if found["format"] != FORMAT:
                 raise RunError(f"{self.config} has format {found['format']}, this version of dop reads format {FORMAT}.")
             check_version(str(found["library_version"]), self.config)
@@ -289,17 +301,17 @@ class RunFolder:
             config = RunConfig(protocol=protocol, **{name: found[name] for name in names - {"protocol"}})
             check_types(config)
             return config
-        except (ValueError, KeyError, TypeError, RecursionError, OSError, ConfigError, UnknownNameError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError, ConfigError, UnknownNameError) as error:
             raise RunError(f"{self.config} is damaged: {type(error).__name__}: {error}") from error
 
     def devices(self, seeds: int) -> int:
         """How many devices shared the run's seeds, which its last bits depend on; one each where config.json does not say."""
-        found = json.loads(self.config.read_text(encoding="utf-8")).get("devices")
+        found = json.loads(files.read_text(self.config)).get("devices")
         return found if type(found) is int and 0 < found <= MOST_SEEDS else seeds
 
     def other_surroundings(self) -> list[str]:
         """Versions, settings of JAX and the kind of device that the run was not made with, in words. It starts JAX."""
-        found, now = json.loads(self.config.read_text(encoding="utf-8")), surroundings()
+        found, now = json.loads(files.read_text(self.config)), surroundings()
         was = {name: found[name] for name in ("versions", "settings", "device") if name in found}
         return differences(dict(_flat(was, "")), dict(_flat({name: now[name] for name in was}, "")))
 
@@ -308,7 +320,16 @@ def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Every name that differs between two `RunConfig.made_by`, in words."""
     names = sorted(was.keys() | now.keys())
     nothing = "not there"
-    return [f"{name} was {was.get(name, nothing)}, now it is {now.get(name, nothing)}" for name in names if was.get(name) != now.get(name)]
+    return [
+        f"{name} was {said(was.get(name, nothing))}, now it is {said(now.get(name, nothing))}"
+        for name in names
+        if was.get(name) != now.get(name)
+    ]
+
+
+def said(value: Any) -> str:
+    """A value in a sentence: texts as they are, all else as `shown` has it."""
+    return value if isinstance(value, str) else shown(value)
 
 
 def _flat(values: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -323,7 +344,7 @@ def _flat(values: Any, name: str) -> Iterator[tuple[str, Any]]:
 def default_folder(environment: str, algorithm: str) -> RunFolder:
     """runs/<environment>/<algorithm>/<date and time>."""
     name = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    return RunFolder(Path("runs") / environment.replace(":", "-") / algorithm / name)
+    return RunFolder(Path("runs") / files.safe_name(environment) / algorithm / name)
 
 
 def library_version() -> str:

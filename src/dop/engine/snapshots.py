@@ -7,6 +7,7 @@ pickle, every array under the name of its place, with the leading seed axis of t
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TypeVar
 from zipfile import ZipFile
@@ -14,8 +15,8 @@ from zipfile import ZipFile
 import numpy as np
 from jaxtyping import PyTree
 
+from dop.engine import files
 from dop.engine.checkpoint import check_same, flatten, unflatten
-from dop.engine.files import replacing
 from dop.errors import RunError
 
 State = TypeVar("State")
@@ -31,8 +32,8 @@ class Snapshots:
 
     @property
     def steps(self) -> list[int]:
-        """The moments that are kept, in environment steps, rising."""
-        return sorted(int(path.stem) for path in self.folder.glob("*.npz") if path.stem.isdecimal())
+        """The moments that are kept, in environment steps, rising. Files of other names are somebody else's."""
+        return sorted(int(path.stem) for path in self.folder.glob("*.npz") if re.fullmatch("[0-9]{12}", path.stem))
 
     def save(self, env_steps: int, learner: PyTree) -> None:
         """Keep this moment; where there are too many, one goes whose neighbours are nearest, never the first or this."""
@@ -40,13 +41,13 @@ class Snapshots:
         steps = self.steps
         if len(steps) > LIMIT:
             inner = range(1, len(steps) - 1)
-            self._path(steps[min(inner, key=lambda i: steps[i + 1] - steps[i - 1])]).unlink()
+            files.delete(self._path(steps[min(inner, key=lambda i: steps[i + 1] - steps[i - 1])]))
 
     def keep_until(self, env_steps: int) -> None:
         """Drop later moments, for a run that goes on from a checkpoint of `env_steps`."""
         for later in self.steps:
             if later > env_steps:
-                self._path(later).unlink()
+                files.delete(self._path(later))
 
     def restore(self, env_steps: int, like: State) -> State:
         """The learners of that moment, with the structure, shapes and types of `like`.
@@ -62,8 +63,8 @@ class Snapshots:
 
 def write(path: Path, tree: PyTree) -> None:
     """Every array of `tree`, in one file and one step."""
-    with replacing(path) as temporary:
-        np.savez(temporary, allow_pickle=False, **flatten(tree))
+    with files.replacing(path) as file:
+        np.savez(file, allow_pickle=False, **flatten(tree))
 
 
 def read(path: Path, like: State, advice: str) -> State:
@@ -73,7 +74,7 @@ def read(path: Path, like: State, advice: str) -> State:
         RunError: there is no such file, it is damaged, which ends with this `advice`, or it belongs to another configuration.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
+        with files.opened(path) as file, np.load(file, allow_pickle=False) as found:
             check_same({name: _header(found.zip, name) for name in found.files}, like, str(path))
             arrays = {name: found[name] for name in found.files}
     except RunError:

@@ -168,7 +168,7 @@ class Trainer:
         """
         try:
             version, made_by, seconds = str(meta["library_version"]), dict(meta["made_by"]), float(meta["wall_seconds"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"meta.json is damaged: {error!r}") from error
         if not 0 <= seconds < math.inf:
             raise ValueError(f"meta.json is damaged: {seconds} seconds")

@@ -25,10 +25,12 @@ from dop.envs._checks import check
 from dop.envs._places import place_of
 from dop.envs.hosts import _recognise
 from dop.envs.hosts._recognise import way_out
-from dop.errors import ConfigError, UnknownNameError
+from dop.errors import ConfigError, UnknownNameError, is_deeper, plain, shown
 from dop.types import Environment, EnvSpec, HostEnvironment
 
-__all__ = ["adapters", "check", "families", "made_by", "make", "names", "way_out"]
+__all__ = ["adapters", "check", "checked_options", "families", "made_by", "make", "names", "way_out"]
+DEEPEST = 20
+"""Lists and dicts in each other, in an option of an environment."""
 
 
 @functools.cache
@@ -58,8 +60,8 @@ def adapters() -> tuple[str, ...]:
     return tuple(f"{family}:{module.ADAPTS}" for family, module in sorted(families().items()) if hasattr(module, "ADAPTS"))
 
 
-def make(name: str, **options: Any) -> Any:
-    """The environment called `name`, for example `smax:2s3z`; `options` go to its maker.
+def make(name: str, /, **options: Any) -> Any:
+    """The environment called `name`, for example `smax:2s3z`; `options` go to its maker, numbers of NumPy among them as Python's.
 
     It is an `Environment`, or, outside JAX, a `HostEnvironment`: only who asked for a name knows which, and so the type does not say.
 
@@ -67,6 +69,9 @@ def make(name: str, **options: Any) -> Any:
         UnknownNameError: no such family or variant; the message names the nearest.
         ConfigError: the options, or the user's own function, do not give an environment.
     """
+    if not isinstance(name, str):
+        raise ConfigError(f"An environment is made by its name, a text such as 'matrix-game'; got {shown(name)}.")
+    options = checked_options(options)
     family, _, variant = name.partition(":")
     if family in families():
         return _makers.call(name, families()[family].make, variant or None, **options)
@@ -74,6 +79,20 @@ def make(name: str, **options: Any) -> Any:
         return _import_environment(family, variant, options)
     kind = "environment (and no such module on the Python path)" if variant else "environment"
     raise UnknownNameError(kind, name, (*names(), *adapters()))
+
+
+def checked_options(options: Any) -> dict[str, Any]:
+    """Keyword arguments of a maker, with numbers of NumPy as Python's.
+
+    Raises:
+        ConfigError: they are none.
+    """
+    if not isinstance(options, dict) or not all(isinstance(name, str) for name in options):
+        raise ConfigError(f"The options of an environment must be a dict, from names to values; got {shown(options)}.")
+    deep = next((name for name, value in options.items() if is_deeper(value, DEEPEST)), None)
+    if deep is not None:
+        raise ConfigError(f"The environment's option {deep} has lists or dicts that lie in each other more than {DEEPEST} deep.")
+    return plain(options)
 
 
 def _is_module(name: str) -> bool:

@@ -12,7 +12,7 @@ from dop.envs import _foreign
 from dop.errors import ConfigError
 
 
-def call(name: str, maker: Callable[..., Any], *args: Any, **options: Any) -> Any:
+def call(name: str, maker: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
     """`maker(*args, **options)`, with unknown options told from errors inside the maker.
 
     Raises:

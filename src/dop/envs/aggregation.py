@@ -40,7 +40,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from dop.envs import _canvas, _simplex
 from dop.envs._options import one_of, positive_integer
-from dop.errors import UnknownNameError
+from dop.errors import UnknownNameError, make_plain
 from dop.types import Action, EnvSpec, TimeStep
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ class Aggregation:
     """`simplex`, or `discrete`: its corners."""
 
     def __post_init__(self) -> None:
+        make_plain(self)
         positive_integer("n_agents", self.n_agents)
         positive_integer("time_limit", self.time_limit)
         one_of("actions", self.actions, _simplex.KINDS)

@@ -44,7 +44,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from dop.envs import _canvas, _simplex
 from dop.envs._options import finite, one_of, positive, positive_integer
-from dop.errors import ConfigError, UnknownNameError
+from dop.errors import ConfigError, UnknownNameError, make_plain
 from dop.types import Action, EnvSpec, TimeStep
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ class Mill:
     """`simplex`, or `discrete`: its corners."""
 
     def __post_init__(self) -> None:
+        make_plain(self)
         positive_integer("n_agents", self.n_agents)
         positive("alpha", self.alpha)
         if not 0.0 <= finite("friction", self.friction) <= 1.0:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -81,10 +82,10 @@ def read(path: Path) -> dict[str, Any] | None:
     Raises:
         RunError: the file is damaged.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(files.read_text(path))
     except ValueError as error:
         raise _damaged(path, error) from error
     if not isinstance(found, dict):

@@ -7,6 +7,7 @@ environment, version and options are. Nothing is dropped or kept apart without a
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from dop.engine import records
+from dop.engine import files, records
 from dop.engine.records import Record
 from dop.engine.runs import RunConfig, RunFolder
-from dop.errors import RunError
+from dop.errors import ConfigError, RunError, check_names
 from dop.report.statistics import LARGEST, curves, finite_mean, known
 
 MEASURING = ("env_steps", "eval_interval", "eval_episodes", "precision")
@@ -132,7 +133,7 @@ def read(path: Path) -> Entry:
     """
     folder = RunFolder(path)
     config = folder.read_config()
-    found = json.loads(folder.config.read_text(encoding="utf-8"))
+    found = json.loads(files.read_text(folder.config))
     evaluations = records.read(folder.metrics)
     made_by = {name: found.get(name) for name in ("library_version", "versions", "device", "machine")}
     _check(folder, config.environment_spec, made_by)
@@ -144,10 +145,9 @@ def read(path: Path) -> Entry:
 def _check(folder: RunFolder, spec: dict[str, Any], made_by: dict[str, Any]) -> None:
     """Raise RunError for what is read here of a config.json, and nowhere else before."""
     try:
-        ", ".join(
-            [spec["name"], str(spec["version"]), *spec["metrics"], *dict(spec.get("options", ())), *(made_by["versions"] or {}).keys()]
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        names = [spec["name"], str(spec["version"]), *spec["metrics"], *dict(spec.get("options", ())), *(made_by["versions"] or {}).keys()]
+        check_names("those of its environment", names)
+    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         raise RunError(f"{folder.config} is damaged: {type(error).__name__}: {error}") from error
 
 
@@ -161,7 +161,7 @@ def gather(paths: Sequence[Path]) -> Comparison:
         raise RunError("There is nothing to compare: name run directories, or folders that hold some.")
     entries, remarks = [], []
     for path in paths:
-        if (path / "config.json").exists():
+        if os.path.lexists(path / "config.json"):
             entries.append(read(path))
             continue
         inside = sorted(config.parent for config in path.rglob("config.json"))

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
-from dop.engine.files import replacing
+from dop.engine import files
 from dop.engine.progress import compact
 from dop.engine.records import Record
 from dop.errors import RunError
@@ -71,10 +71,10 @@ def save(picture: Figure, path: Path) -> None:
     """Write a picture in one step, as its ending says."""
     # Fonts that printers and editors can read, and the same file for the same data.
     how = mpl.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "dop"})
-    with replacing(path) as temporary, how, as_written(picture):
+    with files.replacing(path) as file, how, as_written(picture):
         kind = path.suffix.removeprefix(".").lower() or "png"
         dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
-        picture.savefig(temporary, format=kind, dpi=150, metadata=dates.get(kind))
+        picture.savefig(file, format=kind, dpi=150, metadata=dates.get(kind))
 
 
 def figure(records_by_label: Mapping[str, Sequence[Record]], *, title: str) -> Figure:

@@ -1,8 +1,9 @@
 """Taking a policy away: ONNX and safetensors files, and a description that says how to play with them.
 
 Every agent has a file of its own, `policy-<agent>.onnx`, with what that agent needs and nothing else: its network (shared or not, its
-agent id is folded into the first layer's bias), its own numbers of observations and actions. The batch size is free; everything is float32,
-numbered actions are int64.
+agent id is folded into the first layer's bias), its own numbers of observations and actions. Where an agent's name cannot be a file's
+(`red/1`), or differs from another's in nothing but capitals, the file has a similar one, which the description names. The batch size is
+free; everything is float32, numbered actions are int64.
 
     inputs     obs [batch, obs]   legal [batch, action] bool   and of recurrent agents   last_action [batch], hidden [batch, hidden]
     outputs    action [batch] or [batch, action]   scores [batch, action]               next_hidden [batch, hidden]
@@ -28,8 +29,8 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from dop.decentralised import Policy
+from dop.engine import files as disk
 from dop.engine.checkpoint import flatten
-from dop.engine.files import replacing
 from dop.errors import ConfigError, MissingExtraError
 from dop.nets import MLP, GRUCell, Linear, PerAgent, ReactiveAgent, RecurrentAgent
 from dop.types import EnvSpec
@@ -57,10 +58,9 @@ def models(policy: Policy, spec: EnvSpec) -> dict[str, Any]:
 def write_models(models: Mapping[str, Any], folder: Path) -> dict[str, Path]:
     """One file for each agent, by agent."""
     written = {}
-    for agent, model in models.items():
-        written[agent] = folder / f"policy-{agent}.onnx"
-        with replacing(written[agent]) as temporary:
-            temporary.write_bytes(model.SerializeToString())
+    for (agent, model), name in zip(models.items(), disk.safe_names(list(models)), strict=True):
+        written[agent] = folder / f"policy-{name}.onnx"
+        disk.write_bytes(written[agent], model.SerializeToString())
     return written
 
 
@@ -70,8 +70,7 @@ def write_weights(policy: Policy, path: Path) -> Path:
     weights = {
         name.removeprefix("team/"): np.ascontiguousarray(array) for name, array in flatten(policy).items() if name.startswith("team/")
     }
-    with replacing(path) as temporary:
-        safetensors.save_file(weights, temporary)
+    disk.write_bytes(path, safetensors.save(weights))
     return path
 
 

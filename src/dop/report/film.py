@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import matplotlib as mpl
 import numpy as np
@@ -22,9 +23,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from dop.engine.files import replacing
+from dop.engine import files
 from dop.envs import _foreign
-from dop.errors import ConfigError, RunError
+from dop.errors import ConfigError, RunError, shown
 from dop.report.curves import COLOURS
 from dop.report.playback import Take
 from dop.report.texts import as_written, visible
@@ -133,7 +134,7 @@ def pixels(picture: Figure) -> Picture:
 def check_format(kind: str) -> None:
     """Raise ConfigError for a format that cannot be written here."""
     if kind not in FORMATS:
-        raise ConfigError(f"Films are written as {' or '.join(FORMATS)}, not as {kind!r}.")
+        raise ConfigError(f"Films are written as {' or '.join(FORMATS)}, not as {shown(kind)}.")
     if kind == "mp4" and shutil.which("ffmpeg") is None:
         raise ConfigError("MP4 needs the program ffmpeg, which is not on the PATH. Install it (apt install ffmpeg), or take gif.")
 
@@ -148,25 +149,33 @@ def write(pictures: Iterable[Picture], path: Path, *, per_second: float) -> None
     kind = path.suffix.removeprefix(".").lower()
     check_format(kind)
     frames = list(pictures)
-    with replacing(path) as temporary:
+    with files.replacing(path) as file:
         if kind == "gif":
-            _write_gif(frames, temporary, per_second)
+            _write_gif(frames, file, per_second)
         else:
-            _write_mp4(frames, temporary, per_second)
+            _write_mp4(frames, file, per_second)
 
 
-def _write_gif(frames: Sequence[Picture], path: Path, per_second: float) -> None:
+def _write_gif(frames: Sequence[Picture], file: BinaryIO, per_second: float) -> None:
     images = [Image.fromarray(frame).quantize(64) for frame in frames]
     each = round(1000 / per_second)
     durations = [each] * (len(images) - 1) + [each + 1000]
-    images[0].save(path, save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=True)
+    images[0].save(file, format="GIF", save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=True)
 
 
-def _write_mp4(frames: Sequence[Picture], path: Path, per_second: float) -> None:
+def _write_mp4(frames: Sequence[Picture], file: BinaryIO, per_second: float) -> None:
+    """By way of a folder of its own, since ffmpeg opens what it writes by name."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "film.mp4")
+        _run_ffmpeg(frames, path, per_second)
+        file.write(path.read_bytes())
+
+
+def _run_ffmpeg(frames: Sequence[Picture], path: Path, per_second: float) -> None:
     height, width = (size // 2 * 2 for size in frames[0].shape[:2])  # the usual coding wants even sizes
     size = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(per_second), "-i", "-")
     command = ["ffmpeg", "-y", "-loglevel", "error", *size, "-vf", "tpad=stop_mode=clone:stop_duration=1", "-pix_fmt", "yuv420p", str(path)]
     raw = b"".join(np.ascontiguousarray(frame[:height, :width]).tobytes() for frame in frames)
     done = subprocess.run(command, input=raw, capture_output=True, check=False)
     if done.returncode:
-        raise RunError(f"ffmpeg could not write {path}: {done.stderr.decode(errors='replace').strip()}")
+        raise RunError(f"ffmpeg could not write the film: {done.stderr.decode(errors='replace').strip()}")

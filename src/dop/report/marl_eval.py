@@ -27,8 +27,9 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from dop.engine import files
 from dop.engine.records import Record
-from dop.errors import RunError
+from dop.errors import RunError, is_finite, printable, shown
 from dop.report.compare import Comparison, Line, Task
 from dop.report.statistics import LARGEST
 
@@ -205,7 +206,7 @@ def read(path: Path, scale: Scale | None = None, fractions: Collection[str] = FR
         RunError: there is no such file, it is not JSON, not of this layout, or has win rates beyond its scale; the message says where.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(files.read_named(path))
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
@@ -225,8 +226,8 @@ def read(path: Path, scale: Scale | None = None, fractions: Collection[str] = FR
 
 def _items(found: Any, path: Path, what: str) -> Iterable[tuple[str, Any]]:
     if not isinstance(found, dict) or not found:
-        raise RunError(f"{path} is not in marl-eval's layout: expected an object of {what}, found {str(found)[:60]}.")
-    return found.items()
+        raise RunError(f"{path} is not in marl-eval's layout: expected an object of {what}, found {shown(found, 60)}.")
+    return [(printable(name), inner) for name, inner in found.items()]
 
 
 def _records(steps: Any, seed: int, path: Path, where: str) -> list[Record]:
@@ -235,22 +236,20 @@ def _records(steps: Any, seed: int, path: Path, where: str) -> list[Record]:
     for name, step in _items(steps, path, f"{where}: steps"):
         if name == "absolute_metrics":
             continue
-        if not isinstance(step, dict) or not _is_number(step.get("step_count")):
-            raise RunError(f"{path} is not in marl-eval's layout: {where}, {name} has no number step_count.")
+        if not isinstance(step, dict) or not is_finite(step.get("step_count")) or abs(step["step_count"]) >= 2**63:
+            raise RunError(f"{path} is not in marl-eval's layout: {where}, {name} has no number step_count of at most 64 bits.")
         try:
             metrics = {
-                _OURS.get(key, f"test_{key}_mean"): _mean(values) for key, values in step.items() if isinstance(values, list) and values
+                _OURS.get(key, f"test_{printable(key)}_mean"): _mean(values)
+                for key, values in step.items()
+                if isinstance(values, list) and values
             }
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise RunError(f"{path} is not in marl-eval's layout: {where}, {name} has a list of other things than numbers.") from error
-        seconds = float(step["elapsed_time"]) if _is_number(step.get("elapsed_time")) else math.nan
+        seconds = float(step["elapsed_time"]) if is_finite(step.get("elapsed_time")) else math.nan
         at = {"seed": seed, "iteration": len(records), "env_steps": int(step["step_count"]), "wall_seconds": seconds}
         records.append(Record(kind="evaluation", metrics=metrics, **at))
     return sorted(records, key=lambda record: record.env_steps)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _mean(values: list[Any]) -> float:
