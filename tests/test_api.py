@@ -244,7 +244,7 @@ def test_numbers_of_numpy_are_numbers(tmp_path: Path):
     assert configs[0] == configs[1] | {"environment_options": configs[0]["environment_options"]}
     assert configs[0]["hyper_parameters"]["gamma"] == 0.8999999761581421
     assert configs[0]["environment_options"] == {"n_agents": 2, "n_actions": 2, "optimal_reward": third, "relaxed": False}
-    assert dop.evaluate(run.path, **shown).keys() == run.outcome.evaluation.keys()
+    assert dop.evaluate(run.path, **shown).keys() == {name for name in run.outcome.evaluation if name.endswith("_mean")}
 
 
 @pytest.mark.parametrize("seeds", [3, np.int64(3), [0, 1, 2], (0, np.int8(1), 2), range(3), np.arange(3), iter([0, 1, 2]), jnp.arange(3)])

@@ -41,7 +41,7 @@ _USUAL_CHUNK, _FEWEST_CHUNKS = 20, 8
 """Iterations in a chunk; chunks in a run."""
 MOST_SEEDS = 256
 """Of one process."""
-_FILES = ("config.json", "metrics.jsonl", "lock", "logger-id", "curve.png")
+_FILES = ("config.json", "metrics.jsonl", "lock", "logger-id", "curve.png", "initial.npz")
 _FOLDERS = ("checkpoints", "snapshots", "tensorboard", "credit", "films", "export", "wandb", "mlruns")
 """What may lie in a run directory, and is never read or written through a link."""
 _DEEPEST = 50
