@@ -26,6 +26,8 @@ MEASURING = ("env_steps", "eval_interval", "eval_episodes", "precision")
 """Fields of the protocol that numbers depend on."""
 LAST = 3
 """A score is the mean of the last so many evaluations, or of those there are; the one before learning never counts."""
+SCORE = f"the mean of the last {LAST} evaluations after learning began, or of those there are"
+"""The same, in the words of pages and remarks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -300,8 +302,7 @@ def _differences(title: str, lines: Sequence[Line]) -> list[str]:
             said.append(f"{title}, {line.label}: not finished ({', '.join(early)} of {goal:,} environment steps).")
         few = [f"seed {seed} has {_count_of(made)}" for seed, made in line.evaluations.items() if made < LAST]
         if few:
-            rule = f"a score is the mean of the last {LAST} evaluations after learning began"
-            said.append(f"{title}, {line.label}: {rule}; {', '.join(few)}.")
+            said.append(f"{title}, {line.label}: a score is {SCORE}; {', '.join(few)}.")
     return said
 
 

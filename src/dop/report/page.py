@@ -22,7 +22,7 @@ from dop.engine.progress import clock
 from dop.engine.records import Record
 from dop.errors import ConfigError
 from dop.report import credit_view, film, html, statistics
-from dop.report.compare import Comparison, Entry, Line, Task, hyper_parameters
+from dop.report.compare import SCORE, Comparison, Entry, Line, Task, hyper_parameters
 from dop.report.curves import PANELS, Panel, metric_words, panel_figure, style
 from dop.report.playback import Take
 from dop.report.statistics import Estimate
@@ -101,7 +101,7 @@ def _task(comparison: Comparison, task: Task) -> Markup:
     bands = "Bold: mean over seeds; thin: single seeds; band, from three seeds on: 95% confidence interval of the mean (Student's t)."
     rows = [_row(comparison, task, line) for line in task.lines]
     header = ("method", "seeds", f"{metric_words(task.metric)} at the end", "return at the end", "environment steps", "time a seed")
-    caption = f"{task.title}: means of the last three evaluations, with 95% intervals over seeds"
+    caption = f"{task.title}: at the end is {SCORE}; with 95% intervals over seeds"
     ends = html.table(caption, header, rows)
     return html.piece("task", title=task.title, legend=legend, bands=bands, figures=drawn, ends=ends)
 
@@ -114,7 +114,7 @@ def _in_order(comparison: Comparison, task: Task) -> dict[str, list[Record]]:
 
 def _describe(task: Task, metric: str) -> str:
     ends = [f"{line.label} ends at {_number(float(np.mean(line.scores(metric))))}" for line in task.lines if len(line.scores(metric))]
-    return f"{task.title}. " + "; ".join(ends or ["no evaluation has this"]) + "."
+    return f"{task.title}. " + "; ".join(ends or ["nothing finite since learning began"]) + "."
 
 
 def _row(comparison: Comparison, task: Task, line: Line) -> list[str]:
@@ -232,7 +232,7 @@ def _score_words(tasks: Sequence[Task], scores: Mapping[str, list[np.ndarray]], 
     values = np.concatenate([own for of_tasks in scores.values() for own in of_tasks])
     outside = " Some scores are beyond the bounds." if bounds and (values.min() < 0 or values.max() > 1) else ""
     return (
-        f"A score is the mean of a seed's last three evaluations. {each}{outside} It does not depend on the other methods of this page. "
+        f"A seed's score is {SCORE}. {each}{outside} It does not depend on the other methods of this page. "
         "Intervals: 95%, bootstrap stratified by task (Agarwal et al. 2021); none where a task has one seed only."
     )
 
