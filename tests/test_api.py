@@ -263,3 +263,29 @@ def test_environments_and_specs_of_numpys_numbers_are_those_of_pythons():
     assert json.loads(json.dumps(dataclasses.asdict(spec)))["options"] == [["k", [0.25]]]
     with pytest.raises(dop.ConfigError, match="a finite number"):
         dop.VDN(gamma=np.float32("nan")).check(spec)  # pyright: ignore[reportArgumentType]
+
+
+def test_environment_options_beside_a_function_are_refused():
+    """They would be in config.json, and nobody would have had them."""
+    with pytest.raises(dop.ConfigError, match=r"environment_options \{'n_agents': 3\} are for an environment that is given by its name"):
+        dop.preflight(TINY, dop.make("matrix-game"), environment_options={"n_agents": 3})
+
+
+def test_each_seed_is_evaluated_on_episodes_of_its_own(run: dop.Run):
+    """Else their means would agree by luck, and the interval over seeds would be too narrow."""
+    found = dop.evaluate_episodes(run.path, episodes=32, environment=ObservationValue())
+    assert not np.array_equal(found.returns[0], found.returns[1])
+    again = dop.evaluate_episodes(run.path, episodes=32, environment=ObservationValue())
+    np.testing.assert_array_equal(found.returns, again.returns)
+
+
+def test_a_run_that_is_over_after_its_warm_up_says_that_nothing_is_learned(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level("WARNING", "dop"):
+        dop.train(TINY, ObservationValue(), env_steps=5, run_dir=tmp_path / "run", quiet=True, eval_episodes=4)
+    assert "nothing is learned: the warm-up alone has taken 16 environment steps, and the run is to have 5" in caplog.text
+
+
+@pytest.mark.parametrize("scale", [1e-50, 1e39])
+def test_a_scale_that_float32_does_not_hold_is_refused(scale: float):
+    with pytest.raises(dop.ConfigError, match="reward_scale must be a number that float32 holds"):
+        dop.preflight(TINY, "matrix-game", reward_scale=scale)

@@ -161,7 +161,13 @@ def _plan(
     folder = None if run_dir is None else RunFolder(files.checked_path("run_dir", run_dir))
     algorithm_name = _algorithm_name(algorithm)
     rules = _rules(env_steps, seeds, protocol)
-    environment_options = None if environment_options is None else envs.checked_options(environment_options)
+    if environment_options is not None:
+        environment_options = envs.checked_options(environment_options)
+        if environment_options and not isinstance(environment, str):
+            raise ConfigError(
+                f"environment_options {shown(environment_options)} are for an environment that is given by its name; "
+                "a function or an object has them already."
+            )
     use_host_devices(len(rules.seeds))
     rules = replace(rules, threads=_threads(rules.threads))
     program = _program(algorithm, environment, environment_options or {}, rules)
@@ -226,6 +232,8 @@ def _chosen_seeds(seeds: Any) -> tuple[int, ...]:
     """How many, or which, as a tuple of Python's numbers."""
     seeds = plain(seeds)
     if isinstance(seeds, int) and not isinstance(seeds, bool):
+        if seeds < 1:
+            raise ConfigError(f"seeds must be different non-negative numbers, or how many, at least one; got {shown(seeds)}.")
         seeds = range(seeds)
     if isinstance(seeds, range):
         seeds = seeds[: MOST_SEEDS + 1]  # too many, still, but not too many to be counted
@@ -344,7 +352,7 @@ def evaluate_episodes(
     Args:
         run_dir: a run directory.
         episodes: how many, for each of the run's seeds.
-        seed: which episodes: the same number gives the same ones.
+        seed: which episodes: the same number gives the same ones. Each of the run's seeds has episodes of its own.
         sampled: draw actions from the stochastic policy of the newest actors, without epsilon's uniform actions: stochastic DOP, COMA, MAAC
             from their softmax, deterministic DOP and MADDPG with their noise on actions. QMIX and VDN have no such policy: they explore by
             the epsilon that they have come to. Without: the greedy team, as in the evaluations of a run.
@@ -352,14 +360,17 @@ def evaluate_episodes(
         trust_env: as in `resume`.
     """
     episodes, seed = checked_episodes("episodes", episodes), checked_seed("seed", seed)
+    check_flags(sampled=sampled)
     folder = RunFolder(files.checked_path("run_dir", run_dir))
     config, program = rebuild(folder, environment, trust_env=trust_env)
     measure(program, len(config.protocol.seeds), folder).check(saves=False)
-    # Not the key that a run with this seed starts from; the same for all of the run's seeds.
+    # Not the key that a run with this seed starts from.
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(b"dop.evaluate"))
     with contextlib.closing(Trainer(program, config, folder)) as trainer:
         state = trainer.restore()
-        keys = place(jax.numpy.broadcast_to(key, len(config.protocol.seeds)), trainer.devices)
+        # Each seed of the run plays episodes of its own, whatever other seeds there are.
+        own = jax.vmap(jax.random.fold_in, (None, 0))(key, np.array(config.protocol.seeds, np.uint32))
+        keys = place(own, trainer.devices)
         played = trainer.driver.play(state, keys, episodes, sampled=sampled)
     return Evaluation(
         policy="sampled" if sampled else "greedy",
@@ -505,7 +516,9 @@ def rebuild(
     except TypeError as error:
         raise RunError(f"{folder.config} has hyper-parameters that {config.algorithm} does not know: {error}.") from error
     try:
-        program = _program(algorithm, environment or config.environment, config.environment_options, config.protocol)
+        program = _program(
+            algorithm, config.environment if environment is None else environment, config.environment_options, config.protocol
+        )
     except (UnknownNameError, ConfigError) as error:
         hint = "Go where it was trained, or from Python pass it: environment=..."
         raise RunError(f"{folder.path} needs the environment {config.environment!r}, which cannot be made here: {error} {hint}") from error

@@ -14,7 +14,18 @@ from dop import commands, registry
 from dop.engine import memory
 from dop.errors import DopError, printable
 
-_OF_FILES = (errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENAMETOOLONG, errno.ENOSPC, errno.EROFS)
+_OF_FILES = (
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EEXIST,
+    errno.EFBIG,
+    errno.EIO,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EROFS,
+)
 """What the system says of a file, or of the place for one, that the user has named."""
 _LOWER = (
     "Lower the number of episodes that are played or learned from at once, of iterations in a chunk, or of seeds; "

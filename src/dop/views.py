@@ -319,7 +319,9 @@ def _showing(task: compare.Task, line: compare.Line, episodes: int, trust_env: b
     """The seed of a line that ended best, playing."""
     scores = line.by_seed("test_return_mean")
     seed = max(scores, key=lambda seed: (np.isfinite(scores[seed]), scores[seed]), default=line.seeds[0])
-    entry = next(entry for entry in line.entries if seed in entry.config.protocol.seeds)
+    entry = next((entry for entry in line.entries if seed in entry.config.protocol.seeds), None)
+    if entry is None:
+        raise RunError(f"its records are of seed {seed}, which no config.json of its runs has.")
     trained = load(entry.folder.path, run_seed=seed, trust_env=trust_env)
     player, key = Player(trained.program), episodes_key(0)
     many = player(trained.learner, key, episodes)
@@ -383,7 +385,8 @@ def plot(
         raise ConfigError("There is nothing to draw: name run directories, or files of others (others).")
     if data is not None and not runs:
         raise ConfigError("Data are written of runs of one's own: name some.")
-    out, data = (None if place is None else files.check_place(place) for place in (out, data))
+    out, data = (None if place is None else files.check_place(place, option=f"--{name}") for name, place in (("out", out), ("data", data)))
+    _check_apart(out, data, others)
     comparison = compare.gather(runs) if runs else compare.Comparison(tasks=())
     chosen = metric or _common_metric(comparison, bool(others))
     found = marl_eval.merged(comparison, _read_others(others, others_scale, chosen, comparison))
@@ -397,10 +400,21 @@ def plot(
     return written, remarks
 
 
+def _check_apart(out: Path | None, data: Path | None, others: Sequence[Path]) -> None:
+    """Raise ConfigError if what is written is one file, or one that is read."""
+    written = [Path(place).resolve() for place in (out, data) if place is not None]
+    again = [place for place in written if written.count(place) > 1 or place in {other.resolve() for other in others}]
+    if again:
+        raise ConfigError(f"{again[0]} would be written over: figure, data and files of others must be different files.")
+
+
 def _read_others(
     others: Sequence[Path], scales: Sequence[marl_eval.Scale], metric: str, comparison: compare.Comparison
 ) -> dict[str, marl_eval.Results]:
     """What each of these files has, by what its lines have in brackets."""
+    known = get_args(marl_eval.Scale)
+    if not isinstance(scales, list | tuple) or not all(isinstance(scale, str) and scale in known for scale in scales):
+        raise ConfigError(f"others_scale must be a list of {' or '.join(known)}; got {shown(scales)}.")
     if len(scales) not in ((0, 1, len(others)) if others else (0,)):
         raise ConfigError(
             f"There are {len(others)} files of others and {len(scales)} scales: give one scale for all files, or one for each."

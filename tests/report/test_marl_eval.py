@@ -327,3 +327,31 @@ def test_dop_plot_refuses_what_it_cannot_do(trained: Path, tmp_path: Path):
     with pytest.raises(RunError, match="is a folder, not a file"):
         views.plot([trained], data=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("values", [["nan"], ["1"], [True], [[1.0, 2.0]], [{}]])
+def test_lists_of_other_things_than_numbers_are_refused(values: list[Any], tmp_path: Path):
+    path = tmp_path / "others.json"
+    path.write_text(json.dumps({"e": {"t": {"m": {"r": {"step_0": {"step_count": 1, "return": values}}}}}}))
+    with pytest.raises(RunError, match="has a list of other things than numbers"):
+        marl_eval.read(path)
+
+
+def untrained(one: Any) -> Any:
+    """A run that has its first evaluation only, which is before learning."""
+    return replace(one, records=[replace(record, iteration=0) for record in one.records if record.iteration == 1])
+
+
+def test_a_team_that_was_evaluated_untrained_has_no_final_score():
+    compared = compare.compare([entry("a", (0, 1)), untrained(entry("b", (0, 1), algorithm="coma"))])
+    with pytest.raises(RunError, match="coma on game has a run that was evaluated before learning only"):
+        marl_eval.as_json(compared, [])
+
+
+@pytest.mark.parametrize(("shift", "told"), [(0, False), (20, False), (60, True)])
+def test_evaluations_after_other_steps_are_said(shift: int, told: bool):
+    other = entry("b", (0, 1), algorithm="coma")
+    other = replace(other, records=[replace(record, env_steps=record.env_steps + shift) for record in other.records])
+    said: list[str] = []
+    marl_eval.as_json(compare.compare([entry("a", (0, 1)), other]), said)
+    assert any("coma and vdn were not evaluated after the same environment steps" in remark for remark in said) == told

@@ -38,13 +38,12 @@ class Options(RunOptions):
 def run(arguments: Sequence[str]) -> None:
     """`dop evaluate RUN`"""
     options = tyro.cli(Options, args=arguments, prog="dop evaluate")
-    if options.csv is not None:
-        files.check_place(options.csv, option="--csv")
+    place = None if options.csv is None else files.check_place(files.checked_path("--csv", options.csv), option="--csv")
     with only_results() if options.json else contextlib.nullcontext():
         chosen = {name: getattr(options, name) for name in ("episodes", "seed", "sampled")}
         found = api.evaluate_episodes(options.run, **chosen, **options.source)
-    if options.csv is not None:
-        found.write_csv(options.csv)
+    if place is not None:
+        found.write_csv(place)
     if options.json:
         say(json.dumps({"run": str(options.run), "seed": options.seed, **found.to_json()}, allow_nan=False))
         return

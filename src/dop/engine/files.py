@@ -26,6 +26,8 @@ from dop.errors import ConfigError, RunError, shown
 _NO_LINK = os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 """A pipe that nobody writes into is not waited for."""
+KEPT = ("config.json", "metrics.jsonl", "initial.npz", "lock", "logger-id", "checkpoints", "snapshots", "tensorboard")
+"""Names in a run directory that hold the run itself."""
 _LONGEST_NAME = 255
 """Bytes of a file's name, of what file systems take."""
 _LONGEST_PART = 100
@@ -185,7 +187,13 @@ def _no_plain(path: Path, kind: str) -> RunError:
 
 
 def _kind(path: Path) -> str:
-    kinds = {stat.S_ISDIR: "a folder", stat.S_ISREG: "a file", stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket"}
+    kinds = {
+        stat.S_ISLNK: "a link to something else",
+        stat.S_ISDIR: "a folder",
+        stat.S_ISREG: "a file",
+        stat.S_ISFIFO: "a pipe",
+        stat.S_ISSOCK: "a socket",
+    }
     try:
         mode = path.lstat().st_mode
     except OSError:
@@ -258,13 +266,23 @@ def check_place(path: Path, *, folder: bool = False, option: str = "--out") -> P
         RunError: before anything is computed, since it could not be written in the end.
     """
     path = settled(path) if folder else settled(path.parent) / path.name
-    if os.path.lexists(path) and not path.is_symlink() and not (path.is_dir() if folder else path.is_file()):
+    _check_not_kept(path, option)
+    there = os.path.exists(path) or (os.path.lexists(path) and not path.is_symlink())  # noqa: PTH110  (which raises nothing)
+    if there and not (path.is_dir() if folder else path.is_file()):
         raise RunError(f"{path} is {_kind(path)}, not a {'folder' if folder else 'file'}: choose another {option}.")
     wanted = path if folder else path.parent
     nearest = next(place for place in (wanted, *wanted.absolute().parents) if os.path.exists(place))  # noqa: PTH110  (which raises nothing)
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         raise RunError(f"{path} cannot be written to, because of {nearest}: choose another {option}.")
     return path
+
+
+def _check_not_kept(path: Path, option: str) -> None:
+    """Raise RunError for a place among what a run needs to go on, which nothing else may be written over."""
+    whole = Path(os.path.realpath(path.parent)) / path.name
+    for run in whole.parents:
+        if os.path.lexists(run / "config.json") and whole.relative_to(run).parts[0] in KEPT:
+            raise RunError(f"{path} is what the run {run} is kept in: choose another {option}.")
 
 
 # -------------------------------------------------------------------------------------------------------------------- names

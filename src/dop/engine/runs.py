@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import jax
+import numpy as np
 
 from dop.engine import cpu_threads, files
 from dop.engine.seeds import mesh
@@ -143,6 +144,8 @@ class Protocol:
         """Raise ConfigError, or UnknownNameError, for what cannot work. Numbers of NumPy become Python's."""
         check_types(self)
         check_positive(self, "env_timeout", "reward_scale")
+        if not float(np.finfo(np.float32).tiny) <= self.reward_scale <= float(np.finfo(np.float32).max):
+            raise ConfigError(f"reward_scale must be a number that float32 holds, got {self.reward_scale}.")
         if self.threads is not None and not 0 < self.threads <= cpu_threads.MOST:
             raise ConfigError(f"threads must be between 1 and {cpu_threads.MOST}, got {self.threads}.")
         _ = self.workers

@@ -109,6 +109,12 @@ class Trainer:
         """Train until every seed has its `env_steps`, or until `stop` is set; either way everything is saved."""
         protocol, evaluation = self.protocol, None
         steps = lowest_steps(state)
+        if steps >= protocol.env_steps and iteration_of(state) == 0:
+            logging.getLogger("dop").warning(
+                "%s: nothing is learned: the warm-up alone has taken %s environment steps, and the run is to have %s. Give it more "
+                "(env_steps), or choose an algorithm's setting with fewer episodes before the first update (%s now).",
+                *(self.folder.path, f"{steps:,}", f"{protocol.env_steps:,}", self.program.algorithm.warmup_episodes),
+            )
         while steps < protocol.env_steps and not stop.is_set():
             state, metrics = self.driver.chunk(state)
             self._record("train", state, metrics)

@@ -127,7 +127,10 @@ def check_known(policy: Any, spec: EnvSpec) -> None:
                 f"something else. Known are {', '.join(kind.__name__ for kind in _KNOWN)}."
             )
     if type(policy) is not Policy or type(policy.team) is not PerAgent or policy.chosen not in _ACTION_WORDS:
-        raise ConfigError(f"A policy that can be exported has a team and one of {', '.join(_ACTION_WORDS)}; this one is {policy}.")
+        found = f"{type(policy).__name__} that chooses by {getattr(policy, 'chosen', None)!r}"
+        raise ConfigError(f"A policy that can be exported has a team and one of {', '.join(_ACTION_WORDS)}; this one is a {found}.")
+    if (policy.chosen == "argmax") != (spec.action_kind == "discrete"):
+        raise ConfigError(f"Actions of {spec.name} are {spec.action_kind}, which a policy that chooses by {policy.chosen} does not give.")
     (here, form), (there, usual_form) = map(
         jax.tree.flatten_with_path, (policy.team, eqx.filter_eval_shape(_usual_team, policy.team, spec))
     )

@@ -69,8 +69,12 @@ def _of_environment(environment: str, tasks: Sequence[Task], names: Mapping[str,
     runs = {(task, label): _runs(line) for task, own in lines.items() for label, line in own.items()}
     count = _same_number(environment, runs, said)
     kept = {where: list(own.values())[:count] for where, own in runs.items()}
+    for (title, label), own in kept.items():
+        if any(run[-1].iteration == 0 for run in own):
+            raise RunError(f"{label} on {title} has a run that was evaluated before learning only: leave that run out, or resume it.")
     fewest = _fewest_evaluations(environment, [run for own in kept.values() for run in own], said)
     kept = {where: [[*run[:fewest], run[-1]] for run in own] for where, own in kept.items()}
+    _tell_other_steps(environment, kept, said)
     theirs = safe({metric: _theirs(metric) for metric in _common_metrics(environment, kept, said)}, said)
     titles = safe({task.title: _task_name(task) for task in tasks}, said)
     return {
@@ -127,6 +131,21 @@ def _fewest_evaluations(environment: str, runs: Sequence[Sequence[Record]], said
     if fewest < most:
         said.append(f"{environment}: the data have only the first {fewest} evaluations of each run, as many as all have; some have {most}.")
     return fewest
+
+
+def _tell_other_steps(environment: str, runs: Mapping[tuple[str, str], Sequence[Sequence[Record]]], said: list[str]) -> None:
+    """Say where methods were evaluated at steps that differ by more than half an interval: marl-eval draws all at the first's."""
+    steps = {label: np.mean([[record.env_steps for record in run[:-1]] for run in own], axis=0) for (_, label), own in runs.items()}
+    first, reference = next(iter(steps.items()))
+    if len(reference) < 2:
+        return
+    interval = (reference[-1] - reference[0]) / (len(reference) - 1)
+    others = [label for label, own in steps.items() if np.abs(own - reference).max() > interval / 2]
+    if others:
+        said.append(
+            f"{environment}: {', '.join(others)} and {first} were not evaluated after the same environment steps, and marl-eval draws all "
+            "of them at one interval. Compare them with `dop plot`, or evaluate them alike (--eval-interval)."
+        )
 
 
 def _common_metrics(environment: str, runs: Mapping[tuple[str, str], Sequence[Sequence[Record]]], said: list[str]) -> list[str]:
@@ -253,6 +272,13 @@ def _records(steps: Any, seed: int, path: Path, where: str) -> list[Record]:
 
 
 def _mean(values: list[Any]) -> float:
+    """NaN where one is null.
+
+    Raises:
+        TypeError: there are other things than numbers among them.
+    """
+    if not all(value is None or is_finite(value) for value in values):
+        raise TypeError("not a number")
     return float(np.mean(np.asarray(values, dtype=float)))
 
 

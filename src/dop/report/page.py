@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from dop.engine.progress import clock
 from dop.engine.records import Record
-from dop.errors import ConfigError
+from dop.errors import ConfigError, is_finite, plain, shown
 from dop.report import credit_view, film, html, statistics
 from dop.report.compare import SCORE, Comparison, Entry, Line, Task, hyper_parameters
 from dop.report.curves import PANELS, Panel, metric_words, panel_figure, style
@@ -203,8 +203,14 @@ def scores_of(tasks: Sequence[Task], labels: Sequence[str], bounds: Mapping[str,
     return found
 
 
+def _is_pair(pair: Any) -> bool:
+    return isinstance(pair, list | tuple) and len(pair) == 2 and all(is_finite(plain(number)) for number in pair)
+
+
 def check_bounds(bounds: Mapping[str, Bounds], comparison: Comparison) -> None:
     """Raise ConfigError for bounds that cannot be meant."""
+    if not isinstance(bounds, Mapping) or not all(_is_pair(pair) for pair in bounds.values()):
+        raise ConfigError(f"bounds must be a dict from tasks to two numbers each, for example {{'mill': (0, 20)}}; got {shown(bounds)}.")
     tasks = {task.title: task for task in comparison.tasks}
     for title, (low, high) in bounds.items():
         if title not in tasks:

@@ -31,6 +31,31 @@ def number(given: Any) -> float | None:
         return None
 
 
+def flags(name: str, what: str, given: Any, n_agents: int) -> tuple[bool, ...]:
+    """A flag for each of `n_agents`, of one for all or one for each; `what` it says.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    one = flag(given)
+    if one is not None:
+        return (one,) * n_agents
+    each = [None] if isinstance(given, str | Mapping) or not hasattr(given, "__len__") else [flag(own) for own in given]
+    if len(each) != n_agents or None in each:
+        raise ConfigError(
+            f"{name}: step gave {what} as {shown(given)}; it must be true or false, or one of them for each of {n_agents} agents."
+        )
+    return tuple(own is True for own in each)
+
+
+def flag(given: Any) -> bool | None:
+    """`given` as true or false, if it is that, or 0 or 1, or an array of one of them."""
+    if isinstance(given, bool):
+        return given
+    x = number(given)
+    return bool(x) if x in (0.0, 1.0) else None
+
+
 def nothing(given: Any) -> bool:
     """Whether it is None or empty, which environments answer that have nothing to say."""
     if isinstance(given, np.ndarray):
@@ -46,7 +71,7 @@ def mask_of(name: str, agent: Any, given: Any, size: int) -> np.ndarray:
     Raises:
         ConfigError: it is shorter, or says that actions are legal which do not exist.
     """
-    mask = np.asarray(given, bool).ravel()
+    mask = _booleans(name, agent, given)
     if mask.size == size:
         return mask
     who = f"{name}: {agent} has {size} actions by its action space"
@@ -58,6 +83,23 @@ def mask_of(name: str, agent: Any, given: Any, size: int) -> np.ndarray:
             "make the action space as large as the mask, or that action illegal."
         )
     return mask[:size]
+
+
+def _booleans(name: str, agent: Any, given: Any) -> np.ndarray:
+    """A mask as booleans, without its shape.
+
+    Raises:
+        ConfigError: it has something else than 0, 1, false and true.
+    """
+    try:
+        mask = np.asarray(given)
+    except (TypeError, ValueError, RuntimeError):  # ragged, or what other libraries' arrays raise
+        mask = np.asarray("")
+    if mask.dtype.kind != "b":
+        if mask.dtype.kind not in "iuf" or not np.isin(mask, (0, 1)).all():
+            raise ConfigError(f"{name}: {agent} has the action mask {shown(given)}; it must have 1 for what is legal, and 0 for all else.")
+        mask = mask.astype(bool)
+    return mask.ravel()
 
 
 def shown(given: Any) -> str:

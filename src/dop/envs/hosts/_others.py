@@ -64,7 +64,7 @@ class Others:
         given = self._masks.get(agent)
         legal = np.arange(own.size)
         if given is not None:
-            legal = np.flatnonzero(mask_of(self._name, agent, given, own.size))
+            legal = np.flatnonzero(mask_of(self._name, agent, own.combined(given), own.size))
         if not legal.size:
             return own.write(0)
         return own.write(self._rng.choice(legal) if self._how == "random" else legal[0])

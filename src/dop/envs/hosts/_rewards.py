@@ -13,7 +13,7 @@ import numpy as np
 
 from dop.envs._options import finite
 from dop.envs.hosts import _answers
-from dop.errors import ConfigError
+from dop.errors import ConfigError, plain
 
 _LONGEST = 80
 """Characters of a reward that a message shows."""
@@ -25,7 +25,8 @@ def weights(given: Any) -> tuple[float, ...]:
     Raises:
         ConfigError: it is no list of numbers.
     """
-    if isinstance(given, str) or not isinstance(given, Sequence | np.ndarray) or len(given) == 0:
+    given = plain(given.tolist() if isinstance(given, np.ndarray) else given)
+    if isinstance(given, str) or not isinstance(given, Sequence) or len(given) == 0:
         raise ConfigError(f"reward_weights is {given!r}; it must be a list with a number for each objective, for example [1, 0.5].")
     return tuple(finite("reward_weights", weight) for weight in given)
 
@@ -41,6 +42,8 @@ def agent_rewards(name: str, given: Any, n_agents: int, weights: Sequence[float]
     if weights is None and (whole := _answers.number(given)) is not None:
         return (whole,)
     array = _numbers(given)
+    if array is None and isinstance(given, list | tuple) and len(given) == n_agents:
+        return tuple(reward_of(name, f"agent {i}", own, weights) for i, own in enumerate(given))
     if array is None:
         raise _refusal(name, given, f"must be a number, or a list with one for each of the {n_agents} agents")
     of_team = weights is not None and array.shape == (len(weights),)

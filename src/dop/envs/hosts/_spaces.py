@@ -8,6 +8,7 @@ actions        Discrete; MultiDiscrete, if it has at most `MOST` combinations, w
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +39,7 @@ class SpaceTeam(HostTeam):
     def _allowed(self, i: int, seen: Any, info: Any, *, over: bool) -> np.ndarray:
         """What agent i may do, by the mask that is in its observation or in its info."""
         own = self._actions[i]
-        return self._mask(i, mask_in(seen, info), over=over) if own.kind == "discrete" else everything(own.size)
+        return self._mask(i, own.combined(mask_in(seen, info)), over=over) if own.kind == "discrete" else everything(own.size)
 
     def _describe(
         self,
@@ -89,6 +90,16 @@ class Actions:
     size: int
     write: Callable[[Any], Any]
     """Of a number below `size`, or of a vector in [-1, 1] of at least that length."""
+    counts: tuple[int, ...] = ()
+    """Of a MultiDiscrete space: how many each component has."""
+
+    def combined(self, mask: Any) -> Any:
+        """A mask of the numbers; of a MultiDiscrete space it may be given as a tuple or list of one for each component, as Gymnasium's own
+        masks are, and a combination is legal if all that it is made of is."""
+        parts = mask if isinstance(mask, tuple | list) and len(mask) == len(self.counts) > 1 else ()
+        if not parts or [np.shape(part) for part in parts] != [(n,) for n in self.counts]:
+            return mask
+        return functools.reduce(np.logical_and.outer, [np.asarray(part) == 1 for part in parts]).ravel()
 
 
 def observations(space: Any, owner: str) -> Observations:
@@ -149,7 +160,7 @@ def actions(space: Any, owner: str) -> Actions:
         def combination(number: Any) -> np.ndarray:
             return (np.reshape(np.unravel_index(int(number), counts), start.shape) + start).astype(space.dtype)
 
-        return Actions("discrete", int(np.prod(counts)), combination)
+        return Actions("discrete", int(np.prod(counts)), combination, counts)
     if isinstance(space, spaces.Box):
         return _box(space, owner)
     raise ConfigError(f"{owner} acts in {space}; only Discrete, MultiDiscrete and Box can be learned.")

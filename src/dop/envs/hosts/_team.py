@@ -244,8 +244,9 @@ class HostTeam(ABC):
             rows[i] = self._last_obs[i]
         if missing:
             self.recalled |= {self.spec.agents[i] for i in missing}
-        self._last_obs = [old if new is None else new for new, old in zip(rows, self._last_obs, strict=True)]
-        self._last_legal = [old if new is None else new for new, old in zip(legal, self._last_legal, strict=True)]
+        # Copies, since environments write into the arrays that they gave.
+        self._last_obs = [old if new is None else new.copy() for new, old in zip(rows, self._last_obs, strict=True)]
+        self._last_legal = [old if new is None else new.copy() for new, old in zip(legal, self._last_legal, strict=True)]
         return rows
 
     def _mask(self, i: int, given: Any, *, over: bool) -> np.ndarray:

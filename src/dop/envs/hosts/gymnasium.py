@@ -5,8 +5,9 @@ than those of `_team.Common` go to `gymnasium.make`.
 
 Agents      agent_0, agent_1, ..., one for each entry of `observation_space`. All act all the time.
 Team        All agents; or, with the option `team`, those that it names. The others then act by a script (`_others`).
-End         As Gymnasium says; `terminated` wins over `truncated`. Terminated exactly at the environment's own limit, or at that of a
-            wrapper (TimeLimit), is truncated (`_team`).
+End         As Gymnasium says, with one flag for all or one for each agent: it is over when everybody is one or the other, and truncated
+            unless all have terminated; `terminated` wins over `truncated`. Terminated exactly at the environment's own limit, or at
+            that of a wrapper (TimeLimit), is truncated (`_team`).
 Masks       `get_avail_actions()`, or `get_avail_agent_actions(i)`, of the environment under its wrappers; else `action_mask` in an
             agent's observation, or, one for each agent, in the info; else everything is legal.
 State       `get_state()`, or else the observations joined, also where it raises when an episode starts, or gives no vector.
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -110,18 +112,17 @@ class Gymnasium(SpaceTeam):
             team = dict(zip(self._places, told, strict=True))
             told = [team[i] if i in team else self._others.act(i) for i in range(self._n)]
         obs, rewards, terminated, truncated, info = _team.answers(self.spec.name, "step", self.env.step(tuple(told)), 5)
-        ended, cut = self._all(terminated), self._all(truncated)
+        ended, cut = self._flags("terminated", terminated), self._flags("truncated", truncated)
+        over = all(map(operator.or_, ended, cut))
         reward = _team.team_reward(self._earned(rewards), len(self._places), self.common.reward)
         # A wrapper that cuts does not look whether the task has ended.
-        certain = cut and self._t not in self.limits.around
-        return self._moment(obs, info, reward=reward, terminated=ended, truncated=cut and not ended, certain=certain)
+        certain = any(cut) and self._t not in self.limits.around
+        return self._moment(obs, info, reward=reward, terminated=over and all(ended), truncated=over and not all(ended), certain=certain)
 
-    def _all(self, flags: Any) -> bool:
-        """Whether this is so of the whole team: one flag for all, or one for each agent."""
-        if isinstance(flags, bool):
-            return flags
-        given = np.asarray(flags)
-        return bool(np.all(given[list(self._places)] if given.shape == (self._n,) else given))
+    def _flags(self, what: str, given: Any) -> tuple[bool, ...]:
+        """Of each of the team."""
+        flags = _answers.flags(self.spec.name, what, given, self._n)
+        return tuple(flags[i] for i in self._places)
 
     def _earned(self, rewards: Any) -> tuple[float, ...]:
         """What each of the team earned, or all together, if there is one reward for all.

@@ -266,4 +266,12 @@ class PettingZoo(SpaceTeam):
 
 def _ended(flags: Mapping[Any, Any], acted: Sequence[Any]) -> set[Any]:
     """Those of them who acted that are flagged: each by its own entry, or, if it has none, by that of `__all__`."""
-    return {agent for agent in acted if flags.get(agent, flags.get(ALL, False))}
+    return {agent for agent in acted if _flag(agent, flags.get(agent, flags.get(ALL, False)))}
+
+
+def _flag(agent: Any, given: Any) -> bool:
+    """Raise ConfigError for what is neither true nor false."""
+    flag = _answers.flag(given)
+    if flag is None:
+        raise ConfigError(f"step gave {_answers.shown(given)} as a flag of {agent}; terminations and truncations must be true or false.")
+    return flag

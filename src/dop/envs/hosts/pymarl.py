@@ -111,13 +111,16 @@ class PyMARL(HostTeam):
             (reward, terminated, info), cut = answer, False
         else:
             _, reward, terminated, cut, info = answer
-        ended, cut = bool(np.all(terminated)), bool(np.all(cut))
+        ended, cut = self._over("terminated", terminated), self._over("truncated", cut)
         limit = bool(info.get("episode_limit", False)) or (cut and not ended)
         n = self.spec.n_agents
         self.agent_rewards = _rewards.agent_rewards(self.spec.name, reward, n, self.common.reward_weights)
         team_reward = _team.team_reward(self.agent_rewards, n, self.common.reward)
         certain = cut or "episode_limit" in info
         return self._moment(info, reward=team_reward, terminated=ended and not limit, truncated=limit, certain=certain)
+
+    def _over(self, what: str, given: Any) -> bool:
+        return all(_answers.flags(self.spec.name, what, given, self.spec.n_agents))
 
     def _moment(self, info: Mapping[str, Any], **how: Any) -> Moment:
         self._metrics |= self._numbers(info)
