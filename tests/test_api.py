@@ -187,7 +187,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("evaluate", {"run_dir": "a", "episodes": 1.5}, "episodes must be a whole number"),
     ("evaluate", {"run_dir": "a", "episodes": 10**30}, "episodes must be below 1,000,001"),
     ("evaluate", {"run_dir": "a", "episodes": None}, "episodes must be a whole number, got None"),
-    ("evaluate", {"run_dir": "a", "trust_env": "no"}, "trust_env must be True or False, got 'no'"),
+    ("evaluate", {"run_dir": "a", "trust": "no"}, "trust must be True or False, got 'no'"),
     ("credit", {"run_dir": "a", "training_episodes": 0}, "training_episodes must be positive"),
     ("credit", {"run_dir": "a", "films": 1}, "films must be True or False"),
     ("render", {"run_dir": "a", "kind": 3}, "Films are written as gif or mp4, not as 3"),
@@ -213,14 +213,6 @@ def test_what_is_given_by_mistake_is_a_sentence(
     with pytest.raises(dop.ConfigError, match=words):
         called(*places, **usual)
     assert not any(tmp_path.iterdir())
-
-
-def test_an_algorithm_of_ones_own_is_a_sentence(tmp_path: Path):
-    class Own(dop.VDN):
-        pass
-
-    with pytest.raises(dop.ConfigError, match="Own is a class of your own"):
-        dop.train(Own(), "matrix-game", run_dir=tmp_path / "run")
 
 
 def test_numbers_of_numpy_are_numbers(tmp_path: Path):

@@ -319,7 +319,7 @@ def test_any_options_of_an_environment_make_it_or_a_sentence(words: list[str]):
     answered(lambda: dop.preflight(CLASSES["vdn"](), "matrix-game", environment_options=environment_options(words), run_dir="nowhere"))
 
 
-OPTIONS = ["--env", "--seeds", "--run-dir", "--preset", "--help", "--gamma", "--dry-run", "--trust-env", "--env=", "--preset=", "--"]
+OPTIONS = ["--env", "--seeds", "--run-dir", "--preset", "--help", "--gamma", "--dry-run", "--trust", "--env=", "--preset=", "--"]
 VALUES = ["matrix-game", "two-step", "smax:3m", "x:y", "-1", "1e400", "nan", "", "-", "=", "a=b"]
 WORDS = st.one_of(
     st.sampled_from([*commands(), *algorithms(), *OPTIONS, *VALUES]), st.text(max_size=6).filter(lambda text: "\0" not in text)

@@ -79,10 +79,11 @@ class Options(Generic[A]):
 def run(arguments: Sequence[str]) -> None:
     """`dop train ALGORITHM --env NAME ...`"""
     if not arguments or arguments[0].startswith("-"):
-        say(f"usage: dop train ALGORITHM --env NAME [options]\nalgorithms: {', '.join(sorted(algorithms.algorithms()))}")
+        known = sorted([*algorithms.algorithms(), *algorithms.entry_points()])
+        say(f"usage: dop train ALGORITHM --env NAME [options]\nalgorithms: {', '.join(known)}, or my_module:MyAlgorithm")
         return
     algorithm = algorithms.get(arguments[0])
-    presets = algorithm.presets()
+    presets = algorithms.presets(algorithm, arguments[0])
     preset = _preset_named(arguments)
     if preset not in presets:
         raise UnknownNameError(f"preset of {arguments[0]}", preset, presets)
