@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -105,3 +106,19 @@ class OwnVDN(dop.VDN):
     def sample(self, replay: ReplayBuffer, key: PRNGKeyArray) -> Episode:
         drawn = super().sample(replay, key)
         return replace(drawn, reward=self.scale * drawn.reward)
+
+
+class OwnLogger:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, Any]] = []
+
+    def open(self, run: dop.LoggedRun) -> None:
+        self.told.append(("open", run))
+
+    def write(self, records: Sequence[dop.Record]) -> None:
+        self.told.append(("write", list(records)))
+
+    def close(self) -> None:
+        self.told.append(("close", None))

@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dop.Run:
     folder = tmp_path_factory.mktemp("run")
     write = records.JsonLines.write
 
-    def write_and_interrupt(self: records.JsonLines, *found: records.Record) -> None:
-        write(self, *found)
+    def write_and_interrupt(self: records.JsonLines, found: Sequence[records.Record]) -> None:
+        write(self, found)
         if found[0].kind == "train":
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -171,9 +172,13 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("train", {"env_steps": 1e6}, r"env_steps must be a whole number, got 1000000\.0\. Write 1000000\."),
     ("train", {"env_steps": 10**5000}, "env_steps must be below .* got a number of 16610 bits"),
     ("train", {"env_workers": "ray:" + "9" * 5000}, "env_workers must be 0, a number of processes, or ray:N"),
-    ("train", {"logger": None}, r"logger must be a list of names, for example \['wandb'\], or empty; got None"),
-    ("train", {"logger": "wandb"}, "logger must be a list of names.*got 'wandb'"),
-    ("train", {"logger": [3]}, "no logger '3'"),
+    ("train", {"loggers": None}, r"loggers must be a list of names, for example \['wandb'\], or empty; got None"),
+    ("train", {"loggers": "wandb"}, "loggers must be a list of names.*got 'wandb'"),
+    ("train", {"loggers": [3]}, "int is not a logger: it has no open, write, close"),
+    ("train", {"logger": ["wandb"]}, "'logger'. Did you mean 'loggers'"),
+    ("train", {"callbacks": print}, "callbacks must be a list of objects"),
+    ("train", {"callbacks": [print]}, "is not a callback: it has no on_chunk, on_evaluation, on_checkpoint"),
+    ("train", {"callbacks": [dop.Callback]}, "the class Callback; it must have an object of it"),
     ("train", {"quiet": "no"}, "quiet must be True or False, got 'no'"),
     ("train", {"run_dir": "x" * 300}, "run_dir: File name too long"),
     ("train", {"run_dir": ""}, "run_dir must be a path, got ''"),

@@ -21,9 +21,13 @@ DOCS = Path(__file__).parents[1] / "docs"
 EXAMPLES = DOCS.parent / "examples"
 
 
-def test_the_algorithm_of_the_page_is_the_example_and_learns(monkeypatch: pytest.MonkeyPatch):
-    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "own-algorithm.md").read_text(), re.DOTALL)
-    assert code == (EXAMPLES / "own_algorithm.py").read_text()
+@pytest.mark.parametrize("name", ["own-algorithm", "own-logger"])
+def test_the_code_of_a_page_is_the_example(name: str):
+    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / f"{name}.md").read_text(), re.DOTALL)
+    assert code == (EXAMPLES / f"{name.replace('-', '_')}.py").read_text()
+
+
+def test_the_algorithm_of_the_page_learns(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(EXAMPLES)
     algorithm: Any = algorithms.get("own_algorithm:Reinforce")()
     assert isinstance(algorithm, Algorithm)

@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 
 import dop
+import logged
 from dop import api, cli, commands, envs, views
 from dop.engine import files, manifest, records, runs
 from dop.engine.checkpoint import Checkpoints
@@ -39,7 +40,7 @@ READERS = {"np", "numpy", "jnp", "yaml", "torch", "pd"}
 """Modules whose `load` may run what it reads."""
 IMPORTERS = {
     "registry.py",  # of the library's own modules
-    *("envs/__init__.py", "envs/_makers.py", "envs/hosts/gymnasium.py", "envs/hosts/pettingzoo.py"),  # --env, by the user's word
+    *("plugins.py", "envs/hosts/gymnasium.py", "envs/hosts/pettingzoo.py"),  # what the user has named
     *("envs/_jaxmarl.py", "envs/jumanji.py", "report/export.py"),  # packages that are named in the source
 }
 """Where modules are imported by a name that is computed."""
@@ -183,7 +184,7 @@ def opened(run: RunFolder) -> list[str]:
     readers: list[Callable[[], Any]] = [
         lambda: open_again(run),
         lambda: records.read(run.metrics),
-        lambda: records.JsonLines(run.metrics).close(),
+        lambda: logged.opened(records.JsonLines(), run.path).close(),
     ]
     for reader in readers:
         try:

@@ -19,11 +19,14 @@ import jax
 import numpy as np
 
 from dop import algorithms, envs, plugins
-from dop.engine import cpu_threads, files, initial, loggers, records
+from dop.engine import cpu_threads, files, initial, records
+from dop.engine.callbacks import Callback, checked
 from dop.engine.host import HostProgram, Source
-from dop.engine.learn import Program
+from dop.engine.learn import Program, RunState
+from dop.engine.loggers import chosen
 from dop.engine.preflight import Preflight, measure
 from dop.engine.progress import Progress
+from dop.engine.records import Logger
 from dop.engine.runs import MOST_SEEDS, Protocol, RunConfig, RunFolder, default_folder, said
 from dop.engine.seeds import place, use_host_devices
 from dop.engine.silence import without_compiler_logs
@@ -78,8 +81,9 @@ def train(
     environment_options: dict[str, Any] | None = None,
     init_from: Path | str | None = None,
     quiet: bool = False,
-    logger: Sequence[loggers.Name] = (),
+    loggers: Sequence[Logger | str] = (),
     logger_online: bool = False,
+    callbacks: Sequence[Callback] = (),
     **protocol: Any,
 ) -> Run:
     """Train and leave a run directory behind.
@@ -96,8 +100,11 @@ def train(
             of inputs; optimisers, environment steps and schedules start anew. The environment may be another if all sizes are the same.
             Each seed takes those of the seed in its place, or all the first's if there are not as many. That run is not needed afterwards.
         quiet: no progress on the terminal, nor what JAX and XLA log by themselves.
-        logger: where else records go, beside the run directory's own files: `wandb`, `mlflow`.
-        logger_online: let these loggers use the network; without, they write into the run directory.
+        loggers: where else records go, beside the run directory's own files: `wandb`, `mlflow`, or an object of your own (`dop.Logger`).
+            One that fails while the run goes is warned of and gets no more.
+        logger_online: let `wandb` and `mlflow` use the network; without, they write into the run directory.
+        callbacks: objects that are told of chunks, evaluations and checkpoints, and may ask to stop (`dop.Callback`). What one of them
+            raises ends the run, once it is saved.
         **protocol: the other fields of `dop.Protocol`.
 
     Raises:
@@ -105,15 +112,14 @@ def train(
         RunError: the directory exists, or training broke down.
     """
     check_flags(quiet=quiet)
-    loggers.check(logger, online=logger_online)
+    told = _Told(loggers=chosen(loggers, online=logger_online), callbacks=checked(callbacks), quiet=quiet)
     plan = _plan(algorithm, environment, env_steps, seeds, run_dir, environment_options, protocol, init_from)
     plan.needs.check()
     trainer = Trainer(plan.program, plan.config, plan.folder)
     plan.folder.create(plan.config)
     if plan.taken is not None:
         initial.keep(plan.folder, plan.taken)
-    sinks = lambda: loggers.open_all(logger, plan.folder, plan.config, online=logger_online)  # noqa: E731
-    return _run(trainer, resumed=False, quiet=quiet, sinks=sinks)
+    return _run(trainer, told, resumed=False)
 
 
 def preflight(
@@ -216,7 +222,7 @@ def _rules(env_steps: int, seeds: Any, protocol: dict[str, Any]) -> Protocol:
     names = [field.name for field in dataclasses.fields(Protocol)]
     for name in protocol:
         if name not in names:
-            raise UnknownNameError("argument or field of dop.Protocol", name, names)
+            raise UnknownNameError("argument or field of dop.Protocol", name, (*names, "loggers", "callbacks"))
     rules = Protocol(env_steps=env_steps, seeds=_chosen_seeds(seeds), **protocol)
     rules.check()
     return rules
@@ -268,8 +274,9 @@ def resume(
     on_non_finite: Literal["stop", "skip"] | None = None,
     threads: int | None = None,
     quiet: bool = False,
-    logger: Sequence[loggers.Name] = (),
+    loggers: Sequence[Logger | str] = (),
     logger_online: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Go on exactly where the run was last saved, to its own `env_steps` or another goal.
 
@@ -286,17 +293,17 @@ def resume(
             runs their code.
         on_non_finite: another choice of what happens from now on when a number is not finite; see `dop.Protocol`.
         threads: another number of threads from now on, which gives other last digits than the run would have had; see `dop.Protocol`.
-        quiet, logger, logger_online: as in `train`.
+        quiet, loggers, logger_online, callbacks: as in `train`.
     """
     check_flags(quiet=quiet)
-    loggers.check(logger, online=logger_online)
+    told = _Told(loggers=chosen(loggers, online=logger_online), callbacks=checked(callbacks), quiet=quiet)
     folder = RunFolder(files.checked_path("run_dir", run_dir))
     changes = {"env_steps": env_steps, "on_non_finite": on_non_finite, "threads": threads}
     config, program = rebuild(folder, environment, algorithm=algorithm, trust=trust, changes=changes)
     measure(program, len(config.protocol.seeds), folder).check()
     trainer = Trainer(program, config, folder)
     _warn_of_other_bits(folder, config.protocol, trainer.devices.size)
-    return _run(trainer, resumed=True, quiet=quiet, sinks=lambda: loggers.open_all(logger, folder, config, online=logger_online))
+    return _run(trainer, told, resumed=True)
 
 
 def _warn_of_other_bits(folder: RunFolder, protocol: Protocol, devices: int) -> None:
@@ -376,47 +383,58 @@ def evaluate_episodes(
     )
 
 
-def _run(trainer: Trainer, *, resumed: bool, quiet: bool, sinks: Callable[[], list[records.Sink]]) -> Run:
+@dataclass(frozen=True, kw_only=True)
+class _Told:
+    """Who is told of a run while it goes."""
+
+    loggers: Sequence[Logger]
+    callbacks: Sequence[Callback]
+    quiet: bool
+
+
+def _run(trainer: Trainer, told: _Told, *, resumed: bool) -> Run:
     """Start or go on, with records on disk and progress on the terminal, and draw the curve at the end."""
     folder = trainer.folder
     with folder.locked(), contextlib.closing(trainer):
-        outcome = _train(trainer, resumed=resumed, quiet=quiet, more_sinks=sinks)
+        outcome = _train(trainer, told, resumed=resumed)
         curves.draw({trainer.config.algorithm: records.read(folder.metrics)}, folder.curve, title=trainer.program.spec.name)
     return Run(folder.path, outcome)
 
 
-def _train(trainer: Trainer, *, resumed: bool, quiet: bool, more_sinks: Callable[[], list[records.Sink]]) -> Outcome:
-    protocol, folder = trainer.protocol, trainer.folder
-    state, done = None, 0
-    if resumed and trainer.checkpoints.empty and not _has_learned(folder):
-        # It was stopped before its first checkpoint: from its seeds it starts again as it did.
-        folder.metrics.unlink(missing_ok=True)
-    elif resumed:
-        state = trainer.restore()
-        done = lowest_steps(state)
-        if protocol.env_steps < min(done, folder.read_config().protocol.env_steps):
-            raise ConfigError(f"{folder.path} has {done} environment steps already; a new goal must be more, got {protocol.env_steps}.")
-        trainer.rewind(state)
+def _train(trainer: Trainer, told: _Told, *, resumed: bool) -> Outcome:
+    state = _restored(trainer) if resumed else None
     if resumed:
-        folder.write_config(trainer.config)
+        trainer.folder.write_config(trainer.config)
+    run = records.LoggedRun(path=trainer.folder.path, config=trainer.config, resumed_at=None if state is None else lowest_steps(state))
     with contextlib.ExitStack() as stack:
-        sinks: list[records.Sink] = []
-        trainer.sinks = sinks
-        sinks.append(stack.enter_context(contextlib.closing(records.JsonLines(folder.metrics))))
-        tensorboard = records.TensorBoard(folder.tensorboard, resumed_at=None if state is None else done)
-        sinks.append(stack.enter_context(contextlib.closing(tensorboard)))
-        sinks += [stack.enter_context(contextlib.closing(sink)) for sink in more_sinks()]
-        if quiet:
-            stack.enter_context(without_compiler_logs())
-        else:
-            progress = stack.enter_context(contextlib.closing(Progress(protocol.env_steps, seeds=len(protocol.seeds), start=done)))
-            progress.message(f"run directory: {folder.path}; compiling, about half a minute ...")
+        stack.enter_context(without_compiler_logs() if told.quiet else contextlib.nullcontext())
+        trainer.callbacks, opened = told.callbacks, []
+        trainer.loggers = opened
+        shown = [] if told.quiet else [Progress()]
+        for logger in (records.JsonLines(), records.TensorBoard(), *told.loggers, *shown):
+            logger.open(run)
+            opened.append(stack.enter_context(contextlib.closing(logger)))
+        for progress in shown:
+            progress.message(f"run directory: {run.path}; compiling, about half a minute ...")
             if trainer.shared_devices:
                 progress.message("several seeds share a host device, which is slower: start dop.train before anything else uses JAX")
-            sinks.append(progress)
         # Over the start, too: who stops a run while it compiles finds it saved, a little later.
         stop = stack.enter_context(stop_requested())
         return trainer.run(trainer.start() if state is None else state, stop)
+
+
+def _restored(trainer: Trainer) -> RunState | None:
+    """The state that a run goes on from; None for one that was stopped before its first checkpoint, and starts again from its seeds."""
+    folder, goal = trainer.folder, trainer.protocol.env_steps
+    if trainer.checkpoints.empty and not _has_learned(folder):
+        folder.metrics.unlink(missing_ok=True)
+        return None
+    state = trainer.restore()
+    done = lowest_steps(state)
+    if goal < min(done, folder.read_config().protocol.env_steps):
+        raise ConfigError(f"{folder.path} has {done} environment steps already; a new goal must be more, got {goal}.")
+    trainer.rewind(state)
+    return state
 
 
 def _has_learned(folder: RunFolder) -> bool:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -139,8 +140,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     whole = dop.train(TINY, "host_environments:make", env_steps=GOAL, run_dir=folder / "whole", **options)
     write = records.JsonLines.write
 
-    def write_and_interrupt(self: records.JsonLines, *found: records.Record) -> None:
-        write(self, *found)
+    def write_and_interrupt(self: records.JsonLines, found: Sequence[records.Record]) -> None:
+        write(self, found)
         if found[0].kind == "train":
             os.kill(os.getpid(), signal.SIGINT)
 

@@ -39,8 +39,8 @@ CHILD = """
     command, run_dir, goal, signal_number, at = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
     write = records.JsonLines.write
 
-    def write_and_stop(self, *found):
-        write(self, *found)
+    def write_and_stop(self, found):
+        write(self, found)
         if signal_number and found[0].kind == "train" and found[0].env_steps >= at:
             os.kill(os.getpid(), signal_number)
 

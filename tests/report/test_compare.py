@@ -16,6 +16,7 @@ from dop.engine.records import JsonLines
 from dop.errors import RunError
 from dop.report import compare, html
 from dop.report.curves import COLOURS
+from logged import opened
 from made_up import entry
 
 
@@ -198,8 +199,8 @@ def test_methods_beyond_the_colours_have_dashes_in_the_legend_too():
 
 def test_a_record_file_of_a_crash_is_still_drawn(trained: Path, tmp_path: Path):
     shutil.copy(trained / "config.json", tmp_path)
-    sink = JsonLines(tmp_path / "metrics.jsonl")
-    sink.write(entry(seeds=(3,)).records[0])
+    sink = opened(JsonLines(), tmp_path)
+    sink.write(entry(seeds=(3,)).records[:1])
     sink.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"kind": "eval')
