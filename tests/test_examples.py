@@ -40,6 +40,6 @@ def test_a_logger_and_a_callback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert not good.outcome.finished
     assert [record.metrics["return_mean"] >= 6.9 for record in good.records if record.kind == "train"][-2:] == [False, True]
     for folder in ("typed", "run"):
-        rows = list(csv.reader((tmp_path / folder / "returns.csv").open()))
+        rows = list(csv.reader((tmp_path / folder / "returns.csv").read_text().splitlines()))
         expected = [record for record in records.read(tmp_path / folder / "metrics.jsonl") if record.kind == "evaluation"]
         assert rows[1:] == [[str(record.seed), str(record.env_steps), str(record.metrics["test_return_mean"])] for record in expected]
