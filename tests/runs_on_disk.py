@@ -14,6 +14,7 @@ from dop.engine import seeds
 from dop.engine.records import JsonLines, Record
 from dop.engine.runs import RunFolder
 from dop.engine.train import Trainer
+from logged import opened
 
 TINY = dop.VDN(agent_hidden=4, replay_batch=2, replay_capacity=4, episodes_per_iteration=2)
 GAME = {"n_agents": 2, "n_actions": 2}
@@ -35,8 +36,8 @@ def plant(
     trainer = Trainer(plan.program, plan.config, plan.folder)
     for iteration in iterations:
         trainer.checkpoints.save(iteration, state, trainer._meta())
-    sink = JsonLines(plan.folder.metrics)
-    sink.write(Record(kind="evaluation", seed=0, iteration=0, env_steps=0, wall_seconds=0.5, metrics={"test_return_mean": 1.0}))
+    sink = opened(JsonLines(), plan.folder.path)
+    sink.write([Record(kind="evaluation", seed=0, iteration=0, env_steps=0, wall_seconds=0.5, metrics={"test_return_mean": 1.0})])
     sink.close()
     return plan.folder
 

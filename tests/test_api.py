@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dop.Run:
     folder = tmp_path_factory.mktemp("run")
     write = records.JsonLines.write
 
-    def write_and_interrupt(self: records.JsonLines, *found: records.Record) -> None:
-        write(self, *found)
+    def write_and_interrupt(self: records.JsonLines, found: Sequence[records.Record]) -> None:
+        write(self, found)
         if found[0].kind == "train":
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -171,9 +172,13 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("train", {"env_steps": 1e6}, r"env_steps must be a whole number, got 1000000\.0\. Write 1000000\."),
     ("train", {"env_steps": 10**5000}, "env_steps must be below .* got a number of 16610 bits"),
     ("train", {"env_workers": "ray:" + "9" * 5000}, "env_workers must be 0, a number of processes, or ray:N"),
-    ("train", {"logger": None}, r"logger must be a list of names, for example \['wandb'\], or empty; got None"),
-    ("train", {"logger": "wandb"}, "logger must be a list of names.*got 'wandb'"),
-    ("train", {"logger": [3]}, "no logger '3'"),
+    ("train", {"loggers": None}, r"loggers must be a list of names, for example \['wandb'\], or empty; got None"),
+    ("train", {"loggers": "wandb"}, "loggers must be a list of names.*got 'wandb'"),
+    ("train", {"loggers": [3]}, "int is not a logger: it has no open, write, close"),
+    ("train", {"logger": ["wandb"]}, "'logger'. Did you mean 'loggers'"),
+    ("train", {"callbacks": print}, "callbacks must be a list of objects"),
+    ("train", {"callbacks": [print]}, "is not a callback: it has no on_chunk, on_evaluation, on_checkpoint"),
+    ("train", {"callbacks": [dop.Callback]}, "the class Callback; it must have an object of it"),
     ("train", {"quiet": "no"}, "quiet must be True or False, got 'no'"),
     ("train", {"run_dir": "x" * 300}, "run_dir: File name too long"),
     ("train", {"run_dir": ""}, "run_dir must be a path, got ''"),
@@ -187,7 +192,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("evaluate", {"run_dir": "a", "episodes": 1.5}, "episodes must be a whole number"),
     ("evaluate", {"run_dir": "a", "episodes": 10**30}, "episodes must be below 1,000,001"),
     ("evaluate", {"run_dir": "a", "episodes": None}, "episodes must be a whole number, got None"),
-    ("evaluate", {"run_dir": "a", "trust_env": "no"}, "trust_env must be True or False, got 'no'"),
+    ("evaluate", {"run_dir": "a", "trust": "no"}, "trust must be True or False, got 'no'"),
     ("credit", {"run_dir": "a", "training_episodes": 0}, "training_episodes must be positive"),
     ("credit", {"run_dir": "a", "films": 1}, "films must be True or False"),
     ("render", {"run_dir": "a", "kind": 3}, "Films are written as gif or mp4, not as 3"),
@@ -213,14 +218,6 @@ def test_what_is_given_by_mistake_is_a_sentence(
     with pytest.raises(dop.ConfigError, match=words):
         called(*places, **usual)
     assert not any(tmp_path.iterdir())
-
-
-def test_an_algorithm_of_ones_own_is_a_sentence(tmp_path: Path):
-    class Own(dop.VDN):
-        pass
-
-    with pytest.raises(dop.ConfigError, match="Own is a class of your own"):
-        dop.train(Own(), "matrix-game", run_dir=tmp_path / "run")
 
 
 def test_numbers_of_numpy_are_numbers(tmp_path: Path):
@@ -289,3 +286,10 @@ def test_a_run_that_is_over_after_its_warm_up_says_that_nothing_is_learned(tmp_p
 def test_a_scale_that_float32_does_not_hold_is_refused(scale: float):
     with pytest.raises(dop.ConfigError, match="reward_scale must be a number that float32 holds"):
         dop.preflight(TINY, "matrix-game", reward_scale=scale)
+
+
+def test_trust_is_taken_by_its_earlier_name_too(trained: Path):
+    earlier: dict[str, Any] = {"trust_env": True}
+    assert dop.evaluate(trained, episodes=2, **earlier) == dop.evaluate(trained, episodes=2, trust=True)
+    with pytest.raises(TypeError, match="both trust and trust_env"):
+        dop.evaluate(trained, episodes=2, trust=True, **earlier)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +18,18 @@ from dop.types import Algorithm
 from workers import Workers
 
 DOCS = Path(__file__).parents[1] / "docs"
+EXAMPLES = DOCS.parent / "examples"
 
 
-def test_the_algorithm_of_the_page_is_found_and_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "own-algorithm.md").read_text(), re.DOTALL)
-    (tmp_path / "reinforce.py").write_text(code)
-    monkeypatch.setattr(algorithms, "__path__", [*algorithms.__path__, str(tmp_path)])
-    algorithms.algorithms.cache_clear()
-    try:
-        algorithm: Any = algorithms.get("reinforce")()
-    finally:
-        sys.modules.pop("dop.algorithms.reinforce", None)
-        algorithms.algorithms.cache_clear()
+@pytest.mark.parametrize("name", ["own-algorithm", "own-logger"])
+def test_the_code_of_a_page_is_the_example(name: str):
+    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / f"{name}.md").read_text(), re.DOTALL)
+    assert code == (EXAMPLES / f"{name.replace('-', '_')}.py").read_text()
+
+
+def test_the_algorithm_of_the_page_learns(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    algorithm: Any = algorithms.get("own_algorithm:Reinforce")()
     assert isinstance(algorithm, Algorithm)
     program = Program(algorithm=algorithm, environment=Workers())
     start = jax.jit(lambda key: program.warm_up(program.start(key)))

@@ -29,6 +29,7 @@ from dop.engine.records import JsonLines, Record
 from dop.engine.runs import RunFolder
 from dop.report import marl_eval
 from helpers import make_spec
+from logged import opened
 from runs_on_disk import open_again, plant
 
 SPEC = make_spec(time_limit=5)
@@ -198,14 +199,14 @@ def test_a_half_written_last_line_costs_that_line_alone(tmp_path: Path, count: i
     path = tmp_path / "metrics.jsonl"
     path.unlink(missing_ok=True)
     written = [Record(kind="train", seed=0, iteration=i, env_steps=i, wall_seconds=0.5, metrics={"loss": i / 3}) for i in range(count)]
-    sink = JsonLines(path)
-    sink.write(*written)
+    sink = opened(JsonLines(), tmp_path)
+    sink.write(written)
     sink.close()
     content = path.read_bytes()
     path.write_bytes(content[: max(len(content) - cut, 0)] + garbage.replace(b"\n", b" "))
     whole = content[: max(len(content) - cut, 0)].count(b"\n")
     assert records.read(path) == written[:whole]
-    JsonLines(path).close()
+    opened(JsonLines(), tmp_path).close()
     assert path.read_bytes() == b"".join(content.splitlines(keepends=True)[:whole])
 
 
@@ -319,7 +320,7 @@ def test_any_options_of_an_environment_make_it_or_a_sentence(words: list[str]):
     answered(lambda: dop.preflight(CLASSES["vdn"](), "matrix-game", environment_options=environment_options(words), run_dir="nowhere"))
 
 
-OPTIONS = ["--env", "--seeds", "--run-dir", "--preset", "--help", "--gamma", "--dry-run", "--trust-env", "--env=", "--preset=", "--"]
+OPTIONS = ["--env", "--seeds", "--run-dir", "--preset", "--help", "--gamma", "--dry-run", "--trust", "--env=", "--preset=", "--"]
 VALUES = ["matrix-game", "two-step", "smax:3m", "x:y", "-1", "1e400", "nan", "", "-", "=", "a=b"]
 WORDS = st.one_of(
     st.sampled_from([*commands(), *algorithms(), *OPTIONS, *VALUES]), st.text(max_size=6).filter(lambda text: "\0" not in text)

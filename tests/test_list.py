@@ -40,4 +40,4 @@ def test_first_sentences(said: str | None, first: str):
 
 
 def test_every_algorithm_is_listed():
-    assert {algorithms.name_of(dop.VDN()), "qmix"} <= algorithms.algorithms().keys()
+    assert {algorithms.name_of(dop.VDN), "qmix"} <= algorithms.algorithms().keys()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import dop
-from dop import views
+from dop import api, views
 from dop.cli import main
 from dop.engine import files
 from dop.engine.runs import RunFolder
@@ -56,7 +56,7 @@ def test_other_names_in_a_run_are_free(run: RunFolder):
 def test_evaluate_refuses_before_it_plays(run: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     for place, words in ((run.metrics, "is what the run"), (run.path / ("x" * 300), "File name too long")):
         monkeypatch.setattr("sys.argv", ["dop", "evaluate", str(run.path), "--csv", str(place)])
-        monkeypatch.setattr(dop.api, "evaluate_episodes", lambda *_, **__: pytest.fail("it plays"))
+        monkeypatch.setattr(api, "evaluate_episodes", lambda *_, **__: pytest.fail("it plays"))
         with pytest.raises(SystemExit, match="2"):
             main()
         assert words in capsys.readouterr().err

@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 
 import dop
+import logged
 from dop import api, cli, commands, envs, views
 from dop.engine import files, manifest, records, runs
 from dop.engine.checkpoint import Checkpoints
@@ -39,7 +40,7 @@ READERS = {"np", "numpy", "jnp", "yaml", "torch", "pd"}
 """Modules whose `load` may run what it reads."""
 IMPORTERS = {
     "registry.py",  # of the library's own modules
-    *("envs/__init__.py", "envs/_makers.py", "envs/hosts/gymnasium.py", "envs/hosts/pettingzoo.py"),  # --env, by the user's word
+    *("plugins.py", "envs/hosts/gymnasium.py", "envs/hosts/pettingzoo.py"),  # what the user has named
     *("envs/_jaxmarl.py", "envs/jumanji.py", "report/export.py"),  # packages that are named in the source
 }
 """Where modules are imported by a name that is computed."""
@@ -183,7 +184,7 @@ def opened(run: RunFolder) -> list[str]:
     readers: list[Callable[[], Any]] = [
         lambda: open_again(run),
         lambda: records.read(run.metrics),
-        lambda: records.JsonLines(run.metrics).close(),
+        lambda: logged.opened(records.JsonLines(), run.path).close(),
     ]
     for reader in readers:
         try:
@@ -253,7 +254,7 @@ def foreign(tmp_path: Path, mark: Path, monkeypatch: pytest.MonkeyPatch) -> RunF
 
 def test_a_run_directory_alone_cannot_import_code(foreign: RunFolder, mark: Path):
     for reader in (lambda: dop.evaluate(foreign.path), lambda: dop.resume(foreign.path, quiet=True)):
-        with pytest.raises(dop.RunError, match=r"planted_env:make.*--trust-env, or --env planted_env:make"):
+        with pytest.raises(dop.RunError, match=r"planted_env:make.*--trust, or --env planted_env:make"):
             reader()
     assert not mark.exists()
     assert "planted_env" not in sys.modules
@@ -266,9 +267,9 @@ def test_another_name_is_refused(foreign: RunFolder, mark: Path, name: str):
     assert not mark.exists()
 
 
-@pytest.mark.parametrize("trust", [{"trust_env": True}, {"environment": "planted_env:make"}])
+@pytest.mark.parametrize("trust", [{"trust": True}, {"environment": "planted_env:make"}])
 def test_the_users_word_lets_it_be_imported(foreign: RunFolder, mark: Path, trust: dict[str, Any]):
-    config, _ = api.rebuild(foreign, trust.get("environment"), trust_env=trust.get("trust_env", False))
+    config, _ = api.rebuild(foreign, trust.get("environment"), trust=trust.get("trust", False))
     assert config.environment == "planted_env:make"
     assert mark.exists()
 
@@ -288,12 +289,12 @@ def test_the_command_line_passes_the_word_on(foreign: RunFolder, mark: Path, mon
     monkeypatch.setattr(api, function, called)
     for words, expected in (
         ([], (None, False)),
-        (["--trust-env"], (None, True)),
+        (["--trust"], (None, True)),
         (["--env", "planted_env:make"], ("planted_env:make", False)),
     ):
         with pytest.raises(CalledError):
             commands.get(command).run([str(foreign.path), *words])
-        assert (given["run"], given["environment"], given["trust_env"]) == (foreign.path, *expected)
+        assert (given["run"], given["environment"], given["trust"]) == (foreign.path, *expected)
     assert not mark.exists()
 
 

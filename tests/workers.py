@@ -76,6 +76,6 @@ SMALL = {"critic_hidden": 16, "actor_hidden": 8, "agent_hidden": 8, "attention_h
 
 def small(name: str, **changes: Any) -> Any:
     """The default of an algorithm with networks of a few units."""
-    default: Any = algorithms.get(name).presets()["default"]
+    default: Any = algorithms.algorithms()[name].presets()["default"]
     known = {field.name for field in fields(default)}
     return replace(default, **{name: value for name, value in (SMALL | changes).items() if name in known})

@@ -16,7 +16,9 @@ from dop.algorithms.qmix import QMIX
 from dop.algorithms.stochastic_dop import StochasticDOP
 from dop.algorithms.vdn import VDN
 from dop.api import Run, evaluate, evaluate_episodes, preflight, resume, train
+from dop.engine.callbacks import Callback, TrainingEvent
 from dop.engine.preflight import Preflight
+from dop.engine.records import LoggedRun, Logger, Record
 from dop.engine.runs import Protocol
 from dop.envs import make
 from dop.envs import names as environments
@@ -34,6 +36,7 @@ __all__ = [
     "QMIX",
     "VDN",
     "Algorithm",
+    "Callback",
     "Choice",
     "ConfigError",
     "DeterministicDOP",
@@ -44,13 +47,17 @@ __all__ = [
     "Evaluation",
     "HostEnvironment",
     "Learner",
+    "LoggedRun",
+    "Logger",
     "MissingExtraError",
     "Preflight",
     "Protocol",
+    "Record",
     "Run",
     "RunError",
     "StochasticDOP",
     "TimeStep",
+    "TrainingEvent",
     "Transition",
     "UnknownNameError",
     "environments",

@@ -8,6 +8,7 @@ import functools
 import itertools
 import json
 import logging
+import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,12 +18,15 @@ from typing import Any, Literal, TypeAlias
 import jax
 import numpy as np
 
-from dop import algorithms, envs
-from dop.engine import cpu_threads, files, initial, loggers, records
+from dop import algorithms, envs, plugins
+from dop.engine import cpu_threads, files, initial, records
+from dop.engine.callbacks import Callback, checked
 from dop.engine.host import HostProgram, Source
-from dop.engine.learn import Program
+from dop.engine.learn import Program, RunState
+from dop.engine.loggers import chosen
 from dop.engine.preflight import Preflight, measure
 from dop.engine.progress import Progress
+from dop.engine.records import Logger
 from dop.engine.runs import MOST_SEEDS, Protocol, RunConfig, RunFolder, default_folder, said
 from dop.engine.seeds import place, use_host_devices
 from dop.engine.silence import without_compiler_logs
@@ -39,12 +43,15 @@ from dop.errors import (
     plain,
     shown,
 )
+from dop.renamed import formerly
 from dop.report import curves
 from dop.report.evaluation import Evaluation
 from dop.types import Algorithm, Environment, EnvSpec, HostEnvironment
 
 AnyEnvironment: TypeAlias = Environment | HostEnvironment | Callable[[], HostEnvironment]
 """An environment in JAX; one that is not, which then must be one that `dop.make` can make again; or a function that makes such a one."""
+AnyAlgorithm: TypeAlias = Algorithm[Any, Any] | type[Algorithm[Any, Any]] | str
+"""An algorithm that has a run's hyper-parameters; its class; or the name of that."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +82,15 @@ def train(
     environment_options: dict[str, Any] | None = None,
     init_from: Path | str | None = None,
     quiet: bool = False,
-    logger: Sequence[loggers.Name] = (),
+    loggers: Sequence[Logger | str] = (),
     logger_online: bool = False,
+    callbacks: Sequence[Callback] = (),
     **protocol: Any,
 ) -> Run:
     """Train and leave a run directory behind.
 
     Args:
-        algorithm: for example `dop.StochasticDOP()`.
+        algorithm: for example `dop.StochasticDOP()`, or one of your own (`dop.Algorithm`).
         environment: an environment, or its name as `dop.make` takes it; or a function that makes one that is not written in JAX, defined at
             the top of a module if `env_workers` is to send it to other processes.
         env_steps: environment steps per seed.
@@ -93,8 +101,11 @@ def train(
             of inputs; optimisers, environment steps and schedules start anew. The environment may be another if all sizes are the same.
             Each seed takes those of the seed in its place, or all the first's if there are not as many. That run is not needed afterwards.
         quiet: no progress on the terminal, nor what JAX and XLA log by themselves.
-        logger: where else records go, beside the run directory's own files: `wandb`, `mlflow`.
-        logger_online: let these loggers use the network; without, they write into the run directory.
+        loggers: where else records go, beside the run directory's own files: `wandb`, `mlflow`, or an object of your own (`dop.Logger`).
+            One that fails while the run goes is warned of and gets no more.
+        logger_online: let `wandb` and `mlflow` use the network; without, they write into the run directory.
+        callbacks: objects that are told of chunks, evaluations and checkpoints, and may ask to stop (`dop.Callback`). What one of them
+            raises ends the run, once it is saved.
         **protocol: the other fields of `dop.Protocol`.
 
     Raises:
@@ -102,15 +113,14 @@ def train(
         RunError: the directory exists, or training broke down.
     """
     check_flags(quiet=quiet)
-    loggers.check(logger, online=logger_online)
+    told = _Told(loggers=chosen(loggers, online=logger_online), callbacks=checked(callbacks), quiet=quiet)
     plan = _plan(algorithm, environment, env_steps, seeds, run_dir, environment_options, protocol, init_from)
     plan.needs.check()
     trainer = Trainer(plan.program, plan.config, plan.folder)
     plan.folder.create(plan.config)
     if plan.taken is not None:
         initial.keep(plan.folder, plan.taken)
-    sinks = lambda: loggers.open_all(logger, plan.folder, plan.config, online=logger_online)  # noqa: E731
-    return _run(trainer, resumed=False, quiet=quiet, sinks=sinks)
+    return _run(trainer, told, resumed=False)
 
 
 def preflight(
@@ -174,7 +184,7 @@ def _plan(
     spec = program.spec
     if not isinstance(spec, EnvSpec):
         raise ConfigError(f"The spec of {environment!r} is {type(spec).__name__}; it must be a dop.EnvSpec.")
-    algorithm.check(spec)
+    _check_algorithm(algorithm, spec)
     program.check(rules)
     rules = _settled(rules, program)
     taken, origin = None, None
@@ -196,20 +206,17 @@ def _plan(
 
 
 def _algorithm_name(algorithm: Any) -> str:
-    """The command-line name of an algorithm.
+    """What a run directory calls an algorithm: by its name on the command line, or `module:Class`.
 
     Raises:
-        ConfigError: it is none of the library's, or not ready to be used.
+        ConfigError: it is none, or not ready to be used.
     """
-    known = ", ".join(f"dop.{cls.__name__}()" for cls in algorithms.algorithms().values())
     if isinstance(algorithm, type):
         raise ConfigError(f"algorithm is the class {algorithm.__name__}; it must be one with hyper-parameters: {algorithm.__name__}().")
-    if not isinstance(algorithm, tuple(algorithms.algorithms().values())):
-        raise ConfigError(f"algorithm must be one of {known}, or of such a class with other hyper-parameters; got {shown(algorithm)}.")
-    name = algorithms.name_of(algorithm)
-    if name is None:
-        raise ConfigError(f"{type(algorithm).__name__} is a class of your own: only {known} can be trained by name and resumed.")
-    return name
+    if algorithm is None or isinstance(algorithm, str):
+        known = ", ".join(f"dop.{cls.__name__}()" for cls in algorithms.algorithms().values())
+        raise ConfigError(f"algorithm must be one of {known}, or an object of a class of your own; got {shown(algorithm)}.")
+    return algorithms.name_of(type(algorithm))
 
 
 def _rules(env_steps: int, seeds: Any, protocol: dict[str, Any]) -> Protocol:
@@ -222,7 +229,7 @@ def _rules(env_steps: int, seeds: Any, protocol: dict[str, Any]) -> Protocol:
     names = [field.name for field in dataclasses.fields(Protocol)]
     for name in protocol:
         if name not in names:
-            raise UnknownNameError("argument or field of dop.Protocol", name, names)
+            raise UnknownNameError("argument or field of dop.Protocol", name, (*names, "loggers", "callbacks"))
     rules = Protocol(env_steps=env_steps, seeds=_chosen_seeds(seeds), **protocol)
     rules.check()
     return rules
@@ -266,17 +273,20 @@ def _threads(wanted: int | None) -> int:
     return cpu_threads.in_use()
 
 
+@formerly(trust="trust_env")
 def resume(
     run_dir: Path | str,
     *,
     env_steps: int | None = None,
     environment: AnyEnvironment | str | None = None,
-    trust_env: bool = False,
+    algorithm: AnyAlgorithm | None = None,
+    trust: bool = False,
     on_non_finite: Literal["stop", "skip"] | None = None,
     threads: int | None = None,
     quiet: bool = False,
-    logger: Sequence[loggers.Name] = (),
+    loggers: Sequence[Logger | str] = (),
     logger_online: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Go on exactly where the run was last saved, to its own `env_steps` or another goal.
 
@@ -287,20 +297,23 @@ def resume(
         env_steps: a new goal, in environment steps from the very start.
         environment: needed only if the run was given an environment that `dop.make` cannot make again; or the name that the run has, as a
             word for its being imported.
-        trust_env: import the module of the environment that the run directory names, if it is none of the library's: that runs its code.
+        algorithm: its class, which is needed if that cannot be found by the name that the run directory has for it, as one of a notebook;
+            or the name, as a word for its being imported.
+        trust: import the modules of the environment and the algorithm that the run directory names, if they are none of the library's: that
+            runs their code.
         on_non_finite: another choice of what happens from now on when a number is not finite; see `dop.Protocol`.
         threads: another number of threads from now on, which gives other last digits than the run would have had; see `dop.Protocol`.
-        quiet, logger, logger_online: as in `train`.
+        quiet, loggers, logger_online, callbacks: as in `train`.
     """
     check_flags(quiet=quiet)
-    loggers.check(logger, online=logger_online)
+    told = _Told(loggers=chosen(loggers, online=logger_online), callbacks=checked(callbacks), quiet=quiet)
     folder = RunFolder(files.checked_path("run_dir", run_dir))
     changes = {"env_steps": env_steps, "on_non_finite": on_non_finite, "threads": threads}
-    config, program = rebuild(folder, environment, trust_env=trust_env, changes=changes)
+    config, program = rebuild(folder, environment, algorithm=algorithm, trust=trust, changes=changes)
     measure(program, len(config.protocol.seeds), folder).check()
     trainer = Trainer(program, config, folder)
     _warn_of_other_bits(folder, config.protocol, trainer.devices.size)
-    return _run(trainer, resumed=True, quiet=quiet, sinks=lambda: loggers.open_all(logger, folder, config, online=logger_online))
+    return _run(trainer, told, resumed=True)
 
 
 def _warn_of_other_bits(folder: RunFolder, protocol: Protocol, devices: int) -> None:
@@ -320,6 +333,7 @@ def _warn_of_other_bits(folder: RunFolder, protocol: Protocol, devices: int) -> 
         )
 
 
+@formerly(trust="trust_env")
 def evaluate(
     run_dir: Path | str,
     *,
@@ -327,17 +341,19 @@ def evaluate(
     seed: int = 0,
     sampled: bool = False,
     environment: AnyEnvironment | str | None = None,
-    trust_env: bool = False,
+    algorithm: AnyAlgorithm | None = None,
+    trust: bool = False,
 ) -> dict[str, tuple[float, ...]]:
     """Play episodes with the newest checkpoint, as `evaluate_episodes` does.
 
     Returns:
         Means over episodes: metric, then the run's seeds in their order.
     """
-    chosen: dict[str, Any] = {"episodes": episodes, "seed": seed, "sampled": sampled, "environment": environment, "trust_env": trust_env}
-    return evaluate_episodes(run_dir, **chosen).means()
+    chosen: dict[str, Any] = {"environment": environment, "algorithm": algorithm, "trust": trust}
+    return evaluate_episodes(run_dir, episodes=episodes, seed=seed, sampled=sampled, **chosen).means()
 
 
+@formerly(trust="trust_env")
 def evaluate_episodes(
     run_dir: Path | str,
     *,
@@ -345,7 +361,8 @@ def evaluate_episodes(
     seed: int = 0,
     sampled: bool = False,
     environment: AnyEnvironment | str | None = None,
-    trust_env: bool = False,
+    algorithm: AnyAlgorithm | None = None,
+    trust: bool = False,
 ) -> Evaluation:
     """Play episodes with the newest checkpoint: what each returned, their means and 95% intervals.
 
@@ -356,13 +373,12 @@ def evaluate_episodes(
         sampled: draw actions from the stochastic policy of the newest actors, without epsilon's uniform actions: stochastic DOP, COMA, MAAC
             from their softmax, deterministic DOP and MADDPG with their noise on actions. QMIX and VDN have no such policy: they explore by
             the epsilon that they have come to. Without: the greedy team, as in the evaluations of a run.
-        environment: as in `resume`.
-        trust_env: as in `resume`.
+        environment, algorithm, trust: as in `resume`.
     """
     episodes, seed = checked_episodes("episodes", episodes), checked_seed("seed", seed)
     check_flags(sampled=sampled)
     folder = RunFolder(files.checked_path("run_dir", run_dir))
-    config, program = rebuild(folder, environment, trust_env=trust_env)
+    config, program = rebuild(folder, environment, algorithm=algorithm, trust=trust)
     measure(program, len(config.protocol.seeds), folder).check(saves=False)
     # Not the key that a run with this seed starts from.
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(b"dop.evaluate"))
@@ -382,47 +398,58 @@ def evaluate_episodes(
     )
 
 
-def _run(trainer: Trainer, *, resumed: bool, quiet: bool, sinks: Callable[[], list[records.Sink]]) -> Run:
+@dataclass(frozen=True, kw_only=True)
+class _Told:
+    """Who is told of a run while it goes."""
+
+    loggers: Sequence[Logger]
+    callbacks: Sequence[Callback]
+    quiet: bool
+
+
+def _run(trainer: Trainer, told: _Told, *, resumed: bool) -> Run:
     """Start or go on, with records on disk and progress on the terminal, and draw the curve at the end."""
     folder = trainer.folder
     with folder.locked(), contextlib.closing(trainer):
-        outcome = _train(trainer, resumed=resumed, quiet=quiet, more_sinks=sinks)
+        outcome = _train(trainer, told, resumed=resumed)
         curves.draw({trainer.config.algorithm: records.read(folder.metrics)}, folder.curve, title=trainer.program.spec.name)
     return Run(folder.path, outcome)
 
 
-def _train(trainer: Trainer, *, resumed: bool, quiet: bool, more_sinks: Callable[[], list[records.Sink]]) -> Outcome:
-    protocol, folder = trainer.protocol, trainer.folder
-    state, done = None, 0
-    if resumed and trainer.checkpoints.empty and not _has_learned(folder):
-        # It was stopped before its first checkpoint: from its seeds it starts again as it did.
-        folder.metrics.unlink(missing_ok=True)
-    elif resumed:
-        state = trainer.restore()
-        done = lowest_steps(state)
-        if protocol.env_steps < min(done, folder.read_config().protocol.env_steps):
-            raise ConfigError(f"{folder.path} has {done} environment steps already; a new goal must be more, got {protocol.env_steps}.")
-        trainer.rewind(state)
+def _train(trainer: Trainer, told: _Told, *, resumed: bool) -> Outcome:
+    state = _restored(trainer) if resumed else None
     if resumed:
-        folder.write_config(trainer.config)
+        trainer.folder.write_config(trainer.config)
+    run = records.LoggedRun(path=trainer.folder.path, config=trainer.config, resumed_at=None if state is None else lowest_steps(state))
     with contextlib.ExitStack() as stack:
-        sinks: list[records.Sink] = []
-        trainer.sinks = sinks
-        sinks.append(stack.enter_context(contextlib.closing(records.JsonLines(folder.metrics))))
-        tensorboard = records.TensorBoard(folder.tensorboard, resumed_at=None if state is None else done)
-        sinks.append(stack.enter_context(contextlib.closing(tensorboard)))
-        sinks += [stack.enter_context(contextlib.closing(sink)) for sink in more_sinks()]
-        if quiet:
-            stack.enter_context(without_compiler_logs())
-        else:
-            progress = stack.enter_context(contextlib.closing(Progress(protocol.env_steps, seeds=len(protocol.seeds), start=done)))
-            progress.message(f"run directory: {folder.path}; compiling, about half a minute ...")
+        stack.enter_context(without_compiler_logs() if told.quiet else contextlib.nullcontext())
+        trainer.callbacks, opened = told.callbacks, []
+        trainer.loggers = opened
+        shown = [] if told.quiet else [Progress()]
+        for logger in (records.JsonLines(), records.TensorBoard(), *told.loggers, *shown):
+            logger.open(run)
+            opened.append(stack.enter_context(contextlib.closing(logger)))
+        for progress in shown:
+            progress.message(f"run directory: {run.path}; compiling, about half a minute ...")
             if trainer.shared_devices:
                 progress.message("several seeds share a host device, which is slower: start dop.train before anything else uses JAX")
-            sinks.append(progress)
         # Over the start, too: who stops a run while it compiles finds it saved, a little later.
         stop = stack.enter_context(stop_requested())
         return trainer.run(trainer.start() if state is None else state, stop)
+
+
+def _restored(trainer: Trainer) -> RunState | None:
+    """The state that a run goes on from; None for one that was stopped before its first checkpoint, and starts again from its seeds."""
+    folder, goal = trainer.folder, trainer.protocol.env_steps
+    if trainer.checkpoints.empty and not _has_learned(folder):
+        folder.metrics.unlink(missing_ok=True)
+        return None
+    state = trainer.restore()
+    done = lowest_steps(state)
+    if goal < min(done, folder.read_config().protocol.env_steps):
+        raise ConfigError(f"{folder.path} has {done} environment steps already; a new goal must be more, got {goal}.")
+    trainer.rewind(state)
+    return state
 
 
 def _has_learned(folder: RunFolder) -> bool:
@@ -440,7 +467,7 @@ def _program(
         UnknownNameError: there is no environment of that name.
     """
     name = environment if isinstance(environment, str) else getattr(environment, "__name__", type(environment).__name__)
-    with _foreign.named(f"The environment {name} cannot be made"):
+    with plugins.named(f"The environment {name} cannot be made"):
         make = _maker(environment, options)
         one = environment if make is None else make()
         _ = getattr(one, "spec", None)  # a property of somebody else's, which is read from here on
@@ -486,35 +513,33 @@ def _called(maker: Any) -> str:
     return f"{named.__module__}:{named.__qualname__}"
 
 
+@formerly(trust="trust_env")
 def rebuild(
     folder: RunFolder,
     environment: AnyEnvironment | str | None,
     *,
-    trust_env: bool = False,
+    algorithm: AnyAlgorithm | None = None,
+    trust: bool = False,
     changes: dict[str, Any] | None = None,
 ) -> tuple[RunConfig, Program | HostProgram]:
     """The configuration of a run, with those `changes` of its protocol that are not None, and its program, checked against each other.
 
     Raises:
-        RunError: this is not a run directory, its environment or its algorithm is not what it was, or nobody has said that the code of its
-            environment may be imported.
+        RunError: this is not a run directory, its environment or its algorithm is not what it was, or nobody has said that their code may
+            be imported.
     """
-    check_flags(trust_env=trust_env)
+    check_flags(trust=trust)
     config = folder.read_config()
     wanted = {name: value for name, value in (changes or {}).items() if value is not None}
     config = replace(config, protocol=replace(config.protocol, **wanted))
     config.protocol.check()
-    environment = _trusted(folder, config.environment, environment, trust_env)
+    environment = _trusted(folder, config.environment, environment, trust)
     # Before anything starts JAX.
     use_host_devices(folder.devices(len(config.protocol.seeds)))
     cpu_threads.use(config.protocol.threads or cpu_threads.default())
     for change in folder.other_surroundings():
         logging.getLogger("dop").warning("%s: %s; the numbers may differ from what they would have been.", folder.path, change)
-    algorithm_class = algorithms.get(config.algorithm)
-    try:
-        algorithm = algorithm_class(**config.hyper_parameters)
-    except TypeError as error:
-        raise RunError(f"{folder.config} has hyper-parameters that {config.algorithm} does not know: {error}.") from error
+    algorithm = _rebuilt(folder, config, algorithm, trust)
     try:
         program = _program(
             algorithm, config.environment if environment is None else environment, config.environment_options, config.protocol
@@ -530,12 +555,66 @@ def rebuild(
             f"{folder.path} was made with another {config.environment}: its {differ[0]} was {was}, now it is {now}. "
             "From Python, pass the one that it was made with: environment=..."
         )
-    algorithm.check(program.spec)
+    _check_algorithm(algorithm, program.spec)
     program.check(config.protocol)
     return config, program
 
 
-def _trusted(folder: RunFolder, named: str, given: AnyEnvironment | str | None, trust_env: bool) -> AnyEnvironment | None:
+def _check_algorithm(algorithm: Algorithm[Any, Any], spec: EnvSpec) -> None:
+    """Raise ConfigError if the algorithm's own check does, or raises anything else."""
+    with plugins.named(f"{type(algorithm).__name__} cannot be used in {spec.name}"):
+        algorithm.check(spec)
+
+
+def _rebuilt(folder: RunFolder, config: RunConfig, given: AnyAlgorithm | None, trust: bool) -> Algorithm[Any, Any]:
+    """The algorithm of a run, from what its config.json says; `given` is the user's word for its code.
+
+    Raises:
+        RunError: it cannot be found or made, nobody has said that its code may be imported, or another one was given.
+    """
+    if given is None and not trust and algorithms.imports_code(config.algorithm):
+        raise _untrusted(folder, "algorithm", config.algorithm)
+    try:
+        known = algorithms.get(given or config.algorithm) if given is None or isinstance(given, str) else given
+        cls = known if isinstance(known, type) else type(known)
+        own = algorithms.name_of(cls)
+    except ConfigError as error:
+        raise RunError(f"{folder.path} needs the algorithm {config.algorithm!r}. {error}{_way_to(config.algorithm)}") from error
+    if not algorithms.same(own, config.algorithm):
+        raise RunError(f"{folder.path} was made with the algorithm {config.algorithm!r}, not with {own!r}.")
+    if not isinstance(known, type):
+        if _hyper_parameters(known) != config.hyper_parameters:
+            raise RunError(
+                f"{folder.path} has other hyper-parameters than the algorithm given; give its class alone: algorithm={cls.__name__}."
+            )
+        return known
+    values = {name: _tuples(value) for name, value in config.hyper_parameters.items()}
+    with plugins.named(f"The algorithm {config.algorithm} cannot be made"):
+        try:
+            return known(**values)
+        except TypeError as error:
+            raise RunError(f"{folder.config} has hyper-parameters that {config.algorithm} does not know: {error}.") from error
+
+
+def _way_to(name: str) -> str:
+    """What to do where the class of this name cannot be loaded."""
+    short = re.split("[.:]", name)[-1]
+    if name.startswith("__main__:") or "<locals>" in name:
+        where = "It was defined in a script, a notebook or a function, where it cannot be found by name."
+        return f" {where} From Python pass it: algorithm={short}; or move it to a module and name that: --algorithm my_module:{short}."
+    return f" Go where it was trained, or from Python pass it: algorithm={short}." if plugins.is_place(name) else ""
+
+
+def _untrusted(folder: RunFolder, kind: Literal["environment", "algorithm"], name: str) -> RunError:
+    """A run directory's own word is not enough to import somebody's code."""
+    option = {"environment": "--env", "algorithm": "--algorithm"}[kind]
+    return RunError(
+        f"{folder.path} needs the {kind} {name!r}, which is none of the library's: to make it, code that this run directory "
+        f"names is imported and run. If you trust it, say so: --trust, or {option} {name} (from Python trust=True, or {kind}=...)."
+    )
+
+
+def _trusted(folder: RunFolder, named: str, given: AnyEnvironment | str | None, trust: bool) -> AnyEnvironment | None:
     """The environment that was given as an object, if it was. A run directory's own word is not enough to import somebody's code.
 
     Raises:
@@ -545,12 +624,8 @@ def _trusted(folder: RunFolder, named: str, given: AnyEnvironment | str | None, 
         return given
     if given not in (None, named):
         raise RunError(f"{folder.path} was made with the environment {named!r}, not with {given!r}. Leave --env out, or give it as it was.")
-    if given is None and not trust_env and envs.imports_code(named):
-        raise RunError(
-            f"{folder.path} needs the environment {named!r}, which is none of the library's: to make it, code that this run directory "
-            f"names is imported and run. If you trust it, say so: --trust-env, or --env {named} (from Python trust_env=True, or "
-            "environment=...)."
-        )
+    if given is None and not trust and envs.imports_code(named):
+        raise _untrusted(folder, "environment", named)
     return None
 
 
@@ -567,5 +642,24 @@ def _as_json(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _hyper_parameters(algorithm: Any) -> dict[str, Any]:
-    """The fields of an algorithm, which is a dataclass."""
-    return dataclasses.asdict(algorithm)
+    """The fields of an algorithm, which is a dataclass, as config.json keeps them.
+
+    Raises:
+        ConfigError: one of them would not be the same when it comes back.
+    """
+    given = {field.name: plain(getattr(algorithm, field.name)) for field in dataclasses.fields(algorithm) if field.init}
+    kept = _as_json(given)
+    for name, value in given.items():
+        if _tuples(kept[name]) != value:
+            raise ConfigError(
+                f"{type(algorithm).__name__}: config.json cannot keep {name}={shown(value)}, and without it the run could not be resumed. "
+                "Use numbers, texts, None and tuples of them."
+            )
+    return kept
+
+
+def _tuples(value: Any) -> Any:
+    """What comes back from a file as it was in a frozen dataclass, which has tuples where JSON has lists."""
+    if isinstance(value, list):
+        return tuple(_tuples(item) for item in value)
+    return {key: _tuples(item) for key, item in value.items()} if isinstance(value, dict) else value

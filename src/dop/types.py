@@ -293,11 +293,6 @@ class Algorithm(Protocol[L, B]):
         """Episodes collected before the first update."""
         ...
 
-    @classmethod
-    def presets(cls) -> Mapping[str, Algorithm[L, B]]:
-        """Named settings; `default` is always among them."""
-        ...
-
     def check(self, spec: EnvSpec) -> None:
         """Raise `dop.errors.ConfigError` if these hyper-parameters, or this environment, cannot work."""
         ...
@@ -317,6 +312,20 @@ class Algorithm(Protocol[L, B]):
         ...
 
     def update(self, learner: L, batch: B, key: PRNGKeyArray) -> tuple[L, Metrics]: ...
+
+
+@runtime_checkable
+class HasPresets(Protocol):
+    """What an algorithm may offer beside `Algorithm`: named settings."""
+
+    @classmethod
+    def presets(cls) -> Mapping[str, Any]:
+        """Algorithms of this class; `default` is always among them."""
+        ...
+
+
+class Listed(Algorithm[Any, Any], HasPresets, Protocol):
+    """What every algorithm of the library is."""
 
 
 class Credit(eqx.Module):

@@ -28,6 +28,7 @@ from dop.engine.seeds import keys
 from dop.engine.snapshots import Snapshots
 from dop.engine.train import Trainer, lowest_steps
 from dop.errors import ConfigError, DopError, RunError, check_flags, checked_episodes, checked_seed, printable, shown
+from dop.renamed import formerly
 from dop.report import compare, credit_view, curves, film, marl_eval, page, parity
 from dop.report import export as exporting
 from dop.report.playback import Player, Take, best_and_worst
@@ -64,21 +65,27 @@ class Trained:
         return _one_of(learners, self.config.protocol.seeds.index(self.seed))
 
 
+@formerly(trust="trust_env")
 def load(
-    run_dir: Path | str, *, run_seed: int | None = None, environment: api.AnyEnvironment | str | None = None, trust_env: bool = False
+    run_dir: Path | str,
+    *,
+    run_seed: int | None = None,
+    environment: api.AnyEnvironment | str | None = None,
+    algorithm: api.AnyAlgorithm | None = None,
+    trust: bool = False,
 ) -> Trained:
     """Restore what a run has learned.
 
     Args:
         run_dir: a run directory.
         run_seed: which of the run's seeds; the first if it is not given.
-        environment, trust_env: as in `dop.resume`.
+        environment, algorithm, trust: as in `dop.resume`.
 
     Raises:
         RunError: this is not a run, it has no checkpoint yet or none that can be read, or it has no such seed.
     """
     folder = RunFolder(files.checked_path("run_dir", run_dir))
-    config, program = api.rebuild(folder, environment, trust_env=trust_env)
+    config, program = api.rebuild(folder, environment, algorithm=algorithm, trust=trust)
     seed = config.protocol.seeds[0] if run_seed is None else run_seed
     if seed not in config.protocol.seeds:
         raise RunError(f"{folder.path} has no seed {shown(seed)}; its seeds are {', '.join(map(str, config.protocol.seeds))}.")
@@ -112,6 +119,7 @@ def _folder(run_dir: Path | str, out: Path | str | None, name: str) -> Path:
 # ------------------------------------------------------------------------------------------------------------------- credit
 
 
+@formerly(trust="trust_env")
 def credit(
     run_dir: Path | str,
     *,
@@ -122,7 +130,8 @@ def credit(
     run_seed: int | None = None,
     films: bool = True,
     environment: api.AnyEnvironment | str | None = None,
-    trust_env: bool = False,
+    algorithm: api.AnyAlgorithm | None = None,
+    trust: bool = False,
 ) -> dict[str, Path]:
     """Who earned what: pictures and data, by name, in `out` (default: `credit/` in the run directory).
 
@@ -134,7 +143,7 @@ def credit(
         seed: which episodes: the same number gives the same ones.
         run_seed: which of the run's seeds; the first if it is not given.
         films: also write the films with the time line beside.
-        environment, trust_env: as in `dop.resume`.
+        environment, algorithm, trust: as in `dop.resume`.
 
     Raises:
         ConfigError: the run's algorithm does not say who earned what.
@@ -144,7 +153,7 @@ def credit(
     seed = checked_seed("seed", seed)
     check_flags(films=films)
     folder = _folder(run_dir, out, "credit")
-    trained = load(run_dir, run_seed=run_seed, environment=environment, trust_env=trust_env)
+    trained = load(run_dir, run_seed=run_seed, environment=environment, algorithm=algorithm, trust=trust)
     many, training = judged_episodes(trained, episodes, training_episodes, seed)
     shown, env = best_and_worst(many), trained.program.environment
     written: dict[str, Path] = {}
@@ -176,6 +185,7 @@ def judged_episodes(trained: Trained, episodes: int, training_episodes: int, see
 # ------------------------------------------------------------------------------------------------------------------- render
 
 
+@formerly(trust="trust_env")
 def render(
     run_dir: Path | str,
     *,
@@ -185,7 +195,8 @@ def render(
     seed: int = 0,
     run_seed: int | None = None,
     environment: api.AnyEnvironment | str | None = None,
-    trust_env: bool = False,
+    algorithm: api.AnyAlgorithm | None = None,
+    trust: bool = False,
 ) -> dict[str, Path]:
     """Films of the team, by name, in `out` (default: `films/` in the run directory).
 
@@ -193,14 +204,14 @@ def render(
     is nothing to watch: what the team does at each of the run's snapshots, one after another.
 
     Args:
-        run_dir, out, seed, run_seed, environment, trust_env: as in `credit`.
+        run_dir, out, seed, run_seed, environment, algorithm, trust: as in `credit`.
         kind: `gif`, or `mp4` where ffmpeg is installed.
         episodes: how many to choose from.
     """
     episodes, seed = checked_episodes("episodes", episodes), checked_seed("seed", seed)
     film.check_format(kind)
     folder = _folder(run_dir, out, "films")
-    trained = load(run_dir, run_seed=run_seed, environment=environment, trust_env=trust_env)
+    trained = load(run_dir, run_seed=run_seed, environment=environment, algorithm=algorithm, trust=trust)
     return {name: _write_film(folder / f"{name}.{kind}", *made) for name, made in films_of(trained, episodes, seed).items()}
 
 
@@ -227,18 +238,20 @@ def _speed(take: Take) -> float:
 # ------------------------------------------------------------------------------------------------------------------- export
 
 
+@formerly(trust="trust_env")
 def export(
     run_dir: Path | str,
     *,
     out: Path | str | None = None,
     run_seed: int | None = None,
     environment: api.AnyEnvironment | str | None = None,
-    trust_env: bool = False,
+    algorithm: api.AnyAlgorithm | None = None,
+    trust: bool = False,
 ) -> dict[str, Path]:
     """The policies that play greedily, for use without this library: `dop.report.export` says what is written.
 
     Args:
-        run_dir, run_seed, environment, trust_env: as in `credit`.
+        run_dir, run_seed, environment, algorithm, trust: as in `credit`.
         out: a folder; default: `export/` in the run directory.
 
     Raises:
@@ -248,11 +261,11 @@ def export(
     """
     exporting.check_extra()
     folder = _folder(run_dir, out, "export")
-    trained = load(run_dir, run_seed=run_seed, environment=environment, trust_env=trust_env)
-    algorithm, spec = trained.program.algorithm, trained.program.spec
-    if not isinstance(algorithm, Exportable):
+    trained = load(run_dir, run_seed=run_seed, environment=environment, algorithm=algorithm, trust=trust)
+    learned_by, spec = trained.program.algorithm, trained.program.spec
+    if not isinstance(learned_by, Exportable):
         raise ConfigError(f"{trained.config.algorithm} cannot be exported: it has no method `policy` (see dop.types.Exportable).")
-    policy = algorithm.policy(trained.learner)
+    policy = learned_by.policy(trained.learner)
     models = exporting.models(policy, spec)
     parity.check(models, policy, trained.program, trained.learner, episodes_key(0))
     written = exporting.write_models(models, folder)
@@ -273,13 +286,14 @@ def export(
 # ------------------------------------------------------------------------------------------------------------------- report
 
 
+@formerly(trust="trust_env")
 def report(
     runs: Sequence[Path | str],
     *,
     out: Path | str = "report.html",
     episodes: int = 16,
     films: bool = True,
-    trust_env: bool = False,
+    trust: bool = False,
     bounds: Mapping[str, page.Bounds] | None = None,
 ) -> Path:
     """One HTML file about several runs, which needs nothing else.
@@ -289,7 +303,7 @@ def report(
         out: the file; replaced if it is there.
         episodes: greedy episodes that the films are chosen from, for each method and task.
         films: play them at all; without, nothing is restored.
-        trust_env: as in `dop.resume`, for all of the runs; without, those that would need it have no film.
+        trust: as in `dop.resume`, for all of the runs; without, those that would need it have no film.
         bounds: by task, as the page calls it, the return that counts as 0 and the larger one that counts as 1. Returns of several tasks
             have a common mean only with these.
 
@@ -298,7 +312,7 @@ def report(
         RunError: a path is not a run and holds none, a run is damaged or has no evaluation yet, or `out` cannot be written to.
     """
     episodes = checked_episodes("episodes", episodes)
-    check_flags(films=films, trust_env=trust_env)
+    check_flags(films=films, trust=trust)
     page_path = files.check_place(files.checked_path("out", out))
     comparison = compare.gather(files.checked_paths("runs", runs))
     page.check_bounds(bounds or {}, comparison)
@@ -306,7 +320,7 @@ def report(
     for task in comparison.tasks if films else ():
         for line in task.lines:
             try:
-                showings.append(_showing(task, line, episodes, trust_env))
+                showings.append(_showing(task, line, episodes, trust))
             # The curves are worth having without a film; the page says why there is none.
             except DopError as error:
                 missing.append(f"No film of {line.label} on {task.title}: {error}")
@@ -315,14 +329,14 @@ def report(
     return page_path
 
 
-def _showing(task: compare.Task, line: compare.Line, episodes: int, trust_env: bool) -> page.Showing:
+def _showing(task: compare.Task, line: compare.Line, episodes: int, trust: bool) -> page.Showing:
     """The seed of a line that ended best, playing."""
     scores = line.by_seed("test_return_mean")
     seed = max(scores, key=lambda seed: (np.isfinite(scores[seed]), scores[seed]), default=line.seeds[0])
     entry = next((entry for entry in line.entries if seed in entry.config.protocol.seeds), None)
     if entry is None:
         raise RunError(f"its records are of seed {seed}, which no config.json of its runs has.")
-    trained = load(entry.folder.path, run_seed=seed, trust_env=trust_env)
+    trained = load(entry.folder.path, run_seed=seed, trust=trust)
     player, key = Player(trained.program), episodes_key(0)
     many = player(trained.learner, key, episodes)
     moments = trained.snapshots if many[0].judged is not None else []

@@ -1,4 +1,4 @@
-"""What every algorithm owes its users, in each of its presets. Registered algorithms are tested by themselves, at toy sizes."""
+"""What every algorithm owes its users, in each of its presets, at toy sizes: the library's, and one of a user's own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import PyTree
 
-from dop.algorithms import algorithms
+from dop.algorithms import algorithms, get, presets
 from dop.engine.collect import episode_shape
 from dop.engine.learn import Program
 from dop.errors import ConfigError
@@ -44,8 +44,9 @@ random_episodes = compiled(make_episodes, static_argnums=(1, 2))
 poisoned = compiled(poison_padding)
 assert_close = functools.partial(assert_trees_close, rtol=1e-3, atol=2e-5)
 
-every_class = pytest.mark.parametrize("cls", algorithms().values(), ids=algorithms())
-PRESETS = [(name, preset) for name, cls in algorithms().items() for preset in cls.presets()]
+ALGORITHMS: dict[str, Any] = {**algorithms(), "outside:OwnQ": get("outside:OwnQ")}
+every_class = pytest.mark.parametrize("cls", ALGORITHMS.values(), ids=ALGORITHMS)
+PRESETS = [(name, preset) for name, cls in ALGORITHMS.items() for preset in presets(cls, name)]
 every_preset = pytest.mark.parametrize(("name", "preset"), PRESETS)
 by_default = pytest.mark.parametrize(
     ("name", "preset"), [pytest.param(*found, marks=() if found[1] == "default" else pytest.mark.slow) for found in PRESETS]
@@ -56,7 +57,7 @@ by_default = pytest.mark.parametrize(
 @functools.cache
 def make(name: str, preset: str, **changes: Any) -> Any:
     """The preset at toy size. Frozen and hashable, so that everything made of it can be cached."""
-    return toy(algorithms()[name].presets()[preset], **changes)
+    return toy(presets(ALGORITHMS[name], name)[preset], **changes)
 
 
 @functools.cache
@@ -150,7 +151,7 @@ def test_every_hyper_parameter_is_documented(cls: type):
 
 @every_class
 def test_it_is_a_frozen_dataclass_with_a_default_preset(cls: Any):
-    preset = cls.presets()["default"]
+    preset = presets(cls, "it")["default"]
     assert preset == cls()
     name = dataclasses.fields(cls)[0].name
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -159,13 +160,13 @@ def test_it_is_a_frozen_dataclass_with_a_default_preset(cls: Any):
 
 @every_preset
 def test_presets_work(name: str, preset: str):
-    algorithms()[name].presets()[preset].check(SPEC)
+    presets(ALGORITHMS[name], name)[preset].check(SPEC)
     make(name, preset).check(SPEC)
 
 
 @every_class
 def test_negative_numbers_are_refused_by_name(cls: Any):
-    for preset in cls.presets().values():
+    for preset in presets(cls, "it").values():
         for field in dataclasses.fields(cls):
             value = getattr(preset, field.name)
             if isinstance(value, int | float) and not isinstance(value, bool):
@@ -289,7 +290,7 @@ def test_a_dead_agent_teaches_nothing(name: str, preset: str):
 @pytest.mark.parametrize("sharing", ["all", "by_type", "none"])
 def test_parameters_are_shared_as_told(cls: Any, sharing: Any):
     """Of three agents the first and the last are of one type. Only traced."""
-    name = next(name for name, found in algorithms().items() if found is cls)
+    name = next(name for name, found in ALGORITHMS.items() if found is cls)
     algorithm, spec = make(name, "default", share_parameters=sharing), make_spec(obs_sizes=(5, 4), action_sizes=(4, 3), time_limit=5)
     assert spec.groups(sharing) == {"all": (0, 0, 0), "by_type": (0, 1, 0), "none": (0, 1, 2)}[sharing]
     learner = jax.eval_shape(lambda: algorithm.init(KEY, spec))
@@ -361,7 +362,7 @@ def iterated(name: str) -> tuple[Any, Any]:
     return start, compiled(lambda state: program.chunk(state, 1))
 
 
-@pytest.mark.parametrize("name", algorithms())
+@pytest.mark.parametrize("name", ALGORITHMS)
 def test_no_random_key_is_used_twice(name: str):
     with jax.debug_key_reuse(True):
         start, iterate = iterated(name)
@@ -370,7 +371,7 @@ def test_no_random_key_is_used_twice(name: str):
     assert all(np.isfinite(value) for value in metrics.values())
 
 
-@pytest.mark.parametrize("name", algorithms())
+@pytest.mark.parametrize("name", ALGORITHMS)
 def test_it_goes_on_from_a_checkpoint_as_if_never_stopped(name: str, tmp_path: Path):
     """Every array, random key and metric, bit for bit; `test_exact_resume.py` does it in every environment and with several seeds."""
     with jax.debug_key_reuse(True):

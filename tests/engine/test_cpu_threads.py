@@ -107,7 +107,7 @@ def elsewhere(trained: Path, tmp_path: Path) -> RunFolder:
 def test_resuming_with_other_threads_warns_with_both_numbers_and_keeps_the_runs_own(elsewhere: RunFolder, caplog: pytest.LogCaptureFixture):
     was, now = cpu_threads.in_use() + 1, cpu_threads.in_use()
     with caplog.at_level(logging.WARNING, "dop"):
-        dop.resume(elsewhere.path, trust_env=True, quiet=True)
+        dop.resume(elsewhere.path, trust=True, quiet=True)
     said = [record.getMessage() for record in caplog.records if "threads" in record.getMessage()]
     assert len(said) == 1
     assert f"computed with {was} threads, now with {now}" in said[0]
@@ -118,13 +118,13 @@ def test_resuming_with_other_threads_warns_with_both_numbers_and_keeps_the_runs_
 def test_resuming_with_as_many_threads_says_nothing(trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     run = Path(shutil.copytree(trained, tmp_path / "run"))
     with caplog.at_level(logging.WARNING, "dop"):
-        dop.resume(run, trust_env=True, quiet=True)
+        dop.resume(run, trust=True, quiet=True)
     assert not [record for record in caplog.records if "threads" in record.getMessage()]
 
 
 def test_asking_for_other_threads_on_resumption_is_kept_in_the_configuration(elsewhere: RunFolder, caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.WARNING, "dop"):
-        dop.resume(elsewhere.path, trust_env=True, quiet=True, threads=cpu_threads.in_use())
+        dop.resume(elsewhere.path, trust=True, quiet=True, threads=cpu_threads.in_use())
     assert "This was asked for." in caplog.text
     assert elsewhere.read_config().protocol.threads == cpu_threads.in_use()
 

@@ -20,6 +20,7 @@ from dop.engine.runs import RunFolder
 from dop.engine.snapshots import Snapshots
 from dop.errors import ConfigError, RunError
 from dop.report import curves, film
+from logged import opened
 
 RECORD = Record(kind="train", seed=0, iteration=1, env_steps=1, wall_seconds=1.0, metrics={"x": 1.0})
 ARRAYS = {"x": np.zeros(2, np.float32)}
@@ -85,14 +86,14 @@ def test_an_error_of_the_system_names_the_file_itself(run: Path):
 
 
 def write_metrics(run: Path) -> None:
-    sink = JsonLines(run / "metrics.jsonl")
-    sink.write(RECORD)
+    sink = opened(JsonLines(), run)
+    sink.write([RECORD])
     sink.close()
 
 
 def write_events(run: Path) -> None:
-    board = TensorBoard(run / "tensorboard")
-    board.write(RECORD)
+    board = opened(TensorBoard(), run)
+    board.write([RECORD])
     board.close()
 
 

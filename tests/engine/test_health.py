@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import equinox as eqx
@@ -195,8 +196,8 @@ def test_a_run_that_skips_warns_once(trainer: Trainer, caplog: pytest.LogCapture
 
 def test_what_was_found_is_no_record(trainer: Trainer):
     written: list[Any] = []
-    sink: Any = type("Sink", (), {"write": lambda self, *records: written.extend(records), "close": lambda self: None})()
-    trainer.sinks = [sink]
+    logger: Any = SimpleNamespace(write=written.extend)
+    trainer.loggers = [logger]
     trainer._record("train", trainer.restore(), metrics_with(obs=-1))
     assert written[0].metrics == {"critic_loss": 1.0}
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -139,15 +140,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     whole = dop.train(TINY, "host_environments:make", env_steps=GOAL, run_dir=folder / "whole", **options)
     write = records.JsonLines.write
 
-    def write_and_interrupt(self: records.JsonLines, *found: records.Record) -> None:
-        write(self, *found)
+    def write_and_interrupt(self: records.JsonLines, found: Sequence[records.Record]) -> None:
+        write(self, found)
         if found[0].kind == "train":
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(records.JsonLines, "write", write_and_interrupt)
         stopped = dop.train(TINY, "host_environments:make", env_steps=GOAL, run_dir=folder / "broken", env_workers=2, **options)
-    return Runs(whole=whole, broken=dop.resume(stopped.path, trust_env=True, quiet=True), finished=stopped.outcome.finished)
+    return Runs(whole=whole, broken=dop.resume(stopped.path, trust=True, quiet=True), finished=stopped.outcome.finished)
 
 
 def test_the_same_run_in_other_processes_and_resumed(runs: Runs):
@@ -181,7 +182,7 @@ def test_workers_are_in_the_configuration_and_may_be_others(runs: Runs):
     found["protocol"]["env_workers"] = 0
     folder.config.write_text(json.dumps(found))
     assert folder.read_config().made_by == config.made_by
-    broken, whole = (dop.evaluate(run.path, episodes=5, trust_env=True) for run in (runs.broken, runs.whole))
+    broken, whole = (dop.evaluate(run.path, episodes=5, trust=True) for run in (runs.broken, runs.whole))
     assert broken == whole
 
 

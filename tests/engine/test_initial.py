@@ -79,7 +79,7 @@ def test_a_run_says_what_it_started_from_and_needs_it_no_more(source: RunFolder,
 
 
 def test_of_as_many_seeds_each_has_its_own_else_all_the_first(trained: Path, caplog: pytest.LogCaptureFixture):
-    config, program = api.rebuild(RunFolder(trained), None, trust_env=True)
+    config, program = api.rebuild(RunFolder(trained), None, trust=True)
     learner = jax.eval_shape(program.start, jax.random.key(0)).learner
     there: Any = initial.parts(Trainer(program, config, RunFolder(trained)).restore().learner)
     for seeds, places in (((8, 9), [0, 1]), ((1, 2, 3), [0, 0, 0]), ((7,), [0])):

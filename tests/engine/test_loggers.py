@@ -17,16 +17,8 @@ import pytest
 import dop
 from dop.engine import loggers
 from dop.engine.records import JsonLines, Record, keep_until
-from dop.engine.runs import Protocol, RunConfig, RunFolder
-
-CONFIG = RunConfig(
-    algorithm="vdn",
-    hyper_parameters={"gamma": 0.9},
-    environment="mill",
-    environment_options={"n_agents": 2},
-    environment_spec={},
-    protocol=Protocol(seeds=(0, 4)),
-)
+from dop.engine.runs import RunFolder
+from logged import opened
 
 
 def records(step: int) -> list[Record]:
@@ -46,8 +38,8 @@ def test_wandb_is_offline_unless_asked_and_gets_what_tensorboard_gets(tmp_path: 
     module.Settings = dict
     module.init = lambda **how: told.append(("init", how)) or run
     monkeypatch.setitem(sys.modules, "wandb", module)
-    (sink,) = loggers.open_all(["wandb"], RunFolder(tmp_path), CONFIG, online=online)
-    sink.write(*records(100))
+    sink = opened(loggers.WandB(online), tmp_path)
+    sink.write(records(100))
     sink.close()
     how = told[0][1]
     assert (how["mode"], how["dir"]) == ("online" if online else "offline", str(tmp_path))
@@ -124,12 +116,12 @@ def report(name: Any, folder: Path, *steps: int, kept: int = 0, online: bool = F
     run = RunFolder(folder)
     if run.metrics.exists():
         keep_until(run.metrics, kept)
-    file = JsonLines(run.metrics)
-    (sink,) = loggers.open_all([name], run, CONFIG, online=online)
+    file = opened(JsonLines(), folder)
+    sink = opened(loggers.LOGGERS[name](online), folder)
     for step in steps:
         made = [replace(record, iteration=step) for record in records(step)]
-        file.write(*made)
-        sink.write(*made)
+        file.write(made)
+        sink.write(made)
     sink.close()
     file.close()
 
@@ -157,8 +149,8 @@ def test_mlflow_has_one_curve_a_seed_after_a_crash(tmp_path: Path, store: Store)
 
 
 def test_mlflow_gets_what_was_recorded_before_it_was_asked_for(tmp_path: Path, store: Store):
-    file = JsonLines(tmp_path / "metrics.jsonl")
-    file.write(*records(100))
+    file = opened(JsonLines(), tmp_path)
+    file.write(records(100))
     file.close()
     report("mlflow", tmp_path, 200, kept=100)
     (run,) = store.runs
@@ -192,9 +184,9 @@ def test_names_and_extras_are_checked_before_anything_is_made(tmp_path: Path, mo
         (["wanbd"], dop.UnknownNameError, "Did you mean 'wandb'"),
     ):
         with pytest.raises(error, match=words):
-            dop.train(dop.VDN(), "two-step", run_dir=tmp_path / "run", logger=logger)  # pyright: ignore[reportArgumentType]
+            dop.train(dop.VDN(), "two-step", run_dir=tmp_path / "run", loggers=logger)
     with pytest.raises(dop.ConfigError, match="online without a logger"):
-        loggers.check([], online=True)
+        loggers.chosen([], online=True)
     assert not (tmp_path / "run").exists()
 
 
@@ -229,9 +221,3 @@ def test_the_real_ones_work_without_a_network(name: str, left: str, tmp_path: Pa
         ]
     else:
         assert len(found) == 3
-
-
-def test_every_logger_has_the_methods_of_a_sink():
-    for logger in loggers.LOGGERS.values():
-        assert callable(getattr(logger, "write", None))
-        assert callable(getattr(logger, "close", None))

@@ -12,6 +12,7 @@ from tensorboardX.proto import event_pb2
 
 from dop.engine.records import JsonLines, Record, TensorBoard, keep_until, read
 from dop.errors import RunError
+from logged import opened
 
 Event = vars(event_pb2)["Event"]  # Protocol buffers make their classes as they are imported.
 
@@ -28,8 +29,8 @@ def path(tmp_path: Path) -> Path:
 
 
 def fill(path: Path, *records: Record) -> None:
-    sink = JsonLines(path)
-    sink.write(*records)
+    sink = opened(JsonLines(), path.parent)
+    sink.write(records)
     sink.close()
 
 
@@ -81,8 +82,8 @@ def test_what_is_no_record_is_refused_with_its_reason(line: str, why: str):
 
 
 def test_what_was_written_is_there_before_anything_is_closed(path: Path):
-    sink = JsonLines(path)
-    sink.write(record(1))
+    sink = opened(JsonLines(), path.parent)
+    sink.write([record(1)])
     assert read(path) == [record(1)]
     sink.close()
     sink.close()
@@ -155,9 +156,9 @@ def scalars(folder: Path) -> list[tuple[str, int, float]]:
 
 
 def test_tensorboard_has_a_tag_per_seed_over_environment_steps(tmp_path: Path):
-    board = TensorBoard(tmp_path / "tensorboard")
-    board.write(record(10, 0, return_mean=1.5, critic_loss=math.nan), record(10, 4, return_mean=2.5))
-    board.write(record(20, 0, return_mean=3.5))
+    board = opened(TensorBoard(), tmp_path)
+    board.write([record(10, 0, return_mean=1.5, critic_loss=math.nan), record(10, 4, return_mean=2.5)])
+    board.write([record(20, 0, return_mean=3.5)])
     board.close()
     board.close()
     expected = [("seed_0/return_mean", 1000, 1.5), ("seed_4/return_mean", 1000, 2.5), ("seed_0/return_mean", 2000, 3.5)]
@@ -165,8 +166,8 @@ def test_tensorboard_has_a_tag_per_seed_over_environment_steps(tmp_path: Path):
 
 
 def test_a_resumed_tensorboard_hides_what_came_after_the_checkpoint(tmp_path: Path):
-    board = TensorBoard(tmp_path, resumed_at=1000)
-    board.write(record(11))
+    board = opened(TensorBoard(), tmp_path, resumed_at=1000)
+    board.write([record(11)])
     board.close()
-    assert [event.step for event in events(tmp_path) if event.HasField("session_log")] == [1001]
-    assert scalars(tmp_path) == [("seed_0/x", 1100, 1.0)]
+    assert [event.step for event in events(tmp_path / "tensorboard") if event.HasField("session_log")] == [1001]
+    assert scalars(tmp_path / "tensorboard") == [("seed_0/x", 1100, 1.0)]

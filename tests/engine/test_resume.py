@@ -39,8 +39,8 @@ CHILD = """
     command, run_dir, goal, signal_number, at = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
     write = records.JsonLines.write
 
-    def write_and_stop(self, *found):
-        write(self, *found)
+    def write_and_stop(self, found):
+        write(self, found)
         if signal_number and found[0].kind == "train" and found[0].env_steps >= at:
             os.kill(os.getpid(), signal_number)
 
@@ -55,7 +55,7 @@ CHILD = """
             eval_interval=60, eval_episodes=4, checkpoint_interval=60, quiet=True,
         )
     else:
-        run = dop.resume(run_dir, env_steps=goal or None, trust_env=True, quiet=True)
+        run = dop.resume(run_dir, env_steps=goal or None, trust=True, quiet=True)
     print(run.outcome.finished, *run.outcome.env_steps)
 """
 
@@ -112,7 +112,7 @@ def arrays(folder: Path) -> dict[str, np.ndarray]:
 
 def restore(folder: RunFolder) -> Any:
     """The state that `resume` would start from."""
-    config, program = api.rebuild(folder, None, trust_env=True)
+    config, program = api.rebuild(folder, None, trust=True)
     return train.Trainer(program, config, folder).restore()
 
 
@@ -211,13 +211,13 @@ def test_only_damaged_checkpoints(copy: RunFolder):
 def test_no_checkpoint(copy: RunFolder):
     shutil.rmtree(copy.checkpoints)
     with pytest.raises(dop.RunError, match="no checkpoint"):
-        dop.resume(copy.path, trust_env=True, quiet=True)
+        dop.resume(copy.path, trust=True, quiet=True)
 
 
 def test_run_stopped_before_its_first_checkpoint_starts_again(lives: Lives, copy: RunFolder):
     shutil.rmtree(copy.checkpoints)
     copy.metrics.unlink()
-    dop.resume(copy.path, trust_env=True, quiet=True)
+    dop.resume(copy.path, trust=True, quiet=True)
     whole, again = arrays(lives.whole), arrays(copy.path)
     assert whole["iteration"] == again["iteration"]
     for name, array in whole.items():
@@ -227,7 +227,7 @@ def test_run_stopped_before_its_first_checkpoint_starts_again(lives: Lives, copy
 def test_goal_cannot_lie_behind(copy: RunFolder):
     before = copy.config.read_text()
     with pytest.raises(dop.ConfigError, match="environment steps already"):
-        dop.resume(copy.path, env_steps=1, trust_env=True, quiet=True)
+        dop.resume(copy.path, env_steps=1, trust=True, quiet=True)
     assert copy.config.read_text() == before
 
 
@@ -291,7 +291,7 @@ def test_a_run_that_was_moved_is_not_begun_anew(tmp_path: Path):
 
 def test_one_process_a_run(copy: RunFolder):
     with copy.locked(), pytest.raises(dop.RunError, match="another process"):
-        dop.resume(copy.path, trust_env=True, quiet=True)
+        dop.resume(copy.path, trust=True, quiet=True)
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_one_process_a_run(copy: RunFolder):
 def test_checkpoint_of_another_configuration(copy: RunFolder, changes: dict[str, Any], words: str):
     edit(copy, **changes)
     with pytest.raises(dop.RunError, match=words):
-        dop.resume(copy.path, trust_env=True, quiet=True)
+        dop.resume(copy.path, trust=True, quiet=True)
 
 
 def test_it_goes_on_with_as_many_devices_as_it_had(tmp_path: Path):
@@ -378,7 +378,7 @@ def test_arrays_that_the_program_does_not_have(copy: RunFolder):
 def test_changed_run_is_refused(copy: RunFolder, changes: dict[str, Any], words: str):
     edit(copy, **changes)
     with pytest.raises(dop.DopError, match=words):
-        dop.resume(copy.path, trust_env=True, quiet=True)
+        dop.resume(copy.path, trust=True, quiet=True)
 
 
 def test_config_that_is_no_json_or_of_another_format(copy: RunFolder):

@@ -16,6 +16,7 @@ from dop.engine.records import JsonLines
 from dop.errors import RunError
 from dop.report import compare, html
 from dop.report.curves import COLOURS
+from logged import opened
 from made_up import entry
 
 
@@ -147,7 +148,7 @@ class Outline(HTMLParser):
 
 
 def test_the_page_is_one_whole_accessible_file_that_asks_for_nothing(trained: Path, tmp_path: Path):
-    out = views.report([trained], trust_env=True, out=tmp_path / "page.html", episodes=8)
+    out = views.report([trained], trust=True, out=tmp_path / "page.html", episodes=8)
     found = Outline()
     text = out.read_text()
     found.feed(text)
@@ -172,7 +173,7 @@ def test_without_checkpoints_the_page_has_curves_and_says_why_no_film(trained: P
     run.mkdir()
     for file in ("config.json", "metrics.jsonl"):
         shutil.copy(trained / file, run)
-    text = views.report([run], trust_env=True, out=tmp_path / "page.html").read_text()
+    text = views.report([run], trust=True, out=tmp_path / "page.html").read_text()
     assert "No film of stochastic-dop on workers" in text
     assert "has no checkpoint yet" in text
     assert "<run>" not in text
@@ -184,10 +185,10 @@ def test_a_place_that_cannot_be_written_to_is_refused_before_anything_is_played(
     for out in (file, file / "inside"):
         for look in (views.render, views.credit, views.export):
             with pytest.raises(RunError, match="choose another --out"):
-                look(trained, trust_env=True, out=out)
+                look(trained, trust=True, out=out)
     for out in (tmp_path, file / "page.html"):
         with pytest.raises(RunError, match="choose another --out"):
-            views.report([trained], trust_env=True, out=out)
+            views.report([trained], trust=True, out=out)
     assert file.read_text() == "mine"
     assert list(tmp_path.iterdir()) == [file]
 
@@ -198,8 +199,8 @@ def test_methods_beyond_the_colours_have_dashes_in_the_legend_too():
 
 def test_a_record_file_of_a_crash_is_still_drawn(trained: Path, tmp_path: Path):
     shutil.copy(trained / "config.json", tmp_path)
-    sink = JsonLines(tmp_path / "metrics.jsonl")
-    sink.write(entry(seeds=(3,)).records[0])
+    sink = opened(JsonLines(), tmp_path)
+    sink.write(entry(seeds=(3,)).records[:1])
     sink.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"kind": "eval')

@@ -104,15 +104,15 @@ def mean_by_role(takes: list[Any], field: str) -> np.ndarray:
 
 
 def test_stochastic_dop_learns_who_works_who_is_lazy_and_what_each_is_worth(trained: Path):
-    team = views.load(trained, trust_env=True)
+    team = views.load(trained, trust=True)
     takes = Player(team.program)(team.learner, KEY, 64)
     np.testing.assert_allclose(mean_by_role(takes, "credit"), WAGES / 2, atol=0.12)
     assert np.mean([take.undiscounted_return for take in takes]) > 0.95
 
 
 def test_the_untrained_team_has_not_learned_it(trained: Path):
-    team = views.load(trained, trust_env=True)
-    takes = Player(team.program)(views.load(trained, trust_env=True).at(team.snapshots[0]), KEY, 64)
+    team = views.load(trained, trust=True)
+    takes = Player(team.program)(views.load(trained, trust=True).at(team.snapshots[0]), KEY, 64)
     assert np.abs(mean_by_role(takes, "credit") - WAGES / 2).max() > 0.3
 
 
@@ -153,13 +153,13 @@ def test_so_do_the_others(name: str):
 
 
 def test_dop_credit_writes_pictures_films_and_the_same_numbers(trained: Path, tmp_path: Path):
-    written = views.credit(trained, trust_env=True, out=tmp_path / "out", episodes=16, training_episodes=4, seed=1, run_seed=5)
+    written = views.credit(trained, trust=True, out=tmp_path / "out", episodes=16, training_episodes=4, seed=1, run_seed=5)
     assert set(written) == {"best", "best film", "summary", "data"} | ({"worst", "worst film"} if "worst" in written else set())
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(path.name for path in written.values())
     data = json.loads(written["data"].read_text())
     assert (data["seed"], data["agents"]) == (5, ["agent_0", "agent_1"])
-    assert [moment["env_steps"] for moment in data["training"]] == views.load(trained, trust_env=True).snapshots
-    takes, _ = views.judged_episodes(views.load(trained, trust_env=True, run_seed=5), 16, 4, 1)
+    assert [moment["env_steps"] for moment in data["training"]] == views.load(trained, trust=True).snapshots
+    takes, _ = views.judged_episodes(views.load(trained, trust=True, run_seed=5), 16, 4, 1)
     np.testing.assert_allclose(data["summary"]["credit"], credit_view.by_agent(takes).mean)
     assert np.sum(data["summary"]["times_taken"]) == 2 * 16
     assert written["best film"].read_bytes()[:6] == b"GIF89a"
@@ -193,6 +193,6 @@ def test_means_by_agent_and_action_by_hand():
 
 
 def test_an_algorithm_that_says_nothing_is_told_so(trained: Path):
-    takes = views.judged_episodes(views.load(trained, trust_env=True), 1, 1, 0)[0]
+    takes = views.judged_episodes(views.load(trained, trust=True), 1, 1, 0)[0]
     with pytest.raises(dop.ConfigError, match="no method `credit`"):
         credit_view.judged(replace(takes[0], judged=None))

@@ -135,13 +135,13 @@ def test_with_json_nothing_else_reaches_standard_output(monkeypatch: pytest.Monk
 
 
 def test_a_run_from_the_command_line(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], trained: Path):
-    assert run(monkeypatch, "evaluate", trained, "--trust-env", "--episodes", 5, "--json") == 0
+    assert run(monkeypatch, "evaluate", trained, "--trust", "--episodes", 5, "--json") == 0
     found = json.loads(capfd.readouterr().out)
     assert found["seeds"] == [3, 5]
     assert len(found["episodes"]) == 10
     assert found["episodes"][0].keys() == {"seed", "episode", "return", "ep_length", "metrics"}
     assert found["episodes"][0]["metrics"].keys() == {"worked"}
-    expected = dop.evaluate(trained, episodes=5, trust_env=True)
+    expected = dop.evaluate(trained, episodes=5, trust=True)
     assert [each["mean"] for each in found["metrics"]["test_return_mean"]["seeds"]] == pytest.approx(expected["test_return_mean"])
 
 

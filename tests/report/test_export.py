@@ -255,7 +255,7 @@ def test_a_policy_that_does_something_else_is_not_kept(
         linear = export._Graph.linear
         monkeypatch.setattr(export._Graph, "linear", lambda self, x, weight, *rest, **how: linear(self, x, 1.01 * weight, *rest, **how))
     with pytest.raises(dop.RunError, match=rf"The exported policy of agent_0 would not be the library's own: .*({words})"):
-        views.export(trained, trust_env=True, out=tmp_path / "out")
+        views.export(trained, trust=True, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -298,14 +298,14 @@ def test_files_lie_in_the_folder_whatever_agents_are_called(tmp_path: Path, name
 def test_an_exported_run_says_how_to_use_it_and_has_its_weights(trained: Path, tmp_path: Path):
     from safetensors.numpy import load_file  # noqa: PLC0415  (an extra)
 
-    written = views.export(trained, trust_env=True, out=tmp_path, run_seed=5)
+    written = views.export(trained, trust=True, out=tmp_path, run_seed=5)
     said = json.loads(written["description"].read_text())
     assert said["agents"]["agent_1"] == {"file": "policy-agent_1.onnx", "obs": 3, "actions": 2, "hidden": 8}
     assert said["made_by"]["run_seed"] == 5
     inputs = {node.name: node.type for node in ort.InferenceSession(written["agent_0"]).get_inputs()}
     assert inputs == {"obs": "tensor(float)", "legal": "tensor(bool)", "last_action": "tensor(int64)", "hidden": "tensor(float)"}
     assert said["inputs"].keys() == inputs.keys()
-    learner: Any = views.load(trained, trust_env=True, run_seed=5).learner
+    learner: Any = views.load(trained, trust=True, run_seed=5).learner
     weights = load_file(written["weights"])
     np.testing.assert_array_equal(weights["network/cell/hidden_layer/weight"], learner.greedy_actor.network.cell.hidden_layer.weight)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in written.values())
@@ -329,5 +329,5 @@ def test_the_example_plays_without_jax(tmp_path: Path, name: str, actions: str):
 def test_a_missing_extra_is_named(trained: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(dop.MissingExtraError, match=r"pip install 'dop-marl\[onnx\]'"):
-        views.export(trained, trust_env=True, out=tmp_path / "out")
+        views.export(trained, trust=True, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -143,10 +143,10 @@ def test_environments_outside_jax_are_played_and_draw_themselves(painted: bool, 
 
 
 def test_dop_render_films_a_game_of_one_step_over_its_training(trained: Path, tmp_path: Path):
-    written = views.render(trained, trust_env=True, out=tmp_path, episodes=4)
+    written = views.render(trained, trust=True, out=tmp_path, episodes=4)
     assert [path.name for path in tmp_path.iterdir()] == ["training.gif"]
     with Image.open(written["training"]) as found:
-        assert getattr(found, "n_frames", 1) == len(views.load(trained, trust_env=True).snapshots)
+        assert getattr(found, "n_frames", 1) == len(views.load(trained, trust=True).snapshots)
 
 
 def frames(count: int) -> list[np.ndarray]:
@@ -175,11 +175,11 @@ def test_an_mp4_can_be_read_back(tmp_path: Path):
 def test_what_cannot_be_written_is_refused_before_anything_is_played(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(dop.ConfigError, match="MP4 needs the program ffmpeg"):
-        views.render(trained, trust_env=True, out=tmp_path, kind="mp4")
+        views.render(trained, trust=True, out=tmp_path, kind="mp4")
     with pytest.raises(dop.ConfigError, match="gif or mp4, not as 'avi'"):
-        views.render(trained, trust_env=True, out=tmp_path, kind="avi")
+        views.render(trained, trust=True, out=tmp_path, kind="avi")
     with pytest.raises(dop.ConfigError, match="episodes must be positive, got 0"):
-        views.render(trained, trust_env=True, out=tmp_path, episodes=0)
+        views.render(trained, trust=True, out=tmp_path, episodes=0)
     assert not list(tmp_path.iterdir())
 
 
@@ -197,19 +197,19 @@ def test_a_film_that_fails_leaves_the_old_one(tmp_path: Path):
 
 def test_what_a_run_lacks_is_said(trained: Path, tmp_path: Path):
     with pytest.raises(dop.RunError, match="not a run directory"):
-        views.load(tmp_path, trust_env=True)
+        views.load(tmp_path, trust=True)
     with pytest.raises(dop.RunError, match="has no seed 4; its seeds are 3, 5"):
-        views.load(trained, trust_env=True, run_seed=4)
+        views.load(trained, trust=True, run_seed=4)
     shutil.copy(trained / "config.json", tmp_path)
     with pytest.raises(dop.RunError, match="has no checkpoint yet"):
-        views.load(tmp_path, trust_env=True)
+        views.load(tmp_path, trust=True)
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
     shutil.copytree(trained / "checkpoints", tmp_path / "checkpoints")
     for path in (tmp_path / "checkpoints").rglob("*"):
         if path.is_file():
             path.write_bytes(b"")
     with pytest.raises(dop.RunError, match="damaged"):
-        views.load(tmp_path, trust_env=True)
+        views.load(tmp_path, trust=True)
 
 
 def test_more_agents_than_colours_still_differ():

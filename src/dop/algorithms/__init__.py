@@ -1,35 +1,90 @@
 """Algorithms, found by themselves: every module of this package that defines `ALGORITHM` (a class) is one.
 
-The module's name, with dashes, is the name on the command line: `stochastic_dop` is `stochastic-dop`.
+The module's name, with dashes, is the name on the command line: `stochastic_dop` is `stochastic-dop`. Classes of somebody else's are named
+`package.module:Class`, or by an entry point of their package in the group `dop.algorithms`; docs/own-algorithm.md says what they must have.
 """
 
 from __future__ import annotations
 
 import functools
+import re
+from collections.abc import Mapping
 from typing import Any
 
-from dop import registry
-from dop.errors import UnknownNameError
-from dop.types import Algorithm
+from dop import plugins, registry
+from dop.algorithms import _outside
+from dop.errors import ConfigError, UnknownNameError, shown
+from dop.types import Algorithm, HasPresets, Listed
+
+GROUP = "dop.algorithms"
 
 
 @functools.cache
-def algorithms() -> dict[str, type[Algorithm[Any, Any]]]:
+def algorithms() -> dict[str, type[Listed]]:
     """The algorithm classes of this package, by their command-line names."""
     return {name: module.ALGORITHM for name, module in registry.modules(__name__, "ALGORITHM").items()}
 
 
+def entry_points() -> dict[str, str]:
+    """Where the algorithms of other installed packages are, by their names; the library's own names are its own."""
+    return {name: place for name, place in plugins.entry_points(GROUP).items() if name not in algorithms()}
+
+
+def imports_code(name: str) -> bool:
+    """Whether finding this algorithm imports code that is none of the library's."""
+    return plugins.is_place(name) or name in entry_points()
+
+
 def get(name: str) -> type[Algorithm[Any, Any]]:
-    """The class of the algorithm called `name`, for example `stochastic-dop`.
+    """The class of the algorithm called `name`, for example `stochastic-dop`, `my_module:MyAlgorithm`, or an entry point's.
 
     Raises:
         UnknownNameError: no such algorithm; the message names the nearest.
+        ConfigError: what is called so cannot be loaded, or is no algorithm.
     """
-    if name not in algorithms():
-        raise UnknownNameError("algorithm", name, algorithms())
-    return algorithms()[name]
+    if name in algorithms():
+        return algorithms()[name]
+    place = name if plugins.is_place(name) else entry_points().get(name)
+    if place is None:
+        kind = "algorithm (one of your own is named module:Class)" if "." in name else "algorithm"
+        raise UnknownNameError(kind, name, (*algorithms(), *entry_points()))
+    found = plugins.load("algorithm", place)
+    _outside.check(found, name)
+    return found
 
 
-def name_of(algorithm: Algorithm[Any, Any]) -> str | None:
-    """The command-line name of an algorithm object; None if its class is none of this package's."""
-    return next((name for name, cls in algorithms().items() if type(algorithm) is cls), None)
+def presets(cls: type[Algorithm[Any, Any]], name: str) -> Mapping[str, Any]:
+    """Named settings of the class called `name`: its own, or its defaults alone as `default`.
+
+    Raises:
+        ConfigError: it has none that can be used.
+    """
+    if not isinstance(cls, HasPresets):
+        return {"default": _outside.default(cls, name)}
+    with plugins.named(f"The presets of {name} cannot be made"):
+        found = cls.presets()
+    if not isinstance(found, Mapping) or not all(isinstance(preset, cls) for preset in found.values()):
+        raise ConfigError(f"The presets of {name} must be a dict, from names to objects of that class; got {shown(found)}.")
+    return found
+
+
+def name_of(cls: type[Any]) -> str:
+    """What the class of an algorithm is called: its name on the command line, or where it is, `module:Class`.
+
+    Raises:
+        ConfigError: it is no algorithm.
+    """
+    for name, own in algorithms().items():
+        if cls is own:
+            return name
+    _outside.check(cls, cls.__name__)
+    return next((name for name, place in entry_points().items() if plugins.loaded(place) is cls), plugins.place_of(cls))
+
+
+def same(one: str, other: str) -> bool:
+    """Whether two names mean one class, which may be in another module, a script or a notebook now, but is not called otherwise."""
+    return one == other or (plugins.is_place(one) and plugins.is_place(other) and _last(one) == _last(other))
+
+
+def _last(place: str) -> str:
+    return re.split("[.:]", place)[-1]

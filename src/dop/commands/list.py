@@ -24,6 +24,8 @@ def run(_: Sequence[str]) -> None:
             for line in textwrap.wrap(text, _columns() - _INDENT, break_on_hyphens=False)
         ]
         say("\n".join(f"  {name if i == 0 else '':{_INDENT - 2}}{line}" for i, line in enumerate(lines)))
+    for name, place in sorted(algorithms.entry_points().items()):
+        say(f"  {name:{_INDENT - 2}}{place}")
     say("environments:")
     for name in (*envs.names(), *envs.adapters()):
         say(f"  {name}")

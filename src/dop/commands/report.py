@@ -12,6 +12,7 @@ import tyro
 
 from dop import views
 from dop.commands._output import say
+from dop.commands._run import Trust
 from dop.errors import ConfigError
 
 USAGE = "RUN... [options]"
@@ -27,8 +28,8 @@ class Options:
     """The page; replaced if it is there."""
     episodes: int = 16
     """Greedy episodes that the films are chosen from, for each method and task."""
-    trust_env: bool = False
-    """Import the environments that the run directories name even if they are code of somebody's own: importing runs it."""
+    trust: Trust = False
+    """Import the environments and algorithms that the run directories name even if they are code of somebody's own: importing runs it."""
     films: bool = True
     """Play the teams; without, the page is there at once."""
     bounds: Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction] = ()
@@ -38,7 +39,7 @@ class Options:
 def run(arguments: Sequence[str]) -> None:
     """`dop report RUN...`"""
     options = tyro.cli(Options, args=arguments, prog="dop report")
-    chosen = {name: getattr(options, name) for name in ("out", "episodes", "films", "trust_env")}
+    chosen = {name: getattr(options, name) for name in ("out", "episodes", "films", "trust")}
     say(f"report: {views.report(options.runs, **chosen, bounds=_bounds(itertools.chain(*options.bounds)))}")
 
 

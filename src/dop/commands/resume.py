@@ -11,7 +11,6 @@ import tyro
 from dop import api
 from dop.commands._output import tell
 from dop.commands._run import RunOptions
-from dop.engine import loggers
 
 USAGE = "RUN [options]"
 
@@ -26,10 +25,10 @@ class Options(RunOptions):
     """From now on, stop when a number is not finite, or skip what it came from and count it. Default: as before."""
     threads: int | None = None
     """Threads that JAX computes with on a CPU from now on. Default: as many as before, on any machine, which gives the same bits."""
-    logger: tuple[loggers.Name, ...] = ()
+    logger: tuple[str, ...] = ()
     """Where else records go, as in `dop train`."""
     logger_online: bool = False
-    """Let these loggers use the network."""
+    """Let wandb and mlflow use the network."""
     quiet: bool = False
     """No progress on the terminal."""
 
@@ -37,5 +36,6 @@ class Options(RunOptions):
 def run(arguments: Sequence[str]) -> None:
     """`dop resume RUN`"""
     options = tyro.cli(Options, args=arguments, prog="dop resume")
-    names = ("env_steps", "on_non_finite", "threads", "quiet", "logger", "logger_online")
-    tell(api.resume(options.run, **{name: getattr(options, name) for name in names}, **options.source))
+    names = ("env_steps", "on_non_finite", "threads", "quiet", "logger_online")
+    chosen = {name: getattr(options, name) for name in names}
+    tell(api.resume(options.run, loggers=options.logger, **chosen, **options.source))

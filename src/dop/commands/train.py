@@ -12,7 +12,6 @@ import tyro
 from dop import algorithms, api
 from dop.commands._environment import environment_options
 from dop.commands._output import say, tell
-from dop.engine import loggers
 from dop.engine.runs import Protocol
 from dop.errors import UnknownNameError
 
@@ -63,10 +62,10 @@ class Options(Generic[A]):
     threads: int | None = Protocol.threads
     """Threads that JAX computes with on a CPU. Default: one for each core that the process may use. The last bits of large sums depend on
     it, so that `dop resume` keeps it."""
-    logger: tuple[loggers.Name, ...] = ()
-    """Where else records go, beside the run directory's files and TensorBoard: wandb, mlflow."""
+    logger: tuple[str, ...] = ()
+    """Where else records go, beside the run directory's files and TensorBoard: wandb, mlflow, or your own `my_module:MyLogger`."""
     logger_online: bool = False
-    """Let these loggers use the network. Without, they write into the run directory and nothing leaves this machine."""
+    """Let wandb and mlflow use the network. Without, they write into the run directory and nothing leaves this machine."""
     on_non_finite: Literal["stop", "skip"] = Protocol.on_non_finite
     """When a reward, an observation, a loss or a gradient is not finite: stop, or skip what it came from and count it."""
     dry_run: bool = False
@@ -79,10 +78,11 @@ class Options(Generic[A]):
 def run(arguments: Sequence[str]) -> None:
     """`dop train ALGORITHM --env NAME ...`"""
     if not arguments or arguments[0].startswith("-"):
-        say(f"usage: dop train ALGORITHM --env NAME [options]\nalgorithms: {', '.join(sorted(algorithms.algorithms()))}")
+        known = sorted([*algorithms.algorithms(), *algorithms.entry_points()])
+        say(f"usage: dop train ALGORITHM --env NAME [options]\nalgorithms: {', '.join(known)}, or my_module:MyAlgorithm")
         return
     algorithm = algorithms.get(arguments[0])
-    presets = algorithm.presets()
+    presets = algorithms.presets(algorithm, arguments[0])
     preset = _preset_named(arguments)
     if preset not in presets:
         raise UnknownNameError(f"preset of {arguments[0]}", preset, presets)
@@ -102,7 +102,7 @@ def run(arguments: Sequence[str]) -> None:
         say(needs)
         needs.check()
         return
-    told = {name: getattr(options, name) for name in ("quiet", "logger", "logger_online")}
+    told = {"loggers": options.logger, **{name: getattr(options, name) for name in ("quiet", "logger_online")}}
     tell(api.train(options.hyper, options.env, **told, **given))
 
 

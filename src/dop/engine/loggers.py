@@ -1,5 +1,5 @@
-"""Sinks that others show: Weights & Biases and MLflow. Offline unless asked: what they write stays in the run directory, and no call leaves
-this machine. Records themselves are in `metrics.jsonl` in any case.
+"""Loggers: how they are found, and those that others show, Weights & Biases and MLflow. These are offline unless asked: what they write
+stays in the run directory, and no call leaves this machine. Records themselves are in `metrics.jsonl` in any case.
 
     wandb     RUN/wandb/     later `wandb sync` the newest RUN/wandb/offline-run-*
     mlflow    RUN/mlruns/    look with `mlflow ui --backend-store-uri RUN/mlruns`
@@ -14,7 +14,8 @@ seed would have two curves. Therefore, when a run is resumed, `metrics.jsonl` is
     wandb, offline     gets all records in a run of its own, of the same group: the newest has everything, the older ones can go
     wandb, online      continues in the same run; what it had reported after its checkpoint stays there
 
-One more is one class with the methods of `dop.engine.records.Sink`, and a line in `LOGGERS`.
+Loggers of a user's own are named `my_module:MyLogger`, or by an entry point in the group `dop.loggers`, or given as objects (`Logger`). One
+that fails while a run goes cannot end it.
 """
 
 from __future__ import annotations
@@ -29,49 +30,97 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-from dop.engine import files, records
-from dop.engine.records import Record, Sink
+from dop import plugins
+from dop.engine import files
+from dop.engine.records import LoggedRun, Logger, Record
 from dop.engine.runs import RunConfig, RunFolder
 from dop.errors import ConfigError, MissingExtraError, RunError, UnknownNameError, check_flags, shown
 
-Name: TypeAlias = Literal["wandb", "mlflow"]
-_WRITTEN = ("wandb", "mlruns")
-"""Folders in the run directory that loggers write into."""
+GROUP = "dop.loggers"
+ALWAYS = "tensorboard"
+"""A logger that every run has, whether it is named or not, like `metrics.jsonl`."""
 PROJECT = "dop"
 """What the runs are filed under: wandb's project, mlflow's experiment."""
 
 
-def check(names: Sequence[str], *, online: bool) -> None:
-    """Raise before anything is computed.
+def chosen(given: Any, *, online: bool) -> list[Logger]:
+    """The loggers that were named, or given as objects, made but not opened.
 
     Raises:
         UnknownNameError: there is no such logger.
         MissingExtraError: it is not installed.
-        ConfigError: online without a logger.
+        ConfigError: it is no logger or cannot be made; or online without one that can be.
     """
     check_flags(logger_online=online)
-    if isinstance(names, str) or not isinstance(names, Sequence):
-        raise ConfigError(f"logger must be a list of names, for example ['wandb'], or empty; got {shown(names)}.")
-    for name in names:
-        if not isinstance(name, str) or name not in LOGGERS:
-            raise UnknownNameError("logger", str(name), LOGGERS)
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise ConfigError(f"loggers must be a list of names or objects, for example ['wandb'], or empty; got {shown(given)}.")
+    if online and not any(isinstance(logger, str) and logger in LOGGERS for logger in given):
+        raise ConfigError("Nothing is logged online without a logger that can be: add --logger wandb or --logger mlflow.")
+    named = list(dict.fromkeys(logger for logger in given if isinstance(logger, str) and logger != ALWAYS))
+    objects = [_checked(logger, type(logger).__name__) for logger in given if not isinstance(logger, str)]
+    return [Guarded(logger, name) for name, logger in [*((name, _made(name, online)) for name in named), *objects]]
+
+
+def _made(name: str, online: bool) -> Logger:
+    """The logger of this name."""
+    if name in LOGGERS:
         if importlib.util.find_spec(name) is None:
             raise MissingExtraError(name, name, f"--logger {name}")
-    if online and not names:
-        raise ConfigError("Nothing is logged online without a logger: add --logger wandb or --logger mlflow.")
+        return LOGGERS[name](online)
+    points = plugins.entry_points(GROUP)
+    place = name if plugins.is_place(name) else points.get(name)
+    if place is None:
+        raise UnknownNameError("logger", name, (*LOGGERS, ALWAYS, *points))
+    make = plugins.load("logger", place)
+    if not callable(make):
+        raise ConfigError(f"The logger {name} is {shown(make)}; it must be a class, or a function that makes a logger.")
+    with plugins.named(f"The logger {name} cannot be made"):
+        made = make()
+    return _checked(made, name)[1]
 
 
-def open_all(names: Sequence[str], folder: RunFolder, config: RunConfig, *, online: bool) -> list[Sink]:
-    """The sinks of these names.
+def _checked(logger: Any, name: str) -> tuple[str, Logger]:
+    """A logger and its name.
 
     Raises:
-        RunError: a link in the run directory leads what they write, in ways of their own, out of it.
+        ConfigError: it is none.
     """
-    for name in _WRITTEN if names else ():
-        files.check_inside(folder.path / name)
-    return [LOGGERS[name](folder, config, online) for name in names]
+    if isinstance(logger, type):
+        raise ConfigError(f"loggers has the class {logger.__name__}; it must have an object of it: {logger.__name__}().")
+    lacking = [method for method in ("open", "write", "close") if not callable(getattr(logger, method, None))]
+    if lacking:
+        raise ConfigError(f"{name} is not a logger: it has no {', '.join(lacking)}. See dop.Logger, and docs/own-logger.md.")
+    return name, logger
+
+
+class Guarded:
+    """A logger that cannot end a run that goes: what it raises then is a warning, once, and it gets no more records."""
+
+    def __init__(self, logger: Logger, name: str) -> None:
+        self._logger, self._name, self._failed = logger, name, False
+
+    def open(self, run: LoggedRun) -> None:
+        self._failed = False
+        with plugins.named(f"The logger {self._name} cannot be opened"):
+            self._logger.open(run)
+
+    def write(self, records: Sequence[Record]) -> None:
+        if not self._failed:
+            self._try(lambda: self._logger.write(records))
+
+    def close(self) -> None:
+        self._try(self._logger.close)
+
+    def _try(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except (Exception, SystemExit) as error:  # it is somebody else's code, or a service that is away
+            if not self._failed:
+                text = "The logger %s failed and gets no more of this run's records; metrics.jsonl has them all. %s"
+                logging.getLogger("dop").warning(text, self._name, plugins.explain(error))
+            self._failed = True
 
 
 def _values(record: Record) -> dict[str, float]:
@@ -97,11 +146,6 @@ def _identity(folder: RunFolder) -> str:
     return identity
 
 
-def _history(folder: RunFolder) -> list[Record]:
-    """What counts of what the run has reported so far; of one that begins, nothing."""
-    return records.read(folder.metrics) if folder.metrics.is_file() else []
-
-
 def _name(folder: RunFolder, config: RunConfig) -> str:
     return f"{config.environment} {config.algorithm} {folder.path.name}"
 
@@ -109,7 +153,12 @@ def _name(folder: RunFolder, config: RunConfig) -> str:
 class WandB:
     """Weights & Biases: charts `seed_0/return_mean` over `seed_0/env_steps`."""
 
-    def __init__(self, folder: RunFolder, config: RunConfig, online: bool) -> None:
+    def __init__(self, online: bool = False) -> None:
+        self._online = online
+
+    def open(self, run: LoggedRun) -> None:
+        folder, config, online = run.folder, run.config, self._online
+        files.check_inside(folder.path / "wandb")
         # Reports of its own errors would be sent even by an offline run.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         wandb: Any = importlib.import_module("wandb")
@@ -128,9 +177,9 @@ class WandB:
         for seed in config.protocol.seeds:
             self._run.define_metric(f"seed_{seed}/*", step_metric=f"seed_{seed}/env_steps")
         if not online:
-            self.write(*_history(folder))
+            self.write(run.history)
 
-    def write(self, *records: Record) -> None:
+    def write(self, records: Sequence[Record]) -> None:
         for record in records:
             self._run.log(_values(record) | {f"seed_{record.seed}/env_steps": record.env_steps})
 
@@ -141,7 +190,12 @@ class WandB:
 class MLflow:
     """MLflow: metrics `seed_0/return_mean` at steps that are environment steps."""
 
-    def __init__(self, folder: RunFolder, config: RunConfig, online: bool) -> None:
+    def __init__(self, online: bool = False) -> None:
+        self._online = online
+
+    def open(self, run: LoggedRun) -> None:
+        folder, config, online = run.folder, run.config, self._online
+        files.check_inside(folder.path / "mlruns")
         os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # it would count its users
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         logging.getLogger("mlflow").setLevel(logging.ERROR)
@@ -152,14 +206,14 @@ class MLflow:
         found = self._client.get_experiment_by_name(PROJECT)
         experiment = self._client.create_experiment(PROJECT) if found is None else found.experiment_id
         same = self._client.search_runs([experiment], filter_string=f"tags.dop_id = '{_identity(folder)}'")
-        history = _history(folder)
+        history = run.history
         if same and self._steps(same[0]) == _steps_of(history):
             self._run = same[0].info.run_id
             return
-        for run in same:
-            self._client.delete_run(run.info.run_id)
+        for other in same:
+            self._client.delete_run(other.info.run_id)
         self._run = self._new_run(experiment, folder, config)
-        self.write(*history)
+        self.write(history)
 
     def _steps(self, run: Any) -> dict[str, list[int]]:
         """By metric: the environment steps at which it has been reported."""
@@ -173,7 +227,7 @@ class MLflow:
         self._client.log_batch(run.info.run_id, params=parameters)
         return run.info.run_id
 
-    def write(self, *records: Record) -> None:
+    def write(self, records: Sequence[Record]) -> None:
         now = int(1000 * time.time())
         for record in records:
             metrics = [self._entities.Metric(name, value, now, record.env_steps) for name, value in _values(record).items()]
@@ -192,5 +246,5 @@ def _steps_of(history: Sequence[Record]) -> dict[str, list[int]]:
     return {name: sorted(steps) for name, steps in found.items()}
 
 
-LOGGERS: Mapping[str, Callable[[RunFolder, RunConfig, bool], Sink]] = {"wandb": WandB, "mlflow": MLflow}
+LOGGERS: Mapping[str, Callable[[bool], Logger]] = {"wandb": WandB, "mlflow": MLflow}
 """By the name of `--logger`, which is also that of the package and of the extra."""

@@ -10,6 +10,7 @@ import math
 import statistics
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.console import Console, Group, RenderableType
@@ -18,7 +19,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from dop.engine.records import Kind, Record
+from dop.engine.records import Kind, LoggedRun, Record
 from dop.errors import printable
 
 _FIGURES = {
@@ -47,26 +48,26 @@ class _Status:
 
 
 class Progress:
-    """A sink for people.
+    """A logger for people. What it shows is the mean over the seeds; the bar is that of the slowest.
 
     Args:
-        env_steps: environment steps that each seed is to reach.
-        seeds: how many run side by side; what is shown is the mean over them, and the bar is that of the slowest.
-        start: environment steps that a resumed run starts from.
         console: where to; the default is standard error, which leaves standard output to results.
     """
 
-    def __init__(self, env_steps: int, *, seeds: int = 1, start: int = 0, console: Console | None = None) -> None:
-        self._total, self._seeds = env_steps, seeds
+    def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True)
+
+    def open(self, run: LoggedRun) -> None:
+        """Nothing is shown before there is something to show."""
+        self._total, self._seeds = run.config.protocol.env_steps, len(run.config.protocol.seeds)
         self._latest: dict[tuple[Kind, int], Record] = {}
         self._speed: deque[tuple[float, int]] = deque(maxlen=_WINDOW)
-        self._status = _Status(env_steps=start, rate=None, since=time.monotonic(), figures="")
+        self._status = _Status(env_steps=run.resumed_at or 0, rate=None, since=time.monotonic(), figures="")
         self._live: Live | None = None
         if self._console.file.isatty() and not self._console.is_dumb_terminal:
             self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=4)
 
-    def write(self, *records: Record) -> None:
+    def write(self, records: Sequence[Record]) -> None:
         """Show them, once those of all seeds are there."""
         for record in records:
             self._latest[record.kind, record.seed] = record

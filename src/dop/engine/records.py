@@ -16,15 +16,16 @@ import secrets
 import socket
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Protocol, TypeAlias, get_args
+from typing import Any, Literal, NoReturn, Protocol, TypeAlias, get_args, runtime_checkable
 
 from tensorboardX.proto import event_pb2, summary_pb2
 from tensorboardX.record_writer import masked_crc32c
 
 from dop.engine import files
+from dop.engine.runs import RunConfig, RunFolder
 from dop.errors import RunError, check_names, is_finite, shown
 
 Kind: TypeAlias = Literal["train", "evaluation"]
@@ -88,26 +89,53 @@ class Record:
         )
 
 
-class Sink(Protocol):
-    """A place for records."""
+@dataclass(frozen=True, kw_only=True)
+class LoggedRun:
+    """What a logger is told of the run whose records it gets."""
 
-    def write(self, *records: Record) -> None:
-        """Take records in the order in which they were made; those of one call (all seeds, say) become durable together."""
+    path: Path
+    """Its directory. A logger that writes files into it has a folder of its own there."""
+    config: RunConfig
+    """Algorithm, hyper-parameters, environment, seeds and protocol."""
+    resumed_at: int | None = None
+    """Environment steps that a resumed run starts from; None at the beginning."""
+
+    @property
+    def folder(self) -> RunFolder:
+        """Where its files are."""
+        return RunFolder(self.path)
+
+    @property
+    def history(self) -> list[Record]:
+        """What counts of what the run has reported so far: on a resume, up to its checkpoint. Later records are reported again."""
+        return read(self.folder.metrics) if self.folder.metrics.is_file() else []
+
+
+@runtime_checkable
+class Logger(Protocol):
+    """A place for records. One object may serve several runs, one after another."""
+
+    def open(self, run: LoggedRun) -> None:
+        """A run starts, or goes on. Nothing has been computed yet: what is raised here refuses the run."""
+        ...
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Take records in the order in which they were made: those of all seeds at one moment."""
         ...
 
     def close(self) -> None:
-        """Finish what is open. Closing twice is allowed."""
+        """The run has ended, in whatever way: finish what is open. Closing twice is allowed."""
         ...
 
 
 class JsonLines:
-    """Appends to `metrics.jsonl`. When `write` returns, its records are on the disk: no crash loses them."""
+    """Appends to `metrics.jsonl`. When `write` returns, its records are on the disk together: no crash loses them."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = files.opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+    def open(self, run: LoggedRun) -> None:
+        self._file = files.opened(run.folder.metrics, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         self._file.truncate(len(_complete(self._file.read())))
 
-    def write(self, *records: Record) -> None:
+    def write(self, records: Sequence[Record]) -> None:
         self._file.write(_lines(records))
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -119,12 +147,11 @@ class JsonLines:
 class TensorBoard:
     """Event files for TensorBoard: tags `seed_0/return_mean`, environment steps along x. Metrics that are not finite are left out.
 
-    Args:
-        folder: made if it is not there.
-        resumed_at: environment steps of a resumed run. TensorBoard then hides what older files in `folder` have beyond that.
+    Of a resumed run TensorBoard hides what older files have beyond the checkpoint.
     """
 
-    def __init__(self, folder: Path, *, resumed_at: int | None = None) -> None:
+    def open(self, run: LoggedRun) -> None:
+        folder = run.folder.tensorboard
         files.make_folder(folder)
         # TensorBoard reads files in the order of their names: by the second, then numbered, since a clock may be set back. The rest is
         # for nobody to foresee, so that nothing lies there.
@@ -132,11 +159,11 @@ class TensorBoard:
         path = folder / f"events.out.tfevents.{int(time.time())}.{host}.{number}.{secrets.token_hex(8)}"
         self._file = files.opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         self._write(file_version="brain.Event:2")
-        if resumed_at is not None:
-            self._write(step=resumed_at + 1, session_log=_SessionLog(status=_SessionLog.START))
+        if run.resumed_at is not None:
+            self._write(step=run.resumed_at + 1, session_log=_SessionLog(status=_SessionLog.START))
         self._flush()
 
-    def write(self, *records: Record) -> None:
+    def write(self, records: Sequence[Record]) -> None:
         if self._file.closed:
             raise RunError("These event files are closed.")
         for record in records:

@@ -347,7 +347,7 @@ def _flat(values: Any, name: str) -> Iterator[tuple[str, Any]]:
 def default_folder(environment: str, algorithm: str) -> RunFolder:
     """runs/<environment>/<algorithm>/<date and time>."""
     name = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    return RunFolder(Path("runs") / files.safe_name(environment) / algorithm / name)
+    return RunFolder(Path("runs") / files.safe_name(environment) / files.safe_name(algorithm) / name)
 
 
 def library_version() -> str:

@@ -17,9 +17,9 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int8, Int32, Int64
 
 from dop.envs._checks import check_same
-from dop.envs._foreign import RaisedError, plain
 from dop.envs._places import place_of
 from dop.errors import ConfigError
+from dop.plugins import RaisedError, explain
 from dop.types import EnvSpec, HostEnvironment, TimeStep
 
 Maker: TypeAlias = Callable[[], HostEnvironment]
@@ -139,7 +139,7 @@ class Stage:
                         board.appeared[slot] = self._appeared(self._environments[slot])
         except SystemExit as error:
             function = "reset" if command == RESET else "step"
-            raise EndedError(f"{self._spec.name}: {function} raised: {plain(error)}") from error
+            raise EndedError(f"{self._spec.name}: {function} raised: {explain(error)}") from error
         except RaisedError as error:  # its maker did, who may do better another time
             raise EndedError(str(error)) from error
 
@@ -150,7 +150,7 @@ class Stage:
             try:
                 environment.close()
             except (Exception, SystemExit) as error:  # it is somebody else's
-                logging.getLogger("dop").warning("%s could not be closed: %s", self._spec.name, plain(error))
+                logging.getLogger("dop").warning("%s could not be closed: %s", self._spec.name, explain(error))
 
     def _appeared(self, environment: HostEnvironment) -> list[bool]:
         """Which metrics an environment has had; those that adapt nothing always have all."""

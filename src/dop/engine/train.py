@@ -19,10 +19,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from dop.engine import health, initial, memory, records, seeds
+from dop.engine import callbacks, health, initial, memory, records, seeds
 from dop.engine.checkpoint import Checkpoints, flatten
 from dop.engine.learn import Learning, RunState
-from dop.engine.records import Kind, Record, Sink
+from dop.engine.records import Kind, Logger, Record
 from dop.engine.runs import RunConfig, RunFolder, check_version, differences, library_version
 from dop.engine.snapshots import Snapshots
 from dop.errors import RunError
@@ -46,12 +46,14 @@ class Trainer:
     def __init__(self, program: Learning, config: RunConfig, folder: RunFolder) -> None:
         self.program, self.config, self.folder = program, config, folder
         self.protocol = protocol = config.protocol
-        self.sinks: Sequence[Sink] = ()
+        self.loggers: Sequence[Logger] = ()
+        self.callbacks: Sequence[callbacks.Callback] = ()
         self.devices: Mesh = seeds.mesh(len(protocol.seeds))
         self.driver = program.drive(protocol)
         self._started = time.monotonic()
         self._saved_at = self._evaluated_at = -1
         self._warned: set[str] = set()
+        self._asked_to_stop = False
 
     @property
     def shared_devices(self) -> bool:
@@ -63,9 +65,11 @@ class Trainer:
         state = self.driver.start(seeds.place(seeds.keys(self.protocol.seeds), self.devices), self._prepare)
         found = seeds.over_seeds(lambda s: health.of_episodes(s.replay.items), self.devices)(state)
         self._check_found(state, health.split(found)[1])
-        self._record("evaluation", state, self.driver.evaluate(state))
+        told = self._record("evaluation", state, self.driver.evaluate(state))
         self.save(state)
         self.snapshots.save(lowest_steps(state), state.learner)
+        self._call("on_evaluation", state, told)
+        self._call("on_checkpoint", state)
         return state
 
     def rewind(self, state: RunState) -> None:
@@ -106,7 +110,7 @@ class Trainer:
         return seeds.place(state, self.devices)
 
     def run(self, state: RunState, stop: threading.Event) -> Outcome:
-        """Train until every seed has its `env_steps`, or until `stop` is set; either way everything is saved."""
+        """Train until every seed has its `env_steps`, or until `stop` is set or a callback asks for it; either way everything is saved."""
         protocol, evaluation = self.protocol, None
         steps = lowest_steps(state)
         if steps >= protocol.env_steps and iteration_of(state) == 0:
@@ -115,24 +119,27 @@ class Trainer:
                 "(env_steps), or choose an algorithm's setting with fewer episodes before the first update (%s now).",
                 *(self.folder.path, f"{steps:,}", f"{protocol.env_steps:,}", self.program.algorithm.warmup_episodes),
             )
-        while steps < protocol.env_steps and not stop.is_set():
+        while steps < protocol.env_steps and not (stop.is_set() or self._asked_to_stop):
             state, metrics = self.driver.chunk(state)
-            self._record("train", state, metrics)
+            told = self._record("train", state, metrics)
             before, steps = steps, lowest_steps(state)
             evaluation = None
             if crossed(before, steps, protocol.eval_interval):
                 evaluation = self.driver.evaluate(state)
-                self._record("evaluation", state, evaluation)
+                evaluated = self._record("evaluation", state, evaluation)
                 self.snapshots.save(steps, state.learner)
+                self._call("on_evaluation", state, evaluated)
             if crossed(before, steps, protocol.checkpoint_interval):
-                self.save(state)
+                self._checkpoint(state)
+            # Last, so that nothing that is due is missing where a callback raises here.
+            self._call("on_chunk", state, told)
         finished = steps >= protocol.env_steps
         if self._saved_at != iteration_of(state):
-            self.save(state)
+            self._checkpoint(state)
         if evaluation is None and finished:  # who was stopped has to be gone soon
             evaluation = self.driver.evaluate(state)
             if self._evaluated_at != iteration_of(state):
-                self._record("evaluation", state, evaluation)
+                self._call("on_evaluation", state, self._record("evaluation", state, evaluation))
         values = {name: tuple(float(v) for v in np.asarray(value)) for name, value in (evaluation or {}).items()}
         return Outcome(finished=finished, env_steps=tuple(np.asarray(state.learner.env_steps).tolist()), evaluation=values)
 
@@ -161,6 +168,30 @@ class Trainer:
         self.checkpoints.save(self._saved_at, state, self._meta())
         memory.give_back()
 
+    def _checkpoint(self, state: RunState) -> None:
+        """Save, if this very state is not saved yet, and tell the callbacks."""
+        if self._saved_at != iteration_of(state):
+            self.save(state)
+        self._call("on_checkpoint", state)
+
+    def _call(self, method: callbacks.Method, state: RunState, told: Sequence[Record] = ()) -> None:
+        """Tell the callbacks of an event. What one raises ends the run, which is saved first."""
+        for callback in self.callbacks:
+            event = callbacks.TrainingEvent(
+                run_dir=self.folder.path,
+                iteration=iteration_of(state),
+                env_steps=tuple(np.asarray(state.learner.env_steps).tolist()),
+                records=tuple(told),
+                learner=state.learner,
+            )
+            try:
+                self._asked_to_stop |= callbacks.asks_to_stop(callback, method, event)
+            except (Exception, SystemExit) as error:  # it is somebody else's code
+                if self._saved_at != iteration_of(state):
+                    self.save(state)
+                error.add_note(f"The run is saved; go on with: dop resume {self.folder.path}")
+                raise
+
     def _meta(self) -> dict[str, Any]:
         """What a checkpoint says of itself beside its arrays; `_accept` reads it."""
         return {"wall_seconds": time.monotonic() - self._started, "library_version": library_version(), "made_by": self.config.made_by}
@@ -186,7 +217,8 @@ class Trainer:
                 f"{f', and {len(differ) - 1} more' if differ[1:] else ''}. Put the old values back, or start a new run."
             )
 
-    def _record(self, kind: Kind, state: RunState, metrics: dict[str, Any]) -> None:
+    def _record(self, kind: Kind, state: RunState, metrics: dict[str, Any]) -> list[Record]:
+        """Report to all loggers, then stop for what is not finite."""
         if kind == "evaluation":
             self._evaluated_at = iteration_of(state)
         seconds = round(time.monotonic() - self._started, 3)
@@ -204,9 +236,10 @@ class Trainer:
             )
             for place, seed in enumerate(self.protocol.seeds)
         ]
-        for sink in self.sinks:
-            sink.write(*told)
+        for logger in self.loggers:
+            logger.write(told)
         self._check_found(state, found)
+        return told
 
     def _check_found(self, state: RunState, found: dict[str, np.ndarray]) -> None:
         """Stop for what is not finite, or warn of it once, as the protocol has it."""

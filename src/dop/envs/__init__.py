@@ -19,8 +19,8 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-from dop import registry
-from dop.envs import _foreign, _makers, hosts
+from dop import plugins, registry
+from dop.envs import _makers, hosts
 from dop.envs._checks import check
 from dop.envs._places import place_of
 from dop.envs.hosts import _recognise
@@ -108,7 +108,7 @@ def _import_environment(module_name: str, function_name: str, options: dict[str,
     if module_name.partition(".")[0] == "jaxmarl":
         raise ConfigError(f"{spec!r}: {_recognise.JAXMARL}")
     maker = _makers.load(module_name, function_name)
-    with _foreign.named(f"{spec!r} cannot be made"):
+    with plugins.named(f"{spec!r} cannot be made"):
         environment = made_by(maker, spec, options)
         _ = getattr(environment, "spec", None)  # a property of somebody else's, which is read from here on
     if not isinstance(environment, Environment | HostEnvironment):

@@ -8,18 +8,16 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import sysconfig
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dop import plugins
 from dop.envs._names import LISTED, listed, patterns
 from dop.envs._places import place_of
 from dop.envs._repeats import again_note, seed_notes
@@ -46,8 +44,6 @@ PROMISES = {
     "kept": "what was returned is not changed afterwards",
 }
 """What can be wrong, in the order in which it is told."""
-_INSTALLED = (str(Path(__file__).parents[1]), *(sysconfig.get_paths()[kind] for kind in ("stdlib", "purelib", "platlib")))
-"""Where code lies that is not the user's own: this library, Python's, and packages."""
 Fault = tuple[str, str]
 """Which promise, and what is wrong with it."""
 
@@ -342,7 +338,7 @@ def _guarded(found: dict[str, str], run: Callable[[], None]) -> None:
     try:
         run()
     except (Exception, SystemExit) as error:
-        found.setdefault("runs", _plain(error))
+        found.setdefault("runs", plugins.explain(error))
 
 
 @contextlib.contextmanager
@@ -353,21 +349,7 @@ def _in_plain_words(what: str) -> Iterator[None]:
     except DopError:
         raise
     except (Exception, SystemExit) as error:
-        raise ConfigError(f"{what}: {_plain(error)}") from error
-
-
-def _plain(error: BaseException) -> str:
-    """What went wrong and where: in the user's own code, rather than in a package that it called."""
-    if isinstance(error, DopError):
-        return str(error)
-    places = traceback.extract_tb(error.__traceback__)
-    files = [(place.filename, place.lineno) for place in places]
-    if isinstance(error, SyntaxError) and error.filename:
-        files.append((error.filename, error.lineno))  # it was not run, but read
-    real = [(file, line) for file, line in files if not file.startswith("<")]  # not <frozen importlib._bootstrap>, <string>, <stdin>
-    own = [place for place in real if not place[0].startswith(_INSTALLED)]
-    where = " at {}:{}".format(*(own or real)[-1]) if real else ""
-    return f"{type(error).__name__}{where}: {error}"
+        raise ConfigError(f"{what}: {plugins.explain(error)}") from error
 
 
 def _never_able(spec: EnvSpec, all_played: list[Played], found: dict[str, str]) -> None:

@@ -2,36 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from dop.envs import _checks
 from dop.envs._places import place_of
-from dop.errors import ConfigError, DopError
+from dop.errors import ConfigError
+from dop.plugins import named
 from dop.types import HostEnvironment, TimeStep
-
-
-class RaisedError(ConfigError):
-    """Code of somebody else's raised; another try may do better."""
-
-
-def plain(error: BaseException) -> str:
-    """What went wrong and where: in the user's own code, rather than in a package that it called."""
-    return _checks._plain(error)
-
-
-@contextlib.contextmanager
-def named(what: str) -> Iterator[None]:
-    """Raise a RaisedError that begins with `what` for all that is raised in here, but for the library's own errors and Ctrl-C."""
-    try:
-        yield
-    except DopError:
-        raise
-    except (Exception, SystemExit) as error:  # it is somebody else's code
-        raise RaisedError(f"{what}: {plain(error)}") from error
 
 
 class Guarded:

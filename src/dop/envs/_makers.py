@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
 import inspect
 from collections.abc import Callable
 from typing import Any
 
-from dop.envs import _foreign
+from dop import plugins
 from dop.errors import ConfigError
 
 
@@ -36,12 +35,7 @@ def load(module_name: str, function_name: str) -> Callable[..., Any]:
         ConfigError: there is none, or it is not a function.
     """
     spec = f"{module_name}:{function_name}"
-    try:
-        function = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError, SyntaxError, TypeError, ValueError) as error:
-        raise ConfigError(f"Cannot load the environment {spec!r}: {error}. It must be importable as 'module:function'.") from error
-    except (Exception, SystemExit) as error:  # the module is somebody else's
-        raise ConfigError(f"Cannot load the environment {spec!r}: {_foreign.plain(error)}") from error
+    function = plugins.load("environment", spec)
     if not callable(function):
         raise ConfigError(f"{spec!r} is {type(function).__name__}, not a function that returns an environment.")
     return function

@@ -115,7 +115,7 @@ def all_pieces(options: Options) -> Iterator[Piece]:
 
 
 def program_of(piece: Piece, **changes: Any) -> Program:
-    algorithm: Any = algorithms.get(piece.method).presets()["default"]
+    algorithm: Any = algorithms.algorithms()[piece.method].presets()["default"]
     task = envs.make(piece.task, actions="discrete" if piece.method == "coma" else "simplex")
     return Program(algorithm=replace(algorithm, **{**METHODS[piece.method], **changes}), environment=task)
 

@@ -28,4 +28,4 @@ METHODS = VARIANTS | RELAXED
 def algorithm_of(variant: str) -> Algorithm[Any, Any]:
     """The algorithm with the preset's settings."""
     name, preset = METHODS[variant]
-    return algorithms.get(name).presets()[preset]
+    return algorithms.algorithms()[name].presets()[preset]

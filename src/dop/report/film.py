@@ -23,8 +23,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from dop import plugins
 from dop.engine import files
-from dop.envs import _foreign
 from dop.errors import ConfigError, RunError, shown
 from dop.report.curves import COLOURS
 from dop.report.playback import Take
@@ -77,7 +77,7 @@ def draw_scene(axes: Axes, environment: Any, take: Take, t: int) -> None:
         axes.imshow(take.pictures[t])
         axes.set_axis_off()
     elif isinstance(environment, Drawable):
-        with _foreign.named(f"{take.spec.name}: draw raised"):
+        with plugins.named(f"{take.spec.name}: draw raised"):
             environment.draw(axes, take.state(t), action, colours_of(take.spec.n_agents))
     else:
         draw_table(axes, take.spec, doings(take)[min(t, take.length - 1)])

@@ -28,7 +28,8 @@ from typing import Any
 
 import numpy as np
 
-from dop.envs import _foreign, _makers
+from dop import plugins
+from dop.envs import _makers
 from dop.envs.hosts import _answers, _others, _reseeded, _rewards, _spaces, _team
 from dop.envs.hosts._others import Others
 from dop.envs.hosts._reseeded import Reseeded
@@ -66,7 +67,7 @@ def make(variant: str | None, **options: Any) -> Gymnasium | Reseeded:
             raise ConfigError(f"{name} cannot be made with the options {options}: {error}.") from error
         return Gymnasium(name, env, version=_makers.version_of(module or FAMILY, revision=1), common=common, options=options)
 
-    with _foreign.named(f"{name} cannot be made with the options {options}"):
+    with plugins.named(f"{name} cannot be made with the options {options}"):
         return _reseeded.make(adapt, name, options)
 
 

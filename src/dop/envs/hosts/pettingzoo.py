@@ -35,7 +35,8 @@ from typing import Any
 
 import numpy as np
 
-from dop.envs import _foreign, _makers
+from dop import plugins
+from dop.envs import _makers
 from dop.envs._names import quoted
 from dop.envs._places import place_of
 from dop.envs.hosts import _answers, _others, _reseeded, _rewards, _spaces, _team
@@ -79,7 +80,7 @@ def make(variant: str | None, **options: Any) -> PettingZoo | Reseeded:
             raise ConfigError(f"{name}: parallel_env{place_of(module.parallel_env)} returned None; it must return the environment.")
         return PettingZoo(name, env, version=_makers.version_of(module.__name__, revision=1), common=common, options=options)
 
-    with _foreign.named(f"{name} cannot be made with the options {options}"):
+    with plugins.named(f"{name} cannot be made with the options {options}"):
         return _reseeded.make(adapt, name, options)
 
 
@@ -89,9 +90,9 @@ def _module(name: str, path: str | None) -> Any:
     if not path:
         raise ConfigError(f"{name} names no module; for example pettingzoo:mpe2.simple_spread_v3.")
     try:
-        with _foreign.named(f"{name} cannot be imported"):
+        with plugins.named(f"{name} cannot be imported"):
             return importlib.import_module(path)
-    except _foreign.RaisedError as error:
+    except plugins.RaisedError as error:
         if not isinstance(error.__cause__, ImportError):
             raise
         raise ConfigError(f"{name} cannot be imported: {error.__cause__}.{_near(path)}") from error

@@ -25,7 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from dop.envs import _foreign, _makers, _seeds
+from dop import plugins
+from dop.envs import _makers, _seeds
 from dop.envs._places import place_of
 from dop.envs.hosts import _answers, _rewards, _team
 from dop.envs.hosts._team import Common, HostTeam, Limits, Moment
@@ -49,7 +50,7 @@ def make(variant: str | None, **options: Any) -> PyMARL:
         raise ConfigError(f"{name} names no function; it is written pymarl:module:function, for example pymarl:smac.env:StarCraft2Env.")
     common, options = Common.split(options)
     maker = _makers.load(module, function)
-    with _foreign.named(f"{name} cannot be made with the options {options}"):
+    with plugins.named(f"{name} cannot be made with the options {options}"):
         return PyMARL(name, maker, options, version=_makers.version_of(module, revision=1), common=common)
 
 

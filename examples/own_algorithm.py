@@ -1,0 +1,76 @@
+"""REINFORCE (Williams 1992), each agent alone, with linear policies: a whole algorithm outside of the library.
+
+dop train own_algorithm:Reinforce --env two-step --env-steps 4000 --rate 0.3        # where this file is
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from dop import losses, policies
+from dop.errors import ConfigError, check_positive
+from dop.types import Choice, EnvSpec, Episode, Learner, Metrics, TimeStep
+
+
+class ReinforceLearner(Learner):
+    env_steps: Int[Array, ""]
+    weights: Float[Array, "agent action obs"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reinforce:
+    """REINFORCE with linear policies."""
+
+    rate: float = 0.5
+    """Size of the gradient steps."""
+    episodes_per_iteration: int = 16
+    """Episodes that an update learns from."""
+
+    @property
+    def replay_capacity(self) -> int:
+        return self.episodes_per_iteration
+
+    @property
+    def warmup_episodes(self) -> int:
+        return self.episodes_per_iteration
+
+    def check(self, spec: EnvSpec) -> None:
+        check_positive(self, "rate", "episodes_per_iteration")
+        if spec.action_kind != "discrete":
+            raise ConfigError(f"Reinforce needs discrete actions, but those of {spec.name} are a {spec.action_kind}.")
+
+    def init(self, key: PRNGKeyArray, spec: EnvSpec) -> ReinforceLearner:
+        weights = jnp.zeros((spec.n_agents, spec.action_size, spec.obs_size))
+        return ReinforceLearner(env_steps=jnp.zeros((), jnp.int32), weights=weights)
+
+    def initial_memory(self, spec: EnvSpec) -> tuple[()]:
+        return ()
+
+    def act(self, learner: ReinforceLearner, memory: Any, step: TimeStep, key: PRNGKeyArray, *, explore: bool) -> tuple[Choice, Any]:
+        policy = self.policies_of(learner.weights, step.obs, step.legal)
+        drawn = jax.vmap(policies.sample)(jax.random.split(key, len(policy)), policy)
+        action = drawn if explore else jax.vmap(policies.greedy)(policy, step.legal)
+        return Choice(action=action, probability=policies.probability(policy, action)), memory
+
+    def policies_of(self, weights: Array, obs: Float[Array, "agent obs"], legal: Array) -> Float[Array, "agent action"]:
+        return jax.vmap(policies.masked_softmax)(jnp.einsum("iao,io->ia", weights, obs), legal)
+
+    def sample(self, replay: Any, key: PRNGKeyArray) -> Episode:
+        return replay.latest(self.episodes_per_iteration)
+
+    def update(self, learner: ReinforceLearner, batch: Episode, key: PRNGKeyArray) -> tuple[ReinforceLearner, Metrics]:
+        to_go = jnp.cumsum(batch.reward[:, ::-1], axis=1)[:, ::-1]
+        better = to_go - losses.masked_mean(to_go, batch.mask)
+
+        def loss(weights: Array) -> Array:
+            policy = jax.vmap(jax.vmap(self.policies_of, (None, 0, 0)), (None, 0, 0))(weights, batch.obs[:, :-1], batch.legal[:, :-1])
+            log = jnp.log(policies.probability(policy, batch.action) + 1e-8)
+            return -losses.masked_mean(better * jnp.sum(log, axis=-1), batch.mask)
+
+        value, gradient = jax.value_and_grad(loss)(learner.weights)
+        return replace(learner, weights=learner.weights - self.rate * gradient), {"actor_loss": value}

@@ -1,0 +1,26 @@
+"""Loggers that are opened without a training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dop.engine.records import LoggedRun, Logger
+from dop.engine.runs import Protocol, RunConfig
+
+L = TypeVar("L", bound=Logger)
+CONFIG = RunConfig(
+    algorithm="vdn",
+    hyper_parameters={"gamma": 0.9},
+    environment="mill",
+    environment_options={"n_agents": 2},
+    environment_spec={},
+    protocol=Protocol(seeds=(0, 4)),
+)
+
+
+def opened(logger: L, folder: Path = Path(), *, resumed_at: int | None = None, **protocol: Any) -> L:
+    """The logger, told of a run in `folder`."""
+    config = CONFIG if not protocol else RunConfig(**{**vars(CONFIG), "protocol": Protocol(**protocol)})
+    logger.open(LoggedRun(path=folder, config=config, resumed_at=resumed_at))
+    return logger

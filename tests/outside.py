@@ -1,0 +1,124 @@
+"""Algorithms and loggers that are not the library's, found as `outside:Name`: what a user's own module may have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+import dop
+from dop import losses, policies
+from dop.errors import ConfigError, check_positive, check_shares
+from dop.nets import Linear, PerAgent
+from dop.types import Choice, EnvSpec, Episode, Learner, Metrics, ReplayBuffer, Sharing, TimeStep
+
+
+class LinearQ(Learner):
+    env_steps: Int[Array, ""]
+    q: PerAgent
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnQ:
+    """Independent Q-learning with linear values, written from nothing: no base of the library, and no presets."""
+
+    gamma: float = 0.9
+    """Discount per step."""
+    rate: float = 0.1
+    """Size of the gradient steps."""
+    epsilon_end: float = 0.2
+    """Share of uniform actions, from start to end."""
+    share_parameters: Sharing = "all"
+    """Who has the same values."""
+    episodes_per_iteration: int = 4
+    """Episodes between updates."""
+    replay_capacity: int = 64
+    """The newest episodes that are kept."""
+    replay_batch: int = 8
+    """Episodes of an update."""
+
+    @property
+    def warmup_episodes(self) -> int:
+        return self.replay_batch
+
+    def check(self, spec: EnvSpec) -> None:
+        check_positive(self, "rate", "episodes_per_iteration", "replay_capacity", "replay_batch")
+        check_shares(self, "gamma", "epsilon_end")
+        if spec.action_kind != "discrete":
+            raise ConfigError(f"OwnQ needs discrete actions, but those of {spec.name} are a {spec.action_kind}.")
+
+    def init(self, key: PRNGKeyArray, spec: EnvSpec) -> LinearQ:
+        make = lambda key: Linear(spec.obs_size, spec.action_size, key=key)  # noqa: E731
+        return LinearQ(env_steps=jnp.zeros((), jnp.int32), q=PerAgent(make, spec.groups(self.share_parameters), key=key))
+
+    def initial_memory(self, spec: EnvSpec) -> tuple[()]:
+        del spec
+        return ()
+
+    def act(self, learner: LinearQ, memory: tuple[()], step: TimeStep, key: PRNGKeyArray, *, explore: bool) -> tuple[Choice, tuple[()]]:
+        q = values(learner.q, step.obs)
+        policy = jax.vmap(policies.epsilon_greedy, (0, 0, None))(q, step.legal, jnp.float32(self.epsilon_end if explore else 0))
+        drawn = jax.vmap(policies.sample)(jax.random.split(key, len(q)), policy)
+        action = drawn if explore else jax.vmap(policies.greedy)(q, step.legal)
+        return Choice(action=action, probability=policies.probability(policy, action)), memory
+
+    def sample(self, replay: ReplayBuffer, key: PRNGKeyArray) -> Episode:
+        return replay.uniform(key, self.replay_batch)
+
+    def update(self, learner: LinearQ, batch: Episode, key: PRNGKeyArray) -> tuple[LinearQ, Metrics]:
+        del key
+        loss, gradient = jax.value_and_grad(lambda q: losses.masked_mean(jax.vmap(self.errors, (None, 0))(q, batch), batch.mask))(learner.q)
+        return replace(learner, q=jax.tree.map(lambda old, slope: old - self.rate * slope, learner.q, gradient)), {"critic_loss": loss}
+
+    def errors(self, q: PerAgent, episode: Episode) -> Float[Array, " time"]:
+        """The squared errors of one episode, summed over the agents that are there."""
+        value = jax.vmap(values, (None, 0))(q, episode.obs.astype(jnp.float32))
+        best = jax.lax.stop_gradient(jnp.max(jnp.where(episode.legal, value, -jnp.inf), axis=-1, initial=0, where=episode.legal))
+        discount = self.gamma * (1 - episode.terminated)
+        target = episode.reward[:, None] + discount[:, None] * best[1:]
+        there: Bool[Array, "time agent"] = episode.legal[:-1].any(axis=-1)
+        return jnp.sum(jnp.where(there, (target - losses.taken(value[:-1], episode.action)) ** 2, 0), axis=-1)
+
+
+def values(q: PerAgent, obs: Float[Array, "agent obs"]) -> Float[Array, "agent action"]:
+    return q.map(lambda network, own: network(own), obs, in_axes=(0,))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnVDN(dop.VDN):
+    """VDN whose rewards count for less: a subclass of one of the library's, with a hyper-parameter more and presets of its own."""
+
+    scale: float = 0.5
+    """What is learned from is this times the reward."""
+
+    @classmethod
+    def presets(cls) -> Mapping[str, OwnVDN]:
+        return {"default": cls()}
+
+    def check(self, spec: EnvSpec) -> None:
+        check_positive(self, "scale")
+        super().check(spec)
+
+    def sample(self, replay: ReplayBuffer, key: PRNGKeyArray) -> Episode:
+        drawn = super().sample(replay, key)
+        return replace(drawn, reward=self.scale * drawn.reward)
+
+
+class OwnLogger:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, Any]] = []
+
+    def open(self, run: dop.LoggedRun) -> None:
+        self.told.append(("open", run))
+
+    def write(self, records: Sequence[dop.Record]) -> None:
+        self.told.append(("write", list(records)))
+
+    def close(self) -> None:
+        self.told.append(("close", None))
