@@ -39,7 +39,9 @@ wheel: $(VENV)/installed-dev
 # The oldest versions that pyproject.toml allows, in an environment of their own. Old versions warn of what newer ones changed: not an error here.
 # LOWEST_TESTS: what starts, trains, saves, resumes, reports, exports and adapts. Last run: see CONTRIBUTING.md.
 LOWEST := build/lowest
-LOWEST_TESTS ?= tests/test_api.py tests/test_cli.py tests/test_golden.py tests/engine tests/report tests/envs
+LOWEST_TESTS ?= tests/test_package.py tests/test_returns.py tests/test_golden.py tests/test_api.py tests/test_cli.py \
+  $(addprefix tests/engine/test_,cpu_threads.py last_evaluation.py loggers.py manifest.py resume.py snapshots.py workers.py) \
+  tests/report tests/envs/test_smax.py tests/envs/test_mpe.py tests/envs/test_jumanji.py tests/envs/hosts/test_contract.py
 lowest: $(UV)
 	$(UV) venv --quiet --clear --python $(PYTHON) $(LOWEST)
 	$(UV) pip install --quiet --python $(LOWEST) --resolution lowest-direct -e '.[dev,jumanji,wandb,mlflow]'
