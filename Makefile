@@ -3,9 +3,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+UV := build/tools/bin/uv
 RUN_DIR ?= runs/smax-3m/stochastic-dop/first
 
-.PHONY: train test check fast docs slow lock clean
+.PHONY: train test check fast docs slow wheel lowest lock clean
 
 # Typed again, it goes on where it was stopped.
 train: $(VENV)/installed
@@ -31,6 +32,21 @@ docs: $(VENV)/installed-dev
 slow: $(VENV)/installed-dev
 	$(BIN)/pytest -m slow
 
+# A wheel, built and installed in an empty environment: it trains, resumes and reports, and type checkers see its types.
+wheel: $(VENV)/installed-dev
+	$(BIN)/pytest -m slow tests/test_package.py
+
+# The oldest versions that pyproject.toml allows, in an environment of their own. Old versions warn of what newer ones changed: not an error here.
+# LOWEST_TESTS: what starts, trains, saves, resumes, reports, exports and adapts. Last run: see CONTRIBUTING.md.
+LOWEST := build/lowest
+LOWEST_TESTS ?= tests/test_package.py tests/test_returns.py tests/test_golden.py tests/test_api.py tests/test_cli.py \
+  $(addprefix tests/engine/test_,cpu_threads.py last_evaluation.py loggers.py manifest.py resume.py snapshots.py workers.py) \
+  tests/report tests/envs/test_smax.py tests/envs/test_mpe.py tests/envs/test_jumanji.py tests/envs/hosts/test_contract.py
+lowest: $(UV)
+	$(UV) venv --quiet --clear --python $(PYTHON) $(LOWEST)
+	$(UV) pip install --quiet --python $(LOWEST) --resolution lowest-direct -e '.[dev,jumanji,wandb,mlflow]'
+	$(LOWEST)/bin/pytest -n 2 -W default --disable-warnings $(LOWEST_TESTS)
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -44,9 +60,15 @@ $(VENV)/installed-dev: pyproject.toml requirements.lock | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock --no-deps id-marl-eval
 	touch $@
 
-# Names and versions of what is installed now, without addresses.
-lock: $(VENV)/installed-dev
-	$(BIN)/python -m pip list --format=freeze --exclude-editable | grep -v -E '^(pip|setuptools|wheel)==' > requirements.lock
+# Every version that the extras need, on each Python that is supported; the versions of today's lock stay where they can. `make lock UPGRADE=1` takes
+# the newest. Without the extra `cuda`: JAX pins its libraries itself.
+lock: $(UV)
+	$(UV) pip compile pyproject.toml --quiet --universal --no-annotate --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) \
+	  --extra dev --extra jumanji --extra mabrax --extra mlflow --extra ray --extra wandb --output-file requirements.lock
+
+$(UV):
+	$(PYTHON) -m venv build/tools
+	build/tools/bin/python -m pip install --quiet --disable-pip-version-check uv
 
 clean:
 	rm -rf $(VENV) build dist

@@ -11,11 +11,13 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from packaging.version import Version
 from test_resume import arrays
 
 import dop
@@ -35,6 +37,7 @@ cpu_threads.use(7)  # too late
 print(hashlib.sha256(total.tobytes()).hexdigest()[:12], cpu_threads.in_use())
 """
 TRAIN = "from dop.cli import main; main()"
+SUMS_BY_THREADS = Version(metadata.version("jaxlib")) >= Version("0.10.2")  # 0.8.0 to 0.10.1: the same sums on any number of cores
 two_cores = pytest.mark.skipif(cpu_threads.allowed_cores() < 2, reason="needs two cores")
 
 
@@ -54,7 +57,8 @@ def test_bits_follow_the_threads_and_not_the_cores():
     assert (one.split()[1], two.split()[1]) == ("1", "2")
     assert on_cores(2, SUM, 1) == one
     assert on_cores(1, SUM, 2) == two
-    assert one.split()[0] != two.split()[0], "with another XLA, whose sums are the same on any number of cores, all of this can go"
+    if SUMS_BY_THREADS:
+        assert one.split()[0] != two.split()[0], "with another XLA, whose sums are the same on any number of cores, all of this can go"
 
 
 @pytest.mark.parametrize(
