@@ -72,6 +72,7 @@ class Run:
         return RunFolder(self.path).curve
 
 
+@formerly(loggers="logger")
 def train(
     algorithm: Algorithm[Any, Any],
     environment: AnyEnvironment | str,
@@ -273,7 +274,7 @@ def _threads(wanted: int | None) -> int:
     return cpu_threads.in_use()
 
 
-@formerly(trust="trust_env")
+@formerly(trust="trust_env", loggers="logger")
 def resume(
     run_dir: Path | str,
     *,
