@@ -293,3 +293,12 @@ def test_trust_is_taken_by_its_earlier_name_too(trained: Path):
     assert dop.evaluate(trained, episodes=2, **earlier) == dop.evaluate(trained, episodes=2, trust=True)
     with pytest.raises(TypeError, match="both trust and trust_env"):
         dop.evaluate(trained, episodes=2, trust=True, **earlier)
+
+
+def test_a_run_of_an_object_is_found_again_by_the_object_only(run: dop.Run):
+    """No word of trust makes it from its name."""
+    for trust in (False, True):
+        with pytest.raises(
+            dop.RunError, match=r"as an object, which cannot be made from its name. From Python pass it again: environment="
+        ):
+            dop.evaluate(run.path, trust=trust)
