@@ -18,8 +18,9 @@ import dop.api
 import dop.envs
 import host_games
 import odd_games
+from dop import plugins
 from dop.commands import check_env
-from dop.envs import _checks, _jaxmarl, _names, _scale
+from dop.envs import _jaxmarl, _names, _scale
 from dop.envs._checks import PROMISES, survey
 from dop.envs._scale import no_op, same_end
 from dop.envs._sides import opposing
@@ -531,8 +532,8 @@ def test_a_frozen_module_is_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_an_error_from_nowhere_has_no_place():
-    assert _checks._plain(ValueError("bad")) == "ValueError: bad"
-    assert "<string>" not in _checks._plain(raised_by(lambda: exec("raise ValueError('bad')")))  # noqa: S102
+    assert plugins.explain(ValueError("bad")) == "ValueError: bad"
+    assert "<string>" not in plugins.explain(raised_by(lambda: exec("raise ValueError('bad')")))  # noqa: S102
 
 
 def raised_by(function: Any) -> Exception:
