@@ -172,7 +172,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("train", {"env_steps": 1e6}, r"env_steps must be a whole number, got 1000000\.0\. Write 1000000\."),
     ("train", {"env_steps": 10**5000}, "env_steps must be below .* got a number of 16610 bits"),
     ("train", {"env_workers": "ray:" + "9" * 5000}, "env_workers must be 0, a number of processes, or ray:N"),
-    ("train", {"loggers": None}, r"loggers must be a list of names, for example \['wandb'\], or empty; got None"),
+    ("train", {"loggers": None}, r"loggers must be a list of names or objects, for example \['wandb'\], or empty; got None"),
     ("train", {"loggers": "wandb"}, "loggers must be a list of names.*got 'wandb'"),
     ("train", {"loggers": [3]}, "int is not a logger: it has no open, write, close"),
     ("train", {"logger": ["wandb"]}, "'logger'. Did you mean 'loggers'"),

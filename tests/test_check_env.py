@@ -18,6 +18,7 @@ import dop.api
 import dop.envs
 import host_games
 import odd_games
+from dop import plugins
 from dop.commands import check_env
 from dop.envs import _jaxmarl, _names, _scale
 from dop.envs._checks import PROMISES, survey
@@ -25,7 +26,6 @@ from dop.envs._scale import no_op, same_end
 from dop.envs._sides import opposing
 from dop.envs.matrix_game import MatrixGame
 from dop.errors import ConfigError
-from dop.plugins import explain
 
 LIGHTS = "host_games:Lights"
 
@@ -532,8 +532,8 @@ def test_a_frozen_module_is_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_an_error_from_nowhere_has_no_place():
-    assert explain(ValueError("bad")) == "ValueError: bad"
-    assert "<string>" not in explain(raised_by(lambda: exec("raise ValueError('bad')")))  # noqa: S102
+    assert plugins.explain(ValueError("bad")) == "ValueError: bad"
+    assert "<string>" not in plugins.explain(raised_by(lambda: exec("raise ValueError('bad')")))  # noqa: S102
 
 
 def raised_by(function: Any) -> Exception:
