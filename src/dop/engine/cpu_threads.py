@@ -1,6 +1,6 @@
 """How many threads JAX computes with on a CPU: a part of a run, since the last bits of large sums depend on it.
 
-XLA gives each thread of its pool a part of a large sum (jaxlib 0.10.1 and later; a sum of some 65,000 numbers is large). Left alone, the
+XLA gives each thread of its pool a part of a large sum (jaxlib 0.10.2; a sum of some 65,000 numbers is large). Left alone, the
 pool has a thread for each core that the process may use when JAX starts: a container that comes back with other cores would go on to other
 bits. `PJRT_NPROC` sets its size, whatever the cores, and is read once, when JAX starts.
 """
