@@ -6,11 +6,12 @@ The module's name, with dashes, is the name on the command line: `stochastic_dop
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dop import registry
-from dop.errors import UnknownNameError
-from dop.types import Algorithm
+
+if TYPE_CHECKING:
+    from dop.types import Algorithm
 
 
 @functools.cache
@@ -19,15 +20,18 @@ def algorithms() -> dict[str, type[Algorithm[Any, Any]]]:
     return {name: module.ALGORITHM for name, module in registry.modules(__name__, "ALGORITHM").items()}
 
 
+def names() -> tuple[str, ...]:
+    """Their command-line names; none of them is imported."""
+    return tuple(registry.outlines(__name__, "ALGORITHM"))
+
+
 def get(name: str) -> type[Algorithm[Any, Any]]:
     """The class of the algorithm called `name`, for example `stochastic-dop`.
 
     Raises:
         UnknownNameError: no such algorithm; the message names the nearest.
     """
-    if name not in algorithms():
-        raise UnknownNameError("algorithm", name, algorithms())
-    return algorithms()[name]
+    return registry.get("algorithm", name, registry.outlines(__name__, "ALGORITHM")).ALGORITHM
 
 
 def name_of(algorithm: Algorithm[Any, Any]) -> str | None:

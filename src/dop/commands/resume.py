@@ -8,7 +8,7 @@ from typing import Literal
 
 import tyro
 
-from dop import api
+import dop
 from dop.commands._output import tell
 from dop.commands._run import RunOptions
 from dop.engine import loggers
@@ -38,4 +38,4 @@ def run(arguments: Sequence[str]) -> None:
     """`dop resume RUN`"""
     options = tyro.cli(Options, args=arguments, prog="dop resume")
     names = ("env_steps", "on_non_finite", "threads", "quiet", "logger", "logger_online")
-    tell(api.resume(options.run, **{name: getattr(options, name) for name in names}, **options.source))
+    tell(dop.resume(options.run, **{name: getattr(options, name) for name in names}, **options.source))
