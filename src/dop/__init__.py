@@ -2,32 +2,80 @@
 
 import dop
 run = dop.train(dop.StochasticDOP(), dop.make("smax:2s3z"), env_steps=500_000, seeds=4)
+
+Public names are imported when they are first asked for (PEP 562): `import dop` is quick, an algorithm brings JAX, Equinox and Optax, and
+only what trains or draws brings what it saves, measures and draws with.
 """
 
+import importlib
+import importlib.util
 import logging
-from importlib import metadata
+from typing import TYPE_CHECKING, Any
 
-from dop import losses, mixers, returns, views
-from dop.algorithms.coma import COMA
-from dop.algorithms.deterministic_dop import DeterministicDOP
-from dop.algorithms.maac import MAAC
-from dop.algorithms.maddpg import MADDPG
-from dop.algorithms.qmix import QMIX
-from dop.algorithms.stochastic_dop import StochasticDOP
-from dop.algorithms.vdn import VDN
-from dop.api import Run, evaluate, evaluate_episodes, preflight, resume, train
-from dop.engine.callbacks import Callback, TrainingEvent
-from dop.engine.preflight import Preflight
-from dop.engine.records import LoggedRun, Logger, Record
-from dop.engine.runs import Protocol
-from dop.envs import make
-from dop.envs import names as environments
 from dop.errors import ConfigError, DopError, MissingExtraError, PrintableLog, RunError, UnknownNameError
-from dop.report.evaluation import Evaluation
-from dop.types import Algorithm, Choice, Environment, EnvSpec, Episode, HostEnvironment, Learner, TimeStep, Transition
 
-__version__ = metadata.version("dop-marl")
+if TYPE_CHECKING:  # the same as `_HOMES`, for those who read types
+    from dop import engine as engine
+    from dop import envs as envs
+    from dop import losses, mixers, policies, returns, views
+    from dop.algorithms.coma import COMA
+    from dop.algorithms.deterministic_dop import DeterministicDOP
+    from dop.algorithms.maac import MAAC
+    from dop.algorithms.maddpg import MADDPG
+    from dop.algorithms.qmix import QMIX
+    from dop.algorithms.stochastic_dop import StochasticDOP
+    from dop.algorithms.vdn import VDN
+    from dop.api import Run, evaluate, evaluate_episodes, preflight, resume, train
+    from dop.engine.callbacks import Callback, TrainingEvent
+    from dop.engine.preflight import Preflight
+    from dop.engine.records import LoggedRun, Logger, Record
+    from dop.engine.runs import Protocol
+    from dop.envs import make
+    from dop.envs import names as environments
+    from dop.report.evaluation import Evaluation
+    from dop.types import Algorithm, Choice, Environment, EnvSpec, Episode, HostEnvironment, Learner, TimeStep, Transition
+
+    __version__: str
+
 logging.getLogger("dop").addFilter(PrintableLog())
+
+_HOMES = {
+    "COMA": "dop.algorithms.coma",
+    "MAAC": "dop.algorithms.maac",
+    "MADDPG": "dop.algorithms.maddpg",
+    "QMIX": "dop.algorithms.qmix",
+    "VDN": "dop.algorithms.vdn",
+    "Algorithm": "dop.types",
+    "Callback": "dop.engine.callbacks",
+    "Choice": "dop.types",
+    "DeterministicDOP": "dop.algorithms.deterministic_dop",
+    "EnvSpec": "dop.types",
+    "Environment": "dop.types",
+    "Episode": "dop.types",
+    "Evaluation": "dop.report.evaluation",
+    "HostEnvironment": "dop.types",
+    "Learner": "dop.types",
+    "LoggedRun": "dop.engine.records",
+    "Logger": "dop.engine.records",
+    "Preflight": "dop.engine.preflight",
+    "Protocol": "dop.engine.runs",
+    "Record": "dop.engine.records",
+    "Run": "dop.api",
+    "StochasticDOP": "dop.algorithms.stochastic_dop",
+    "TimeStep": "dop.types",
+    "TrainingEvent": "dop.engine.callbacks",
+    "Transition": "dop.types",
+    "environments": "dop.envs",
+    "evaluate": "dop.api",
+    "evaluate_episodes": "dop.api",
+    "make": "dop.envs",
+    "preflight": "dop.api",
+    "resume": "dop.api",
+    "train": "dop.api",
+}
+"""Where the public names are; modules of the package are there by themselves."""
+_CALLED_THERE = {"environments": "names"}
+"""What is called otherwise in its home."""
 
 __all__ = [
     "COMA",
@@ -66,9 +114,27 @@ __all__ = [
     "losses",
     "make",
     "mixers",
+    "policies",
     "preflight",
     "resume",
     "returns",
     "train",
     "views",
 ]
+
+
+if not TYPE_CHECKING:  # else any name at all would be one
+
+    def __getattr__(name: str) -> Any:
+        """A public name or a module of the package, imported now. Names are looked up each time, and are what their homes have."""
+        if name in _HOMES:
+            return getattr(importlib.import_module(_HOMES[name]), _CALLED_THERE.get(name, name))
+        if name == "__version__":
+            return importlib.import_module("importlib.metadata").version("dop-marl")
+        if not name.startswith("_") and importlib.util.find_spec(f"{__name__}.{name}"):
+            return importlib.import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})

@@ -7,10 +7,8 @@ import os
 import sys
 from typing import NoReturn
 
-import jax
-
 import dop
-from dop import commands, registry
+from dop import commands
 from dop.engine import memory
 from dop.errors import DopError, printable
 
@@ -62,8 +60,8 @@ def main() -> None:
         print(f"dop: {error.strerror}: standard output", file=sys.stderr)
         _drop_output()
         sys.exit(2)
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
+    except RuntimeError as error:  # JAX's own kind, by its name, since `dop --help` does without JAX
+        if type(error).__name__ != "JaxRuntimeError" or "RESOURCE_EXHAUSTED" not in str(error):
             raise
         _refuse(f"{str(error).splitlines()[0]} {_LOWER}")
     except KeyboardInterrupt:
@@ -87,5 +85,6 @@ def _drop_output() -> None:
 
 def usage() -> str:
     """What `dop --help` shows."""
-    lines = [f"  {f'dop {name} {module.USAGE}':44}{registry.summary(module)}" for name, module in commands.commands().items()]
+    typed = {f"dop {name} {found.names['USAGE']}": found.summary for name, found in commands.commands().items()}
+    lines = [f"  {words:44}{summary}" for words, summary in typed.items()]
     return "\n".join(["usage: dop COMMAND ...", "", *lines, "  dop --version"])

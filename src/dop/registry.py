@@ -1,13 +1,18 @@
 """Registries that fill themselves: a package's modules that define certain names, found when they are first asked for.
 
-A module's name, with dashes, is the name that is typed: `stochastic_dop` is `stochastic-dop`.
+A module's name, with dashes, is the name that is typed: `stochastic_dop` is `stochastic-dop`. What a module defines is read from its
+source, so that listing what there is imports nothing, and asking for one imports that one.
 """
 
 from __future__ import annotations
 
+import ast
 import importlib
 import pkgutil
 import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
 from types import ModuleType
 
 from dop.errors import UnknownNameError
@@ -16,14 +21,58 @@ _END = re.compile(r"(?<!\bal)(?<!\be\.g)(?<!\bi\.e)(?<!\bvs)(?<!\bcf)(?<!\bEq)(?
 """Of a sentence that another one follows, but of no common abbreviation."""
 
 
-def modules(package: str, *defining: str) -> dict[str, ModuleType]:
-    """The modules of `package` that define all these names, by the names that are typed."""
+@dataclass(frozen=True)
+class Outline:
+    """A module as its source shows it, before it is imported."""
+
+    module: str
+    """What to import."""
+    names: Mapping[str, str | None]
+    """What it defines: the texts among its constants, None for the rest."""
+    doc: str
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of what it says about itself, on one line."""
+        return _sentence(self.doc)
+
+
+def outlines(package: str, *defining: str) -> dict[str, Outline]:
+    """The modules of `package` that define all these names, by the names that are typed. None is imported.
+
+    Modules whose names begin with an underscore are parts of others.
+    """
     places = importlib.import_module(package).__path__
-    found = {module.name: importlib.import_module(f"{package}.{module.name}") for module in pkgutil.iter_modules(places)}
-    return {name.replace("_", "-"): module for name, module in sorted(found.items()) if all(hasattr(module, x) for x in defining)}
+    found = {module.name: _outline(package, module) for module in pkgutil.iter_modules(places) if not module.name.startswith("_")}
+    return {name.replace("_", "-"): outline for name, outline in sorted(found.items()) if set(defining) <= outline.names.keys()}
 
 
-def get(kind: str, name: str, known: dict[str, ModuleType]) -> ModuleType:
+def _outline(package: str, module: pkgutil.ModuleInfo) -> Outline:
+    name = f"{package}.{module.name}"
+    found = module.module_finder.find_spec(name, None)
+    source = found.loader.get_source(name) if found and isinstance(found.loader, SourceFileLoader) else None
+    assert source is not None, f"{name} has no source"
+    tree = ast.parse(source)
+    return Outline(name, {defined: text for statement in tree.body for defined, text in _defined(statement)}, ast.get_docstring(tree) or "")
+
+
+def _defined(statement: ast.stmt) -> Iterator[tuple[str, str | None]]:
+    """The names that a statement defines, with the text that each then holds, if it is one."""
+    match statement:
+        case ast.Assign(targets=[ast.Name(name)], value=value) | ast.AnnAssign(target=ast.Name(name), value=value):
+            yield name, value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else None
+        case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+            yield name, None
+        case ast.Import(names=names) | ast.ImportFrom(names=names):
+            yield from ((alias.asname or alias.name, None) for alias in names)
+
+
+def modules(package: str, *defining: str) -> dict[str, ModuleType]:
+    """The same, all of them imported."""
+    return {name: importlib.import_module(outline.module) for name, outline in outlines(package, *defining).items()}
+
+
+def get(kind: str, name: str, known: Mapping[str, Outline]) -> ModuleType:
     """The module called `name`.
 
     Raises:
@@ -31,16 +80,24 @@ def get(kind: str, name: str, known: dict[str, ModuleType]) -> ModuleType:
     """
     if name not in known:
         raise UnknownNameError(kind, name, known)
-    return known[name]
+    return importlib.import_module(known[name].module)
 
 
 def summary(thing: object) -> str:
     """The first sentence of what a module or a class says about itself, on one line."""
-    paragraph = first_paragraph(thing)
+    return _sentence(thing.__doc__ or "")
+
+
+def _sentence(doc: str) -> str:
+    paragraph = _paragraph(doc)
     end = _END.search(paragraph)
     return paragraph[: end.end()] if end else paragraph
 
 
 def first_paragraph(thing: object) -> str:
     """The first paragraph of what it says about itself, on one line."""
-    return " ".join((thing.__doc__ or "").strip().split("\n\n")[0].split())
+    return _paragraph(thing.__doc__ or "")
+
+
+def _paragraph(doc: str) -> str:
+    return " ".join(doc.strip().split("\n\n")[0].split())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dop import cli, paper, registry
+from dop import cli, paper
 from dop.errors import UnknownNameError
 
 
@@ -43,7 +43,7 @@ def test_unknown_name_names_the_nearest():
 def test_command_alone_lists_the_names_with_what_they_are(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     assert run(monkeypatch) == 0
     shown = capsys.readouterr().out
-    assert all(name in shown and registry.summary(module) in shown for name, module in paper.reproductions().items())
+    assert all(name in shown and found.summary in shown for name, found in paper.reproductions().items())
 
 
 @pytest.mark.parametrize("name", paper.reproductions())

@@ -25,9 +25,14 @@ def algorithms() -> dict[str, type[Listed]]:
     return {name: module.ALGORITHM for name, module in registry.modules(__name__, "ALGORITHM").items()}
 
 
+def names() -> tuple[str, ...]:
+    """Their command-line names; none of them is imported."""
+    return tuple(registry.outlines(__name__, "ALGORITHM"))
+
+
 def entry_points() -> dict[str, str]:
     """Where the algorithms of other installed packages are, by their names; the library's own names are its own."""
-    return {name: place for name, place in plugins.entry_points(GROUP).items() if name not in algorithms()}
+    return {name: place for name, place in plugins.entry_points(GROUP).items() if name not in names()}
 
 
 def imports_code(name: str) -> bool:
@@ -42,12 +47,13 @@ def get(name: str) -> type[Algorithm[Any, Any]]:
         UnknownNameError: no such algorithm; the message names the nearest.
         ConfigError: what is called so cannot be loaded, or is no algorithm.
     """
-    if name in algorithms():
-        return algorithms()[name]
+    own = registry.outlines(__name__, "ALGORITHM")
+    if name in own:
+        return registry.get("algorithm", name, own).ALGORITHM
     place = name if plugins.is_place(name) else entry_points().get(name)
     if place is None:
         kind = "algorithm (one of your own is named module:Class)" if "." in name else "algorithm"
-        raise UnknownNameError(kind, name, (*algorithms(), *entry_points()))
+        raise UnknownNameError(kind, name, (*own, *entry_points()))
     found = plugins.load("algorithm", place)
     _outside.check(found, name)
     return found

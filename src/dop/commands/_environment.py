@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from dop import envs
+import dop
 from dop.errors import ConfigError, shown
 
 
@@ -24,7 +24,7 @@ def environment_options(words: Sequence[str]) -> dict[str, Any]:
         if name in options:
             raise ConfigError(f"--env-args has {name} twice: {shown(options[name])}, then {shown(value)}.")
         options[name] = _value(name, value)
-    return envs.checked_options(options)
+    return dop.envs.checked_options(options)
 
 
 def _value(name: str, text: str) -> Any:

@@ -9,9 +9,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from dop import api
+import dop
 from dop.errors import printable
-from dop.report.evaluation import Evaluation
 
 
 def say(text: object, *, aside: bool = False) -> None:
@@ -24,7 +23,7 @@ def say(text: object, *, aside: bool = False) -> None:
     print(printable(str(text)), file=sys.stderr if aside else sys.stdout)
 
 
-def tell(run: api.Run) -> None:
+def tell(run: dop.Run) -> None:
     """How a run ended, and where everything is."""
     outcome = run.outcome
     then = "; greedy episodes now:" if outcome.evaluation else ", and saved"
@@ -48,7 +47,7 @@ def line(name: str, values: tuple[float, ...]) -> str:
     return f"  {name:26}{sum(values) / len(values):.3f}{each}"
 
 
-def evaluation(found: Evaluation) -> None:
+def evaluation(found: dop.Evaluation) -> None:
     """One metric a line: means, and their 95% intervals."""
     n_seeds, n_episodes = found.returns.shape
     say(f"{n_episodes} {found.policy} episodes per seed; 95% intervals of the mean by Student's t:")

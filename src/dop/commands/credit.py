@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tyro
 
-from dop import views
+import dop
 from dop.commands._output import listed
 from dop.commands._run import RunOptions
 
@@ -37,4 +37,4 @@ def run(arguments: Sequence[str]) -> None:
     """`dop credit RUN`"""
     options = tyro.cli(Options, args=arguments, prog="dop credit")
     chosen = {name: getattr(options, name) for name in ("out", "episodes", "training_episodes", "seed", "run_seed", "films")}
-    listed(views.credit(options.run, **chosen, **options.source))
+    listed(dop.views.credit(options.run, **chosen, **options.source))

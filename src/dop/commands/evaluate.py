@@ -10,7 +10,7 @@ from pathlib import Path
 
 import tyro
 
-from dop import api
+import dop
 from dop.commands._output import evaluation, only_results, say
 from dop.commands._run import RunOptions
 from dop.engine import files
@@ -41,7 +41,7 @@ def run(arguments: Sequence[str]) -> None:
     place = None if options.csv is None else files.check_place(files.checked_path("--csv", options.csv), option="--csv")
     with only_results() if options.json else contextlib.nullcontext():
         chosen = {name: getattr(options, name) for name in ("episodes", "seed", "sampled")}
-        found = api.evaluate_episodes(options.run, **chosen, **options.source)
+        found = dop.evaluate_episodes(options.run, **chosen, **options.source)
     if place is not None:
         found.write_csv(place)
     if options.json:

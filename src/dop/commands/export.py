@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tyro
 
-from dop import views
+import dop
 from dop.commands._output import listed
 from dop.commands._run import RunOptions
 
@@ -28,4 +28,4 @@ class Options(RunOptions):
 def run(arguments: Sequence[str]) -> None:
     """`dop export RUN`"""
     options = tyro.cli(Options, args=arguments, prog="dop export")
-    listed(views.export(options.run, out=options.out, run_seed=options.run_seed, **options.source))
+    listed(dop.views.export(options.run, out=options.out, run_seed=options.run_seed, **options.source))

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from dop import views
+import dop
 from dop.commands._output import listed, say
 from dop.report.marl_eval import Scale
 from dop.report.statistics import Axis
@@ -44,7 +44,7 @@ def run(arguments: Sequence[str]) -> None:
     options = tyro.cli(Options, args=arguments, prog="dop plot")
     out = options.out or (None if options.data else Path("curves.pdf"))
     chosen = {name: getattr(options, name) for name in ("data", "others", "others_scale", "metric", "axes", "title")}
-    written, remarks = views.plot(options.runs, out=out, **chosen)
+    written, remarks = dop.views.plot(options.runs, out=out, **chosen)
     for remark in remarks:
         say(f"note: {remark}", aside=True)
     listed(written)

@@ -9,7 +9,7 @@ from typing import Literal
 
 import tyro
 
-from dop import views
+import dop
 from dop.commands._output import listed
 from dop.commands._run import RunOptions
 
@@ -36,4 +36,4 @@ def run(arguments: Sequence[str]) -> None:
     """`dop render RUN`"""
     options = tyro.cli(Options, args=arguments, prog="dop render")
     chosen = {name: getattr(options, name) for name in ("out", "episodes", "seed", "run_seed")}
-    listed(views.render(options.run, kind=options.format, **chosen, **options.source))
+    listed(dop.views.render(options.run, kind=options.format, **chosen, **options.source))

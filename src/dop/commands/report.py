@@ -10,7 +10,7 @@ from typing import Annotated
 
 import tyro
 
-from dop import views
+import dop
 from dop.commands._output import say
 from dop.commands._run import Trust
 from dop.errors import ConfigError
@@ -40,7 +40,7 @@ def run(arguments: Sequence[str]) -> None:
     """`dop report RUN...`"""
     options = tyro.cli(Options, args=arguments, prog="dop report")
     chosen = {name: getattr(options, name) for name in ("out", "episodes", "films", "trust")}
-    say(f"report: {views.report(options.runs, **chosen, bounds=_bounds(itertools.chain(*options.bounds)))}")
+    say(f"report: {dop.views.report(options.runs, **chosen, bounds=_bounds(itertools.chain(*options.bounds)))}")
 
 
 def _bounds(given: Iterable[str]) -> dict[str, tuple[float, float]]:

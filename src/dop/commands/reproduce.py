@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import tyro
 
-from dop import paper, registry
+from dop import paper
 from dop.commands._output import say
 from dop.engine import files
 
@@ -18,8 +18,8 @@ def run(arguments: Sequence[str]) -> None:
     """`dop reproduce NAME [options]`"""
     if not arguments or arguments[0].startswith("-"):
         say("usage: dop reproduce NAME [options]; `dop reproduce NAME --help` explains the options\nof the paper:")
-        for name, module in paper.reproductions().items():
-            say(f"  {name:14}{registry.summary(module)}")
+        for name, found in paper.reproductions().items():
+            say(f"  {name:14}{found.summary}")
         return
     module = paper.get(arguments[0])
     options = tyro.cli(module.Options, args=arguments[1:], prog=f"dop reproduce {arguments[0]}")

@@ -8,7 +8,7 @@ from typing import Literal
 
 import tyro
 
-from dop import api
+import dop
 from dop.commands._output import tell
 from dop.commands._run import RunOptions
 
@@ -38,4 +38,4 @@ def run(arguments: Sequence[str]) -> None:
     options = tyro.cli(Options, args=arguments, prog="dop resume")
     names = ("env_steps", "on_non_finite", "threads", "quiet", "logger_online")
     chosen = {name: getattr(options, name) for name in names}
-    tell(api.resume(options.run, loggers=options.logger, **chosen, **options.source))
+    tell(dop.resume(options.run, loggers=options.logger, **chosen, **options.source))

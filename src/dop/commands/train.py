@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import tyro
 
-from dop import algorithms, api
+import dop
+from dop import algorithms, registry
 from dop.commands._environment import environment_options
 from dop.commands._output import say, tell
 from dop.engine.runs import Protocol
@@ -78,7 +79,7 @@ class Options(Generic[A]):
 def run(arguments: Sequence[str]) -> None:
     """`dop train ALGORITHM --env NAME ...`"""
     if not arguments or arguments[0].startswith("-"):
-        known = sorted([*algorithms.algorithms(), *algorithms.entry_points()])
+        known = sorted([*algorithms.names(), *algorithms.entry_points()])
         say(f"usage: dop train ALGORITHM --env NAME [options]\nalgorithms: {', '.join(known)}, or my_module:MyAlgorithm")
         return
     algorithm = algorithms.get(arguments[0])
@@ -87,7 +88,9 @@ def run(arguments: Sequence[str]) -> None:
     if preset not in presets:
         raise UnknownNameError(f"preset of {arguments[0]}", preset, presets)
     default = Options(env=tyro.MISSING, hyper=presets[preset])
-    options = tyro.cli(Options[algorithm], args=arguments[1:], default=default, prog=f"dop train {arguments[0]}")
+    # Said here, what the algorithm is need not be looked for in the sources of all bases of `Options`, with `typing` among them.
+    about = tyro.conf.arg(help=registry.first_paragraph(algorithm))
+    options = tyro.cli(Options[Annotated[algorithm, about]], args=arguments[1:], default=default, prog=f"dop train {arguments[0]}")
     shared = {field.name for field in fields(Protocol)} & {field.name for field in fields(options)} - {"seeds", "env_steps"}
     given: dict[str, Any] = {
         "env_steps": options.env_steps,
@@ -98,12 +101,12 @@ def run(arguments: Sequence[str]) -> None:
         **{name: getattr(options, name) for name in shared},
     }
     if options.dry_run:
-        needs = api.preflight(options.hyper, options.env, **given)
+        needs = dop.preflight(options.hyper, options.env, **given)
         say(needs)
         needs.check()
         return
     told = {"loggers": options.logger, **{name: getattr(options, name) for name in ("quiet", "logger_online")}}
-    tell(api.train(options.hyper, options.env, **told, **given))
+    tell(dop.train(options.hyper, options.env, **told, **given))
 
 
 def _preset_named(arguments: Sequence[str]) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.patches import Circle
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 INK, FAINT = "#333333", "#bbbbbb"
 
@@ -20,6 +22,8 @@ def arena(axes: Axes, low: Sequence[float] | np.ndarray, high: Sequence[float] |
 
 def disc(axes: Axes, centre: np.ndarray, radius: float, colour: str, label: str = "", *, filled: bool = True, alpha: float = 1.0) -> None:
     """A round thing; its label stands in its middle."""
+    from matplotlib.patches import Circle  # noqa: PLC0415  # environments are made without matplotlib, and drawn with it
+
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     x, y = float(np.clip(centre[0], left, right)), float(np.clip(centre[1], bottom, top))
     face = colour if filled else "none"

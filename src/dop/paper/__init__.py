@@ -12,9 +12,9 @@ from types import ModuleType
 from dop import registry
 
 
-def reproductions() -> dict[str, ModuleType]:
-    """What can be reproduced, by the names that are typed."""
-    return registry.modules(__name__, "Options", "reproduce")
+def reproductions() -> dict[str, registry.Outline]:
+    """What can be reproduced, not yet imported, by the names that are typed."""
+    return registry.outlines(__name__, "Options", "reproduce")
 
 
 def get(name: str) -> ModuleType:

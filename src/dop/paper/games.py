@@ -26,9 +26,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Float
 from matplotlib.figure import Figure
-from scipy.special import stdtrit
 
 from dop import agents, envs
 from dop.agents import Memory
@@ -91,7 +91,7 @@ class Published:
     @property
     def half_width(self) -> float:
         """Of the 95% interval of the mean."""
-        return float(stdtrit(self.seeds - 1, 0.975)) * self.deviation / np.sqrt(self.seeds - 1)
+        return float(scipy.special.stdtrit(self.seeds - 1, 0.975)) * self.deviation / np.sqrt(self.seeds - 1)
 
 
 PUBLISHED = {

@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
+import scipy  # its parts, of which `stats` takes a second and more, are imported as they are named
 from jaxtyping import Float
-from scipy.special import stdtrit  # Student's t quantile; jax depends on scipy, so it is always there.
-from scipy.stats import bootstrap, trim_mean
 
 from dop.engine.records import Record
 
@@ -97,7 +96,7 @@ def mean_interval(values: Float[np.ndarray, "seed *rest"], confidence: float = 0
     mean = np.where(known, values, 0.0).sum(axis=0) / n
     freedom = np.where(count > 1, n - 1, np.nan)
     variance = (np.where(known, values - mean, 0.0) ** 2).sum(axis=0) / freedom
-    half = stdtrit(freedom, 0.5 + confidence / 2) * np.sqrt(variance / n)
+    half = scipy.special.stdtrit(freedom, 0.5 + confidence / 2) * np.sqrt(variance / n)
     return Interval(mean=mean, low=mean - half, high=mean + half)
 
 
@@ -121,7 +120,7 @@ class Estimate(NamedTuple):
 
 def interquartile_mean(scores: Sequence[Float[np.ndarray, " seed"]]) -> Estimate:
     """The mean of the middle half of all scores of all tasks (IQM)."""
-    return _bootstrap(scores, lambda *tasks, axis=-1: trim_mean(np.concatenate(tasks, axis=axis), 0.25, axis=axis))
+    return _bootstrap(scores, lambda *tasks, axis=-1: scipy.stats.trim_mean(np.concatenate(tasks, axis=axis), 0.25, axis=axis))
 
 
 def probability_of_improvement(x: Sequence[Float[np.ndarray, " seed"]], y: Sequence[Float[np.ndarray, " seed"]]) -> Estimate:
@@ -157,5 +156,5 @@ def _bootstrap(samples: Sequence[np.ndarray], statistic: Callable[..., Any]) -> 
     value = float(statistic(*samples))
     if min(len(sample) for sample in samples) < 2:
         return Estimate(value, np.nan, np.nan)
-    drawn = bootstrap(samples, statistic, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(0), batch=200)
+    drawn = scipy.stats.bootstrap(samples, statistic, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(0), batch=200)
     return Estimate(value, float(drawn.confidence_interval.low), float(drawn.confidence_interval.high))
