@@ -33,19 +33,8 @@ _LOWER = (
 
 def main() -> None:
     """Entry point of the `dop` command. Errors made by people end in one sentence and exit code 2."""
-    arguments = sys.argv[1:]
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(usage())
-        return
-    if arguments[0] == "--version":
-        print(dop.__version__)
-        return
-    memory.use_few_heaps()
-    # An environment of the user's own is looked for where the command is typed, too; last, so that no file that lies there is imported in
-    # the place of a package.
-    sys.path.append("")
     try:
-        commands.get(arguments[0]).run(arguments[1:])
+        _run(sys.argv[1:])
         for stream in (sys.stdout, sys.stderr):
             print(end="", file=stream, flush=True)  # here, where a closed pipe is caught
     except DopError as error:
@@ -67,6 +56,21 @@ def main() -> None:
     except KeyboardInterrupt:
         print("dop: stopped at once; what was saved before is as it was", file=sys.stderr)
         sys.exit(130)
+
+
+def _run(arguments: list[str]) -> None:
+    """What was asked for: help, the version, or a command."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return
+    if arguments[0] == "--version":
+        print(dop.__version__)
+        return
+    memory.use_few_heaps()
+    # An environment of the user's own is looked for where the command is typed, too; last, so that no file that lies there is imported in
+    # the place of a package.
+    sys.path.append("")
+    commands.get(arguments[0]).run(arguments[1:])
 
 
 def _refuse(why: str) -> NoReturn:
