@@ -39,7 +39,7 @@ BANNED_METHODS = {"read_pickle", "unsafe_load", "full_load", "load_all", "litera
 READERS = {"np", "numpy", "jnp", "yaml", "torch", "pd"}
 """Modules whose `load` may run what it reads."""
 IMPORTERS = {
-    "registry.py",  # of the library's own modules
+    *("registry.py", "__init__.py"),  # of the library's own modules
     *("plugins.py", "envs/hosts/gymnasium.py", "envs/hosts/pettingzoo.py"),  # what the user has named
     *("envs/_jaxmarl.py", "envs/jumanji.py", "report/export.py"),  # packages that are named in the source
 }

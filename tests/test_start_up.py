@@ -20,15 +20,21 @@ JAX = {"jax", "jaxlib", "equinox", "optax"}
 DRAWS_AND_SAVES = {"matplotlib", "PIL", "scipy", "orbax", "tensorstore", "jinja2", "rich", "ray", "jaxmarl", "pettingzoo", "gymnasium"}
 LIGHT = {"import": "import dop; dir(dop); dop.__version__"} | {
     " ".join(typed): MAIN.format(typed)
-    for typed in ([], ["--help"], ["--version"], ["trian"], ["reproduce"], ["evaluate", "--help"], ["report", "--help"])
+    for typed in (
+        [],
+        ["--help"],
+        ["--version"],
+        ["trian"],
+        ["reproduce"],
+        ["evaluate", "--help"],
+        ["report", "--help"],
+        ["resume", "--help"],
+    )
 }
 IN_JAX = {
     "algorithm": "import dop; dop.StochasticDOP(); dop.returns.td_lambda; dop.losses; dop.mixers; dop.policies",
     "environment": "import dop; dop.make('two-step')",
-    **{
-        " ".join(typed): MAIN.format(typed)
-        for typed in (["train"], ["train", "vdn", "--help"], ["resume", "--help"], ["check-env", "--help"], ["list"])
-    },
+    **{" ".join(typed): MAIN.format(typed) for typed in (["train"], ["train", "vdn", "--help"], ["check-env", "--help"], ["list"])},
 }
 
 

@@ -625,7 +625,7 @@ def _trusted(folder: RunFolder, named: str, given: AnyEnvironment | str | None, 
         return given
     if given not in (None, named):
         raise RunError(f"{folder.path} was made with the environment {named!r}, not with {given!r}. Leave --env out, or give it as it was.")
-    if given is None and ":" not in named and named not in envs.names():
+    if given is None and named and ":" not in named and named not in envs.names():
         raise RunError(
             f"{folder.path} was given its environment {named!r} as an object, which cannot be made from its name. "
             "From Python pass it again: environment=..."

@@ -78,16 +78,17 @@ class Elements(HTMLParser):
 def plant(run: Path, where: Path, text: str) -> Path:
     """A copy of a run without its arrays, with `text` in the place of every text that a reader does not have to understand."""
     where.mkdir(parents=True)
+    name = "".join(letter for letter in text if letter.isprintable())  # in the places where others are refused
     config = json.loads((run / "config.json").read_text())
     config["algorithm"] = config["environment"] = config["device"] = config["machine"] = text
-    config["versions"] = {text: text}
+    config["versions"] = {name: text}
     config["environment_options"] = {text: text}
     config["hyper_parameters"] |= {text: text, "gamma": [text, {text: str(where)}]}
     spec = config["environment_spec"]
-    spec |= {"name": text, "version": text, "agents": [text, text + "2"], "types": [text], "metrics": [text], "options": [[text, text]]}
+    spec |= {"name": name, "version": name, "agents": [text, text + "2"], "types": [text], "metrics": [name], "options": [[name, text]]}
     (where / "config.json").write_text(json.dumps(config))
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    (where / "metrics.jsonl").write_text("".join(json.dumps(line | {f"test_{text}_mean": 0.5}) + "\n" for line in lines))
+    (where / "metrics.jsonl").write_text("".join(json.dumps(line | {f"test_{name}_mean": 0.5}) + "\n" for line in lines))
     return where
 
 

@@ -204,7 +204,11 @@ def scores_of(tasks: Sequence[Task], labels: Sequence[str], bounds: Mapping[str,
 
 
 def _is_pair(pair: Any) -> bool:
-    return isinstance(pair, list | tuple) and len(pair) == 2 and all(is_finite(plain(number)) for number in pair)
+    return isinstance(pair, list | tuple) and len(pair) == 2 and all(_is_number(plain(number)) for number in pair)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) or is_finite(value)
 
 
 def check_bounds(bounds: Mapping[str, Bounds], comparison: Comparison) -> None:
