@@ -7,6 +7,7 @@ source, so that listing what there is imports nothing, and asking for one import
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import pkgutil
 import re
@@ -42,9 +43,16 @@ def outlines(package: str, *defining: str) -> dict[str, Outline]:
 
     Modules whose names begin with an underscore are parts of others.
     """
+    found = _outlines(package)
+    return {name: outline for name, outline in found.items() if set(defining) <= outline.names.keys()}
+
+
+@functools.cache
+def _outlines(package: str) -> dict[str, Outline]:
+    """All its modules that are no parts of others; their sources are read once."""
     places = importlib.import_module(package).__path__
     found = {module.name: _outline(package, module) for module in pkgutil.iter_modules(places) if not module.name.startswith("_")}
-    return {name.replace("_", "-"): outline for name, outline in sorted(found.items()) if set(defining) <= outline.names.keys()}
+    return {name.replace("_", "-"): outline for name, outline in sorted(found.items())}
 
 
 def _outline(package: str, module: pkgutil.ModuleInfo) -> Outline:

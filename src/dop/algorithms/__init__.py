@@ -7,37 +7,31 @@ The module's name, with dashes, is the name on the command line: `stochastic_dop
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from dop import plugins, registry
-from dop.algorithms import _outside
-from dop.errors import ConfigError, UnknownNameError, shown
+from dop import plugins
+from dop.errors import ConfigError, shown
+from dop.families import Family, same
 from dop.types import Algorithm, HasPresets, Listed
 
-GROUP = "dop.algorithms"
+FAMILY = Family(
+    kind="algorithm",
+    package=__name__,
+    attribute="ALGORITHM",
+    group="dop.algorithms",
+    members=tuple(name for name in vars(Algorithm) if not name.startswith("_")),
+    about="dop.Algorithm, and docs/own-algorithm.md",
+)
+names, entry_points, imports_code, name_of = FAMILY.names, FAMILY.entry_points, FAMILY.imports_code, FAMILY.name_of
+
+__all__ = ["FAMILY", "algorithms", "entry_points", "get", "imports_code", "name_of", "names", "presets", "same"]
 
 
 @functools.cache
 def algorithms() -> dict[str, type[Listed]]:
     """The algorithm classes of this package, by their command-line names."""
-    return {name: module.ALGORITHM for name, module in registry.modules(__name__, "ALGORITHM").items()}
-
-
-def names() -> tuple[str, ...]:
-    """Their command-line names; none of them is imported."""
-    return tuple(registry.outlines(__name__, "ALGORITHM"))
-
-
-def entry_points() -> dict[str, str]:
-    """Where the algorithms of other installed packages are, by their names; the library's own names are its own."""
-    return {name: place for name, place in plugins.entry_points(GROUP).items() if name not in names()}
-
-
-def imports_code(name: str) -> bool:
-    """Whether finding this algorithm imports code that is none of the library's."""
-    return plugins.is_place(name) or name in entry_points()
+    return FAMILY.classes()
 
 
 def get(name: str) -> type[Algorithm[Any, Any]]:
@@ -47,16 +41,7 @@ def get(name: str) -> type[Algorithm[Any, Any]]:
         UnknownNameError: no such algorithm; the message names the nearest.
         ConfigError: what is called so cannot be loaded, or is no algorithm.
     """
-    own = registry.outlines(__name__, "ALGORITHM")
-    if name in own:
-        return registry.get("algorithm", name, own).ALGORITHM
-    place = name if plugins.is_place(name) else entry_points().get(name)
-    if place is None:
-        kind = "algorithm (one of your own is named module:Class)" if "." in name else "algorithm"
-        raise UnknownNameError(kind, name, (*own, *entry_points()))
-    found = plugins.load("algorithm", place)
-    _outside.check(found, name)
-    return found
+    return FAMILY.get(name)
 
 
 def presets(cls: type[Algorithm[Any, Any]], name: str) -> Mapping[str, Any]:
@@ -66,31 +51,9 @@ def presets(cls: type[Algorithm[Any, Any]], name: str) -> Mapping[str, Any]:
         ConfigError: it has none that can be used.
     """
     if not isinstance(cls, HasPresets):
-        return {"default": _outside.default(cls, name)}
+        return {"default": FAMILY.default(cls, name, "give one, or a class method `presets` with 'default' among them")}
     with plugins.named(f"The presets of {name} cannot be made"):
         found = cls.presets()
     if not isinstance(found, Mapping) or not all(isinstance(preset, cls) for preset in found.values()):
         raise ConfigError(f"The presets of {name} must be a dict, from names to objects of that class; got {shown(found)}.")
     return found
-
-
-def name_of(cls: type[Any]) -> str:
-    """What the class of an algorithm is called: its name on the command line, or where it is, `module:Class`.
-
-    Raises:
-        ConfigError: it is no algorithm.
-    """
-    for name, own in algorithms().items():
-        if cls is own:
-            return name
-    _outside.check(cls, cls.__name__)
-    return next((name for name, place in entry_points().items() if plugins.loaded(place) is cls), plugins.place_of(cls))
-
-
-def same(one: str, other: str) -> bool:
-    """Whether two names mean one class, which may be in another module, a script or a notebook now, but is not called otherwise."""
-    return one == other or (plugins.is_place(one) and plugins.is_place(other) and _last(one) == _last(other))
-
-
-def _last(place: str) -> str:
-    return re.split("[.:]", place)[-1]
