@@ -36,7 +36,7 @@ from dop.replay import allocate
 from dop.report import curves
 from dop.returns import expected_q, sampled_q
 from learner import SHAPES, Shape, episodes, needed_operations
-from machine import describe, matmul_rate, seconds
+from machine import describe, matmul_rate, seconds, units
 
 KEPT = 160
 """Episodes in the replay that batches are drawn from."""
@@ -52,19 +52,19 @@ def agent_operations(hidden: int, shape: Shape) -> tuple[float, float]:
 
 def coma_operations(algorithm: COMA, shape: Shape, steps: float) -> dict[str, float]:
     """Targets and critic steps; values for the actors, and the actors' steps."""
-    c = algorithm.critic_hidden
+    c = units(algorithm.critic)
     hidden = shape.n * (c * c + c * shape.actions)
     forward = shape.state * c + shape.n * shape.obs * c + hidden
     return {
         "critic: critics": 2.0 * steps * (forward + 2 * forward + hidden),
-        "actors: agents": 2.0 * steps * algorithm.actor_steps * sum(agent_operations(algorithm.actor_hidden, shape)),
+        "actors: agents": 2.0 * steps * algorithm.actor_steps * sum(agent_operations(units(algorithm.actor), shape)),
         "actors: critics": 2.0 * steps * forward,
     }
 
 
 def q_operations(algorithm: Any, shape: Shape, steps: float) -> dict[str, float]:
     """Online and target networks forwards, the online ones backwards; QMIX's hypernetworks with them."""
-    forward, backward = agent_operations(algorithm.agent_hidden, shape)
+    forward, backward = agent_operations(units(algorithm.actor), shape)
     found = {"update: agents": 2.0 * algorithm.updates_per_iteration * steps * (2 * forward + backward)}
     if isinstance(algorithm, QMIX):
         e, h = algorithm.embedding, algorithm.hypernet_hidden
@@ -88,19 +88,19 @@ def products(algorithm: Any, shape: Shape) -> dict[str, tuple[int, int]]:
     """Rows and width of the products of each of these: of the recurrent agents those of one timestep, of the critics one minibatch."""
     if isinstance(algorithm, StochasticDOP):
         every = algorithm.on_policy_batch + algorithm.off_policy_batch
-        critics = (every * shape.n, algorithm.critic_hidden)
+        critics = (every * shape.n, units(algorithm.critic))
         return {
-            "critic: agents": (every * shape.n, algorithm.actor_hidden),
+            "critic: agents": (every * shape.n, units(algorithm.actor)),
             "critic: critics": critics,
-            "actors: agents": (algorithm.on_policy_batch * shape.n, algorithm.actor_hidden),
+            "actors: agents": (algorithm.on_policy_batch * shape.n, units(algorithm.actor)),
             "actors: critics": critics,
         }
     if isinstance(algorithm, COMA):
         rows = algorithm.on_policy_batch * shape.n
-        critics = (rows, algorithm.critic_hidden)
-        return {"critic: critics": critics, "actors: agents": (rows, algorithm.actor_hidden), "actors: critics": critics}
+        critics = (rows, units(algorithm.critic))
+        return {"critic: critics": critics, "actors: agents": (rows, units(algorithm.actor)), "actors: critics": critics}
     rows = algorithm.replay_batch * shape.n
-    found = {"update: agents": (rows, algorithm.agent_hidden)}
+    found = {"update: agents": (rows, units(algorithm.actor))}
     return found | ({"update: mixer": (algorithm.replay_batch, algorithm.hypernet_hidden)} if isinstance(algorithm, QMIX) else {})
 
 

@@ -35,7 +35,7 @@ import dop
 from dop.engine.checkpoint import Checkpoints
 from dop.engine.runs import surroundings
 
-SIZES = {"agent-hidden": 4, "replay-capacity": 64, "replay-batch": 4, "episodes-per-iteration": 8, "chunk-iterations": 5}
+SIZES = {"actor.hidden-size": 4, "replay-capacity": 64, "replay-batch": 4, "episodes-per-iteration": 8, "chunk-iterations": 5}
 PROTOCOL = {"eval-interval": 400, "eval-episodes": 4, "checkpoint-interval": 40}
 OPTIONS = [f"--{name}={value}" for name, value in (SIZES | PROTOCOL).items()]
 TASK = ["vdn", "--env", "matrix-game", "--env-args", "n_agents=2", "n_actions=2", "--seeds=2", "--quiet", *OPTIONS]

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from dop.algorithms.stochastic_dop import Batch, StochasticDOP
 from dop.types import EnvSpec, Episode
-from machine import describe, matmul_rate, random_like, seconds
+from machine import describe, matmul_rate, random_like, seconds, units
 
 REFERENCE_MS = {("2s3z", "full"): 789, ("MMM", "full"): 2396, ("2s3z", "40-70"): 458, ("MMM", "40-70"): 1115}
 
@@ -73,7 +73,7 @@ def needed_operations(algorithm: StochasticDOP, shape: Shape, on_steps: int, off
 
     By part of the update, and by whose networks they are: `critic: agents` are the policies that the critic's targets need.
     """
-    h, c, every = algorithm.actor_hidden, algorithm.critic_hidden, on_steps + off_steps
+    h, c, every = units(algorithm.actor), units(algorithm.critic), on_steps + off_steps
     local = algorithm.critic_inputs == "state_obs_id"
     actor_first, actor_rest = shape.obs * h, 6 * h * h + h * shape.actions
     one_for_all = algorithm.share_parameters == "all"

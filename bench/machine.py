@@ -40,3 +40,8 @@ def describe() -> str:
 def random_like(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Normal noise in half precision, as replay keeps observations."""
     return jax.random.normal(key, shape).astype(jnp.float16)
+
+
+def units(network: Any) -> int:
+    """Units of the hidden layers of a network that is one of the library's."""
+    return network.hidden_size

@@ -26,7 +26,7 @@ from dop.algorithms.maac import MAAC
 from dop.algorithms.maddpg import MADDPG
 from dop.engine.learn import Program, RunState
 from dop.types import EnvSpec
-from machine import describe, matmul_rate, seconds
+from machine import describe, matmul_rate, seconds, units
 
 METHODS = ("deterministic-dop", "maddpg", "maac")
 
@@ -47,9 +47,10 @@ def peers() -> list[Peer]:
     """The three that are compared with. Each update of theirs is a step of the critic and one of the actors, as here without delay."""
     spread, boxes = dop.make("mpe:spread"), dop.make("mpe:spread", actions="box")
     every = {"policy_delay": 1, "optimiser": "adam"}
-    epymarl = MADDPG(critic_hidden=128, actor_hidden=128, replay_batch=16 * 25, episodes_per_iteration=1, **every)
+    sizes: dict[str, Any] = {"critic": dop.MLP(hidden_size=128), "actor": dop.MLP(hidden_size=128)}
+    epymarl = MADDPG(**sizes, replay_batch=16 * 25, episodes_per_iteration=1, **every)
     # 1000 updates per 6000 frames are 42 per 10 episodes of 25.
-    sizes = {"critic_hidden": 256, "actor_hidden": 256, "replay_batch": 128}
+    sizes = {"critic": dop.MLP(hidden_size=256), "actor": dop.MLP(hidden_size=256), "replay_batch": 128}
     benchmarl = MADDPG(**sizes, episodes_per_iteration=10, rounds_per_iteration=42, replay_capacity=4000, **every)
     return [
         Peer(
@@ -97,12 +98,12 @@ def layers(*sizes: float, n: float = 1, from_data: float | None = None) -> Produ
 
 
 def actors(algorithm: OffPolicy[Any], spec: EnvSpec) -> Products:
-    return layers(spec.obs_size, algorithm.actor_hidden, algorithm.actor_hidden, spec.action_size, n=spec.n_agents)
+    return layers(spec.obs_size, units(algorithm.actor), units(algorithm.actor), spec.action_size, n=spec.n_agents)
 
 
 def critic(algorithm: OffPolicy[Any], spec: EnvSpec) -> tuple[Products, float]:
     """The critic for its own steps, and the products that the actors' step has with it."""
-    n, h, a, s = spec.n_agents, algorithm.critic_hidden, spec.action_size, spec.state_size
+    n, h, a, s = spec.n_agents, units(algorithm.critic), spec.action_size, spec.state_size
     if isinstance(algorithm, DeterministicDOP):
         own = layers(spec.obs_size + a, h, h, 1, n=n, from_data=spec.obs_size)
         team = s * h + s * (n + 1)

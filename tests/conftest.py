@@ -38,8 +38,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("runs") / "workers"
     team = dop.StochasticDOP(
-        critic_hidden=16,
-        actor_hidden=8,
+        critic=dop.MLP(hidden_size=16),
+        actor=dop.GRU(hidden_size=8),
         critic_rate=5e-3,
         actor_rate=5e-3,
         actor_steps=2,

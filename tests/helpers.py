@@ -115,9 +115,11 @@ SIZES = {"hidden": 8, "batch": 3, "capacity": 12, "iteration": 4}
 
 
 def toy(algorithm: Any, **changes: Any) -> Any:
-    """The algorithm with small networks, batches and replay."""
+    """The algorithm with small networks, which must be the library's, batches and replay."""
     endings = {field.name: field.name.rpartition("_")[2] for field in dataclasses.fields(algorithm)}
     sizes = {name: min(SIZES[ending], getattr(algorithm, name)) for name, ending in endings.items() if ending in SIZES}
+    networks = {field.name: getattr(algorithm, field.name) for field in dataclasses.fields(algorithm) if field.name in ("actor", "critic")}
+    sizes |= {name: dataclasses.replace(network, hidden_size=SIZES["hidden"]) for name, network in networks.items()}
     return dataclasses.replace(algorithm, **{**sizes, **changes})
 
 

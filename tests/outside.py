@@ -1,4 +1,4 @@
-"""Algorithms and loggers that are not the library's, found as `outside:Name`: what a user's own module may have."""
+"""Algorithms, networks and loggers that are not the library's, found as `outside:Name`: what a user's own module may have."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 import dop
@@ -122,3 +124,75 @@ class OwnLogger:
 
     def close(self) -> None:
         self.told.append(("close", None))
+
+
+class TwoStates(eqx.Module):
+    """A network whose hidden state is two arrays in a structure of its own (LSTM)."""
+
+    cell: eqx.nn.LSTMCell
+    output: Linear
+
+    def init_state(self) -> dict[str, Any]:
+        zeros = jnp.zeros(self.cell.hidden_size)
+        return {"lstm": (zeros, zeros)}
+
+    def __call__(self, state: dict[str, Any], x: Float[Array, " input"]) -> tuple[dict[str, Any], Float[Array, " output"]]:
+        hidden, cell = self.cell(x, state["lstm"])
+        return {"lstm": (hidden, cell)}, self.output(hidden)
+
+    def export(self, graph: dop.Graph, state: dict[str, Any], x: str) -> tuple[dict[str, Any], str]:
+        hidden, cell = state["lstm"]
+        of_x = graph.linear(x, self.cell.weight_ih, self.cell.bias)
+        gates = graph.add("Add", of_x, graph.linear(hidden, self.cell.weight_hh))
+        width = self.cell.hidden_size
+        ends = [graph.constant(np.array([width * i])) for i in range(5)]
+        axis = graph.constant(np.array([1]))
+        i, f, g, o = (graph.add("Slice", gates, ends[k], ends[k + 1], axis) for k in range(4))
+        keep, new = graph.add("Mul", graph.add("Sigmoid", f), cell), graph.add("Mul", graph.add("Sigmoid", i), graph.add("Tanh", g))
+        cell = graph.add("Add", keep, new)
+        hidden = graph.add("Mul", graph.add("Sigmoid", o), graph.add("Tanh", cell))
+        return {"lstm": (hidden, cell)}, graph.linear(hidden, self.output.weight, self.output.bias)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnMemory:
+    """A recurrent network of one's own."""
+
+    hidden_size: int = 8
+    """Units of the LSTM."""
+
+    def build(self, inputs: int, outputs: int, *, key: PRNGKeyArray) -> TwoStates:
+        key_cell, key_output = jax.random.split(key)
+        return TwoStates(
+            cell=eqx.nn.LSTMCell(inputs, self.hidden_size, key=key_cell), output=Linear(self.hidden_size, outputs, key=key_output)
+        )
+
+
+class TanhNetwork(eqx.Module):
+    """Two layers with tanh between them; no hidden state, and no `export`."""
+
+    first: Linear
+    last: Linear
+
+    def init_state(self) -> tuple[()]:
+        return ()
+
+    def __call__(self, state: tuple[()], x: Float[Array, " input"]) -> tuple[tuple[()], Float[Array, " output"]]:
+        return state, self.last(jnp.tanh(self.first(x)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnPlain:
+    """A feed-forward network of one's own."""
+
+    hidden_size: int = 8
+    """Units between the layers."""
+    inner: Any = None
+    """Another network in this one, for the records; nothing is made of it."""
+
+    def check(self) -> None:
+        check_positive(self, "hidden_size")
+
+    def build(self, inputs: int, outputs: int, *, key: PRNGKeyArray) -> TanhNetwork:
+        key_first, key_last = jax.random.split(key)
+        return TanhNetwork(first=Linear(inputs, self.hidden_size, key=key_first), last=Linear(self.hidden_size, outputs, key=key_last))

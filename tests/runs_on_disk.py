@@ -16,7 +16,7 @@ from dop.engine.runs import RunFolder
 from dop.engine.train import Trainer
 from logged import opened
 
-TINY = dop.VDN(agent_hidden=4, replay_batch=2, replay_capacity=4, episodes_per_iteration=2)
+TINY = dop.VDN(actor=dop.GRU(hidden_size=4), replay_batch=2, replay_capacity=4, episodes_per_iteration=2)
 GAME = {"n_agents": 2, "n_actions": 2}
 
 

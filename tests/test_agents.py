@@ -1,4 +1,4 @@
-"""Teams of recurrent agents: a batch of episodes unrolled is each of them stepped through."""
+"""Teams of agents, recurrent or not: a batch of episodes unrolled is each of them stepped through."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ import numpy as np
 import pytest
 
 from dop import agents
+from dop.networks.gru import GRU
+from dop.networks.layer_norm_gru import LayerNormGRU
+from dop.networks.mlp import MLP
+from dop.networks.protocols import NetworkConfig
 from dop.types import Sharing
 from helpers import make_episodes, make_spec
 
@@ -16,13 +20,14 @@ LENGTHS = (2, 3)
 EPISODES = make_episodes(jax.random.key(0), SPEC, LENGTHS)
 
 
+@pytest.mark.parametrize("network", [GRU(8), LayerNormGRU(8), MLP(8)], ids=str)
 @pytest.mark.parametrize("sharing", ["all", "by_type", "none"])
-def test_unroll_is_one_step_after_another(sharing: Sharing) -> None:
-    team = agents.make_team(SPEC, 8, sharing=sharing, key=jax.random.key(1))
+def test_unroll_is_one_step_after_another(sharing: Sharing, network: NetworkConfig) -> None:
+    team = agents.make_team(SPEC, network, sharing=sharing, key=jax.random.key(1))
     got = agents.unroll(team, agents.time_first(EPISODES), jnp.asarray(3))
     step = jax.jit(lambda *x: agents.step_team(team, *x))
     for e in range(len(LENGTHS)):
-        memory = agents.initial_memory(SPEC.n_agents, 8)
+        memory = agents.initial_memory(SPEC, network)
         for t in range(3):
             hidden, expected = step(memory.hidden, EPISODES.obs[e, t], memory.last_action)
             np.testing.assert_allclose(got[t, e], expected, rtol=1e-4, atol=1e-6)

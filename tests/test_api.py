@@ -25,7 +25,13 @@ from dop.report import curves
 from probes import ObservationValue
 
 TINY = dop.StochasticDOP(
-    critic_hidden=8, actor_hidden=8, actor_steps=1, replay_capacity=16, on_policy_capacity=16, on_policy_batch=4, off_policy_batch=4
+    critic=dop.MLP(hidden_size=8),
+    actor=dop.GRU(hidden_size=8),
+    actor_steps=1,
+    replay_capacity=16,
+    on_policy_capacity=16,
+    on_policy_batch=4,
+    off_policy_batch=4,
 )
 PROTOCOL: dict[str, Any] = {"eval_interval": 16, "eval_episodes": 4, "chunk_iterations": 2}
 
@@ -147,7 +153,7 @@ def test_unknown_names(tmp_path: Path):
 
 # ------------------------------------------------------------------------------------------------------- what is given by mistake
 
-VDN = dop.VDN(agent_hidden=4, replay_batch=2, replay_capacity=4, episodes_per_iteration=2)
+VDN = dop.VDN(actor=dop.GRU(hidden_size=4), replay_batch=2, replay_capacity=4, episodes_per_iteration=2)
 MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("train", {"algorithm": dop.VDN}, r"algorithm is the class VDN; it must be one with hyper-parameters: VDN\(\)"),
     ("train", {"algorithm": "vdn"}, r"algorithm must be one of .*dop\.VDN\(\)"),
@@ -224,7 +230,8 @@ def test_numbers_of_numpy_are_numbers(tmp_path: Path):
     """The run is that of the same numbers of Python, also where it goes on from its files, which hold no others."""
     measured: dict[str, Any] = {"eval_interval": 8, "eval_episodes": 2, "chunk_iterations": 2, "checkpoint_interval": 8}
     steps, third = np.float32(0.3), float(np.float32(0.3))
-    numpys: Any = dataclasses.replace(VDN, gamma=np.float32(0.9), replay_batch=np.int64(2), agent_hidden=np.uint8(4))
+    size: Any = np.uint8(4)
+    numpys: Any = dataclasses.replace(VDN, gamma=np.float32(0.9), replay_batch=np.int64(2), actor=dop.GRU(hidden_size=size))
     pythons = dataclasses.replace(VDN, gamma=float(np.float32(0.9)))
     options = {"n_agents": np.int64(2), "n_actions": np.int32(2), "optimal_reward": steps, "relaxed": np.bool_(False)}
     protocol: dict[str, Any] = {name: np.int64(value) for name, value in measured.items()}

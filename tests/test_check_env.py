@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import dop
 import dop.api
 import dop.envs
 import host_games
@@ -317,7 +318,7 @@ def test_what_seeds_decide(make: Any, told: set[str]):
 
 @pytest.mark.parametrize(("maker", "option", "warned"), [("Seeded", 7, True), ("Seeded", None, False), ("Own", 7, False)])
 def test_training_warns_of_copies_where_a_seed_was_given(caplog: pytest.LogCaptureFixture, maker: str, option: int | None, warned: bool):
-    algorithm = dop.VDN(agent_hidden=8, episodes_per_iteration=1, replay_capacity=2, replay_batch=1)
+    algorithm = dop.VDN(actor=dop.GRU(hidden_size=8), episodes_per_iteration=1, replay_capacity=2, replay_batch=1)
     options = {} if option is None else {"seed": option}
     dop.preflight(algorithm, f"test_check_env:{maker}", environment_options=options)
     assert ("a seed is among its options, and episodes with other seeds start the same" in caplog.text) == warned

@@ -262,7 +262,16 @@ NUMBERED = {
     "report": ("--episodes",),
     "resume": ("--env-steps",),
     "check-env": ("--episodes", "--seed"),
-    "train": ("--env-steps", "--seeds", "--first-seed", "--eval-interval", "--env-workers", "--env-timeout", "--gamma", "--agent-hidden"),
+    "train": (
+        "--env-steps",
+        "--seeds",
+        "--first-seed",
+        "--eval-interval",
+        "--env-workers",
+        "--env-timeout",
+        "--gamma",
+        "--actor.hidden-size",
+    ),
 }
 """Options that take a number, by command."""
 BEFORE = {"train": ["vdn", "--env", "matrix-game", "--dry-run"], "check-env": ["matrix-game"]}

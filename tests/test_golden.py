@@ -18,7 +18,8 @@ from dop import losses, policies
 from dop.agents import step_teams
 from dop.algorithms.stochastic_dop import Batch, DecomposedCritic, DOPLearner, StochasticDOP
 from dop.mixers import LinearMixer
-from dop.nets import GRUCell, Linear, LocalCritic, PerAgent, RecurrentAgent
+from dop.nets import Agent, GRUCell, Linear, LocalCritic, PerAgent
+from dop.networks.gru import GRU
 from dop.returns import td_lambda, tree_backup
 from dop.types import Episode, Metrics
 from helpers import make_spec
@@ -74,7 +75,7 @@ def local_critic_of(w: Numbers, state_size: int, obs_size: int) -> LocalCritic:
     first = (from_state, jnp.asarray(w["fc1.bias"]), from_obs, from_id.T)
     critic = eqx.tree_at(lambda m: (m.from_state.weight, m.from_state.bias, m.from_obs.weight, m.from_id), critic, first)
     layers = (dense(w, "fc2"), dense(w, "fc3"), dense(w, "fc_v"))
-    return eqx.tree_at(lambda m: (m.hidden_layer, m.action_layer, m.value_layer), critic, layers)
+    return eqx.tree_at(lambda m: (m.hidden_layers[0], m.action_layer, m.value_layer), critic, layers)
 
 
 def critic_of(critic: Numbers, mixer: Numbers, n_agents: int, state_size: int, obs_size: int) -> DecomposedCritic:
@@ -82,18 +83,19 @@ def critic_of(critic: Numbers, mixer: Numbers, n_agents: int, state_size: int, o
     return DecomposedCritic(local=local, mixer=mixer_of(mixer, n_agents))
 
 
-def actor_of(w: Numbers, n_agents: int) -> PerAgent[RecurrentAgent]:
+def actor_of(w: Numbers, n_agents: int) -> PerAgent[Agent]:
     hidden, inputs = w["fc1.weight"].shape
     n_actions = w["fc2.weight"].shape[0]
 
-    def make(key: Array) -> RecurrentAgent:
-        actor = RecurrentAgent(inputs - n_actions - n_agents, n_actions, n_agents, hidden, key=key)
+    def make(key: Array) -> Agent:
+        actor = GRU(hidden).build(inputs, n_actions, key=key)
         gates = {f"{side}.{kind}": w[f"rnn.{kind}_{side}"] for side in ("ih", "hh") for kind in ("weight", "bias")}
         cell = eqx.tree_at(
             lambda m: (m.input_layer, m.hidden_layer), GRUCell(hidden, hidden, key=key), (dense(gates, "ih"), dense(gates, "hh"))
         )
         layers = (dense(w, "fc1"), cell, dense(w, "fc2"))
-        return eqx.tree_at(lambda m: (m.input_layer, m.cell, m.output_layer), actor, layers)
+        network = eqx.tree_at(lambda m: (m.input_layer, m.cell, m.output_layer), actor, layers)
+        return Agent(network=network, kind="discrete", n_agents=n_agents, action_size=n_actions, sees_last_action=True)
 
     return PerAgent(make, (0,) * n_agents, key=KEY)
 

@@ -7,6 +7,7 @@ import pytest
 import dop
 from dop import algorithms, registry
 from dop.commands import list as listing
+from dop.networks import FAMILY
 
 
 @pytest.mark.parametrize("columns", ["70", "120"])
@@ -19,6 +20,8 @@ def test_nothing_is_cut(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
         told = registry.first_paragraph(algorithm)
         assert told.endswith(".")
         assert f"{name} {told} presets: {', '.join(algorithm.presets())}" in joined
+    for name, network in FAMILY.classes().items():
+        assert f"{name} {registry.first_paragraph(network)}" in joined
     assert all(len(line) <= int(columns) for line in shown.splitlines())
     assert "\n  matrix-game\n" in shown
 

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dop.nets import GRUCell, Linear, LocalCritic, PerAgent, RecurrentAgent
+from dop.nets import Agent, GRUCell, Linear, LocalCritic, PerAgent
+from dop.networks.gru import GRU, GRUNetwork
 
 KEY = jax.random.key(0)
 
@@ -95,7 +96,7 @@ def test_local_critic_is_dense_on_the_concatenated_inputs(local_inputs: bool, du
             assert critic.from_id is not None
             weight = np.concatenate([weight, critic.from_obs.weight, critic.from_id.T], axis=1)
             x = np.concatenate([state, obs, np.eye(2, dtype=np.float32)[agent]])
-        h = relu(dense(critic.hidden_layer, relu(weight @ x + np.asarray(critic.from_state.bias))))
+        h = relu(dense(critic.hidden_layers[0], relu(weight @ x + np.asarray(critic.from_state.bias))))
         expected = dense(critic.action_layer, h)
         if dueling:
             assert critic.value_layer is not None
@@ -121,22 +122,23 @@ def test_local_critic_starts_as_one_dense_layer_would() -> None:
     assert_uniform_within(64, critic.from_obs.weight)
     assert_uniform_within(64, critic.from_id)
     assert critic.from_obs.bias is None
-    assert_uniform_within(64, critic.hidden_layer.weight, critic.hidden_layer.bias)
+    assert_uniform_within(64, critic.hidden_layers[0].weight, critic.hidden_layers[0].bias)
     assert_uniform_within(64, critic.action_layer.weight, critic.action_layer.bias)
 
 
 def test_actor_starts_as_pytorchs_would() -> None:
-    actor = RecurrentAgent(20, 6, 4, 64, key=KEY)
+    actor = GRU(64).build(30, 6, key=KEY)
     assert_uniform_within(30, actor.input_layer.weight, actor.input_layer.bias)
     for layer in (actor.cell.input_layer, actor.cell.hidden_layer, actor.output_layer):
         assert_uniform_within(64, layer.weight, layer.bias)
 
 
-# ------------------------------------------------------------------------------------------------------------ RecurrentAgent
+# --------------------------------------------------------------------------------------------------------------------- Agent
 
 
 def test_actor_sees_observation_last_action_and_id_in_that_order() -> None:
-    actor = RecurrentAgent(2, 3, 4, 5, key=KEY)
+    actor: GRUNetwork = GRU(5).build(2 + 3 + 4, 3, key=KEY)
+    whole = Agent(network=actor, kind="discrete", n_agents=4, action_size=3, sees_last_action=True)
     hidden, obs = jnp.linspace(-1, 1, 5), jnp.array([0.5, -0.5])
 
     def expected(last: np.ndarray, own: np.ndarray) -> jax.Array:
@@ -146,6 +148,6 @@ def test_actor_sees_observation_last_action_and_id_in_that_order() -> None:
     one_hot = lambda i, n: np.eye(n, dtype=np.float32)[i]  # noqa: E731
     for last_action, last in ((-1, np.zeros(3, np.float32)), (0, one_hot(0, 3)), (2, one_hot(2, 3))):
         for agent in (0, 3):
-            new, logits = actor(hidden, obs, jnp.array(last_action), jnp.array(agent))
+            new, logits = whole(hidden, obs, jnp.array(last_action), jnp.array(agent))
             np.testing.assert_allclose(new, expected(last, one_hot(agent, 4)), rtol=1e-6)
             np.testing.assert_allclose(logits, actor.output_layer(new), rtol=1e-6)

@@ -15,7 +15,6 @@ import pytest
 
 import dop
 from dop import algorithms, api, views
-from dop.algorithms import _outside
 from dop.commands import list as listing
 from dop.engine.runs import RunFolder
 from outside import OwnQ, OwnVDN
@@ -46,7 +45,7 @@ def test_its_fields_are_options_with_their_help(monkeypatch: pytest.MonkeyPatch,
     assert run(monkeypatch, "train", "outside:OwnVDN", "--help") == 0
     shown = " ".join(re.sub("[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
     assert "--scale FLOAT What is learned from is this times the reward. (default: 0.5)" in shown
-    assert "--agent-hidden INT" in shown
+    assert "--actor.hidden-size INT" in shown
 
 
 def test_without_presets_there_is_default(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
@@ -153,7 +152,7 @@ def test_a_subclass_of_a_library_algorithm_is_an_algorithm(tmp_path: Path):
     class MyVDN(dop.VDN):
         """Without a field more it needs no decoration."""
 
-    folder = plant(tmp_path / "run", algorithm=MyVDN(**dataclasses.asdict(TINY)))
+    folder = plant(tmp_path / "run", algorithm=MyVDN(**{field.name: getattr(TINY, field.name) for field in dataclasses.fields(TINY)}))
     assert RunFolder(folder.path).read_config().algorithm.endswith("<locals>.MyVDN")
     with pytest.raises(dop.RunError, match=r"not with 'vdn'"):
         api.rebuild(folder, None, algorithm=dop.VDN)
@@ -201,7 +200,7 @@ class Lacking:
     def act(self) -> None: ...
 
 
-Thawed = dataclasses.make_dataclass("Thawed", ["rate"], namespace=dict.fromkeys(_outside.MEMBERS))
+Thawed = dataclasses.make_dataclass("Thawed", ["rate"], namespace=dict.fromkeys(algorithms.FAMILY.members))
 """Has everything, and is not frozen."""
 
 

@@ -149,16 +149,16 @@ def test_what_is_run_before_a_commit_is_what_is_checked_afterwards():
 TYPED = """\
 import dop
 
-run = dop.train(dop.StochasticDOP(critic_hidden=8), "matrix-game", env_steps=100)
+run = dop.train(dop.StochasticDOP(critic=dop.MLP(hidden_size=8)), "matrix-game", env_steps=100)
 reveal_type(run.path)
 """
 WRONG = """\
 import dop
 
-dop.StochasticDOP(critic_hidden="wide")
+dop.StochasticDOP(critic=dop.MLP(hidden_size="wide"))
 dop.train(dop.StochasticDOP(), "matrix-game", env_steps="many")
 """
-SMALL = ["--critic-hidden=8", "--actor-hidden=8", "--eval-interval=50", "--eval-episodes=2", "--chunk-iterations=2", "--quiet"]
+SMALL = ["--critic.hidden-size=8", "--actor.hidden-size=8", "--eval-interval=50", "--eval-episodes=2", "--chunk-iterations=2", "--quiet"]
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dop import policies, reactive
+from dop.networks.mlp import MLP
 from dop.types import ActionKind
 from helpers import make_spec
 
@@ -79,7 +80,7 @@ def test_stored_actions_become_vectors_and_back():
 
 def test_agents_with_networks_of_their_own_answer_for_themselves():
     spec = make_spec()
-    team = reactive.make_team(spec, 8, sharing="none", key=jax.random.key(1))
+    team = reactive.make_team(spec, MLP(8), sharing="none", key=jax.random.key(1))
     obs = jax.random.normal(jax.random.key(2), (spec.n_agents, spec.obs_size))
     outputs = reactive.outputs(team, obs)
     changed = reactive.outputs(team, obs.at[0].add(1.0))

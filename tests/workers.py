@@ -12,7 +12,7 @@ Against a uniform action, working earns w_i / 2 more, and not working as much le
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import jax
@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from dop import algorithms
+from dop.configurations import changed
 from dop.types import Action, ActionKind, EnvSpec, TimeStep
 
 WAGES = np.array([[1.0, 0.0], [0.0, 1.0], [0.75, 0.25]])
@@ -71,11 +72,11 @@ class Workers:
 
 make = Workers
 
-SMALL = {"critic_hidden": 16, "actor_hidden": 8, "agent_hidden": 8, "attention_heads": 2, "hypernet_hidden": 8, "embedding": 8}
+SMALL = {"critic.hidden_size": 16, "actor.hidden_size": 8, "attention_heads": 2, "hypernet_hidden": 8, "embedding": 8}
 
 
 def small(name: str, **changes: Any) -> Any:
     """The default of an algorithm with networks of a few units."""
     default: Any = algorithms.algorithms()[name].presets()["default"]
     known = {field.name for field in fields(default)}
-    return replace(default, **{name: value for name, value in (SMALL | changes).items() if name in known})
+    return changed(default, {name: value for name, value in (SMALL | changes).items() if name.partition(".")[0] in known})

@@ -32,6 +32,10 @@ if TYPE_CHECKING:  # the same as `_HOMES`, for those who read types
     from dop.engine.runs import Protocol
     from dop.envs import make
     from dop.envs import names as environments
+    from dop.networks.gru import GRU
+    from dop.networks.layer_norm_gru import LayerNormGRU
+    from dop.networks.mlp import MLP
+    from dop.networks.protocols import Graph, Network, NetworkConfig
     from dop.report.evaluation import Evaluation
     from dop.types import Algorithm, Choice, Environment, EnvSpec, Episode, HostEnvironment, Learner, TimeStep, Transition
 
@@ -41,8 +45,10 @@ logging.getLogger("dop").addFilter(PrintableLog())
 
 _HOMES = {
     "COMA": "dop.algorithms.coma",
+    "GRU": "dop.networks.gru",
     "MAAC": "dop.algorithms.maac",
     "MADDPG": "dop.algorithms.maddpg",
+    "MLP": "dop.networks.mlp",
     "QMIX": "dop.algorithms.qmix",
     "VDN": "dop.algorithms.vdn",
     "Algorithm": "dop.types",
@@ -53,10 +59,14 @@ _HOMES = {
     "Environment": "dop.types",
     "Episode": "dop.types",
     "Evaluation": "dop.report.evaluation",
+    "Graph": "dop.networks.protocols",
     "HostEnvironment": "dop.types",
+    "LayerNormGRU": "dop.networks.layer_norm_gru",
     "Learner": "dop.types",
     "LoggedRun": "dop.engine.records",
     "Logger": "dop.engine.records",
+    "Network": "dop.networks.protocols",
+    "NetworkConfig": "dop.networks.protocols",
     "Preflight": "dop.engine.preflight",
     "Protocol": "dop.engine.runs",
     "Record": "dop.engine.records",
@@ -79,8 +89,10 @@ _CALLED_THERE = {"environments": "names"}
 
 __all__ = [
     "COMA",
+    "GRU",
     "MAAC",
     "MADDPG",
+    "MLP",
     "QMIX",
     "VDN",
     "Algorithm",
@@ -93,11 +105,15 @@ __all__ = [
     "Environment",
     "Episode",
     "Evaluation",
+    "Graph",
     "HostEnvironment",
+    "LayerNormGRU",
     "Learner",
     "LoggedRun",
     "Logger",
     "MissingExtraError",
+    "Network",
+    "NetworkConfig",
     "Preflight",
     "Protocol",
     "Record",

@@ -1,4 +1,4 @@
-"""Teams of recurrent agents: one step of all of them, and whole episodes of a batch.
+"""Teams of agents that may be recurrent: one step of all of them, and whole episodes of a batch.
 
 What an agent's network gives (logits for an actor, Q_i(tau_i, .) for a value-based agent) is up to the algorithm.
 Arrays of an update have time first, then the episode of the batch: the loops of `dop.loops` walk over time and stop at the longest episode.
@@ -6,62 +6,67 @@ Arrays of an update have time first, then the episode of the batch: the loops of
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from dop import loops, returns
-from dop.nets import PerAgent, RecurrentAgent
+from dop.networks import teams
+from dop.networks.protocols import NetworkConfig
+from dop.networks.teams import Team
 from dop.types import EnvSpec, Episode, Sharing
-
-Team: TypeAlias = PerAgent[RecurrentAgent]
 
 
 class Memory(eqx.Module):
     """What each agent carries through an episode."""
 
-    hidden: Float[Array, "agent hidden"]
+    hidden: PyTree
+    """The hidden states of the networks; a leading axis for the agents."""
     last_action: Int[Array, " agent"]
     """-1 at the start."""
 
 
-def make_team(spec: EnvSpec, hidden_size: int, *, sharing: Sharing, key: PRNGKeyArray) -> Team:
+def check(network: NetworkConfig, spec: EnvSpec) -> None:
+    """Raise ConfigError if no team for `spec` can be made of this network, which an algorithm has as `actor`."""
+    teams.check(network, spec, sees_last_action=True)
+
+
+def make_team(spec: EnvSpec, network: NetworkConfig, *, sharing: Sharing, key: PRNGKeyArray) -> Team:
     """One network for all agents, told apart by the agent id, one for each type, or one each."""
-
-    def make(key: PRNGKeyArray) -> RecurrentAgent:
-        return RecurrentAgent(spec.obs_size, spec.action_size, spec.n_agents, hidden_size, key=key)
-
-    return PerAgent(make, spec.groups(sharing), key=key)
+    return teams.make_team(spec, network, sharing=sharing, sees_last_action=True, key=key)
 
 
-def initial_memory(n_agents: int, hidden_size: int) -> Memory:
+def initial_memory(spec: EnvSpec, network: NetworkConfig) -> Memory:
     """At the start of an episode."""
-    return Memory(hidden=jnp.zeros((n_agents, hidden_size)), last_action=jnp.full((n_agents,), -1, jnp.int32))
+    state = teams.initial_state(network, spec, sees_last_action=True)
+    hidden = jax.tree.map(lambda x: jnp.broadcast_to(x, (spec.n_agents, *x.shape)), state)
+    return Memory(hidden=hidden, last_action=jnp.full((spec.n_agents,), -1, jnp.int32))
+
+
+def initial_hidden(team: Team) -> PyTree:
+    """The hidden states of all agents at the start of an episode."""
+    return team.map(lambda net: net.init_state(), in_axes=())
 
 
 def step_team(
-    team: Team, hidden: Float[Array, "agent hidden"], obs: Float[Array, "agent obs"], last_action: Int[Array, " agent"]
-) -> tuple[Float[Array, "agent hidden"], Float[Array, "agent action"]]:
+    team: Team, hidden: PyTree, obs: Float[Array, "agent obs"], last_action: Int[Array, " agent"]
+) -> tuple[PyTree, Float[Array, "agent action"]]:
     """All agents of one environment, one step on."""
     ids = jnp.arange(team.n_agents)
     return team.map(lambda net, *x: net(*x), hidden, obs, last_action, ids, in_axes=(0, 0, 0, 0))
 
 
-def step_teams(
-    team: Team, hidden: Float[Array, "episode agent hidden"], x: tuple[Array, Array]
-) -> tuple[Float[Array, "episode agent hidden"], Float[Array, "episode agent action"]]:
+def step_teams(team: Team, hidden: PyTree, x: tuple[Array, Array]) -> tuple[PyTree, Float[Array, "episode agent action"]]:
     """`step_team` in a batch of episodes, as `loops.scan` wants it."""
     return jax.vmap(step_team, in_axes=(None, 0, 0, 0))(team, hidden, *x)
 
 
-def start(team: Team, episodes: Episode) -> tuple[Float[Array, "episode agent hidden"], Int[Array, "time+1 episode agent"]]:
-    """What the agents remember at the start of a batch of episodes, and the last action that they see at each step."""
+def start(team: Team, episodes: Episode) -> tuple[PyTree, Int[Array, "time+1 episode agent"]]:
+    """The hidden states at the start of a batch of episodes (axes: episode, agent), and the last action that agents see at each step."""
     last_action = jnp.concatenate([jnp.full_like(episodes.action[:1], -1), episodes.action])
-    hidden_size, dtype = team.network.output_layer.in_features, jax.tree.leaves(team)[0].dtype
-    return jnp.zeros((*last_action.shape[1:], hidden_size), dtype), last_action
+    hidden = jax.tree.map(lambda x: jnp.broadcast_to(x, (last_action.shape[1], *x.shape)), initial_hidden(team))
+    return hidden, last_action
 
 
 def unroll(team: Team, episodes: Episode, length: Int[Array, ""]) -> Float[Array, "time+1 episode agent action"]:

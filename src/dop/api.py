@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-import json
 import logging
 import re
 import zlib
@@ -18,7 +17,8 @@ from typing import Any, Literal, TypeAlias
 import jax
 import numpy as np
 
-from dop import algorithms, envs, plugins
+from dop import algorithms, configurations, envs, plugins
+from dop.configurations import as_json
 from dop.engine import cpu_threads, files, initial, records
 from dop.engine.callbacks import Callback, checked
 from dop.engine.host import HostProgram, Source
@@ -196,10 +196,10 @@ def _plan(
     options = environment_options if environment_options is not None else dict(spec.options)
     config = RunConfig(
         algorithm=algorithm_name,
-        hyper_parameters=_hyper_parameters(algorithm),
+        hyper_parameters=configurations.kept(algorithm),
         environment=name,
-        environment_options=_as_json(options),
-        environment_spec=_as_json(dataclasses.asdict(spec)),
+        environment_options=as_json(options),
+        environment_spec=as_json(dataclasses.asdict(spec)),
         protocol=rules,
         init_from=origin,
     )
@@ -548,7 +548,7 @@ def rebuild(
     except (UnknownNameError, ConfigError) as error:
         hint = "Go where it was trained, or from Python pass it: environment=..."
         raise RunError(f"{folder.path} needs the environment {config.environment!r}, which cannot be made here: {error} {hint}") from error
-    spec = _as_json(dataclasses.asdict(program.spec))
+    spec = as_json(dataclasses.asdict(program.spec))
     differ = [name for name in spec if spec[name] != config.environment_spec.get(name)]
     if differ:
         was, now = said(config.environment_spec.get(differ[0])), said(spec[differ[0]])
@@ -584,12 +584,18 @@ def _rebuilt(folder: RunFolder, config: RunConfig, given: AnyAlgorithm | None, t
     if not algorithms.same(own, config.algorithm):
         raise RunError(f"{folder.path} was made with the algorithm {config.algorithm!r}, not with {own!r}.")
     if not isinstance(known, type):
-        if _hyper_parameters(known) != config.hyper_parameters:
+        if not configurations.agree(configurations.kept(known), config.hyper_parameters):
             raise RunError(
                 f"{folder.path} has other hyper-parameters than the algorithm given; give its class alone: algorithm={cls.__name__}."
             )
         return known
-    values = {name: _tuples(value) for name, value in config.hyper_parameters.items()}
+    foreign = next(configurations.foreign_networks(config.hyper_parameters), None)
+    if foreign is not None and not trust:
+        raise _untrusted(folder, "network", foreign)
+    try:
+        values = {name: configurations.as_it_was(value) for name, value in config.hyper_parameters.items()}
+    except ConfigError as error:
+        raise RunError(f"{folder.config}: {error}") from error
     with plugins.named(f"The algorithm {config.algorithm} cannot be made"):
         try:
             return known(**values)
@@ -606,12 +612,13 @@ def _way_to(name: str) -> str:
     return f" Go where it was trained, or from Python pass it: algorithm={short}." if plugins.is_place(name) else ""
 
 
-def _untrusted(folder: RunFolder, kind: Literal["environment", "algorithm"], name: str) -> RunError:
+def _untrusted(folder: RunFolder, kind: Literal["environment", "algorithm", "network"], name: str) -> RunError:
     """A run directory's own word is not enough to import somebody's code."""
-    option = {"environment": "--env", "algorithm": "--algorithm"}[kind]
+    once_more = {"environment": f", or --env {name}", "algorithm": f", or --algorithm {name}", "network": ""}[kind]
+    given = "algorithm=..., with the network in it" if kind == "network" else f"{kind}=..."
     return RunError(
         f"{folder.path} needs the {kind} {name!r}, which is none of the library's: to make it, code that this run directory "
-        f"names is imported and run. If you trust it, say so: --trust, or {option} {name} (from Python trust=True, or {kind}=...)."
+        f"names is imported and run. If you trust it, say so: --trust{once_more} (from Python trust=True, or {given})."
     )
 
 
@@ -633,39 +640,3 @@ def _trusted(folder: RunFolder, named: str, given: AnyEnvironment | str | None, 
     if given is None and not trust and envs.imports_code(named):
         raise _untrusted(folder, "environment", named)
     return None
-
-
-def _as_json(values: dict[str, Any]) -> dict[str, Any]:
-    """As it comes back from a file: tuples are lists.
-
-    Raises:
-        ConfigError: a file cannot keep it.
-    """
-    try:
-        return json.loads(json.dumps(values, allow_nan=False))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ConfigError(f"config.json cannot keep {shown(values)}: {error}. Use numbers, texts, lists and None.") from error
-
-
-def _hyper_parameters(algorithm: Any) -> dict[str, Any]:
-    """The fields of an algorithm, which is a dataclass, as config.json keeps them.
-
-    Raises:
-        ConfigError: one of them would not be the same when it comes back.
-    """
-    given = {field.name: plain(getattr(algorithm, field.name)) for field in dataclasses.fields(algorithm) if field.init}
-    kept = _as_json(given)
-    for name, value in given.items():
-        if _tuples(kept[name]) != value:
-            raise ConfigError(
-                f"{type(algorithm).__name__}: config.json cannot keep {name}={shown(value)}, and without it the run could not be resumed. "
-                "Use numbers, texts, None and tuples of them."
-            )
-    return kept
-
-
-def _tuples(value: Any) -> Any:
-    """What comes back from a file as it was in a frozen dataclass, which has tuples where JSON has lists."""
-    if isinstance(value, list):
-        return tuple(_tuples(item) for item in value)
-    return {key: _tuples(item) for key, item in value.items()} if isinstance(value, dict) else value

@@ -1,4 +1,4 @@
-"""Networks: the recurrent agent, the critics, and one network for each agent of a team. One example in, one out.
+"""Networks: layers, an agent, the critics, and one network for each agent of a team. One example in, one out.
 
 Layers start as PyTorch's do, uniform in +-1/sqrt(fan-in), which is what the published results were made with.
 """
@@ -12,7 +12,7 @@ from typing import Any, Generic, Literal, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from dop.types import ActionKind
 
@@ -43,7 +43,7 @@ class PerAgent(eqx.Module, Generic[Network]):
         """Whether there is one network for all."""
         return not any(self.groups)
 
-    def map(self, apply: Callable[..., Any], *args: Array, in_axes: tuple[int | None, ...]) -> Any:
+    def map(self, apply: Callable[..., Any], *args: PyTree, in_axes: tuple[int | None, ...]) -> Any:
         """`apply(network_i, *args_i)` for every agent i; `in_axes` says which arguments have an agent axis.
 
         What depends on shared parameters and on arguments without an agent axis only is computed once for the whole team.
@@ -115,52 +115,41 @@ class GRUCell(eqx.Module):
         return (1 - update) * new + update * h
 
 
-class RecurrentAgent(eqx.Module):
-    """Fully connected, GRU, fully connected (App. G.1): own observation, own last action and agent id in, logits out."""
+class Agent(eqx.Module):
+    """One agent: a network that sees the own observation, the own last action (where `sees_last_action`), and the agent id (App. G).
 
-    input_layer: Linear
-    cell: GRUCell
-    output_layer: Linear
-    n_agents: int = eqx.field(static=True)
-    action_size: int = eqx.field(static=True)
+    What comes out are logits, values of the actions, or what tanh takes to a box: the algorithm says.
+    """
 
-    def __init__(self, obs_size: int, action_size: int, n_agents: int, hidden_size: int, *, key: PRNGKeyArray) -> None:
-        key_in, key_cell, key_out = jax.random.split(key, 3)
-        self.input_layer = Linear(obs_size + action_size + n_agents, hidden_size, key=key_in)
-        self.cell = GRUCell(hidden_size, hidden_size, key=key_cell)
-        self.output_layer = Linear(hidden_size, action_size, key=key_out)
-        self.n_agents = n_agents
-        self.action_size = action_size
-
-    def __call__(
-        self, hidden: Float[Array, " hidden"], obs: Float[Array, " obs"], last_action: Int[Array, ""], agent_id: Int[Array, ""]
-    ) -> tuple[Float[Array, " hidden"], Float[Array, " action"]]:
-        """`last_action` is -1 at the start of an episode."""
-        last = jax.nn.one_hot(last_action, self.action_size, dtype=hidden.dtype)
-        own = jax.nn.one_hot(agent_id, self.n_agents, dtype=hidden.dtype)
-        x = jax.nn.relu(self.input_layer(jnp.concatenate([obs.astype(hidden.dtype), last, own])))
-        hidden = self.cell(x, hidden)
-        return hidden, self.output_layer(hidden)
-
-
-class ReactiveAgent(eqx.Module):
-    """Two hidden layers (App. G.2): own observation and agent id in; logits, or what tanh takes to a box, out."""
-
-    layers: MLP
+    network: Any
+    """A `dop.networks.protocols.Network`."""
     kind: ActionKind = eqx.field(static=True)
     n_agents: int = eqx.field(static=True)
+    action_size: int = eqx.field(static=True)
+    sees_last_action: bool = eqx.field(static=True)
 
-    def __init__(self, obs_size: int, action_size: int, n_agents: int, hidden_size: int, *, kind: ActionKind, key: PRNGKeyArray) -> None:
-        self.layers = MLP((obs_size + n_agents, hidden_size, hidden_size, action_size), key=key)
-        self.kind = kind
-        self.n_agents = n_agents
+    def init_state(self) -> PyTree:
+        """The network's hidden state at the start of an episode."""
+        return self.network.init_state()
 
-    def __call__(self, obs: Float[Array, " obs"], agent_id: Int[Array, ""]) -> Float[Array, " action"]:
-        return self.layers(jnp.concatenate([obs, jax.nn.one_hot(agent_id, self.n_agents, dtype=obs.dtype)]))
+    def __call__(
+        self, state: PyTree, obs: Float[Array, " obs"], last_action: Int[Array, ""] | None, agent_id: Int[Array, ""]
+    ) -> tuple[PyTree, Float[Array, " action"]]:
+        """`last_action` is -1 at the start of an episode, and None where it is not seen."""
+        dtype = parameter_dtype(self.network)
+        last = [jax.nn.one_hot(last_action, self.action_size, dtype=dtype)] if self.sees_last_action else []
+        own = jax.nn.one_hot(agent_id, self.n_agents, dtype=dtype)
+        return self.network(state, jnp.concatenate([obs.astype(dtype), *last, own]))
+
+
+def parameter_dtype(network: PyTree) -> Any:
+    """The type of a network's parameters, which its inputs have, too."""
+    found = [leaf.dtype for leaf in jax.tree.leaves(network) if jnp.issubdtype(getattr(leaf, "dtype", jnp.int32), jnp.floating)]
+    return found[0] if found else jnp.zeros(()).dtype
 
 
 class LocalCritic(eqx.Module):
-    """Q_i(tau, .) for every action of agent i (App. G.1): two hidden layers on the global state.
+    """Q_i(tau, .) for every action of agent i (App. G.1): hidden layers on the global state.
 
     With `local_inputs` they see the own observation and agent id too. The first layer is kept in parts, since the state's part is the same
     for all agents and then is computed once. With `dueling`, a value common to all actions is added, as the released code does.
@@ -169,7 +158,7 @@ class LocalCritic(eqx.Module):
     from_state: Linear
     from_obs: Linear | None
     from_id: Float[Array, "agent hidden"] | None
-    hidden_layer: Linear
+    hidden_layers: tuple[Linear, ...]
     action_layer: Linear
     value_layer: Linear | None
 
@@ -181,6 +170,7 @@ class LocalCritic(eqx.Module):
         n_agents: int,
         hidden_size: int,
         *,
+        layers: int = 2,
         local_inputs: bool,
         dueling: bool,
         key: PRNGKeyArray,
@@ -191,7 +181,7 @@ class LocalCritic(eqx.Module):
         self.from_state = from_state
         self.from_obs = rest[0] if local_inputs else None
         self.from_id = rest[1].weight.T if local_inputs else None
-        self.hidden_layer = Linear(hidden_size, hidden_size, key=key_hidden)
+        self.hidden_layers = _hidden_layers(hidden_size, layers, key=key_hidden)
         self.action_layer = Linear(hidden_size, action_size, key=key_action)
         self.value_layer = Linear(hidden_size, 1, key=key_value) if dueling else None
 
@@ -199,7 +189,7 @@ class LocalCritic(eqx.Module):
         x = self.from_state(state)
         if self.from_obs is not None and self.from_id is not None:
             x = x + self.from_obs(obs) + self.from_id[agent_id]
-        x = jax.nn.relu(self.hidden_layer(jax.nn.relu(x)))
+        x = _through(self.hidden_layers, jax.nn.relu(x))
         q = self.action_layer(x)
         return q if self.value_layer is None else q + self.value_layer(x)
 
@@ -212,16 +202,18 @@ class LocalActionCritic(eqx.Module):
 
     from_state: Linear
     from_own: Linear
-    hidden_layer: Linear
+    hidden_layers: tuple[Linear, ...]
     value_layer: Linear
     n_agents: int = eqx.field(static=True)
 
-    def __init__(self, state_size: int, obs_size: int, action_size: int, n_agents: int, hidden_size: int, *, key: PRNGKeyArray) -> None:
+    def __init__(
+        self, state_size: int, obs_size: int, action_size: int, n_agents: int, hidden_size: int, *, layers: int = 2, key: PRNGKeyArray
+    ) -> None:
         """`obs_size=0`: of the global state and the action alone."""
         key_first, key_hidden, key_value = jax.random.split(key, 3)
         sizes = [state_size, obs_size + action_size + n_agents]
         self.from_state, self.from_own = _split(Linear(sum(sizes), hidden_size, key=key_first), sizes)
-        self.hidden_layer = Linear(hidden_size, hidden_size, key=key_hidden)
+        self.hidden_layers = _hidden_layers(hidden_size, layers, key=key_hidden)
         self.value_layer = Linear(hidden_size, "scalar", key=key_value)
         self.n_agents = n_agents
 
@@ -230,23 +222,23 @@ class LocalActionCritic(eqx.Module):
     ) -> Float[Array, ""]:
         own = jnp.concatenate([obs, action, jax.nn.one_hot(agent_id, self.n_agents, dtype=action.dtype)])
         x = jax.nn.relu(self.from_state(state) + self.from_own(own))
-        return self.value_layer(jax.nn.relu(self.hidden_layer(x)))
+        return self.value_layer(_through(self.hidden_layers, x))
 
 
 class JointCritic(eqx.Module):
-    """Q(s, a_1, ..., a_n) of a joint action whose parts are vectors (Lowe et al. 2017): two hidden layers."""
+    """Q(s, a_1, ..., a_n) of a joint action whose parts are vectors (Lowe et al. 2017): hidden layers on both."""
 
     from_state: Linear
     from_action: Float[Array, "agent action hidden"]
-    hidden_layer: Linear
+    hidden_layers: tuple[Linear, ...]
     value_layer: Linear
 
-    def __init__(self, state_size: int, action_size: int, n_agents: int, hidden_size: int, *, key: PRNGKeyArray) -> None:
+    def __init__(self, state_size: int, action_size: int, n_agents: int, hidden_size: int, *, layers: int = 2, key: PRNGKeyArray) -> None:
         key_first, key_hidden, key_value = jax.random.split(key, 3)
         sizes = [state_size, n_agents * action_size]
         self.from_state, actions = _split(Linear(sum(sizes), hidden_size, key=key_first), sizes)
         self.from_action = actions.weight.T.reshape(n_agents, action_size, hidden_size)
-        self.hidden_layer = Linear(hidden_size, hidden_size, key=key_hidden)
+        self.hidden_layers = _hidden_layers(hidden_size, layers, key=key_hidden)
         self.value_layer = Linear(hidden_size, "scalar", key=key_value)
 
     def __call__(self, state: Float[Array, " state"], action: Float[Array, "agent action"]) -> Float[Array, ""]:
@@ -263,13 +255,13 @@ class JointCritic(eqx.Module):
         return self.from_state(state) + action.flatten() @ self.from_action.reshape(action.size, -1)
 
     def _upper(self, first: Float[Array, " hidden"]) -> Float[Array, ""]:
-        return self.value_layer(jax.nn.relu(self.hidden_layer(jax.nn.relu(first))))
+        return self.value_layer(_through(self.hidden_layers, jax.nn.relu(first)))
 
 
 class CounterfactualCritic(eqx.Module):
     """COMA's critic (Foerster et al. 2018, Fig. 1): Q_i(s, o_i, (a_-i, .)) for every action of agent i, given what the others do.
 
-    Two hidden layers on the global state, own observation, the other agents' actions and the agent id. One network for all agents, asked
+    Hidden layers on the global state, own observation, the other agents' actions and the agent id. One network for all agents, asked
     for the whole team at once: the state's part of the first layer is the same for all, and so is the sum over the joint action, from which
     each agent's own part is taken away.
     """
@@ -278,16 +270,18 @@ class CounterfactualCritic(eqx.Module):
     from_obs: Linear
     from_action: Float[Array, "agent action hidden"]
     from_id: Float[Array, "agent hidden"]
-    hidden_layer: Linear
+    hidden_layers: tuple[Linear, ...]
     action_layer: Linear
 
-    def __init__(self, state_size: int, obs_size: int, action_size: int, n_agents: int, hidden_size: int, *, key: PRNGKeyArray) -> None:
+    def __init__(
+        self, state_size: int, obs_size: int, action_size: int, n_agents: int, hidden_size: int, *, layers: int = 2, key: PRNGKeyArray
+    ) -> None:
         key_first, key_hidden, key_action = jax.random.split(key, 3)
         sizes = [state_size, obs_size, n_agents * action_size, n_agents]
         self.from_state, self.from_obs, actions, ids = _split(Linear(sum(sizes), hidden_size, key=key_first), sizes)
         self.from_action = actions.weight.T.reshape(n_agents, action_size, hidden_size)
         self.from_id = ids.weight.T
-        self.hidden_layer = Linear(hidden_size, hidden_size, key=key_hidden)
+        self.hidden_layers = _hidden_layers(hidden_size, layers, key=key_hidden)
         self.action_layer = Linear(hidden_size, action_size, key=key_action)
 
     def __call__(
@@ -297,7 +291,7 @@ class CounterfactualCritic(eqx.Module):
         each = jnp.take_along_axis(self.from_action, action[:, None, None], axis=1)[:, 0]
         others = jnp.sum(each, axis=0) - each
         x = jax.nn.relu(self.from_state(state) + jax.vmap(self.from_obs)(obs) + others + self.from_id)
-        x = jax.nn.relu(jax.vmap(self.hidden_layer)(x))
+        x = jax.vmap(lambda x: _through(self.hidden_layers, x))(x)
         return jax.vmap(self.action_layer)(x)
 
 
@@ -352,8 +346,17 @@ class AttentionCritic(eqx.Module):
     n_agents: int = eqx.field(static=True)
 
     def __init__(
-        self, obs_size: int, action_size: int, hidden_size: int, *, groups: tuple[int, ...], heads: int, key: PRNGKeyArray
+        self,
+        obs_size: int,
+        action_size: int,
+        hidden_size: int,
+        *,
+        layers: int = 1,
+        groups: tuple[int, ...],
+        heads: int,
+        key: PRNGKeyArray,
     ) -> None:
+        """`layers`: hidden ones of each head."""
         key_obs, key_both, key_attention, key_head = jax.random.split(key, 4)
         size = obs_size + len(groups)
 
@@ -361,7 +364,7 @@ class AttentionCritic(eqx.Module):
             return PerAgent(lambda key: Linear(inputs, hidden_size, key=key), groups, key=key)
 
         def make_head(key: PRNGKeyArray) -> MLP:
-            return MLP((2 * hidden_size, hidden_size, action_size), key=key)
+            return MLP((2 * hidden_size, *(hidden_size,) * layers, action_size), key=key)
 
         self.encode_obs = encoder(size, key_obs)
         self.encode_both = encoder(size + action_size, key_both)
@@ -380,6 +383,18 @@ class AttentionCritic(eqx.Module):
         both = jax.nn.leaky_relu(self.encode_both.map(apply, jnp.concatenate([seen, action], axis=1), in_axes=(0,)))
         gathered, match = self.attention(own, both, present)
         return self.head.map(apply, jnp.concatenate([own, gathered], axis=1), in_axes=(0,)), match
+
+
+def _hidden_layers(size: int, layers: int, *, key: PRNGKeyArray) -> tuple[Linear, ...]:
+    """All hidden layers but the first, which sees the inputs."""
+    keys = [key] if layers == 2 else jax.random.split(key, layers - 1)
+    return tuple(Linear(size, size, key=key) for key in keys)
+
+
+def _through(layers: Sequence[Linear], x: Float[Array, " hidden"]) -> Float[Array, " hidden"]:
+    for layer in layers:
+        x = jax.nn.relu(layer(x))
+    return x
 
 
 def _split(layer: Linear, sizes: Sequence[int]) -> list[Linear]:

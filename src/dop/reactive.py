@@ -10,31 +10,36 @@ An actor's output makes an action of the environment's kind in three ways:
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from dop import policies
-from dop.nets import PerAgent, ReactiveAgent
+from dop.nets import Agent
+from dop.networks import teams
+from dop.networks.protocols import NetworkConfig
+from dop.networks.teams import Team
 from dop.types import ActionKind, EnvSpec, Sharing
 
-Team: TypeAlias = PerAgent[ReactiveAgent]
+
+def check(network: NetworkConfig, spec: EnvSpec, why: str) -> None:
+    """Raise ConfigError if no team for `spec` can be made of this network, which an algorithm has as `actor`; `why` says why it must have
+    no hidden state."""
+    teams.check(network, spec, sees_last_action=False, feed_forward=why)
 
 
-def make_team(spec: EnvSpec, hidden_size: int, *, sharing: Sharing, key: PRNGKeyArray) -> Team:
+def make_team(spec: EnvSpec, network: NetworkConfig, *, sharing: Sharing, key: PRNGKeyArray) -> Team:
     """One network for all agents, told apart by the agent id, one for each type, or one each."""
-
-    def make(key: PRNGKeyArray) -> ReactiveAgent:
-        return ReactiveAgent(spec.obs_size, spec.action_size, spec.n_agents, hidden_size, kind=spec.action_kind, key=key)
-
-    return PerAgent(make, spec.groups(sharing), key=key)
+    return teams.make_team(spec, network, sharing=sharing, sees_last_action=False, key=key)
 
 
 def outputs(team: Team, obs: Float[Array, "agent obs"]) -> Float[Array, "agent action"]:
     """Every agent's output, from its own observation."""
-    return team.map(lambda net, *x: net(*x), obs, jnp.arange(team.n_agents), in_axes=(0, 0))
+
+    def output(agent: Agent, obs: Float[Array, " obs"], agent_id: Int[Array, ""]) -> Float[Array, " action"]:
+        return agent(agent.init_state(), obs, None, agent_id)[1]
+
+    return team.map(output, obs, jnp.arange(team.n_agents), in_axes=(0, 0))
 
 
 def choose(

@@ -19,10 +19,12 @@ from dop.algorithms._actor_critic import ActorCritic
 from dop.algorithms.coma import COMA, COMALearner
 from dop.algorithms.stochastic_dop import StochasticDOP
 from dop.nets import CounterfactualCritic
+from dop.networks.gru import GRU
+from dop.networks.mlp import MLP
 from helpers import assert_trees_close, make_episodes, make_spec
 
 SPEC = make_spec(time_limit=4)
-SMALL = COMA(critic_hidden=8, actor_hidden=8, on_policy_batch=3, td_lambda=0.5, gamma=0.5)
+SMALL = COMA(critic=MLP(hidden_size=8), actor=GRU(hidden_size=8), on_policy_batch=3, td_lambda=0.5, gamma=0.5)
 LENGTHS = (2, 4, 1)
 """The second is cut by the time limit, the others terminate."""
 KEY = jax.random.key(0)
@@ -74,7 +76,7 @@ def test_the_first_layer_is_that_of_the_inputs_end_to_end() -> None:
     weight = np.concatenate(
         [net.from_state.weight, net.from_obs.weight, np.reshape(net.from_action, (-1, 8)).T, np.transpose(net.from_id)], axis=1
     )
-    last_layers = jax.jit(lambda hidden: net.action_layer(jax.nn.relu(net.hidden_layer(hidden))))
+    last_layers = jax.jit(lambda hidden: net.action_layer(jax.nn.relu(net.hidden_layers[0](hidden))))
     for agent in range(3):
         joint = np.eye(4)[action]
         joint[agent] = 0
@@ -151,7 +153,7 @@ def test_presets_are_pymarls_and_on_policy_dops() -> None:
     pymarl = {
         "td_lambda": 0.8,
         "target_interval": 200,
-        "critic_hidden": 128,
+        "critic": MLP(hidden_size=128),
         "epsilon_start": 0.5,
         "epsilon_end": 0.01,
         "epsilon_steps": 100_000,

@@ -19,14 +19,16 @@ from dop.algorithms.maac import MAAC, counterfactual_advantage
 from dop.algorithms.maddpg import MADDPG
 from dop.engine.learn import Program
 from dop.errors import ConfigError
+from dop.networks.mlp import MLP
 from dop.types import ActionKind, EnvSpec, TimeStep, Transition
 from helpers import assert_trees_close, make_episodes, make_spec
 from probes import Probe, ProbeState
 
 KEY = jax.random.key(0)
 EVERYONE = jnp.ones(3, bool)
-SMALL: dict[str, Any] = {"critic_hidden": 8, "actor_hidden": 8, "replay_batch": 6}
-DOP, JOINT, ATTENTION = DeterministicDOP(**SMALL), MADDPG(**SMALL), MAAC(**SMALL, attention_heads=2)
+SMALL: dict[str, Any] = {"critic": MLP(hidden_size=8), "actor": MLP(hidden_size=8), "replay_batch": 6}
+DOP, JOINT = DeterministicDOP(**SMALL), MADDPG(**SMALL)
+ATTENTION = replace(MAAC(**SMALL, attention_heads=2), critic=MLP(hidden_size=8, layers=1))
 every_deterministic = pytest.mark.parametrize("algorithm", [DOP, JOINT, replace(JOINT, share_parameters="none")])
 
 
@@ -253,7 +255,7 @@ def test_maac_plays_the_corners_of_a_simplex_and_refuses_boxes():
 
 
 def test_heads_must_divide_the_units():
-    with pytest.raises(ConfigError, match=r"attention_heads \(3\) must divide critic_hidden \(128\)"):
+    with pytest.raises(ConfigError, match=r"attention_heads \(3\) must divide critic\.hidden_size \(128\)"):
         MAAC(attention_heads=3).check(spec_of("discrete"))
 
 
@@ -320,8 +322,8 @@ class Corner(Reach):
 
 
 QUICK: dict[str, Any] = {
-    "critic_hidden": 32,
-    "actor_hidden": 32,
+    "critic": MLP(hidden_size=32),
+    "actor": MLP(hidden_size=32),
     "optimiser": "adam",
     "critic_rate": 3e-3,
     "actor_rate": 3e-3,

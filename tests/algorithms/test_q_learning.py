@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from jaxtyping import Array, Float, Int
 
+import dop
 from dop import agents
 from dop.algorithms._q_learning import QLearner, QLearning
 from dop.algorithms.qmix import QMIX
@@ -25,7 +26,7 @@ from helpers import assert_trees_close, assert_trees_equal, make_episodes, make_
 from probes import Probe, ProbeState
 
 SPEC = make_spec(time_limit=4)
-SMALL = QMIX(agent_hidden=8, embedding=4, hypernet_hidden=8, replay_batch=3, gamma=0.5)
+SMALL = QMIX(actor=dop.GRU(hidden_size=8), embedding=4, hypernet_hidden=8, replay_batch=3, gamma=0.5)
 LENGTHS = (2, 4, 1)
 """The second is cut by the time limit, the others terminate."""
 KEY = jax.random.key(0)
@@ -259,7 +260,7 @@ def joint_values(algorithm: QMIX | VDN, game: Payoff, iterations: int) -> np.nda
 
 UNIFORM: dict[str, Any] = {
     "epsilon_end": 1.0,
-    "agent_hidden": 16,
+    "actor": dop.GRU(hidden_size=16),
     "episodes_per_iteration": 16,
     "replay_batch": 64,
     "replay_capacity": 1024,
@@ -282,7 +283,7 @@ def test_default_preset_is_pymarls(cls: Any) -> None:
         "gamma": 0.99,
         "td_lambda": 0.0,
         "target_interval": 200,
-        "agent_hidden": 64,
+        "actor": dop.GRU(hidden_size=64),
         "share_parameters": "all",
         "standardise_state": False,
         "epsilon_start": 1.0,

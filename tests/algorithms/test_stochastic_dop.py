@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from jaxtyping import Array, PyTree
 
+import dop
 from dop import agents, losses, policies
 from dop.agents import longest
 from dop.algorithms import stochastic_dop
@@ -23,8 +24,8 @@ from helpers import assert_trees_close, assert_trees_equal, make_episodes, make_
 
 SPEC = make_spec(time_limit=4)
 SMALL = StochasticDOP(
-    critic_hidden=8,
-    actor_hidden=8,
+    critic=dop.MLP(hidden_size=8),
+    actor=dop.GRU(hidden_size=8),
     on_policy_batch=3,
     off_policy_batch=2,
     actor_steps=1,
@@ -122,8 +123,8 @@ def test_presets_have_the_values_of_the_paper_and_of_the_released_code():
         "standardise_state": False,
         "scale_advantage": False,
         "entropy_bonus": 0.0,
-        "critic_hidden": 256,
-        "actor_hidden": 64,
+        "critic": dop.MLP(hidden_size=256),
+        "actor": dop.GRU(hidden_size=64),
         "episodes_per_iteration": 4,
         "on_policy_capacity": 32,
         "replay_capacity": 5000,

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import pytest
 from jaxtyping import Array, Float
 
+import dop
 from dop import agents, losses
 from dop.algorithms import algorithms
 from dop.algorithms.coma import COMA
@@ -54,7 +55,7 @@ def coma_value(learner: Any, state: Array, obs: Array, action: Array) -> Float[A
 def q_value(learner: Any, state: Array, obs: Array, action: Array) -> Float[Array, ""]:
     """Where the same joint action was taken before."""
     last = jnp.tile(action, (len(obs), 1)).at[0].set(-1)
-    hidden = agents.initial_memory(obs.shape[1], learner.online.agents.network.output_layer.in_features).hidden
+    hidden = agents.initial_hidden(learner.online.agents)
     _, q = jax.lax.scan(lambda hidden, x: agents.step_team(learner.online.agents, hidden, *x), hidden, (obs, last))
     return learner.online.mixer(losses.taken(q[-1], action), state)
 
@@ -76,13 +77,13 @@ def maac_value(learner: Any, state: Array, obs: Array, action: Array) -> Float[A
 
 def number_of_actions(learner: Any) -> int:
     """How many actions there are."""
-    return learner.actor.network.layers.layers[-1].out_features
+    return learner.actor.network.action_size
 
 
 OFF_POLICY: dict[str, Any] = {
     "gamma": 0.9,
-    "critic_hidden": 32,
-    "actor_hidden": 32,
+    "critic": dop.MLP(hidden_size=32),
+    "actor": dop.MLP(hidden_size=32),
     "optimiser": "adam",
     "critic_rate": 3e-3,
     "actor_rate": 3e-3,
@@ -93,11 +94,12 @@ OFF_POLICY: dict[str, Any] = {
     "replay_capacity": 256,
     "warmup_episodes": 16,
 }
+ATTENTION: dict[str, Any] = OFF_POLICY | {"critic": dop.MLP(hidden_size=32, layers=1), "attention_heads": 2, "entropy_weight": 0.001}
 
 
 Q_LEARNING: dict[str, Any] = {
     "gamma": 0.9,
-    "agent_hidden": 32,
+    "actor": dop.GRU(hidden_size=32),
     "optimiser": "adam",
     "learning_rate": 3e-3,
     "updates_per_iteration": 2,
@@ -115,8 +117,8 @@ ADAPTERS = {
     "stochastic-dop": Adapter(
         algorithm=StochasticDOP(
             gamma=0.9,
-            critic_hidden=32,
-            actor_hidden=32,
+            critic=dop.MLP(hidden_size=32),
+            actor=dop.GRU(hidden_size=32),
             critic_rate=1e-3,  # at 3e-3 values swing by 0.08
             actor_rate=3e-3,
             actor_steps=1,
@@ -132,8 +134,8 @@ ADAPTERS = {
     "coma": Adapter(
         algorithm=COMA(
             gamma=0.9,
-            critic_hidden=32,
-            actor_hidden=32,
+            critic=dop.MLP(hidden_size=32),
+            actor=dop.GRU(hidden_size=32),
             critic_rate=1e-3,
             actor_rate=3e-3,
             target_interval=2,
@@ -151,7 +153,11 @@ ADAPTERS = {
         algorithm=DeterministicDOP(**OFF_POLICY, epsilon_start=0.2, epsilon_end=0.2), value=deterministic_value, remembers=False
     ),
     "maddpg": Adapter(algorithm=MADDPG(**OFF_POLICY, epsilon_start=0.2, epsilon_end=0.2), value=maddpg_value, remembers=False),
-    "maac": Adapter(algorithm=MAAC(**OFF_POLICY, attention_heads=2, entropy_weight=0.001), value=maac_value, remembers=False),
+    "maac": Adapter(
+        algorithm=MAAC(**ATTENTION),
+        value=maac_value,
+        remembers=False,
+    ),
 }
 every_algorithm = pytest.mark.parametrize("name", algorithms())
 

@@ -16,7 +16,7 @@ from dop.engine.runs import RunFolder
 from dop.errors import ConfigError
 from probes import TimeLimit
 
-VDN = dop.VDN(agent_hidden=4, replay_batch=4, replay_capacity=4, episodes_per_iteration=4)
+VDN = dop.VDN(actor=dop.GRU(hidden_size=4), replay_batch=4, replay_capacity=4, episodes_per_iteration=4)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from host_environments import Quits, Walk, quits
 
 QUITS = "host_environments:quits"
 HERE = r"/tests/host_environments\.py:[0-9]+"
-TINY = dop.VDN(agent_hidden=8, episodes_per_iteration=2, replay_capacity=4, replay_batch=2)
+TINY = dop.VDN(actor=dop.GRU(hidden_size=8), episodes_per_iteration=2, replay_capacity=4, replay_batch=2)
 ONCE: dict[str, Any] = {"eval_interval": 1000, "eval_episodes": 1, "chunk_iterations": 1, "quiet": True}
 
 

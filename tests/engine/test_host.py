@@ -30,7 +30,7 @@ from dop.engine.seeds import keys, mesh, place
 from dop.types import HostEnvironment, TimeStep
 from host_environments import Walk
 
-TINY = dop.VDN(agent_hidden=8, episodes_per_iteration=3, replay_capacity=16, replay_batch=4)
+TINY = dop.VDN(actor=dop.GRU(hidden_size=8), episodes_per_iteration=3, replay_capacity=16, replay_batch=4)
 SEEDS = (2, 7)
 RULES: dict[str, Any] = {"eval_interval": 30, "eval_episodes": 4, "chunk_iterations": 2, "checkpoint_interval": 20}
 GOAL = 60
@@ -246,7 +246,7 @@ def test_workers_that_cannot_be(tmp_path: Path, environment: str, workers: int |
 @pytest.mark.slow
 def test_a_run_from_the_command_line_ends_well_on_sigterm(tmp_path: Path):
     """Two seeds on two host devices, two workers; a signal to the whole process group, as a scheduler sends it."""
-    sizes = ["--agent-hidden", "8", "--episodes-per-iteration", "2", "--replay-capacity", "8", "--replay-batch", "4"]
+    sizes = ["--actor.hidden-size", "8", "--episodes-per-iteration", "2", "--replay-capacity", "8", "--replay-batch", "4"]
     options = ["--env", "host_environments:make", "--env-args", "sleep=0.01", "--env-steps", "100000", "--seeds", "2", "--env-workers", "2"]
     words = ["train", "vdn", *options, *sizes, "--chunk-iterations", "2", "--eval-episodes", "2", "--run-dir", str(tmp_path / "run")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")])}

@@ -105,7 +105,11 @@ def test_the_environment_may_be_another_where_sizes_agree(tmp_path: Path):
     ("algorithm", "options", "words"),
     [
         (dop.QMIX(), GAME, "is a run of vdn: qmix cannot start from its networks"),
-        (replace(TINY, agent_hidden=5), GAME, r"do not fit: its online/agents/\S+ is float32\[.*\], this run needs float32\[.*\]"),
+        (
+            replace(TINY, actor=dop.GRU(hidden_size=5)),
+            GAME,
+            r"do not fit: its online/agents/\S+ is float32\[.*\], this run needs float32\[.*\]",
+        ),
         (replace(TINY, share_parameters="none"), GAME, "do not fit"),
         (TINY, {"n_agents": 2, "n_actions": 3}, "do not fit"),
     ],

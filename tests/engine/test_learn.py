@@ -23,8 +23,8 @@ from dop.engine.learn import CompiledDriver, Program, RunState
 from probes import Recurrent
 
 ALGORITHM = StochasticDOP(
-    critic_hidden=8,
-    actor_hidden=8,
+    critic=dop.MLP(hidden_size=8),
+    actor=dop.GRU(hidden_size=8),
     actor_steps=1,
     episodes_per_iteration=4,
     on_policy_batch=4,

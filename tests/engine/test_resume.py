@@ -47,7 +47,8 @@ CHILD = """
     records.JsonLines.write = write_and_stop
     if command == "train":
         algorithm = dop.StochasticDOP(
-            critic_hidden=8, actor_hidden=8, actor_steps=1, on_policy_batch=4, off_policy_batch=4, on_policy_capacity=16,
+            critic=dop.MLP(hidden_size=8), actor=dop.GRU(hidden_size=8),
+            actor_steps=1, on_policy_batch=4, off_policy_batch=4, on_policy_capacity=16,
             replay_capacity=64, episodes_per_iteration=8, target_interval=3,
         )
         run = dop.train(
@@ -298,7 +299,10 @@ def test_one_process_a_run(copy: RunFolder):
     ("changes", "words"),
     [
         ({"hyper_parameters": {"gamma": 0.5}}, "another configuration than .*: hyper_parameters.gamma was 0.99, now it is 0.5"),
-        ({"hyper_parameters": {"actor_hidden": 9, "gamma": 0.5}}, "actor_hidden was 8, now it is 9, and 1 more"),
+        (
+            {"hyper_parameters": {"actor": {"kind": "gru", "hidden_size": 9}, "gamma": 0.5}},
+            "actor.hidden_size was 8, now it is 9, and 1 more",
+        ),
         ({"protocol": {"seeds": [5, 6]}}, r"protocol.seeds was \[5\], now it is \[5, 6\]"),
         ({"protocol": {"chunk_iterations": 3}}, "protocol.chunk_iterations was 2, now it is 3"),
     ],

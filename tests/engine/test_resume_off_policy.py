@@ -13,7 +13,7 @@ from typing import Any
 from test_cli import dop_process
 
 GAME = ("--env", "mill", "--env-args", "n_agents=2", "actions=simplex")
-TINY = ("--critic-hidden=8", "--actor-hidden=8", "--replay-batch=16", "--replay-capacity=16", "--warmup-episodes=4")
+TINY = ("--critic.hidden-size=8", "--actor.hidden-size=8", "--replay-batch=16", "--replay-capacity=16", "--warmup-episodes=4")
 PROTOCOL = ("--seeds=1", "--eval-interval=40", "--eval-episodes=2", "--checkpoint-interval=40", "--chunk-iterations=2", "--quiet")
 
 

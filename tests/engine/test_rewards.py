@@ -21,7 +21,7 @@ from dop.normalise import RunningMoments
 from helpers import assert_resumes
 from probes import ProbeState, Recurrent
 
-ALGORITHM = dop.VDN(agent_hidden=8, episodes_per_iteration=4, replay_batch=8, replay_capacity=32)
+ALGORITHM = dop.VDN(actor=dop.GRU(hidden_size=8), episodes_per_iteration=4, replay_batch=8, replay_capacity=32)
 QUICKLY = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 compiled = functools.partial(jax.jit, compiler_options=QUICKLY)  # compiles in half the time
 

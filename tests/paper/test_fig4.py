@@ -14,7 +14,7 @@ from dop.errors import UnknownNameError
 from dop.paper import fig4
 from dop.paper.fig4 import METHODS, POINTS, PUSHES, Options, Piece
 
-SMALL = {"critic_hidden": 8, "actor_hidden": 8, "replay_batch": 8}
+SMALL = {"critic.hidden_size": 8, "actor.hidden_size": 8, "replay_batch": 8}
 
 
 @pytest.mark.parametrize("method", METHODS)

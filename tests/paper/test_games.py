@@ -13,7 +13,7 @@ from dop.errors import UnknownNameError
 from dop.paper import games, pieces
 from dop.paper.games import PUBLISHED, PUBLISHED_TABLES, Options, Piece, Published
 
-QUICKLY = {"agent_hidden": 16, "learning_rate": 5e-3, "episodes_per_iteration": 16}
+QUICKLY = {"actor.hidden_size": 16, "learning_rate": 5e-3, "episodes_per_iteration": 16}
 CLIMBING = np.array([[11.0, -30.0, 0.0], [-30.0, 7.0, 6.0], [0.0, 0.0, 5.0]])
 
 
@@ -49,7 +49,7 @@ def test_a_sum_of_values_cannot_see_the_top_of_climbing(monkeypatch: pytest.Monk
 
 def test_the_values_of_dop_are_a_sum_over_agents() -> None:
     piece = Piece(game="climbing", method="dop")
-    program = games.program_of(piece, Options(), {**games.changes_of(piece), "critic_hidden": 8, "actor_hidden": 8})
+    program = games.program_of(piece, Options(), {**games.changes_of(piece), "critic.hidden_size": 8, "actor.hidden_size": 8})
     make = jax.jit(lambda key: games.value_table(program, program.start(key).learner, ()), compiler_options=pieces.COMPILE_FAST)
     table = np.asarray(make(jax.random.key(0)))
     assert np.ptp(table) > 0

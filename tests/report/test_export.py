@@ -20,8 +20,10 @@ import dop
 from dop import algorithms, views
 from dop.decentralised import Policy
 from dop.engine.learn import Program
-from dop.nets import GRUCell, Linear, PerAgent, RecurrentAgent
+from dop.nets import Agent, GRUCell, Linear, PerAgent
+from dop.networks.gru import GRUNetwork
 from dop.report import export, parity
+from dop.report.graph import Graph
 from dop.report.playback import Player
 from dop.types import Exportable, TimeStep
 from helpers import make_spec
@@ -117,7 +119,7 @@ def replay(session: Any, spec: dop.EnvSpec, place: int, steps: TimeStep) -> dict
 # ----------------------------------------------------------------------------------------------------- what is not exported
 
 
-class Normed(RecurrentAgent):
+class Normed(GRUNetwork):
     """The usual network with one more layer, which no file of the usual one has."""
 
     norm: eqx.nn.LayerNorm
@@ -126,9 +128,13 @@ class Normed(RecurrentAgent):
         super().__init__(*sizes, key=key)
         self.norm = eqx.nn.LayerNorm(sizes[-1])
 
-    def __call__(self, hidden: Any, obs: Any, last_action: Any, agent_id: Any) -> Any:
-        hidden, _ = super().__call__(hidden, obs, last_action, agent_id)
-        return hidden, self.output_layer(self.norm(hidden))
+    def __call__(self, state: Any, x: Any) -> Any:
+        state, _ = super().__call__(state, x)
+        return state, self.output_layer(self.norm(state))
+
+
+class Followed(Agent):
+    """An agent that does more than its network."""
 
 
 class Doubled(Linear):
@@ -166,7 +172,7 @@ def of_layers() -> tuple[Policy, dop.EnvSpec]:
     return algorithm.policy(algorithm.init(jax.random.key(1), spec)), spec
 
 
-NETWORK, LAYERS = (lambda p: p.team.network), (lambda p: p.team.network.layers)
+NETWORK, LAYERS = (lambda p: p.team.network.network), (lambda p: p.team.network.network.layers)
 
 
 def is_tuple(x: Any) -> bool:
@@ -174,7 +180,11 @@ def is_tuple(x: Any) -> bool:
 
 
 CHANGES: dict[str, tuple[Any, Any, str]] = {
-    "a network": (usual, lambda p: eqx.tree_at(NETWORK, p, Normed(5, 3, 3, 8, key=jax.random.key(0))), "policy.team.network is a Normed"),
+    "a network": (
+        usual,
+        lambda p: eqx.tree_at(NETWORK, p, Normed(12, 4, 8, key=jax.random.key(0))),
+        "policy.team.network.network is a Normed",
+    ),
     "a layer": (
         usual,
         lambda p: eqx.tree_at(lambda p: NETWORK(p).output_layer, p, a_copy(Doubled, NETWORK(p).output_layer)),
@@ -186,27 +196,24 @@ CHANGES: dict[str, tuple[Any, Any, str]] = {
         lambda p: eqx.tree_at(lambda p: LAYERS(p).layers, p, (*LAYERS(p).layers, jnp.tanh), is_leaf=is_tuple),
         r"layers\[3\] is a",
     ),
+    "an agent": (
+        usual,
+        lambda p: eqx.tree_at(lambda p: p.team.network, p, a_copy(Followed, p.team.network)),
+        "policy.team.network is a Followed",
+    ),
     "a team": (usual, lambda p: eqx.tree_at(lambda p: p.team, p, a_copy(Crowd, p.team)), "policy.team is a Crowd"),
     "a policy": (usual, lambda p: a_copy(Warm, p), "the policy is a Warm"),
-    "another choice": (usual, lambda p: replace(p, chosen="sampled"), "one of argmax, corner, softmax, tanh; this one is"),
-    "no policy": (usual, lambda p: p.team, "this one is"),
-    "no bias": (usual, lambda p: eqx.tree_at(lambda p: NETWORK(p).output_layer.bias, p, None), "other layers, agents or actions"),
+    "another choice": (usual, lambda p: replace(p, chosen="sampled"), "one of argmax, corner, softmax, tanh; this one is by 'sampled'"),
+    "no policy": (usual, lambda p: p.team, "here the policy is a PerAgent"),
     "half precision": (
         usual,
         lambda p: jax.tree.map(lambda x: x.astype(jnp.float16) if x.ndim else x, p),
-        "network.input_layer.weight is of another shape or type",
+        "network.network.input_layer.weight is float16, and what is exported is float32",
     ),
     "one more unit": (
         usual,
         lambda p: eqx.tree_at(lambda p: NETWORK(p).cell.hidden_layer.weight, p, jnp.zeros((27, 9))),
-        "network.cell.hidden_layer.weight is of another shape or type",
-    ),
-    "one more layer": (
-        of_layers,
-        lambda p: eqx.tree_at(
-            lambda p: LAYERS(p).layers, p, LAYERS(p).layers[:2] + LAYERS(p).layers[1:], is_leaf=lambda x: isinstance(x, tuple)
-        ),
-        "other layers, agents or actions",
+        "are not made for test:random",
     ),
 }
 
@@ -248,12 +255,12 @@ def test_a_policy_that_does_something_else_is_not_kept(
 
         monkeypatch.setattr(dop.StochasticDOP, "act", other)
     elif change == "choice":
-        add = export._Graph.add
+        add = Graph.add
         swapped: dict[str, str] = {"ArgMax": "ArgMin"}
-        monkeypatch.setattr(export._Graph, "add", lambda self, kind, *x, **how: add(self, swapped.get(kind) or kind, *x, **how))
+        monkeypatch.setattr(Graph, "add", lambda self, kind, *x, **how: add(self, swapped.get(kind) or kind, *x, **how))
     else:
-        linear = export._Graph.linear
-        monkeypatch.setattr(export._Graph, "linear", lambda self, x, weight, *rest, **how: linear(self, x, 1.01 * weight, *rest, **how))
+        linear = Graph.linear
+        monkeypatch.setattr(Graph, "linear", lambda self, x, weight, *rest, **how: linear(self, x, 1.01 * weight, *rest, **how))
     with pytest.raises(dop.RunError, match=rf"The exported policy of agent_0 would not be the library's own: .*({words})"):
         views.export(trained, trust=True, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -266,6 +273,26 @@ def test_what_does_the_same_passes(name: str, actions: str):
     policy = algorithm.policy(learner)
     program = Program(algorithm=algorithm, environment=env)
     parity.check(export.models(policy, env.spec), policy, program, learner, jax.random.key(0))
+
+
+@pytest.mark.parametrize("change", ["no bias", "one more layer"])
+def test_other_layers_of_the_librarys_kinds_are_exported(change: str):
+    """What a network writes is what it has, whoever put its layers together."""
+    policy, spec = of_layers() if change == "one more layer" else usual()
+    if change == "no bias":
+        changed = eqx.tree_at(lambda p: NETWORK(p).output_layer.bias, policy, None)
+    else:
+        changed = eqx.tree_at(lambda p: LAYERS(p).layers, policy, LAYERS(policy).layers[:2] + LAYERS(policy).layers[1:], is_leaf=is_tuple)
+    model = export.models(changed, spec)["agent_0"]
+    obs = np.linspace(-1, 1, 5, dtype=np.float32)
+    seen = {"obs": obs[None], "legal": np.ones((1, 4), bool)}
+    session = ort.InferenceSession(model.SerializeToString())
+    names = {node.name for node in session.get_inputs()}
+    rest = {"hidden": np.zeros((1, 8), np.float32), "last_action": np.array([-1])}
+    _, scores, *_ = session.run(None, seen | {name: value for name, value in rest.items() if name in names})
+    agent = changed.team.of(0)
+    _, expected = agent(agent.init_state(), jnp.asarray(obs), jnp.array(-1), jnp.array(0))
+    np.testing.assert_allclose(np.asarray(scores)[0], expected, atol=1e-5)
 
 
 def test_nothing_legal_and_a_batch_of_one(tmp_path: Path):
@@ -307,7 +334,9 @@ def test_an_exported_run_says_how_to_use_it_and_has_its_weights(trained: Path, t
     assert said["inputs"].keys() == inputs.keys()
     learner: Any = views.load(trained, trust=True, run_seed=5).learner
     weights = load_file(written["weights"])
-    np.testing.assert_array_equal(weights["network/cell/hidden_layer/weight"], learner.greedy_actor.network.cell.hidden_layer.weight)
+    np.testing.assert_array_equal(
+        weights["network/cell/hidden_layer/weight"], learner.greedy_actor.network.network.cell.hidden_layer.weight
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in written.values())
 
 

@@ -1,5 +1,5 @@
-"""What stochastic DOP and COMA have in common: recurrent decentralised actors, a centralised critic that is regressed on targets, and a
-policy gradient in which each agent is paid by what its action adds to what its policy would get anyway.
+"""What stochastic DOP and COMA have in common: decentralised actors, recurrent by default, a centralised critic that is regressed on
+targets, and a policy gradient in which each agent is paid by what its action adds to what its policy would get anyway.
 
 An algorithm says what its critic is, what it learns toward, and what its local values Q_i(., a_i) and their weights k_i are.
 """
@@ -20,11 +20,18 @@ from dop import agents, losses, optim, policies
 from dop.agents import Memory, Team, end_to_end
 from dop.decentralised import Policy
 from dop.errors import ConfigError, check_not_negative, check_positive, check_shares, check_types
+from dop.networks import parts
+from dop.networks.critics import CRITIC
+from dop.networks.gru import GRU
+from dop.networks.mlp import MLP
+from dop.networks.protocols import NetworkConfig
 from dop.normalise import RunningMoments
 from dop.regression import Schedule
 from dop.types import Action, Choice, Credit, EnvSpec, Episode, Learner, Metrics, Sharing, TimeStep
 
 Critic = TypeVar("Critic", bound=eqx.Module)
+FORMERLY = {f"{part}_{hidden}": f"{part}.hidden_size" for part in ("actor", "critic") for hidden in ("hidden", "hidden_size")}
+"""Arguments of earlier versions, and where they are now."""
 
 
 class Values(eqx.Module):
@@ -81,16 +88,16 @@ class ActorCritic(Generic[Critic]):
     """What `target_interval` counts; checked at the end of an iteration."""
     critic_schedule: Schedule = "shuffled"
     """Critic steps an iteration: one per timestep (in order, or backwards), one per shuffled minibatch of that size, or a single one."""
-    critic_hidden: int = 256
-    """Units in each of the critic's two hidden layers."""
+    critic: NetworkConfig = MLP(hidden_size=256)
+    """Network of the critic; it has no hidden state."""
     critic_rate: float = 5e-4
     """Learning rate of the critic."""
     standardise_state: bool = True
     """Standardise the global state by running moments over the on-policy episodes. No published code does."""
 
     # Actors
-    actor_hidden: int = 64
-    """Units of the actors' GRU and of the layer before it."""
+    actor: NetworkConfig = GRU(hidden_size=64)
+    """Network of each actor."""
     share_parameters: Sharing = "all"
     """One network for all actors, told apart by the agent id, one for each type of agent, or one each."""
     policy_gradient: Literal["expected", "sampled"] = "expected"
@@ -117,11 +124,13 @@ class ActorCritic(Generic[Critic]):
     epsilon_in: Literal["behaviour", "policy"] = "behaviour"
     """Mix epsilon only into what acts, or into the policy itself, in the learner too (released)."""
 
-    # Data and optimiser
+    # Data
     episodes_per_iteration: int = 4
     """Parallel environments; each plays one episode before every update."""
     on_policy_batch: int = 16
     """On-policy episodes per update."""
+
+    # Optimisation
     rms_decay: float = 0.99
     """RMSprop's alpha."""
     rms_eps: float = 1e-5
@@ -153,18 +162,20 @@ class ActorCritic(Generic[Critic]):
         check_types(self)
         if spec.action_kind != "discrete":
             raise ConfigError(f"{name} needs discrete actions, but those of {spec.name} are a {spec.action_kind}.")
-        sizes = ("critic_hidden", "actor_hidden", "actor_steps", "target_interval", "episodes_per_iteration", "on_policy_batch")
+        sizes = ("actor_steps", "target_interval", "episodes_per_iteration", "on_policy_batch")
         check_positive(self, *sizes, "critic_rate", "actor_rate", "max_grad_norm")
         check_shares(self, "gamma", "td_lambda", "actor_average", "epsilon_start", "epsilon_end", "rms_decay")
         check_not_negative(self, "epsilon_steps", "entropy_bonus", "rms_eps")
         if self.actor_average == 1 or self.rms_decay == 1:
             raise ConfigError("actor_average and rms_decay must be below 1: at 1 nothing new ever counts.")
+        agents.check(self.actor, spec)
+        parts.check(self.critic, "critic", feed_forward=CRITIC)
 
     # ---------------------------------------------------------------------------------------------------------------- acting
 
     def init(self, key: PRNGKeyArray, spec: EnvSpec) -> ActorCriticLearner[Critic]:
         key_actor, key_critic = jax.random.split(key)
-        actor = agents.make_team(spec, self.actor_hidden, sharing=self.share_parameters, key=key_actor)
+        actor = agents.make_team(spec, self.actor, sharing=self.share_parameters, key=key_actor)
         critic = self._make_critic(key_critic, spec)
         return ActorCriticLearner(
             env_steps=jnp.zeros((), jnp.int32),
@@ -179,7 +190,7 @@ class ActorCritic(Generic[Critic]):
         )
 
     def initial_memory(self, spec: EnvSpec) -> Memory:
-        return agents.initial_memory(spec.n_agents, self.actor_hidden)
+        return agents.initial_memory(spec, self.actor)
 
     def act(
         self, learner: ActorCriticLearner[Critic], memory: Memory, step: TimeStep, key: PRNGKeyArray, *, explore: bool

@@ -18,10 +18,17 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from dop import losses, optim, reactive, transitions
 from dop.errors import ConfigError, check_not_negative, check_positive, check_shares, check_types
+from dop.networks import parts
+from dop.networks.critics import CRITIC
+from dop.networks.mlp import MLP
+from dop.networks.protocols import NetworkConfig
 from dop.reactive import Team
 from dop.types import EnvSpec, Learner, Metrics, ReplayBuffer, Sharing, Transition
 
 Critic = TypeVar("Critic", bound=eqx.Module)
+FORMERLY = {f"{part}_{hidden}": f"{part}.hidden_size" for part in ("actor", "critic") for hidden in ("hidden", "hidden_size")}
+"""Arguments of earlier versions, and where they are now."""
+SINGLE_STEPS = "Single steps of any age cannot train a recurrent actor: use dop.MLP(), or a network of your own without a hidden state."
 Loss = tuple[Float[Array, ""], Metrics]
 
 
@@ -39,16 +46,19 @@ class OffPolicyLearner(Learner, Generic[Critic]):
 class OffPolicy(Generic[Critic]):
     """The common fields and methods. Defaults: App. G.2 of the DOP paper where it says something."""
 
+    # Critic
     gamma: float = 0.99
     """Discount per step. The paper does not state it."""
+    critic: NetworkConfig = MLP(hidden_size=256)
+    """Network of the critic (App. G.1): features to a value, without a hidden state."""
 
-    # Networks
-    critic_hidden: int = 256
-    """Units of the critic's hidden layers (App. G.1)."""
-    actor_hidden: int = 64
-    """Units in each of the actors' two hidden layers (App. G.2)."""
+    # Actors
+    actor: NetworkConfig = MLP(hidden_size=64)
+    """Network of each actor (App. G.2), without a hidden state: single steps cannot train one."""
     share_parameters: Sharing = "all"
     """One network for all actors, told apart by the agent id, one for each type of agent, or one each."""
+
+    # Target networks
     target_rate: float = 0.01
     """alpha of Algorithm 2: the share of the networks that goes into the target networks each time. The paper does not state it."""
 
@@ -59,6 +69,8 @@ class OffPolicy(Generic[Critic]):
     """Such rounds an iteration, `policy_delay` critic steps and one of the actors; each step has a batch of its own."""
     episodes_per_iteration: int = 2
     """Parallel environments; each plays one episode before the rounds of an iteration."""
+
+    # Optimisation
     critic_rate: float = 5e-4
     """Learning rate of the critic."""
     actor_rate: float = 5e-4
@@ -95,9 +107,8 @@ class OffPolicy(Generic[Critic]):
 
     def _check(self, spec: EnvSpec) -> None:
         """Raise ConfigError for what no algorithm of this kind can work with."""
-        del spec
         check_types(self)
-        counts = ("critic_hidden", "actor_hidden", "policy_delay", "rounds_per_iteration", "episodes_per_iteration", "replay_capacity")
+        counts = ("policy_delay", "rounds_per_iteration", "episodes_per_iteration", "replay_capacity")
         check_positive(self, *counts, "replay_batch", "warmup_episodes", "critic_rate", "actor_rate", "max_grad_norm")
         check_shares(self, "gamma", "target_rate", "rms_decay")
         check_not_negative(self, "optimiser_eps", "logit_penalty")
@@ -109,10 +120,12 @@ class OffPolicy(Generic[Critic]):
             raise ConfigError(
                 f"replay_capacity ({self.replay_capacity}) must hold episodes_per_iteration ({self.episodes_per_iteration}): raise it."
             )
+        reactive.check(self.actor, spec, SINGLE_STEPS)
+        parts.check(self.critic, "critic", feed_forward=CRITIC)
 
     def init(self, key: PRNGKeyArray, spec: EnvSpec) -> OffPolicyLearner[Critic]:
         key_actor, key_critic = jax.random.split(key)
-        actor = reactive.make_team(spec, self.actor_hidden, sharing=self.share_parameters, key=key_actor)
+        actor = reactive.make_team(spec, self.actor, sharing=self.share_parameters, key=key_actor)
         critic = self._make_critic(key_critic, spec)
         return OffPolicyLearner(
             env_steps=jnp.zeros((), jnp.int32),

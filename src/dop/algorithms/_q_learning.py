@@ -1,4 +1,5 @@
-"""What VDN and QMIX have in common: recurrent Q networks, one for each agent, whose values a mixer makes the team's, and Q-learning on it.
+"""What VDN and QMIX have in common: Q networks, recurrent by default, one for each agent, whose values a mixer makes the team's, and
+Q-learning on it.
 
     y_t = r_t + gamma Q_tot'(s_{t+1}, argmax_a Q(s_{t+1}, .))              double Q-learning: the online networks choose, the targets value
 
@@ -23,6 +24,8 @@ from dop import agents, loops, losses, optim, policies
 from dop.agents import Memory, Team
 from dop.decentralised import Policy
 from dop.errors import ConfigError, check_not_negative, check_positive, check_shares, check_types
+from dop.networks.gru import GRU
+from dop.networks.protocols import NetworkConfig
 from dop.normalise import RunningMoments
 from dop.types import Action, Choice, Credit, EnvSpec, Episode, Learner, Metrics, ReplayBuffer, Sharing, TimeStep
 
@@ -54,6 +57,10 @@ FINE_TUNED: Mapping[str, Any] = {
 """What PyMARL2 has other than PyMARL (Hu et al. 2021). Its loss is half the squared error, its gradient norm 10: twice that here."""
 
 
+FORMERLY = dict.fromkeys(("agent_hidden", "actor_hidden_size"), "actor.hidden_size")
+"""Arguments of earlier versions, and where they are now."""
+
+
 class QLearner(Learner):
     env_steps: Int[Array, ""]
     since_target: Int[Array, ""]
@@ -68,24 +75,33 @@ class QLearner(Learner):
 class QLearning:
     """The common fields and methods. Defaults: PyMARL's for SMAC (`default.yaml`, `qmix.yaml`, `vdn.yaml`)."""
 
+    # Targets
     gamma: float = 0.99
     """Discount per step."""
     td_lambda: float = 0.0
     """lambda of the return that values learn toward; 0: one step (PyMARL)."""
     target_interval: int = 200
     """The networks become the target networks every so many episodes."""
-    agent_hidden: int = 64
-    """Units of the agents' GRU and of the layer before it."""
+
+    # Agents
+    actor: NetworkConfig = GRU(hidden_size=64)
+    """Network of each agent, by which it acts: values of its actions."""
     share_parameters: Sharing = "all"
     """One network for all agents, told apart by the agent id, one for each type of agent, or one each."""
+
+    # Mixer
     standardise_state: bool = False
     """Standardise the mixer's state by running moments over the episodes learned from; a sum sees none. PyMARL does not."""
+
+    # Exploration
     epsilon_start: float = 1.0
     """Share of uniform actions at the start."""
     epsilon_end: float = 0.05
     """Share of uniform actions at the end."""
     epsilon_steps: int = 50_000
     """Environment steps over which epsilon falls linearly."""
+
+    # Data
     episodes_per_iteration: int = 1
     """Parallel environments; each plays one episode before the updates of an iteration."""
     updates_per_iteration: int = 1
@@ -94,6 +110,8 @@ class QLearning:
     """The newest episodes that are kept."""
     replay_batch: int = 32
     """Episodes of each update, drawn with replacement from all that are kept."""
+
+    # Optimisation
     optimiser: Literal["rmsprop", "adam", "radam"] = "rmsprop"
     """PyMARL: RMSprop."""
     learning_rate: float = 5e-4
@@ -117,7 +135,7 @@ class QLearning:
         check_types(self)
         if spec.action_kind != "discrete":
             raise ConfigError(f"{name} needs discrete actions, but those of {spec.name} are a {spec.action_kind}.")
-        sizes = ("target_interval", "agent_hidden", "episodes_per_iteration", "updates_per_iteration", "replay_capacity", "replay_batch")
+        sizes = ("target_interval", "episodes_per_iteration", "updates_per_iteration", "replay_capacity", "replay_batch")
         check_positive(self, *sizes, "learning_rate", "max_grad_norm")
         check_shares(self, "gamma", "td_lambda", "epsilon_start", "epsilon_end", "rms_decay")
         check_not_negative(self, "epsilon_steps", "optimiser_eps")
@@ -127,12 +145,13 @@ class QLearning:
             raise ConfigError(
                 f"replay_capacity ({self.replay_capacity}) must hold episodes_per_iteration ({self.episodes_per_iteration}): raise it."
             )
+        agents.check(self.actor, spec)
 
     # ---------------------------------------------------------------------------------------------------------------- acting
 
     def init(self, key: PRNGKeyArray, spec: EnvSpec) -> QLearner:
         key_agents, key_mixer = jax.random.split(key)
-        team = agents.make_team(spec, self.agent_hidden, sharing=self.share_parameters, key=key_agents)
+        team = agents.make_team(spec, self.actor, sharing=self.share_parameters, key=key_agents)
         online = TeamValue(agents=team, mixer=self._make_mixer(key_mixer, spec))
         return QLearner(
             env_steps=jnp.zeros((), jnp.int32),
@@ -144,7 +163,7 @@ class QLearning:
         )
 
     def initial_memory(self, spec: EnvSpec) -> Memory:
-        return agents.initial_memory(spec.n_agents, self.agent_hidden)
+        return agents.initial_memory(spec, self.actor)
 
     def act(self, learner: QLearner, memory: Memory, step: TimeStep, key: PRNGKeyArray, *, explore: bool) -> tuple[Choice, Memory]:
         hidden, q = agents.step_team(learner.online.agents, memory.hidden, step.obs, memory.last_action)
@@ -245,8 +264,8 @@ class QLearning:
 
 
 def step_values(
-    value: TeamValue, hidden: Float[Array, "episode agent hidden"], x: tuple[Array, Array, Array, Array, Array]
-) -> tuple[Array, tuple[Float[Array, " episode"], Float[Array, "episode agent action"]]]:
+    value: TeamValue, hidden: PyTree, x: tuple[Array, Array, Array, Array, Array]
+) -> tuple[PyTree, tuple[Float[Array, " episode"], Float[Array, "episode agent action"]]]:
     """One step of a batch of episodes, as `loops.scan` wants it: Q_tot of the actions, and every Q_i. Who is not there adds 0."""
     obs, last_action, action, state, present = x
     hidden, q = agents.step_teams(value.agents, hidden, (obs, last_action))

@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import equinox as eqx
 import jax
@@ -25,11 +25,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from dop import agents, loops, losses, policies, regression
-from dop.algorithms._actor_critic import ActorCritic, ActorCriticLearner, Batch, Values
+from dop.algorithms._actor_critic import FORMERLY, ActorCritic, ActorCriticLearner, Batch, Values
 from dop.nets import CounterfactualCritic
+from dop.networks.critics import OwnCounterfactualCritic, counterfactual_critic
+from dop.networks.mlp import MLP
+from dop.networks.protocols import NetworkConfig
+from dop.renamed import moved
 from dop.types import Action, EnvSpec, Episode, Metrics, ReplayBuffer, TimeStep
 
-COMALearner = ActorCriticLearner[CounterfactualCritic]
+Critic: TypeAlias = CounterfactualCritic | OwnCounterfactualCritic
+COMALearner = ActorCriticLearner[Critic]
 
 
 class CriticData(eqx.Module):
@@ -43,8 +48,9 @@ class CriticData(eqx.Module):
     weight: Float[Array, "minibatch row"]
 
 
+@moved(**FORMERLY)
 @dataclass(frozen=True, kw_only=True)
-class COMA(ActorCritic[CounterfactualCritic]):
+class COMA(ActorCritic[Critic]):
     """COMA. The defaults are its authors' settings for SMAC (PyMARL's `coma.yaml`); preset `as-dop`: those of stochastic DOP's default."""
 
     # Critic
@@ -56,8 +62,8 @@ class COMA(ActorCritic[CounterfactualCritic]):
     """What `target_interval` counts; checked at the end of an iteration."""
     critic_schedule: regression.Schedule = "backwards"
     """Critic steps an iteration: one per timestep, in order or backwards (PyMARL), one per shuffled minibatch of that size, or one."""
-    critic_hidden: int = 128
-    """Units in each of the critic's two hidden layers."""
+    critic: NetworkConfig = MLP(hidden_size=128)
+    """Network of the critic: features to values of the actions, without a hidden state."""
     standardise_state: bool = False
     """Standardise the global state by running moments over the on-policy episodes. PyMARL does not."""
 
@@ -81,11 +87,13 @@ class COMA(ActorCritic[CounterfactualCritic]):
     epsilon_in: Literal["behaviour", "policy"] = "policy"
     """Mix epsilon only into what acts, or into the policy itself, in the learner too (PyMARL)."""
 
-    # Data and optimiser
+    # Data
     episodes_per_iteration: int = 8
     """Parallel environments; each plays one episode before every update."""
     on_policy_batch: int = 8
     """The newest episodes, which critic and actors learn from."""
+
+    # Optimisation
     max_grad_norm: float = 10.0
     """Gradients are clipped to this joint norm."""
 
@@ -112,8 +120,8 @@ class COMA(ActorCritic[CounterfactualCritic]):
         latest = replay.latest(self.on_policy_batch)
         return Batch(on_policy=latest, actor=latest)
 
-    def _make_critic(self, key: PRNGKeyArray, spec: EnvSpec) -> CounterfactualCritic:
-        return CounterfactualCritic(spec.state_size, spec.obs_size, spec.action_size, spec.n_agents, self.critic_hidden, key=key)
+    def _make_critic(self, key: PRNGKeyArray, spec: EnvSpec) -> Critic:
+        return counterfactual_critic(self.critic, spec, key=key)
 
     def _update_critic(self, learner: COMALearner, batch: Batch, key: PRNGKeyArray) -> tuple[COMALearner, Metrics, Int[Array, ""]]:
         episodes = agents.time_first(batch.on_policy)
@@ -123,7 +131,7 @@ class COMA(ActorCritic[CounterfactualCritic]):
         weight = regression.weights(mask, self.critic_schedule)
         data = CriticData(state=state, obs=obs, action=action, present=present, target=targets, weight=weight)
 
-        def loss(critic: CounterfactualCritic, rows: CriticData) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        def loss(critic: Critic, rows: CriticData) -> tuple[Float[Array, ""], Float[Array, ""]]:
             q = jax.vmap(critic)(*self._inputs(learner, rows.state, rows.obs), rows.action)
             # Rows without weight may hold anything, and so may agents that are not there.
             error = jnp.where((rows.weight[:, None] > 0) & rows.present, losses.taken(q, rows.action) - rows.target, 0)
@@ -148,11 +156,11 @@ class COMA(ActorCritic[CounterfactualCritic]):
         of_agent = functools.partial(agents.lambda_return, episode, gamma=self.gamma, lambda_=self.td_lambda)
         return jax.vmap(of_agent, in_axes=1, out_axes=1)(q_taken[1:])
 
-    def _values(self, learner: COMALearner, critic: CounterfactualCritic, episodes: Episode, length: Int[Array, ""]) -> Values:
+    def _values(self, learner: COMALearner, critic: Critic, episodes: Episode, length: Int[Array, ""]) -> Values:
         """Every Q_i(s, o_i, (a_-i, .)) on the first `length` steps, the others' actions being those taken."""
         action = jax.vmap(agents.actions, in_axes=1, out_axes=1)(episodes)
 
-        def at_step(critic: CounterfactualCritic, x: tuple[Array, Array, Array]) -> Float[Array, "episode agent action"]:
+        def at_step(critic: Critic, x: tuple[Array, Array, Array]) -> Float[Array, "episode agent action"]:
             state, obs, action = x
             return jax.vmap(critic)(*self._inputs(learner, state, obs), action)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -21,17 +21,19 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from dop import policies
 from dop.algorithms._deterministic import Deterministic
-from dop.algorithms._off_policy import Loss, OffPolicyLearner
+from dop.algorithms._off_policy import FORMERLY, Loss, OffPolicyLearner
 from dop.mixers import LinearMixer
-from dop.nets import LocalActionCritic, PerAgent
+from dop.nets import PerAgent
+from dop.networks.critics import action_critic
 from dop.reactive import Team
+from dop.renamed import moved
 from dop.types import EnvSpec, Sharing, TimeStep, Transition
 
 
 class DecomposedActionCritic(eqx.Module):
     """Local critics of vector actions, and the mixer that makes them the team's (Fig. 2)."""
 
-    local: PerAgent[LocalActionCritic]
+    local: PerAgent[Any]
     mixer: LinearMixer
     local_inputs: bool = eqx.field(static=True)
 
@@ -56,15 +58,21 @@ class DecomposedActionCritic(eqx.Module):
         return jnp.sum(k * (q if present is None else jnp.where(present, q, 0))) + b
 
 
+@moved(**FORMERLY)
 @dataclass(frozen=True, kw_only=True)
 class DeterministicDOP(Deterministic[DecomposedActionCritic]):
     """Deterministic DOP. Presets: the two learning rates that App. G.2 gives."""
 
+    # Critic
     critic_inputs: Literal["state", "state_obs_id"] = "state_obs_id"
     """What a local critic sees beside its agent's action: the global state (and, where critics are shared, the agent id), or also its
     agent's observation."""
+
+    # Actors
     share_parameters: Sharing = "all"
     """One network for all actors and one for all local critics, told apart by the agent id; one of both for each type; or one each."""
+
+    # Critic
     mixer_bias: bool = True
     """Add b(s) (Eq. 4)."""
 
@@ -84,8 +92,8 @@ class DeterministicDOP(Deterministic[DecomposedActionCritic]):
         local_inputs = self.critic_inputs == "state_obs_id"
         obs_size = spec.obs_size if local_inputs else 0
 
-        def make(key: PRNGKeyArray) -> LocalActionCritic:
-            return LocalActionCritic(spec.state_size, obs_size, spec.action_size, spec.n_agents, self.critic_hidden, key=key)
+        def make(key: PRNGKeyArray) -> Any:
+            return action_critic(self.critic, spec, obs_size, key=key)
 
         return DecomposedActionCritic(
             local=PerAgent(make, spec.groups(self.share_parameters), key=key_local),

@@ -17,27 +17,34 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from dop import losses, policies, reactive
-from dop.algorithms._off_policy import Loss, OffPolicy, OffPolicyLearner, td_metrics
+from dop.algorithms._off_policy import FORMERLY, Loss, OffPolicy, OffPolicyLearner, td_metrics
 from dop.decentralised import Policy
-from dop.errors import ConfigError, check_not_negative, check_positive
+from dop.errors import ConfigError, check_not_negative, check_positive, shown
 from dop.nets import AttentionCritic
+from dop.networks.mlp import MLP
+from dop.networks.protocols import NetworkConfig
 from dop.reactive import Team
+from dop.renamed import moved
 from dop.types import Action, Choice, Credit, EnvSpec, Sharing, TimeStep, Transition
 
 MAACLearner = OffPolicyLearner[AttentionCritic]
 
 
+@moved(**FORMERLY)
 @dataclass(frozen=True, kw_only=True)
 class MAAC(OffPolicy[AttentionCritic]):
     """MAAC. Steps and data as deterministic DOP's, the rest as published; preset `published`: Iqbal and Sha's settings, but for what
     docs/deviations.md lists."""
 
-    critic_hidden: int = 128
-    """Units of encoders, attention and heads."""
+    # Critic
+    critic: NetworkConfig = MLP(hidden_size=128, layers=1)
+    """Units of encoders, attention and heads, and hidden layers of each head. It must be an `MLP`."""
     attention_heads: int = 4
-    """Heads of the attention; their number divides `critic_hidden`."""
+    """Heads of the attention; their number divides the critic's `hidden_size`."""
     attention_penalty: float = 1e-3
     """Weight of the mean square of the attention's logits, over heads and all pairs (their code: summed over heads, over the others)."""
+
+    # Actors
     share_parameters: Sharing = "all"
     """Actors, and encoders and heads of the critic: one for all agents, told apart by the agent id, one for each type of agent, or one each
     (published). The attention is always shared."""
@@ -50,7 +57,7 @@ class MAAC(OffPolicy[AttentionCritic]):
         steps, target rate 0.001, 128 units, networks for each agent, a penalty of 1e-3 on each of four heads' attention; actors are not
         delayed."""
         published = cls(
-            actor_hidden=128,
+            actor=MLP(hidden_size=128),
             attention_penalty=4e-3,
             share_parameters="none",
             target_rate=1e-3,
@@ -71,8 +78,9 @@ class MAAC(OffPolicy[AttentionCritic]):
         self._check(spec)
         check_positive(self, "attention_heads")
         check_not_negative(self, "attention_penalty", "entropy_weight")
-        if self.critic_hidden % self.attention_heads:
-            raise ConfigError(f"attention_heads ({self.attention_heads}) must divide critic_hidden ({self.critic_hidden}).")
+        size = self._critic_sizes.hidden_size
+        if size % self.attention_heads:
+            raise ConfigError(f"attention_heads ({self.attention_heads}) must divide critic.hidden_size ({size}).")
         if spec.action_kind == "box":
             raise ConfigError(
                 f"maac needs discrete actions or a simplex, whose corners it plays, but those of {spec.name} are a box. "
@@ -80,8 +88,20 @@ class MAAC(OffPolicy[AttentionCritic]):
             )
 
     def _make_critic(self, key: PRNGKeyArray, spec: EnvSpec) -> AttentionCritic:
-        sizes = (spec.obs_size, spec.action_size, self.critic_hidden)
-        return AttentionCritic(*sizes, groups=spec.groups(self.share_parameters), heads=self.attention_heads, key=key)
+        sizes, layers = (spec.obs_size, spec.action_size, self._critic_sizes.hidden_size), self._critic_sizes.layers
+        groups = spec.groups(self.share_parameters)
+        return AttentionCritic(*sizes, layers=layers, groups=groups, heads=self.attention_heads, key=key)
+
+    @property
+    def _critic_sizes(self) -> MLP:
+        """The critic's sizes.
+
+        Raises:
+            ConfigError: it is a network of another kind.
+        """
+        if not isinstance(self.critic, MLP):
+            raise ConfigError(f"critic of maac must be a dop.MLP, which its attention takes its sizes from; got {shown(self.critic)}.")
+        return self.critic
 
     def act(self, learner: MAACLearner, memory: tuple[()], step: TimeStep, key: PRNGKeyArray, *, explore: bool) -> tuple[Choice, tuple[()]]:
         kind = learner.actor.network.kind

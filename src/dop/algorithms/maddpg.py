@@ -16,16 +16,22 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from dop import policies
 from dop.algorithms._deterministic import Deterministic
+from dop.algorithms._off_policy import FORMERLY
 from dop.nets import JointCritic, PerAgent
+from dop.networks.critics import OwnJointCritic, joint_critic
+from dop.networks.mlp import MLP
+from dop.renamed import moved
 from dop.types import EnvSpec, Sharing, TimeStep, Transition
 
-JointCritics = PerAgent[JointCritic]
+JointCritics = PerAgent[JointCritic | OwnJointCritic]
 
 
+@moved(**FORMERLY)
 @dataclass(frozen=True, kw_only=True)
 class MADDPG(Deterministic[JointCritics]):
     """MADDPG. The defaults are those of deterministic DOP, but for the critic; preset `published`: Lowe et al.'s settings."""
 
+    # Actors
     share_parameters: Sharing = "all"
     """One network for all actors, told apart by the agent id, and one critic for the team; one of both for each type of agent; or one each.
     All critics are of the same team reward."""
@@ -36,7 +42,7 @@ class MADDPG(Deterministic[JointCritics]):
         agent, an update every 100 steps. The delay of the actors is the DOP paper's, which gives it to all its baselines."""
         published = cls(
             gamma=0.95,
-            critic_hidden=64,
+            critic=MLP(hidden_size=64),
             share_parameters="none",
             episodes_per_iteration=8,
             critic_rate=0.01,
@@ -54,8 +60,8 @@ class MADDPG(Deterministic[JointCritics]):
         self._check(spec)
 
     def _make_critic(self, key: PRNGKeyArray, spec: EnvSpec) -> JointCritics:
-        def make(key: PRNGKeyArray) -> JointCritic:
-            return JointCritic(spec.state_size, spec.action_size, spec.n_agents, self.critic_hidden, key=key)
+        def make(key: PRNGKeyArray) -> JointCritic | OwnJointCritic:
+            return joint_critic(self.critic, spec, key=key)
 
         return PerAgent(make, spec.groups(self.share_parameters), key=key)
 

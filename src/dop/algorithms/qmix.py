@@ -12,16 +12,20 @@ from dataclasses import dataclass
 
 from jaxtyping import PRNGKeyArray
 
-from dop.algorithms._q_learning import FINE_TUNED, QLearning
+from dop.algorithms._q_learning import FINE_TUNED, FORMERLY, QLearning
 from dop.errors import check_not_negative, check_positive
 from dop.mixers import MonotonicMixer
+from dop.networks.gru import GRU
+from dop.renamed import moved
 from dop.types import EnvSpec
 
 
+@moved(**FORMERLY)
 @dataclass(frozen=True, kw_only=True)
 class QMIX(QLearning):
     """QMIX. The defaults are PyMARL's for SMAC (`qmix.yaml`); presets: the published fine-tuning, and JaxMARL's settings for SMAX."""
 
+    # Mixer
     embedding: int = 32
     """Units of the mixing network's hidden layer."""
     hypernet_hidden: int = 64
@@ -37,7 +41,7 @@ class QMIX(QLearning):
         """
         jaxmarl = cls(
             target_interval=160,
-            agent_hidden=512,
+            actor=GRU(hidden_size=512),
             epsilon_steps=30_000,
             episodes_per_iteration=16,
             updates_per_iteration=8,

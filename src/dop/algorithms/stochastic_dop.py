@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -25,10 +25,14 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from dop import agents, loops, losses, policies, regression
 from dop.agents import longest
 from dop.algorithms import _actor_critic
-from dop.algorithms._actor_critic import ActorCritic, ActorCriticLearner
+from dop.algorithms._actor_critic import FORMERLY, ActorCritic, ActorCriticLearner
 from dop.errors import ConfigError, check_not_negative, check_positive, check_shares
 from dop.mixers import LinearMixer
-from dop.nets import LocalCritic, PerAgent
+from dop.nets import PerAgent
+from dop.networks.critics import local_critic
+from dop.networks.mlp import MLP
+from dop.networks.protocols import NetworkConfig
+from dop.renamed import moved
 from dop.returns import expected_q, sampled_q, td_lambda, tree_backup
 from dop.types import Action, EnvSpec, Episode, Metrics, ReplayBuffer, Sharing, TimeStep
 
@@ -36,7 +40,7 @@ from dop.types import Action, EnvSpec, Episode, Metrics, ReplayBuffer, Sharing, 
 class DecomposedCritic(eqx.Module):
     """Local critics and the mixer that makes them the team's (Fig. 2)."""
 
-    local: PerAgent[LocalCritic]
+    local: PerAgent[Any]
     mixer: LinearMixer
 
     def local_q(self, state: Float[Array, " state"], obs: Float[Array, "agent obs"]) -> Float[Array, "agent action"]:
@@ -90,6 +94,7 @@ class CriticData(eqx.Module):
     weight: Float[Array, "minibatch row"]
 
 
+@moved(**FORMERLY)
 @dataclass(frozen=True, kw_only=True)
 class StochasticDOP(ActorCritic[DecomposedCritic]):
     """Stochastic DOP. The defaults are what measured best on SMAX (docs/deviations.md); presets: the paper's and the released code's."""
@@ -118,8 +123,8 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
     # Critic
     critic_inputs: Literal["state", "state_obs_id"] = "state_obs_id"
     """What a local critic sees: the global state (paper), or also its agent's observation and id (released)."""
-    critic_hidden: int = 256
-    """Units in each of a local critic's two hidden layers (App. G.1)."""
+    critic: NetworkConfig = MLP(hidden_size=256)
+    """Network of a local critic (App. G.1): features to values of the actions, without a hidden state. The mixer is always linear."""
     dueling: bool = False
     """Add to each Q_i(a) a learned value common to all actions (released)."""
     mixer_weights: Literal["linear", "product"] = "linear"
@@ -238,15 +243,14 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
 
     def _make_critic(self, key: PRNGKeyArray, spec: EnvSpec) -> DecomposedCritic:
         key_local, key_mixer = jax.random.split(key)
-        n, local_inputs = spec.n_agents, self.critic_inputs == "state_obs_id"
+        local_inputs = self.critic_inputs == "state_obs_id"
 
-        def make_local(k: PRNGKeyArray) -> LocalCritic:
-            sizes = (spec.state_size, spec.obs_size, spec.action_size, n, self.critic_hidden)
-            return LocalCritic(*sizes, local_inputs=local_inputs, dueling=self.dueling, key=k)
+        def make_local(k: PRNGKeyArray) -> Any:
+            return local_critic(self.critic, spec, local_inputs=local_inputs, dueling=self.dueling, key=k)
 
         return DecomposedCritic(
             local=PerAgent(make_local, spec.groups(self.share_parameters), key=key_local),
-            mixer=LinearMixer(spec.state_size, n, key=key_mixer, weights=self.mixer_weights, bias=self.mixer_bias),
+            mixer=LinearMixer(spec.state_size, spec.n_agents, key=key_mixer, weights=self.mixer_weights, bias=self.mixer_bias),
         )
 
     def _update_critic(self, learner: DOPLearner, batch: Batch, key: PRNGKeyArray) -> tuple[DOPLearner, Metrics, Int[Array, ""]]:

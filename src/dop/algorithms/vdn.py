@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from jaxtyping import PRNGKeyArray
 
-from dop.algorithms._q_learning import FINE_TUNED, QLearning
+from dop.algorithms._q_learning import FINE_TUNED, FORMERLY, QLearning
 from dop.mixers import SumMixer
+from dop.renamed import moved
 from dop.types import EnvSpec
 
 
+@moved(**FORMERLY)
 @dataclass(frozen=True, kw_only=True)
 class VDN(QLearning):
     """VDN. The defaults are PyMARL's for SMAC (`vdn.yaml`)."""

@@ -1,12 +1,12 @@
-"""Algorithms and environments."""
+"""Algorithms, networks and environments."""
 
 from __future__ import annotations
 
 import shutil
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from dop import algorithms, envs, registry
+from dop import algorithms, envs, networks, registry
 from dop.commands._output import say
 
 USAGE = ""
@@ -17,18 +17,27 @@ def run(_: Sequence[str]) -> None:
     """`dop list`"""
     say("algorithms:")
     for name, algorithm in sorted(algorithms.algorithms().items()):
-        presets = f"presets: {', '.join(algorithm.presets())}"
-        lines = [
-            line
-            for text in (registry.first_paragraph(algorithm), presets)
-            for line in textwrap.wrap(text, _columns() - _INDENT, break_on_hyphens=False)
-        ]
-        say("\n".join(f"  {name if i == 0 else '':{_INDENT - 2}}{line}" for i, line in enumerate(lines)))
-    for name, place in sorted(algorithms.entry_points().items()):
-        say(f"  {name:{_INDENT - 2}}{place}")
+        _say(name, registry.first_paragraph(algorithm), f"presets: {', '.join(algorithm.presets())}")
+    _say_places(algorithms.entry_points())
+    say("networks:")
+    for name, network in sorted(networks.FAMILY.classes().items()):
+        _say(name, registry.first_paragraph(network))
+    _say_places(networks.FAMILY.entry_points())
     say("environments:")
     for name in (*envs.names(), *envs.adapters()):
         say(f"  {name}")
+
+
+def _say(name: str, *texts: str) -> None:
+    """A name, and beside it lines of text."""
+    lines = [line for text in texts for line in textwrap.wrap(text, _columns() - _INDENT, break_on_hyphens=False)]
+    say("\n".join(f"  {name if i == 0 else '':{_INDENT - 2}}{line}" for i, line in enumerate(lines)))
+
+
+def _say_places(entry_points: Mapping[str, str]) -> None:
+    """Names of entry points, and where they lead."""
+    for name, place in sorted(entry_points.items()):
+        say(f"  {name:{_INDENT - 2}}{place}")
 
 
 def _columns() -> int:

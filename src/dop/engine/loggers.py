@@ -33,6 +33,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dop import plugins
+from dop.configurations import flat
 from dop.engine import files
 from dop.engine.records import LoggedRun, Logger, Record
 from dop.engine.runs import RunConfig, RunFolder
@@ -132,7 +133,7 @@ def _flat(config: RunConfig) -> dict[str, Any]:
     """What made the run, one level deep."""
     protocol = {f"protocol.{name}": value for name, value in dataclasses.asdict(config.protocol).items()}
     options = {f"environment.{name}": value for name, value in config.environment_options.items()}
-    return {"algorithm": config.algorithm, "environment": config.environment, **options, **config.hyper_parameters, **protocol}
+    return {"algorithm": config.algorithm, "environment": config.environment, **options, **flat(config.hyper_parameters), **protocol}
 
 
 def _identity(folder: RunFolder) -> str:

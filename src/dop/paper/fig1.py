@@ -28,10 +28,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dop import agents, envs, policies, reactive
+from dop.configurations import changed
 from dop.engine.collect import collect
 from dop.engine.learn import Program, RunState
 from dop.errors import ConfigError, check_positive
-from dop.nets import Linear, ReactiveAgent
+from dop.nets import Linear
+from dop.networks.mlp import FeedForward
 from dop.paper import pieces
 from dop.paper.pieces import Say
 from dop.paper.variants import METHODS, RELAXED, algorithm_of
@@ -149,11 +151,13 @@ def program_of(case: Case, options: Options) -> Program:
     """The method on the game, with the exploration that all share in this setting."""
     algorithm: Any = algorithm_of(case.variant)
     start, steps = (1.0, options.episodes // 2) if case.setting == "discovery" else (EPSILON, 0)
-    shared = {"epsilon_start": start, "epsilon_end": EPSILON, "epsilon_steps": steps, "critic_hidden": options.critic_hidden}
+    shared = {"epsilon_start": start, "epsilon_end": EPSILON, "epsilon_steps": steps}
     changes = {name: value for name, value in shared.items() if hasattr(algorithm, name)}
+    if hasattr(algorithm, "critic"):
+        changes["critic.hidden_size"] = options.critic_hidden
     relaxed = case.variant in RELAXED
     game = envs.make("matrix-game", n_agents=case.n_agents, n_actions=options.actions, relaxed=relaxed)
-    return Program(algorithm=dataclasses.replace(algorithm, **changes, **(SINGLE_STEPS if relaxed else {})), environment=game)
+    return Program(algorithm=changed(algorithm, changes | (SINGLE_STEPS if relaxed else {})), environment=game)
 
 
 def begin(program: Program, setting: Setting, key: PRNGKeyArray) -> RunState:
@@ -174,7 +178,8 @@ def start_at(team: Any, probability: float) -> Any:
     """The actors, recurrent or not, with pi_i(a_1) = `probability`, the other actions alike, whatever they see."""
 
     def last_layer(team: Any) -> Linear:
-        return team.network.layers.layers[-1] if isinstance(team.network, ReactiveAgent) else team.network.output_layer
+        network = team.network.network
+        return network.layers.layers[-1] if isinstance(network, FeedForward) else network.output_layer
 
     layer = last_layer(team)
     assert layer.bias is not None

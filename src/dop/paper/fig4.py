@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dop import algorithms, envs
+from dop.configurations import changed
 from dop.engine.learn import Program, RunState
 from dop.errors import check_positive
 from dop.paper import pieces
@@ -37,7 +38,7 @@ SHARED: dict[str, Any] = {
     "optimiser": "adam",
     "critic_rate": 1e-3,
     "actor_rate": 1e-3,
-    "critic_hidden": 128,
+    "critic.hidden_size": 128,
     "replay_batch": 512,
     "episodes_per_iteration": 4,
     "rounds_per_iteration": 2,
@@ -47,7 +48,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "deterministic-dop": SHARED,
     "maddpg": SHARED,
     "maac": SHARED,
-    "coma": {"gamma": GAMMA, "critic_hidden": 128},
+    "coma": {"gamma": GAMMA, "critic.hidden_size": 128},
 }
 """Changes to each method's default."""
 EPISODES = {"mill": 2000, "aggregation": 16_000}
@@ -117,7 +118,7 @@ def all_pieces(options: Options) -> Iterator[Piece]:
 def program_of(piece: Piece, **changes: Any) -> Program:
     algorithm: Any = algorithms.algorithms()[piece.method].presets()["default"]
     task = envs.make(piece.task, actions="discrete" if piece.method == "coma" else "simplex")
-    return Program(algorithm=replace(algorithm, **{**METHODS[piece.method], **changes}), environment=task)
+    return Program(algorithm=changed(algorithm, METHODS[piece.method] | changes), environment=task)
 
 
 def train(piece: Piece, episodes: int, **changes: Any) -> dict[str, Any]:

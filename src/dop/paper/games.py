@@ -32,6 +32,7 @@ from matplotlib.figure import Figure
 
 from dop import agents, envs
 from dop.agents import Memory
+from dop.configurations import changed
 from dop.engine.learn import Program, RunState
 from dop.errors import check_positive
 from dop.paper import pieces
@@ -50,7 +51,7 @@ Q_LEARNING: dict[str, Any] = {
     "replay_capacity": 500,
 }
 """Changes to VDN's and QMIX's defaults."""
-ACTOR_CRITIC: dict[str, Any] = {"critic_hidden": 64}
+ACTOR_CRITIC: dict[str, Any] = {"critic.hidden_size": 64}
 """Changes to COMA's and DOP's defaults."""
 POINTS = 20
 """Evaluations of a run."""
@@ -188,7 +189,7 @@ def program_of(piece: Piece, options: Options, changes: dict[str, Any]) -> Progr
     environment = envs.make(game.env, **({"steps": options.steps} if game.repeated else {}))
     algorithm: Any = algorithm_of(piece.method)
     falling = game.episodes * environment.spec.time_limit // 4
-    return Program(algorithm=replace(algorithm, **{"epsilon_steps": falling, **changes}), environment=environment)
+    return Program(algorithm=changed(algorithm, {"epsilon_steps": falling} | changes), environment=environment)
 
 
 def train(piece: Piece, options: Options, changes: dict[str, Any], episodes: int | None = None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from dop.configurations import flat
 from dop.engine import files, records
 from dop.engine.records import Record
 from dop.engine.runs import RunConfig, RunFolder
@@ -240,11 +241,12 @@ def _labels(entries: Sequence[Entry]) -> dict[int, str]:
     for entry in entries:
         by_algorithm[entry.config.algorithm].append(entry)
     for algorithm, own in by_algorithm.items():
-        settings = [entry.config.hyper_parameters | entry.measured for entry in own]
+        hyper = [flat(entry.config.hyper_parameters) for entry in own]
+        settings = [found | entry.measured for found, entry in zip(hyper, own, strict=True)]
         # Tasks may be measured in ways of their own; only within one does that make another line.
         by_task = [[e.measured for e in own if _spec(e) == spec] for spec in dict.fromkeys(map(_spec, own))]
         measured = [name for found in by_task for name in _differing(found)]
-        differ = list(dict.fromkeys(_differing([entry.config.hyper_parameters for entry in own]) + measured))
+        differ = list(dict.fromkeys(_differing(hyper) + measured))
         kinds = list(dict.fromkeys(_key(setting, differ) for setting in settings))
         for entry, setting in zip(own, settings, strict=True):
             number = kinds.index(_key(setting, differ)) + 1
@@ -329,7 +331,7 @@ def hyper_parameters(comparison: Comparison) -> dict[str, dict[str, Any]]:
         for line in task.lines:
             config = line.entries[0].config
             origin = {"init_from": (config.init_from or {}).get("run")}
-            settings.setdefault(line.label, asdict(config.protocol) | config.hyper_parameters | origin)
+            settings.setdefault(line.label, asdict(config.protocol) | flat(config.hyper_parameters) | origin)
     shared = [
         {k: v for k, v in setting.items() if k not in ("seeds", "chunk_iterations", "checkpoint_interval", "threads")}
         for setting in settings.values()

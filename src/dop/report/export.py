@@ -1,18 +1,18 @@
 """Taking a policy away: ONNX and safetensors files, and a description that says how to play with them.
 
-Every agent has a file of its own, `policy-<agent>.onnx`, with what that agent needs and nothing else: its network (shared or not, its
-agent id is folded into the first layer's bias), its own numbers of observations and actions. Where an agent's name cannot be a file's
-(`red/1`), or differs from another's in nothing but capitals, the file has a similar one, which the description names. The batch size is
-free; everything is float32, numbered actions are int64.
+Every agent has a file of its own, `policy-<agent>.onnx`, for its own numbers of observations and actions: its network, shared or not, whose
+agent id is a constant of the file. Where an agent's name cannot be a file's (`red/1`), or differs from another's in nothing but capitals,
+the file has a similar one, which the description names. The batch size is free; everything is float32, numbered actions are int64.
 
-    inputs     obs [batch, obs]   legal [batch, action] bool   and of recurrent agents   last_action [batch], hidden [batch, hidden]
-    outputs    action [batch] or [batch, action]   scores [batch, action]               next_hidden [batch, hidden]
+    inputs     obs [batch, obs]   legal [batch, action] bool   last_action [batch]   hidden [batch, hidden]
+    outputs    action [batch] or [batch, action]   scores [batch, action]            next_hidden [batch, hidden]
 
 At the start of an episode `hidden` is 0 and `last_action` is -1; later they are the step before's `next_hidden` and `action`. `scores` are
-what the network gives (logits or values) and `action` is what greedy play makes of them (`dop.decentralised.Policy`).
+what the network gives (logits or values) and `action` is what greedy play makes of them (`dop.decentralised.Policy`). `last_action` is
+there where actors see it, and `hidden` where the network has a hidden state; of several, `hidden_0`, `hidden_1`, ...
 
-The graphs are written node by node with the `onnx` package: jax2onnx 0.13 can trace neither the GRU's split under a free batch size nor
-networks that are stacked over agents.
+A network writes its own graph, by its method `export` (`dop.networks.protocols.ExportsItself`), operator by operator: jax2onnx 0.13 can
+trace neither the GRU's split under a free batch size nor networks that are stacked over agents.
 """
 
 from __future__ import annotations
@@ -26,13 +26,19 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from equinox.nn import LayerNorm
 
+from dop import plugins
 from dop.decentralised import Policy
 from dop.engine import files as disk
 from dop.engine.checkpoint import flatten
 from dop.errors import ConfigError, MissingExtraError
-from dop.nets import MLP, GRUCell, Linear, PerAgent, ReactiveAgent, RecurrentAgent
+from dop.nets import MLP, Agent, GRUCell, Linear, PerAgent
+from dop.networks.gru import GRUNetwork
+from dop.networks.layer_norm_gru import LayerNormGRUCell, LayerNormGRUNetwork
+from dop.networks.mlp import FeedForward
+from dop.networks.protocols import ExportsItself
+from dop.report.graph import SEEN, Graph, hidden_names
 from dop.types import EnvSpec
 
 OPSET = 17
@@ -67,28 +73,22 @@ def write_models(models: Mapping[str, Any], folder: Path) -> dict[str, Path]:
 def write_weights(policy: Policy, path: Path) -> Path:
     """All of the team's weights as they are, every array by the name of its place (`network/cell/input_layer/weight` ...)."""
     safetensors = _extra("safetensors.numpy", "safetensors")
-    weights = {
-        name.removeprefix("team/"): np.ascontiguousarray(array) for name, array in flatten(policy).items() if name.startswith("team/")
-    }
+    own = "team/network/"
+    weights = {name.removeprefix(own): np.ascontiguousarray(array) for name, array in flatten(policy).items() if name.startswith(own)}
     disk.write_bytes(path, safetensors.save(weights))
     return path
 
 
 def describe(policy: Policy, spec: EnvSpec, files: dict[str, Path]) -> dict[str, Any]:
     """How to play with the files, for people and programs."""
-    recurrent = isinstance(policy.team.network, RecurrentAgent)
     discrete = policy.chosen == "argmax"
+    states = _hidden_states(policy)
+    sizes = {name: shape[0] if len(shape) == 1 else list(shape) for name, shape in states.items()}
     agents = {
-        agent: {
-            "file": files[agent].name,
-            "obs": spec.obs_sizes[place],
-            "actions": spec.action_sizes[place],
-            **({"hidden": policy.team.network.output_layer.in_features} if isinstance(policy.team.network, RecurrentAgent) else {}),
-        }
+        agent: {"file": files[agent].name, "obs": spec.obs_sizes[place], "actions": spec.action_sizes[place], **sizes}
         for place, agent in enumerate(spec.agents)
     }
-    start = {"hidden": "zeros", "last_action": -1} if recurrent else {}
-    after = {"hidden": "next_hidden of the step before", "last_action": "action of the step before"} if recurrent else {}
+    last = policy.team.network.sees_last_action
     return {
         "format": 1,
         "agents": agents,
@@ -96,11 +96,12 @@ def describe(policy: Policy, spec: EnvSpec, files: dict[str, Path]) -> dict[str,
         "outputs": {
             "action": "int64 [batch]" if discrete else "float32 [batch, actions]",
             "scores": "float32 [batch, actions]: what the network gives",
-            **({"next_hidden": "float32 [batch, hidden]"} if recurrent else {}),
+            **{f"next_{name}": f"float32 [{', '.join(_words(name, shape))}]" for name, shape in states.items()},
         },
         "action": _ACTION_WORDS[policy.chosen],
-        "at_the_start": start,
-        "later": after,
+        "at_the_start": dict.fromkeys(states, "zeros") | ({"last_action": -1} if last else {}),
+        "later": {name: f"next_{name} of the step before" for name in states}
+        | ({"last_action": "action of the step before"} if last else {}),
     }
 
 
@@ -114,31 +115,64 @@ _ACTION_WORDS = {
 
 # -------------------------------------------------------------------------------------------------------------------- kinds
 
-_KNOWN = (Policy, PerAgent, RecurrentAgent, ReactiveAgent, GRUCell, MLP, Linear)
-"""What the graphs below are written of. A subclass of one of them may compute something else."""
+_NETWORKS = (GRUNetwork, LayerNormGRUNetwork, FeedForward)
+_KNOWN = (Policy, PerAgent, Agent, *_NETWORKS, GRUCell, LayerNormGRUCell, LayerNorm, MLP, Linear)
+"""What the library's graphs are written of. A subclass of one of them may compute something else."""
 
 
 def check_known(policy: Any, spec: EnvSpec) -> None:
-    """Raise ConfigError for a policy that is not exactly what the graphs are written of, in every part down to the layers' shapes."""
+    """Raise ConfigError for a policy that cannot be written: its network does not export itself, or it is not made for `spec`."""
+    part = policy
+    for name, kind, inner in (
+        ("the policy", Policy, "team"),
+        ("policy.team", PerAgent, "network"),
+        ("policy.team.network", Agent, "network"),
+    ):
+        if type(part) is not kind:
+            raise ConfigError(
+                f"A policy that can be exported is a Policy with a PerAgent of Agent; here {name} is a {type(part).__name__}."
+            )
+        part = getattr(part, inner)
+    if policy.chosen not in _ACTION_WORDS:
+        raise ConfigError(f"A policy that can be exported chooses by one of {', '.join(_ACTION_WORDS)}; this one is by {policy.chosen!r}.")
+    if (policy.chosen == "argmax") != (spec.action_kind == "discrete"):
+        raise ConfigError(f"Actions of {spec.name} are {spec.action_kind}, which a policy that chooses by {policy.chosen} does not give.")
+    network = policy.team.network.network
+    name = plugins.place_of(type(network))
+    if not isinstance(network, ExportsItself):
+        raise ConfigError(f"{name} cannot be exported: it has no `export` method; docs/own-network.md says what that does.")
+    if any(type(network).export is own.export for own in _NETWORKS):
+        _check_layers(policy)
+    _check_fits(policy, spec, name)
+
+
+def _check_layers(policy: Policy) -> None:
+    """Raise ConfigError if a network that exports itself as one of the library's has parts that may compute something else."""
     for name, part in _parts(policy, "the policy"):
         if type(part) not in _KNOWN:
             raise ConfigError(
-                f"Only policies of the library's own networks can be exported, but {name} is a {type(part).__name__}, which may compute "
-                f"something else. Known are {', '.join(kind.__name__ for kind in _KNOWN)}."
+                f"Networks export themselves, but {name} is a {type(part).__name__}, which may compute something else than what "
+                f"the library would write. Known are {', '.join(kind.__name__ for kind in _KNOWN)}."
             )
-    if type(policy) is not Policy or type(policy.team) is not PerAgent or policy.chosen not in _ACTION_WORDS:
-        found = f"{type(policy).__name__} that chooses by {getattr(policy, 'chosen', None)!r}"
-        raise ConfigError(f"A policy that can be exported has a team and one of {', '.join(_ACTION_WORDS)}; this one is a {found}.")
-    if (policy.chosen == "argmax") != (spec.action_kind == "discrete"):
-        raise ConfigError(f"Actions of {spec.name} are {spec.action_kind}, which a policy that chooses by {policy.chosen} does not give.")
-    (here, form), (there, usual_form) = map(
-        jax.tree.flatten_with_path, (policy.team, eqx.filter_eval_shape(_usual_team, policy.team, spec))
-    )
-    pairs = zip(here, there, strict=False)
-    differ = [jax.tree_util.keystr(path) for (path, x), (_, y) in pairs if (x.shape, x.dtype) != (y.shape, y.dtype)]
-    if form != usual_form or differ:
-        what = f"{differ[0].lstrip('.')} is of another shape or type" if form == usual_form else "it has other layers, agents or actions"
-        raise ConfigError(f"The team's networks are not made for {spec.name} as the library makes them: {what}. They cannot be exported.")
+
+
+def _check_fits(policy: Policy, spec: EnvSpec, name: str) -> None:
+    """Raise ConfigError if the team's networks are not of float32, do not start at 0, or are not made for `spec`."""
+    agent = policy.team.of(0)
+    for path, leaf in jax.tree.leaves_with_path(policy.team):
+        if eqx.is_inexact_array(leaf) and leaf.dtype != np.float32:
+            where = jax.tree_util.keystr(path).lstrip(".")
+            raise ConfigError(f"{name} cannot be exported: {where} is {leaf.dtype}, and what is exported is float32.")
+    state = agent.init_state()
+    if any(np.any(np.asarray(leaf)) for leaf in jax.tree.leaves(state)):
+        raise ConfigError(f"{name} cannot be exported: its hidden state does not start at 0.")
+    seen: Any = (np.zeros(spec.obs_size, np.float32), np.int32(0), np.int32(0))
+    refusal = f"The team's networks are not made for {spec.name}, and cannot be exported"
+    with plugins.named(refusal):
+        _, scores = jax.eval_shape(lambda agent, *seen: agent(*seen), agent, state, *seen)
+    made_for = (policy.team.n_agents, agent.n_agents, agent.action_size, scores.shape)
+    if made_for != (spec.n_agents, spec.n_agents, spec.action_size, (spec.action_size,)):
+        raise ConfigError(f"{refusal}: they have other agents or actions.")
 
 
 def _parts(part: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -154,123 +188,72 @@ def _parts(part: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield name, part
 
 
-def _usual_team(team: PerAgent, spec: EnvSpec) -> PerAgent:
-    """What the library would have made for `spec`, with as many hidden units."""
-    network = team.network
-    units = network.output_layer.in_features if isinstance(network, RecurrentAgent) else network.layers.layers[0].out_features
-    hidden = 1 if isinstance(units, str) else units  # equinox's word for one without an axis
-
-    def make(key: PRNGKeyArray) -> RecurrentAgent | ReactiveAgent:
-        if isinstance(network, RecurrentAgent):
-            return RecurrentAgent(spec.obs_size, spec.action_size, spec.n_agents, hidden, key=key)
-        return ReactiveAgent(spec.obs_size, spec.action_size, spec.n_agents, hidden, kind=spec.action_kind, key=key)
-
-    return PerAgent(make, team.groups, key=jax.random.key(0))
-
-
 # ------------------------------------------------------------------------------------------------------------------- graphs
 
 
 def agent_model(policy: Policy, spec: EnvSpec, place: int) -> Any:
-    """The ONNX model of the agent at `place`, of a policy that `check_known` lets pass."""
+    """The ONNX model of the agent at `place`, of a policy that `check_known` lets pass.
+
+    Raises:
+        ConfigError: what the network writes is no graph.
+    """
     onnx = _extra("onnx", "onnx")
-    network = policy.team.of(place)
-    graph = _Graph(onnx)
-    if isinstance(network, RecurrentAgent):
-        _recurrent(graph, network, spec, place)
-    else:
-        _reactive(graph, network, spec, place)
-    _choose(graph, policy)
-    types = {"float32": onnx.TensorProto.FLOAT, "int64": onnx.TensorProto.INT64, "bool": onnx.TensorProto.BOOL}
-    size = spec.action_sizes[place]
-    action = ("action", "int64", ("batch",)) if policy.chosen == "argmax" else ("action", "float32", ("batch", size))
-    outputs = [action, ("scores", "float32", ("batch", size))]
-    if isinstance(network, RecurrentAgent):
-        outputs.append(("next_hidden", "float32", ("batch", network.output_layer.in_features)))
-    ends = [[onnx.helper.make_tensor_value_info(n, types[k], s) for n, k, s in end] for end in (_inputs(policy, spec, place), outputs)]
-    body = onnx.helper.make_graph(graph.nodes, f"policy of {spec.agents[place]}", *ends, initializer=graph.constants)
-    model = onnx.helper.make_model(body, opset_imports=[onnx.helper.make_opsetid("", OPSET)], producer_name="dop", ir_version=8)
-    onnx.checker.check_model(model, full_check=True)
+    agent = policy.team.of(place)
+    graph = Graph(onnx, agent, spec, place)
+    with plugins.named(f"{plugins.place_of(type(agent.network))} cannot be exported"):
+        _scores(graph, policy, spec, place)
+        _choose(graph, policy)
+        size = spec.action_sizes[place]
+        action = ("action", "int64", ("batch",)) if policy.chosen == "argmax" else ("action", "float32", ("batch", size))
+        after = [(f"next_{name}", "float32", ("batch", *shape)) for name, shape in _hidden_states(policy).items()]
+        ends = [_ends(onnx, end) for end in (_inputs(policy, spec, place), (action, ("scores", "float32", ("batch", size)), *after))]
+        body = onnx.helper.make_graph(graph.nodes, f"policy of {spec.agents[place]}", *ends, initializer=graph.constants)
+        model = onnx.helper.make_model(body, opset_imports=[onnx.helper.make_opsetid("", OPSET)], producer_name="dop", ir_version=8)
+        onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _scores(graph: Graph, policy: Policy, spec: EnvSpec, place: int) -> None:
+    """What the agent's own network gives: the scores of the actions that the agent has, and the next hidden states."""
+    network = policy.team.of(place).network
+    names, form = list(_hidden_states(policy)), jax.tree.structure(network.init_state())
+    after, scores = network.export(graph, jax.tree.unflatten(form, names), SEEN)
+    if jax.tree.structure(after) != form:
+        raise ConfigError(f"`export` must return hidden states as it gets them, {form}; it returned {jax.tree.structure(after)}.")
+    for name, written in zip(names, jax.tree.leaves(after), strict=True):
+        graph.add("Identity", written, output=f"next_{name}")
+    start, end, axis = (graph.constant(np.array([number])) for number in (0, spec.action_sizes[place], 1))
+    graph.add("Slice", scores, start, end, axis, output="scores")
+
+
+def _hidden_states(policy: Policy) -> dict[str, tuple[int, ...]]:
+    """The shape of each hidden state of one agent's network, by its name."""
+    leaves = jax.tree.leaves(policy.team.of(0).init_state())
+    return {name: leaf.shape for name, leaf in zip(hidden_names(len(leaves)), leaves, strict=True)}
 
 
 def _inputs(policy: Policy, spec: EnvSpec, place: int, *, words: bool = False) -> Iterator[tuple[str, str, tuple[str | int, ...]]]:
     """Name, type and shape of what a policy takes; `words`: with names for sizes, which differ between agents."""
     yield "obs", "float32", ("batch", "obs" if words else spec.obs_sizes[place])
     yield "legal", "bool", ("batch", "actions" if words else spec.action_sizes[place])
-    network = policy.team.network
-    if isinstance(network, RecurrentAgent):
+    if policy.team.network.sees_last_action:
         yield "last_action", "int64", ("batch",)
-        yield "hidden", "float32", ("batch", "hidden" if words else network.output_layer.in_features)
+    for name, shape in _hidden_states(policy).items():
+        yield name, "float32", _words(name, shape) if words else ("batch", *shape)
 
 
-class _Graph:
-    """Nodes and constants as they are added; a node's result has the name that `add` returns."""
-
-    def __init__(self, onnx: Any) -> None:
-        self._onnx = onnx
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
-
-    def constant(self, value: Any) -> str:
-        name = f"constant_{len(self.constants)}"
-        self.constants.append(self._onnx.numpy_helper.from_array(np.ascontiguousarray(value), name))
-        return name
-
-    def add(self, kind: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
-        output = output or f"{kind}_{len(self.nodes)}"
-        self.nodes.append(self._onnx.helper.make_node(kind, inputs, [output], **attributes))
-        return output
-
-    def linear(self, x: str, weight: Any, bias: Any, output: str | None = None) -> str:
-        """weight x + bias, as a layer of the library has them."""
-        return self.add("Gemm", x, self.constant(_float(weight)), self.constant(_float(bias)), output=output, transB=1)
+def _words(name: str, shape: tuple[int, ...]) -> tuple[str, ...]:
+    """The shape of a hidden state in words."""
+    return ("batch", name) if len(shape) == 1 else ("batch", *map(str, shape))
 
 
-def _recurrent(graph: _Graph, network: RecurrentAgent, spec: EnvSpec, place: int) -> None:
-    """`dop.nets.RecurrentAgent`: scores and next_hidden."""
-    weight, bias = np.asarray(network.input_layer.weight), np.asarray(network.input_layer.bias)
-    of_obs, of_last, of_id = np.split(weight, np.cumsum([spec.obs_size, network.action_size]), axis=1)
-    # A row for each action, and zeros for -1, which picks the last.
-    rows = np.concatenate([of_last.T, np.zeros((1, len(weight)))])
-    last = graph.add("Gather", graph.constant(_float(rows)), "last_action")
-    seen = graph.linear("obs", of_obs[:, : spec.obs_sizes[place]], bias + of_id[:, place])
-    x = graph.add("Relu", graph.add("Add", seen, last))
-    hidden = _gru(graph, x, network)
-    own = slice(spec.action_sizes[place])
-    graph.add("Identity", hidden, output="next_hidden")
-    graph.linear(hidden, np.asarray(network.output_layer.weight)[own], np.asarray(network.output_layer.bias)[own], output="scores")
+def _ends(onnx: Any, ends: Any) -> list[Any]:
+    """Inputs or outputs of a graph."""
+    types = {"float32": onnx.TensorProto.FLOAT, "int64": onnx.TensorProto.INT64, "bool": onnx.TensorProto.BOOL}
+    return [onnx.helper.make_tensor_value_info(name, types[kind], shape) for name, kind, shape in ends]
 
 
-def _gru(graph: _Graph, x: str, network: RecurrentAgent) -> str:
-    """ONNX's cell on one step. Its gates are in another order: update, reset, new."""
-
-    def ordered(array: Any) -> np.ndarray:
-        reset, update, new = np.split(np.asarray(array), 3)
-        return np.concatenate([update, reset, new])
-
-    cell = network.cell
-    weights = [graph.constant(_float(ordered(layer.weight)[None])) for layer in (cell.input_layer, cell.hidden_layer)]
-    bias = graph.constant(_float(np.concatenate([ordered(cell.input_layer.bias), ordered(cell.hidden_layer.bias)])[None]))
-    first = graph.constant(np.array([0]))
-    step, before = graph.add("Unsqueeze", x, first), graph.add("Unsqueeze", "hidden", first)
-    size = int(cell.hidden_layer.in_features)
-    after = graph.add("GRU", step, *weights, bias, "", before, hidden_size=size, linear_before_reset=1)
-    return graph.add("Squeeze", after, graph.constant(np.array([0, 1])))
-
-
-def _reactive(graph: _Graph, network: ReactiveAgent, spec: EnvSpec, place: int) -> None:
-    """`dop.nets.ReactiveAgent`: scores."""
-    first, *rest = network.layers.layers
-    of_obs, of_id = np.split(np.asarray(first.weight), [spec.obs_size], axis=1)
-    x = graph.linear("obs", of_obs[:, : spec.obs_sizes[place]], np.asarray(first.bias) + of_id[:, place])
-    for layer in rest[:-1]:
-        x = graph.linear(graph.add("Relu", x), layer.weight, layer.bias)
-    own = slice(spec.action_sizes[place])
-    graph.linear(graph.add("Relu", x), np.asarray(rest[-1].weight)[own], np.asarray(rest[-1].bias)[own], output="scores")
-
-
-def _choose(graph: _Graph, policy: Policy) -> None:
+def _choose(graph: Graph, policy: Policy) -> None:
     """The action that greedy play makes of the scores."""
     if policy.chosen == "tanh":
         zero = graph.constant(np.float32(0))

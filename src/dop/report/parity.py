@@ -15,12 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from dop import agents, reactive
+from dop import agents
 from dop.decentralised import Policy
 from dop.engine.host import HostProgram
 from dop.engine.learn import Program
 from dop.errors import RunError
-from dop.nets import RecurrentAgent
 from dop.report.playback import Player
 from dop.types import Algorithm, EnvSpec, Learner, TimeStep
 
@@ -38,7 +37,7 @@ class Answers(NamedTuple):
     action: Any
     scores: Any
     hidden: Any
-    """Afterwards; None of networks without a memory."""
+    """The hidden states afterwards, one after another."""
 
 
 def check(models: Mapping[str, Any], policy: Policy, program: Program | HostProgram, learner: Learner, key: PRNGKeyArray) -> None:
@@ -53,7 +52,7 @@ def check(models: Mapping[str, Any], policy: Policy, program: Program | HostProg
         with jax.default_matmul_precision("highest"):
             own = jax.tree.map(np.asarray, jax.jit(jax.vmap(_library(program.algorithm, policy, learner, program.spec)))(steps))
         for place, (agent, model) in enumerate(models.items()):
-            mine = Answers(*(None if part is None else part[:, :, place] for part in own))
+            mine = jax.tree.map(lambda part, place=place: part[:, :, place], own)
             for what, difference in _differences(mine, _exported(model, program.spec, place, steps, mine.action), policy, steps, place):
                 raise RunError(
                     f"The exported policy of {agent} would not be the library's own: {where}, {what} by {difference:.3g}. Nothing was "
@@ -90,23 +89,19 @@ def _random(spec: EnvSpec, key: PRNGKeyArray) -> TimeStep:
 
 def _library(algorithm: Algorithm, policy: Policy, learner: Learner, spec: EnvSpec) -> Any:
     """What the algorithm does, and what the policy's networks give, in one episode."""
-    network = policy.team.network
-    recurrent = isinstance(network, RecurrentAgent)
+    discrete = policy.chosen == "argmax"
 
     def advance(carry: Any, step: TimeStep) -> tuple[Any, Answers]:
         memory, hidden, last_action = carry
         choice, memory = algorithm.act(learner, memory, step, jax.random.key(0), explore=False)
-        if recurrent:
-            hidden, scores = agents.step_team(policy.team, hidden, step.obs, last_action)  # pyright: ignore[reportArgumentType]
-            last_action = choice.action
-        else:
-            scores = reactive.outputs(policy.team, step.obs)  # pyright: ignore[reportArgumentType]
-        return (memory, hidden, last_action), Answers(choice.action, scores, hidden)
+        hidden, scores = agents.step_team(policy.team, hidden, step.obs, last_action)
+        last_action = choice.action if discrete else last_action
+        return (memory, hidden, last_action), Answers(choice.action, scores, tuple(jax.tree.leaves(hidden)))
 
     def episode(steps: TimeStep) -> Answers:
         nothing = jnp.full((spec.n_agents,), -1, jnp.int32)
-        hidden = jnp.zeros((spec.n_agents, network.output_layer.in_features)) if isinstance(network, RecurrentAgent) else None
-        return jax.lax.scan(advance, (algorithm.initial_memory(spec), hidden, nothing), steps)[1]
+        start = (algorithm.initial_memory(spec), agents.initial_hidden(policy.team), nothing)
+        return jax.lax.scan(advance, start, steps)[1]
 
     return episode
 
@@ -115,20 +110,21 @@ def _exported(model: Any, spec: EnvSpec, place: int, steps: TimeStep, actions: n
     """What the model of one agent answers, all episodes as one batch."""
     runtime: Any = importlib.import_module("onnxruntime")
     session = runtime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    names, sizes = [node.name for node in session.get_outputs()], {node.name: node.shape for node in session.get_inputs()}
+    names, inputs = [node.name for node in session.get_outputs()], {node.name: node for node in session.get_inputs()}
     obs = np.asarray(steps.obs, np.float32)[:, :, place, : spec.obs_sizes[place]]
     legal = np.asarray(steps.legal)[:, :, place, : spec.action_sizes[place]]
-    memory: dict[str, np.ndarray] = {}
-    if "hidden" in sizes:
-        memory = {"hidden": np.zeros((len(obs), sizes["hidden"][1]), np.float32), "last_action": np.full(len(obs), -1)}
+    hidden = [name.removeprefix("next_") for name in names if name.startswith("next_")]
+    before = {name: np.zeros((len(obs), *inputs[name].shape[1:]), np.float32) for name in hidden}
+    last = np.concatenate([np.full_like(actions[:, :1], -1), actions[:, :-1]], axis=1) if "last_action" in inputs else None
     found: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for t in range(obs.shape[1]):
-        out = dict(zip(names, session.run(None, {"obs": obs[:, t], "legal": legal[:, t], **memory}), strict=True))
-        memory = {"hidden": out["next_hidden"], "last_action": actions[:, t].astype(np.int64)} if memory else {}
+        seen = {} if last is None else {"last_action": last[:, t].astype(np.int64)}
+        out = dict(zip(names, session.run(None, {"obs": obs[:, t], "legal": legal[:, t], **seen, **before}), strict=True))
+        before = {name: out[f"next_{name}"] for name in hidden}
         for name in names:
             found[name].append(out[name])
     stacked = {name: np.stack(values, axis=1) for name, values in found.items()}
-    return Answers(stacked["action"], stacked["scores"], stacked.get("next_hidden"))
+    return Answers(stacked["action"], stacked["scores"], tuple(stacked[f"next_{name}"] for name in hidden))
 
 
 def _differences(mine: Answers, theirs: Answers, policy: Policy, steps: TimeStep, place: int) -> Iterator[tuple[str, float]]:
@@ -136,8 +132,7 @@ def _differences(mine: Answers, theirs: Answers, policy: Policy, steps: TimeStep
     size = theirs.scores.shape[-1]
     scale = max(1.0, float(np.max(np.abs(mine.scores[..., :size]), initial=0)))
     pairs = [("its outputs differ", mine.scores[..., :size], theirs.scores, scale)]
-    if mine.hidden is not None:
-        pairs.append(("its hidden states differ", mine.hidden, theirs.hidden, 1.0))
+    pairs += [("its hidden states differ", *states, 1.0) for states in zip(mine.hidden, theirs.hidden, strict=True)]
     there = np.asarray(steps.legal)[:, :, place].any(axis=-1)  # who is not there is not asked
     if policy.chosen in ("argmax", "corner"):
         chosen, other = ((x if policy.chosen == "argmax" else x.argmax(axis=-1))[..., None] for x in (mine.action, theirs.action))

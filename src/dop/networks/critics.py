@@ -1,0 +1,124 @@
+"""Critics of a network of one's own, which sees everything end to end, where the library's `MLP` has a form whose first layer is split.
+
+The library's critics (`dop.nets`) keep the first layer in parts, so that what depends on the state alone is computed once for the team.
+Another network cannot be split: it is called once for each agent. One example in, one out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from dop import nets
+from dop.networks.mlp import MLP
+from dop.networks.protocols import NetworkConfig
+from dop.types import EnvSpec
+
+CRITIC = "Critics learn from steps out of their order: use dop.MLP(), or a network of your own without a hidden state."
+"""Why a critic has no hidden state."""
+
+
+def _output(network: Any, *x: Float[Array, " part"]) -> Float[Array, " output"]:
+    """Of a network without a hidden state, the parts of its input end to end."""
+    return network(network.init_state(), jnp.concatenate(x))[1]
+
+
+class OwnLocalCritic(eqx.Module):
+    """Q_i(tau, .) as `dop.nets.LocalCritic` has it."""
+
+    network: Any
+    n_agents: int = eqx.field(static=True)
+    local_inputs: bool = eqx.field(static=True)
+    dueling: bool = eqx.field(static=True)
+
+    def __call__(self, state: Float[Array, " state"], obs: Float[Array, " obs"], agent_id: Int[Array, ""]) -> Float[Array, " action"]:
+        local = (obs, jax.nn.one_hot(agent_id, self.n_agents, dtype=state.dtype)) if self.local_inputs else ()
+        q = _output(self.network, state, *local)
+        return q[:-1] + q[-1] if self.dueling else q
+
+
+def local_critic(config: NetworkConfig, spec: EnvSpec, *, local_inputs: bool, dueling: bool, key: PRNGKeyArray) -> Any:
+    """Q_i(tau, .): values of all discrete actions, from the state, and with `local_inputs` own observation and agent id."""
+    if type(config) is MLP:
+        sizes = (spec.state_size, spec.obs_size, spec.action_size, spec.n_agents, config.hidden_size)
+        return nets.LocalCritic(*sizes, layers=config.layers, local_inputs=local_inputs, dueling=dueling, key=key)
+    inputs = spec.state_size + (spec.obs_size + spec.n_agents if local_inputs else 0)
+    network = config.build(inputs, spec.action_size + dueling, key=key)
+    return OwnLocalCritic(network=network, n_agents=spec.n_agents, local_inputs=local_inputs, dueling=dueling)
+
+
+class OwnActionCritic(eqx.Module):
+    """Q_i(tau, a_i) of a vector action as `dop.nets.LocalActionCritic` has it."""
+
+    network: Any
+    n_agents: int = eqx.field(static=True)
+
+    def __call__(
+        self, state: Float[Array, " state"], obs: Float[Array, " obs"], action: Float[Array, " action"], agent_id: Int[Array, ""]
+    ) -> Float[Array, ""]:
+        own = jax.nn.one_hot(agent_id, self.n_agents, dtype=state.dtype)
+        return _output(self.network, state, obs, action, own)[0]
+
+
+def action_critic(config: NetworkConfig, spec: EnvSpec, obs_size: int, *, key: PRNGKeyArray) -> Any:
+    """Q_i(tau, a_i): one value, from the state, `obs_size` numbers of the own observation, the own action and the agent id."""
+    if type(config) is MLP:
+        sizes = (spec.state_size, obs_size, spec.action_size, spec.n_agents, config.hidden_size)
+        return nets.LocalActionCritic(*sizes, layers=config.layers, key=key)
+    inputs = spec.state_size + obs_size + spec.action_size + spec.n_agents
+    return OwnActionCritic(network=config.build(inputs, 1, key=key), n_agents=spec.n_agents)
+
+
+class OwnJointCritic(eqx.Module):
+    """Q(s, a_1, ..., a_n) as `dop.nets.JointCritic` has it."""
+
+    network: Any
+
+    def __call__(self, state: Float[Array, " state"], action: Float[Array, "agent action"]) -> Float[Array, ""]:
+        return _output(self.network, state, action.flatten())[0]
+
+    def deviations(
+        self, state: Float[Array, " state"], action: Float[Array, "agent action"], own: Float[Array, "agent action"]
+    ) -> Float[Array, " agent"]:
+        """Q(s, (own_i, a_-i)) for every agent i: the others do as in `action`."""
+        return jax.vmap(lambda i, own: self(state, action.at[i].set(own)))(jnp.arange(len(action)), own)
+
+
+def joint_critic(config: NetworkConfig, spec: EnvSpec, *, key: PRNGKeyArray) -> Any:
+    """Q(s, a): one value, from the state and the actions of all agents, which are vectors."""
+    if type(config) is MLP:
+        return nets.JointCritic(spec.state_size, spec.action_size, spec.n_agents, config.hidden_size, layers=config.layers, key=key)
+    return OwnJointCritic(network=config.build(spec.state_size + spec.n_agents * spec.action_size, 1, key=key))
+
+
+class OwnCounterfactualCritic(eqx.Module):
+    """Q_i(s, o_i, (a_-i, .)) as `dop.nets.CounterfactualCritic` has it."""
+
+    network: Any
+    action_size: int = eqx.field(static=True)
+
+    def __call__(
+        self, state: Float[Array, " state"], obs: Float[Array, "agent obs"], action: Int[Array, " agent"]
+    ) -> Float[Array, "agent action"]:
+        """`action` is the joint one; what agent i itself does makes no difference to its row."""
+        ids = jnp.eye(len(action), dtype=state.dtype)
+        done = jax.nn.one_hot(action, self.action_size, dtype=state.dtype)
+
+        def of_agent(obs: Float[Array, " obs"], own: Float[Array, " agent"]) -> Float[Array, " action"]:
+            others = (done * (1 - own)[:, None]).flatten()
+            return _output(self.network, state, obs, others, own)
+
+        return jax.vmap(of_agent)(obs, ids)
+
+
+def counterfactual_critic(config: NetworkConfig, spec: EnvSpec, *, key: PRNGKeyArray) -> Any:
+    """Q_i(s, o_i, (a_-i, .)): values of all discrete actions, from the state, own observation, the others' actions and the agent id."""
+    if type(config) is MLP:
+        sizes = (spec.state_size, spec.obs_size, spec.action_size, spec.n_agents, config.hidden_size)
+        return nets.CounterfactualCritic(*sizes, layers=config.layers, key=key)
+    inputs = spec.state_size + spec.obs_size + spec.n_agents * spec.action_size + spec.n_agents
+    return OwnCounterfactualCritic(network=config.build(inputs, spec.action_size, key=key), action_size=spec.action_size)

@@ -1,0 +1,116 @@
+"""A recurrent network whose GRU is normalised (Ba et al. 2016, Layer normalization, supplementary material, Eqs. 22 to 24)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from equinox.nn import LayerNorm
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from dop.errors import check_positive, check_types
+from dop.nets import Linear
+from dop.networks.protocols import Graph
+
+
+class LayerNormGRUCell(eqx.Module):
+    """Gated recurrent unit whose projections are normalised over their units, the two gates' together.
+
+    (r, z) = sigmoid(LN(W x) + LN(U h)),  n = tanh(LN(W_n x) + r LN(U_n h)),  h' = (1 - z) n + z h
+
+    The four norms have weights and biases, and so W and U have none.
+    """
+
+    input_layer: Linear
+    hidden_layer: Linear
+    input_gates: LayerNorm
+    hidden_gates: LayerNorm
+    input_new: LayerNorm
+    hidden_new: LayerNorm
+
+    def __init__(self, input_size: int, hidden_size: int, *, key: PRNGKeyArray) -> None:
+        key_input, key_hidden = jax.random.split(key)
+        self.input_layer = Linear(input_size, 3 * hidden_size, use_bias=False, key=key_input)
+        self.hidden_layer = Linear(hidden_size, 3 * hidden_size, use_bias=False, key=key_hidden)
+        self.input_gates, self.hidden_gates = LayerNorm(2 * hidden_size), LayerNorm(2 * hidden_size)
+        self.input_new, self.hidden_new = LayerNorm(hidden_size), LayerNorm(hidden_size)
+
+    def __call__(self, x: Float[Array, " input"], h: Float[Array, " hidden"]) -> Float[Array, " hidden"]:
+        x_gates, x_new = jnp.split(self.input_layer(x), [2 * h.shape[0]])
+        h_gates, h_new = jnp.split(self.hidden_layer(h), [2 * h.shape[0]])
+        reset, update = jnp.split(jax.nn.sigmoid(self.input_gates(x_gates) + self.hidden_gates(h_gates)), 2)
+        new = jnp.tanh(self.input_new(x_new) + reset * self.hidden_new(h_new))
+        return (1 - update) * new + update * h
+
+
+class LayerNormGRUNetwork(eqx.Module):
+    """x -> ReLU(linear) -> GRU with layer normalisation -> linear."""
+
+    input_layer: Linear
+    cell: LayerNormGRUCell
+    output_layer: Linear
+
+    def __init__(self, inputs: int, outputs: int, hidden_size: int, *, key: PRNGKeyArray) -> None:
+        key_in, key_cell, key_out = jax.random.split(key, 3)
+        self.input_layer = Linear(inputs, hidden_size, key=key_in)
+        self.cell = LayerNormGRUCell(hidden_size, hidden_size, key=key_cell)
+        self.output_layer = Linear(hidden_size, outputs, key=key_out)
+
+    def init_state(self) -> Float[Array, " hidden"]:
+        return jnp.zeros(self.cell.hidden_layer.in_features, self.cell.hidden_layer.weight.dtype)
+
+    def __call__(
+        self, state: Float[Array, " hidden"], x: Float[Array, " input"]
+    ) -> tuple[Float[Array, " hidden"], Float[Array, " output"]]:
+        hidden = self.cell(jax.nn.relu(self.input_layer(x)), state)
+        return hidden, self.output_layer(hidden)
+
+    def export(self, graph: Graph, state: str, x: str) -> tuple[str, str]:
+        seen = graph.add("Relu", graph.linear(x, self.input_layer.weight, self.input_layer.bias))
+        hidden = _export_cell(self.cell, graph, state, seen)
+        return hidden, graph.linear(hidden, self.output_layer.weight, self.output_layer.bias)
+
+
+def _export_cell(cell: LayerNormGRUCell, graph: Graph, state: str, x: str) -> str:
+    """One step of the cell, operator by operator: ONNX has none that is normalised."""
+    size = int(cell.hidden_layer.in_features)
+
+    def gates_and_new(layer: Linear, gates: LayerNorm, new: LayerNorm, x: str) -> tuple[str, str]:
+        of_gates, of_new = np.split(np.asarray(layer.weight), [2 * size])
+        return _export_norm(gates, graph, graph.linear(x, of_gates)), _export_norm(new, graph, graph.linear(x, of_new))
+
+    x_gates, x_new = gates_and_new(cell.input_layer, cell.input_gates, cell.input_new, x)
+    h_gates, h_new = gates_and_new(cell.hidden_layer, cell.hidden_gates, cell.hidden_new, state)
+    both = graph.add("Sigmoid", graph.add("Add", x_gates, h_gates))
+    start, middle, end, axis = (graph.constant(np.array([place])) for place in (0, size, 2 * size, 1))
+    reset, update = graph.add("Slice", both, start, middle, axis), graph.add("Slice", both, middle, end, axis)
+    new = graph.add("Tanh", graph.add("Add", x_new, graph.add("Mul", reset, h_new)))
+    rest = graph.add("Sub", graph.constant(np.float32(1)), update)
+    return graph.add("Add", graph.add("Mul", rest, new), graph.add("Mul", update, state))
+
+
+def _export_norm(norm: LayerNorm, graph: Graph, x: str) -> str:
+    weight, bias = (graph.constant(np.asarray(part, np.float32)) for part in (norm.weight, norm.bias))
+    return graph.add("LayerNormalization", x, weight, bias, axis=-1, epsilon=norm.eps)
+
+
+@dataclass(frozen=True)
+class LayerNormGRU:
+    """Recurrent: a linear layer, a GRU with layer normalisation and a linear layer."""
+
+    hidden_size: int = 64
+    """Units of the GRU and of the layer before it."""
+
+    def check(self) -> None:
+        """Raise ConfigError for a size that cannot be."""
+        check_types(self)
+        check_positive(self, "hidden_size")
+
+    def build(self, inputs: int, outputs: int, *, key: PRNGKeyArray) -> LayerNormGRUNetwork:
+        return LayerNormGRUNetwork(inputs, outputs, self.hidden_size, key=key)
+
+
+NETWORK = LayerNormGRU

@@ -1,0 +1,52 @@
+"""A feed-forward network: linear layers with ReLU between them (Wang et al., App. G.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import equinox as eqx
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from dop import nets
+from dop.errors import check_positive, check_types
+from dop.networks.protocols import Graph
+
+
+class FeedForward(eqx.Module):
+    """x -> ReLU(linear) -> ... -> linear. It has no hidden state."""
+
+    layers: nets.MLP
+
+    def init_state(self) -> tuple[()]:
+        return ()
+
+    def __call__(self, state: tuple[()], x: Float[Array, " input"]) -> tuple[tuple[()], Float[Array, " output"]]:
+        return state, self.layers(x)
+
+    def export(self, graph: Graph, state: tuple[()], x: str) -> tuple[tuple[()], str]:
+        first, *rest = self.layers.layers
+        x = graph.linear(x, first.weight, first.bias)
+        for layer in rest:
+            x = graph.linear(graph.add("Relu", x), layer.weight, layer.bias)
+        return state, x
+
+
+@dataclass(frozen=True)
+class MLP:
+    """Feed-forward: hidden layers with ReLU, and a linear one (App. G.2)."""
+
+    hidden_size: int = 64
+    """Units in each of the hidden layers."""
+    layers: int = 2
+    """Hidden layers."""
+
+    def check(self) -> None:
+        """Raise ConfigError for a size that cannot be."""
+        check_types(self)
+        check_positive(self, "hidden_size", "layers")
+
+    def build(self, inputs: int, outputs: int, *, key: PRNGKeyArray) -> FeedForward:
+        return FeedForward(nets.MLP((inputs, *(self.hidden_size,) * self.layers, outputs), key=key))
+
+
+NETWORK = MLP
