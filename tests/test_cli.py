@@ -24,7 +24,14 @@ from dop.commands import train
 from dop.engine import records
 
 DOP = [sys.executable, "-c", "from dop.cli import main; main()"]
-SIZES = {"critic-hidden": 8, "actor-hidden": 8, "actor-steps": 1, "replay-capacity": 32, "on-policy-capacity": 16, "on-policy-batch": 4}
+SIZES = {
+    "critic.hidden-size": 8,
+    "actor.hidden-size": 8,
+    "actor-steps": 1,
+    "replay-capacity": 32,
+    "on-policy-capacity": 16,
+    "on-policy-batch": 4,
+}
 TINY = [f"--{name}={value}" for name, value in SIZES.items()]
 
 
@@ -221,7 +228,12 @@ def test_train_resume_evaluate(tmp_path: Path):
     assert config["environment_options"] == {"n_agents": 2, "n_actions": 2}
     assert config["environment_spec"]["version"] == "1"
     assert config["protocol"] | {"seeds": [3, 4], "env_steps": 64, "eval_interval": 32} == config["protocol"]
-    hyper = {"critic_hidden": 8, "actor_hidden": 8, "share_parameters": "none", "gamma": 0.99}
+    hyper = {
+        "critic": {"kind": "mlp", "hidden_size": 8, "layers": 2},
+        "actor": {"kind": "gru", "hidden_size": 8},
+        "share_parameters": "none",
+        "gamma": 0.99,
+    }
     assert config["hyper_parameters"] | hyper == config["hyper_parameters"]
     assert config["hyper_parameters"].keys() == {field.name for field in dataclasses.fields(dop.StochasticDOP)}
     assert config["library_version"] == dop.__version__

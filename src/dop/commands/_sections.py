@@ -1,0 +1,137 @@
+"""Options in sections: the fields of dataclasses, grouped by comments, with the strings below them as their help.
+
+A comment of one to three words above a field, `# Exploration`, begins a section. It holds until the next such comment of the class; where a
+class has none above a field that a base declares too, the base's holds.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import re
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, get_type_hints
+
+import tyro
+
+from dop import plugins
+from dop.networks import parts
+
+_SECTION = re.compile(r"\s*# ([A-Z]\w*(?: \w+){0,2})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One option."""
+
+    path: str
+    """The field, by dotted names: `gamma`, or `actor.hidden_size` in a network."""
+    section: str
+    kind: Any
+    """Its type, as Tyro reads it."""
+    default: Any
+    help: str
+
+
+def options_of(config: Any, cls: type[Any], section: str) -> Iterator[Option]:
+    """The fields of a dataclass, with the values of `config` as their defaults; without it their own.
+
+    A network gives an option for its kind, and its own fields. `section` is of the fields that stand in none.
+    """
+    hints, about = _hints(cls), documented(cls)
+    for field in dataclasses.fields(cls):
+        if not field.init:
+            continue
+        where, text = about.get(field.name, (None, ""))
+        default = field.default if config is None else getattr(config, field.name)
+        option = Option(path=field.name, section=where or section, kind=hints[field.name], default=default, help=text)
+        if parts.is_part(default):
+            yield from _of_network(option, default)
+        else:
+            yield option
+
+
+def _of_network(option: Option, network: Any) -> Iterator[Option]:
+    """The network's kind, then its own fields, in the section that it is in."""
+    kinds = ", ".join(parts.FAMILY.names())
+    help_ = f"{option.help} One of {kinds}, or my_module:MyNetwork; its own options follow."
+    yield dataclasses.replace(option, kind=str, default=parts.name_of(network), help=help_)
+    for own in options_of(network, type(network), ""):
+        yield dataclasses.replace(own, path=f"{option.path}.{own.path}", section=option.section)
+
+
+def _hints(cls: type[Any]) -> dict[str, Any]:
+    with plugins.named(f"The types of the fields of {cls.__name__} cannot be read"):
+        return get_type_hints(cls, include_extras=True)
+
+
+def documented(cls: type[Any]) -> dict[str, tuple[str | None, str]]:
+    """Section and help of each field, as the class itself has them, or the base that last declares them."""
+    found: dict[str, tuple[str | None, str]] = {}
+    for base in reversed(cls.__mro__):
+        if dataclasses.is_dataclass(base):
+            for name, (section, text) in _own(base):
+                earlier = found.get(name, (None, ""))
+                found[name] = (section or earlier[0], text or earlier[1])
+    return found
+
+
+def _own(cls: type[Any]) -> Iterator[tuple[str, tuple[str | None, str]]]:
+    """The same of what a class itself declares."""
+    try:
+        lines = textwrap.dedent(inspect.getsource(cls)).splitlines()
+        body = ast.parse("\n".join(lines)).body[0]
+    except (OSError, TypeError, SyntaxError):  # of a notebook, or made while the program runs
+        return
+    if not isinstance(body, ast.ClassDef):
+        return
+    section, read = None, 0
+    for place, statement in enumerate(body.body):
+        if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
+            continue
+        for line in lines[read : statement.lineno]:
+            heading = _SECTION.fullmatch(line)
+            section = heading[1] if heading else section
+        read = statement.lineno
+        yield statement.target.id, (section, _text(body.body[place + 1 : place + 2]))
+
+
+def _text(following: Sequence[ast.stmt]) -> str:
+    """The string that stands below a field, on one line."""
+    match following:
+        case [ast.Expr(value=ast.Constant(value=str(text)))]:
+            return " ".join(text.split())
+    return ""
+
+
+def parse(options: Iterable[Option], arguments: Sequence[str], *, prog: str, description: str) -> dict[str, Any]:
+    """What was typed, by the options' paths. Help and mistakes are Tyro's, and end the program."""
+    sections: dict[str, list[Option]] = {}
+    for option in options:
+        sections.setdefault(option.section, []).append(option)
+    groups = [_group(number, title, own) for number, (title, own) in enumerate(sections.items())]
+    typed = tyro.cli(dataclasses.make_dataclass("Options", groups), args=arguments, prog=prog, description=description)
+    values = [getattr(getattr(typed, f"s{number}"), f"o{i}") for number, own in enumerate(sections.values()) for i in range(len(own))]
+    return dict(zip((option.path for own in sections.values() for option in own), values, strict=True))
+
+
+def _group(number: int, title: str, options: Sequence[Option]) -> tuple[str, Any]:
+    """A section as Tyro wants it: a dataclass, whose name is the title of its box in the help."""
+    fields = []
+    for i, option in enumerate(options):
+        kind = Annotated[option.kind, tyro.conf.arg(name=option.path.replace("_", "-"), help=option.help)]
+        required = option.default is dataclasses.MISSING
+        default: Any = dataclasses.field() if required else dataclasses.field(default_factory=lambda value=option.default: value)
+        fields.append((f"o{i}", kind, default))
+    group = tyro.conf.OmitArgPrefixes[dataclasses.make_dataclass(f"Section{number}", fields, kw_only=True)]
+    return f"s{number}", Annotated[group, tyro.conf.arg(name=title, help="")]
+
+
+def chosen(names: Iterable[str], arguments: Sequence[str]) -> dict[str, str]:
+    """What was typed for these options, whose values decide which others there are. The rest is not looked at."""
+    fields = [(name, str | None, dataclasses.field(default=None)) for name in names]
+    typed, _ = tyro.cli(dataclasses.make_dataclass("Chosen", fields), args=arguments, return_unknown_args=True, add_help=False)
+    return {name: value for name, value in vars(typed).items() if value is not None}

@@ -1,0 +1,380 @@
+"""Networks of a user's own: found as `module:Class`, by an entry point, or as an object; what is recorded, trusted and refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import sys
+import textwrap
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import dop
+from dop import algorithms, api, configurations
+from dop.nets import Linear
+from dop.networks import FAMILY
+from helpers import make_spec
+from outside import OwnMemory, OwnPlain
+from runs_on_disk import TINY, plant
+from test_cli import run
+
+GAME = ["--env", "matrix-game", "--env-args", "n_agents=2", "n_actions=2"]
+SPEC = make_spec()
+
+
+def text(captured: str) -> str:
+    """Help without its boxes."""
+    return " ".join(re.sub("[│╭╮╰╯─]", " ", captured).split())
+
+
+# -------------------------------------------------------------------------------------------------------------------- records
+
+
+def rebuilt(tmp_path: Path, algorithm: Any, **word: Any) -> Any:
+    return api.rebuild(plant(tmp_path / "run", algorithm=algorithm), None, **word)[1].algorithm
+
+
+def test_a_run_directory_has_the_networks_and_makes_them_again(tmp_path: Path):
+    algorithm = replace(TINY, actor=dop.LayerNormGRU(hidden_size=5))
+    folder = plant(tmp_path / "run", algorithm=algorithm)
+    kept = json.loads(folder.config.read_text())["hyper_parameters"]
+    assert kept["actor"] == {"kind": "layer-norm-gru", "hidden_size": 5}
+    assert api.rebuild(folder, None)[1].algorithm == algorithm
+
+
+def test_numbers_of_numpy_in_a_network_are_numbers(tmp_path: Path):
+    sized: Any = dop.GRU(hidden_size=np.int64(5))  # pyright: ignore[reportArgumentType]
+    assert rebuilt(tmp_path, replace(TINY, actor=sized)) == replace(TINY, actor=dop.GRU(hidden_size=5))
+
+
+def test_an_own_network_is_named_by_its_place_and_needs_the_word_of_the_user(tmp_path: Path):
+    own = OwnPlain(hidden_size=4, inner=OwnMemory(hidden_size=3))
+    folder = plant(tmp_path / "run", algorithm=replace(TINY, actor=own))
+    kept = json.loads(folder.config.read_text())["hyper_parameters"]["actor"]
+    assert kept == {"kind": "outside:OwnPlain", "hidden_size": 4, "inner": {"kind": "outside:OwnMemory", "hidden_size": 3}}
+    with pytest.raises(dop.RunError, match=r"needs the network 'outside:OwnPlain', which is none of the library's.*--trust \(from Python"):
+        api.rebuild(folder, None)
+    with pytest.raises(dop.RunError, match="needs the network 'outside:OwnPlain'"):
+        api.rebuild(folder, None, algorithm="vdn")
+    assert getattr(api.rebuild(folder, None, trust=True)[1].algorithm, "actor") == own  # noqa: B009
+    given = replace(TINY, actor=own)
+    assert api.rebuild(folder, None, algorithm=given)[1].algorithm == given
+    with pytest.raises(dop.RunError, match="other hyper-parameters"):
+        api.rebuild(folder, None, algorithm=replace(TINY, actor=replace(own, hidden_size=5)))
+
+
+def test_a_network_of_a_notebook_is_given_again(tmp_path: Path):
+    @dataclass(frozen=True, kw_only=True)
+    class Local(OwnPlain):
+        pass
+
+    folder = plant(tmp_path / "run", algorithm=replace(TINY, actor=Local()))
+    with pytest.raises(dop.RunError, match="Cannot load the network"):
+        api.rebuild(folder, None, trust=True)
+    assert api.rebuild(folder, None, algorithm=replace(TINY, actor=Local()))[1].algorithm == replace(TINY, actor=Local())
+
+
+def test_a_network_that_moved_to_another_module_is_the_same():
+    one = {"actor": {"kind": "__main__:MyActor", "width": 3}, "gamma": 0.9}
+    assert configurations.agree(one, {"actor": {"kind": "my_module:MyActor", "width": 3}, "gamma": 0.9})
+    assert not configurations.agree(one, {"actor": {"kind": "my_module:MyActor", "width": 4}, "gamma": 0.9})
+    assert not configurations.agree(one, {"actor": {"kind": "my_module:Other", "width": 3}, "gamma": 0.9})
+
+
+def test_a_run_directory_alone_cannot_import_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    mark = tmp_path / "mark"
+    planted = f"from pathlib import Path\nfrom dop import GRU\nPath({str(mark)!r}).touch()\nclass Planted(GRU): pass\n"
+    (tmp_path / "planted_network.py").write_text(textwrap.dedent(planted))
+    monkeypatch.syspath_prepend(tmp_path)
+    folder = plant(tmp_path / "run")
+    config = json.loads(folder.config.read_text())
+    for at in ({"actor": {"kind": "planted_network:Planted"}}, {"gamma": [{"a": {"kind": "planted_network:Planted"}}]}):
+        folder.config.write_text(json.dumps(config | {"hyper_parameters": config["hyper_parameters"] | at}))
+        for look in (dop.resume, dop.evaluate, dop.views.credit, dop.views.render, dop.views.export, dop.views.load):
+            with pytest.raises(dop.RunError, match="needs the network 'planted_network:Planted', which is none"):
+                look(folder.path)
+    assert not mark.exists()
+    with pytest.raises(dop.ConfigError):
+        api.rebuild(folder, None, trust=True)
+    assert mark.exists()
+    del sys.modules["planted_network"]
+
+
+@pytest.mark.parametrize(
+    ("actor", "words"),
+    [
+        ({"kind": "gur", "hidden_size": 4}, r"config\.json: There is no network 'gur'\. Did you mean 'gru'"),
+        ({"kind": "gru", "width": 4}, r"config\.json: The network gru has no field 'width'\. Its fields: hidden_size"),
+        ({"kind": "gru", "hidden_size": -4}, "actor.hidden_size must be positive, got -4"),
+        ({"kind": "gru", "hidden_size": "wide"}, "actor.hidden_size must be a whole number, got 'wide'"),
+        ({"kind": "gru", "hidden_size": [1]}, "actor.hidden_size must be a whole number"),
+        ({"kind": 3}, "actor must be one of .*dop.GRU"),
+        ("gru", "actor must be one of .*got 'gru'"),
+        (None, "actor must be one of"),
+    ],
+)
+def test_a_damaged_network_in_a_run_directory_is_said(tmp_path: Path, actor: Any, words: str):
+    folder = plant(tmp_path / "run")
+    config = json.loads(folder.config.read_text())
+    config["hyper_parameters"]["actor"] = actor
+    folder.config.write_text(json.dumps(config))
+    with pytest.raises(dop.DopError, match=words):
+        api.rebuild(folder, None)
+
+
+def test_settings_are_flat_where_they_are_shown():
+    kept = configurations.kept(dop.VDN(actor=dop.MLP(hidden_size=3)))
+    assert {"actor": "mlp", "actor.hidden_size": 3, "actor.layers": 2, "gamma": 0.99}.items() <= configurations.flat(kept).items()
+
+
+# ----------------------------------------------------------------------------------------------------------------- what is refused
+
+
+class Half:
+    """Has no `build`."""
+
+
+@dataclass(frozen=True)
+class Builds:
+    """Builds what it is told to."""
+
+    what: Any = None
+
+    def build(self, inputs: int, outputs: int, *, key: Any) -> Any:
+        return self.what(inputs, outputs, key)
+
+
+@dataclass
+class Thawed:
+    """The same, not frozen."""
+
+    what: Any = None
+    build = Builds.build
+
+
+class Odd(eqx.Module):
+    """A network that does one thing wrong."""
+
+    layer: Linear
+    wrong: str = eqx.field(static=True)
+
+    def init_state(self) -> Any:
+        states = {"learned": self.layer.bias, "numbers": jnp.zeros(2, int), "raises": None}
+        if self.wrong == "raises":
+            raise ValueError("no state today")
+        return states.get(self.wrong, jnp.zeros(2))
+
+    def __call__(self, state: Any, x: Any) -> Any:
+        y = self.layer(x)
+        wrong = {"one": y, "more": (state, jnp.append(y, 0)), "grows": (jnp.append(state, 0), y), "nothing": None}
+        return wrong.get(self.wrong, (state, y))
+
+
+def odd(wrong: str) -> Builds:
+    return Builds(lambda inputs, outputs, key: Odd(layer=Linear(inputs, outputs, key=key), wrong=wrong))
+
+
+def fails(*_: Any) -> Any:
+    raise RuntimeError("out of wood")
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        (dop.GRU, r"actor is the class GRU; it must be one with hyper-parameters: GRU\(\)"),
+        (3, "actor must be one of dop.GRU.*, or an object of your own with a method `build`; got 3"),
+        (Half(), "actor must be one of"),
+        (dop.GRU(hidden_size=0), "actor.hidden_size must be positive, got 0"),
+        (dop.GRU(hidden_size=2.0), r"actor.hidden_size must be a whole number, got 2.0. Write 2"),  # pyright: ignore[reportArgumentType]
+        (dop.MLP(layers=-1), "actor.layers must be positive, got -1"),
+        (OwnPlain(hidden_size=-2), "actor.hidden_size must be positive, got -2"),
+        (Builds(fails), r"cannot be built for \d+ inputs and 4 outputs: RuntimeError at .*: out of wood"),
+        (Builds(lambda *_: 3), "builds int, which is not a network: it has no init_state and no __call__"),
+        (Builds(lambda *_: Linear), "is not a network"),
+        (odd("raises"), "no hidden state to start with .*no state today"),
+        (odd("learned"), "must consist of arrays of real numbers that are not learned"),
+        (odd("numbers"), "must consist of arrays of real numbers"),
+        (odd("one"), "must return the next hidden state and the output"),
+        (odd("nothing"), "must return the next hidden state and the output"),
+        (odd("more"), "must give 4 numbers"),
+        (odd("grows"), "must keep the shapes and types of its hidden state"),
+    ],
+)
+def test_what_is_no_network_is_refused_by_what_is_wrong(part: Any, words: str):
+    with pytest.raises(dop.ConfigError, match=words):
+        dop.VDN(actor=part).check(SPEC)
+
+
+def test_a_configuration_that_can_change_is_refused():
+    thawed: Any = Thawed(what=lambda inputs, outputs, key: dop.GRU(4).build(inputs, outputs, key=key))
+    with pytest.raises(dop.ConfigError, match="must be a frozen dataclass"):
+        dop.VDN(actor=thawed).check(SPEC)
+    dop.VDN(actor=Builds(thawed.what)).check(SPEC)
+
+
+@pytest.mark.parametrize("name", ["deterministic-dop", "maddpg", "maac"])
+@pytest.mark.parametrize("actor", [dop.GRU(), dop.LayerNormGRU(), OwnMemory()])
+def test_single_steps_train_no_recurrent_actor(name: str, actor: Any):
+    cls: Any = algorithms.get(name)
+    with pytest.raises(dop.ConfigError, match=r"actor=.* has a hidden state\. Single steps .* cannot train a recurrent actor: use dop.MLP"):
+        cls(actor=actor).check(SPEC)
+
+
+@pytest.mark.parametrize("name", [name for name in algorithms.names() if name not in ("qmix", "vdn")])
+def test_critics_have_no_hidden_state(name: str):
+    cls: Any = algorithms.get(name)
+    with pytest.raises(dop.ConfigError, match=r"critic=GRU\(hidden_size=64\) has a hidden state\. Critics"):
+        cls(critic=dop.GRU()).check(SPEC)
+
+
+def test_the_attention_of_maac_takes_its_sizes_from_an_mlp():
+    with pytest.raises(dop.ConfigError, match=r"critic of maac must be a dop.MLP.*OwnPlain\(hidden_size=8"):
+        dop.MAAC(critic=OwnPlain()).check(SPEC)
+    dop.MAAC(critic=dop.MLP(hidden_size=8, layers=3)).check(SPEC)
+
+
+# ---------------------------------------------------------------------------------------------------------- arguments of version 0.1
+
+
+@pytest.mark.parametrize("old", ["hidden", "hidden_size"])
+@pytest.mark.parametrize("name", algorithms.names())
+def test_arguments_of_earlier_versions_are_taken_and_warned_of(name: str, old: str):
+    cls: Any = algorithms.get(name)
+    parts = {f"{'agent' if name in ('qmix', 'vdn') and old == 'hidden' else 'actor'}_{old}": "actor"}
+    parts |= {} if name in ("qmix", "vdn") else {f"critic_{old}": "critic"}
+    for argument, part in parts.items():
+        write = rf"{argument} of {cls.__name__} is deprecated; write {part}=dop\.(GRU|MLP)\(hidden_size=24\)"
+        with pytest.warns(DeprecationWarning, match=write):
+            made = cls(**{argument: 24})
+        assert getattr(made, part) == replace(getattr(cls(), part), hidden_size=24)
+        with pytest.warns(DeprecationWarning, match=write):
+            assert replace(cls(gamma=0.5), **{argument: 24}) == replace(made, gamma=0.5)
+        assert argument not in {field.name for field in dataclasses.fields(cls)}
+
+
+def test_an_earlier_argument_is_refused_where_the_network_has_no_such_field():
+    with pytest.raises(TypeError, match=r"got actor_hidden, which is now hidden_size of actor; Builds\(what=None\) has none"):
+        dop.StochasticDOP(actor=Builds(), actor_hidden=3)  # pyright: ignore[reportCallIssue]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dop.StochasticDOP(actor=dop.GRU(3))
+
+
+# ------------------------------------------------------------------------------------------------------------------- command line
+
+
+def test_networks_and_their_fields_are_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    made: list[Any] = []
+    monkeypatch.setattr(api, "train", lambda algorithm, *_, **__: made.append(algorithm))
+    monkeypatch.setattr("dop.commands.train.tell", lambda _: None)
+    typed: dict[tuple[str, ...], Any] = {
+        (): dop.StochasticDOP(),
+        ("--actor.hidden-size", "32"): dop.StochasticDOP(actor=dop.GRU(hidden_size=32)),
+        ("--actor", "gru", "--actor.hidden-size=32"): dop.StochasticDOP(actor=dop.GRU(hidden_size=32)),
+        ("--actor.layers", "3", "--actor=mlp"): dop.StochasticDOP(actor=dop.MLP(layers=3)),
+        ("--critic.hidden_size", "128", "--critic.layers", "1"): dop.StochasticDOP(critic=dop.MLP(hidden_size=128, layers=1)),
+        ("--actor", "outside:OwnMemory", "--actor.hidden-size", "9"): dop.StochasticDOP(actor=OwnMemory(hidden_size=9)),
+        ("--preset", "paper", "--critic.hidden-size", "9"): replace(dop.StochasticDOP.presets()["paper"], critic=dop.MLP(hidden_size=9)),
+        ("--preset=paper", "--critic=mlp"): dop.StochasticDOP.presets()["paper"],
+        ("--critic", "mlp", "--gamma", "0.5"): dop.StochasticDOP(gamma=0.5),
+    }
+    for words, expected in typed.items():
+        assert run(monkeypatch, "train", "stochastic-dop", "--env=matrix-game", *words) == 0
+        assert made.pop() == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--actor", "gur"], "no network 'gur'. Did you mean 'gru'? Known: gru, layer-norm-gru, mlp."),
+        (["--actor", "no_such_module:X"], "Cannot load the network 'no_such_module:X': No module named 'no_such_module'"),
+        (
+            ["--actor", "outside:OwnLogger"],
+            "outside:OwnLogger is not a network: it has no build. See dop.Network, and docs/own-network.md.",
+        ),
+        (["--actor.hidden-size", "-1"], "actor.hidden_size must be positive, got -1."),
+        (["--actor.width", "3"], "Unrecognized options: --actor.width"),
+        (["--actor", "mlp", "--actor.layers", "many"], "--actor.layers"),
+        (["--actor"], "Missing value for argument '--actor'"),
+        (["--preset"], "Missing value for argument '--preset'"),
+        (["--preset", "papr"], "no preset of vdn 'papr'"),
+    ],
+)
+def test_mistakes_get_a_sentence(words: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    assert run(monkeypatch, "train", "vdn", *GAME, *words) == 2
+    assert said in text(capsys.readouterr().err)
+
+
+def test_help_is_in_sections_with_the_options_of_the_chosen_network(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def shown(*words: str) -> str:
+        assert run(monkeypatch, "train", *words, "--help") == 0
+        return capsys.readouterr().out
+
+    whole = shown("stochastic-dop")
+    assert whole.index("Example:\n  dop train stochastic-dop --env smax:2s3z") < whole.index("Environment options")
+    boxes = re.findall(r"([A-Z]\w*(?: \w+)?) options ", whole)
+    assert {"Environment", "Run", "Evaluation", "Records", "Machine", "Critic", "Actors", "Exploration", "Data", "Optimisation"} <= {*boxes}
+    assert len(boxes) == len(set(boxes))
+    critic = text(whole.split("Critic options")[1].split("╰")[0])
+    assert "--critic.hidden-size INT Units in each of the hidden layers. (default: 256)" in critic
+    assert "--actor.hidden-size INT Units of the GRU and of the layer before it. (default: 64)" in text(whole)
+    assert "--actor.layers" not in whole
+    assert "--actor.layers INT Hidden layers. (default: 2)" in text(shown("stochastic-dop", "--actor", "mlp"))
+    assert "--actor.hidden-size INT Units of the LSTM. (default: 8)" in text(shown("qmix", "--actor", "outside:OwnMemory"))
+
+
+@pytest.mark.parametrize("name", algorithms.names())
+def test_every_option_of_the_library_has_a_section_and_a_help(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    assert run(monkeypatch, "train", name, "--help") == 0
+    whole = capsys.readouterr().out
+    assert "Algorithm options" not in whole
+    cls: Any = algorithms.get(name)
+    for field in dataclasses.fields(cls):
+        assert re.search(rf"--{field.name.replace('_', '-')}\b", whole)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clashing(dop.VDN):
+    """VDN with a field that is called like an option of every run."""
+
+    seeds: int = 3
+    """Something else."""
+
+
+def test_a_field_that_is_an_option_of_every_run_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    assert run(monkeypatch, "train", "test_own_network:Clashing", *GAME) == 2
+    assert "has a field seeds, which is an option of every run: give it another name." in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------------------------------------- entry points
+
+
+def test_entry_points_are_loaded_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    about = tmp_path / "site" / "own-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: own\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[dop.networks]\nown-memory = outside:OwnMemory\ngru = outside:OwnPlain\n")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    assert FAMILY.get("own-memory") is OwnMemory
+    assert FAMILY.get("gru") is dop.GRU
+    folder = plant(tmp_path / "run", algorithm=replace(TINY, actor=OwnMemory(hidden_size=3)))
+    assert json.loads(folder.config.read_text())["hyper_parameters"]["actor"] == {"kind": "own-memory", "hidden_size": 3}
+    with pytest.raises(dop.RunError, match="needs the network 'own-memory'"):
+        api.rebuild(folder, None)
+    assert api.rebuild(folder, None, trust=True)[1].algorithm == replace(TINY, actor=OwnMemory(hidden_size=3))
+
+
+def test_protocols_say_what_is_a_network():
+    assert isinstance(dop.GRU(3), dop.NetworkConfig)
+    assert not isinstance(Half(), dop.NetworkConfig)
+    assert set(FAMILY.names()) == {"gru", "layer-norm-gru", "mlp"}
