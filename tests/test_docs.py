@@ -21,7 +21,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 EXAMPLES = DOCS.parent / "examples"
 
 
-@pytest.mark.parametrize("name", ["own-algorithm", "own-logger"])
+@pytest.mark.parametrize("name", ["own-algorithm", "own-logger", "own-network"])
 def test_the_code_of_a_page_is_the_example(name: str):
     (code,) = re.findall(r"```python\n(.*?)```", (DOCS / f"{name}.md").read_text(), re.DOTALL)
     assert code == (EXAMPLES / f"{name.replace('-', '_')}.py").read_text()

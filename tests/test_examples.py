@@ -43,3 +43,17 @@ def test_a_logger_and_a_callback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         rows = list(csv.reader((tmp_path / folder / "returns.csv").read_text().splitlines()))
         expected = [record for record in records.read(tmp_path / folder / "metrics.jsonl") if record.kind == "evaluation"]
         assert rows[1:] == [[str(record.seed), str(record.env_steps), str(record.metrics["test_return_mean"])] for record in expected]
+
+
+def test_a_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    pytest.importorskip("onnxruntime")
+    words = ["--env=two-step", "--env-steps=64", "--eval-episodes=2", "--quiet", "--actor=own_network:Gated", "--actor.width=6"]
+    sizes = ["--replay-batch=4", "--replay-capacity=8", "--chunk-iterations=2"]
+    assert run(monkeypatch, "train", "vdn", *words, *sizes, "--run-dir", tmp_path / "run") == 0
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["hyper_parameters"]["actor"] == {"kind": "own_network:Gated", "width": 6}
+    assert run(monkeypatch, "resume", tmp_path / "run", "--env-steps=96", "--quiet") == 2
+    assert "needs the network 'own_network:Gated'" in capsys.readouterr().err
+    assert run(monkeypatch, "resume", tmp_path / "run", "--env-steps=96", "--trust", "--quiet") == 0
+    assert run(monkeypatch, "export", tmp_path / "run", "--trust", "--out", tmp_path / "export") == 0
+    assert json.loads((tmp_path / "export" / "policy.json").read_text())["agents"]["agent_0"]["hidden"] == 6
