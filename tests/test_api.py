@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import dop
-from dop import api
+from dop import api, configurations
 from dop.engine import cpu_threads, records
 from dop.engine.runs import RunFolder
 from dop.envs.mill import Mill
@@ -134,7 +134,8 @@ def test_train_by_name_and_quietly(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     config = RunFolder(run.path).read_config()
     assert config.environment_options == options
     assert config.protocol == dop.Protocol(env_steps=16, seeds=(0,), threads=cpu_threads.in_use(), **PROTOCOL)
-    assert dop.StochasticDOP(**config.hyper_parameters) == TINY
+    given = {name: configurations.as_it_was(value) for name, value in config.hyper_parameters.items()}
+    assert dop.StochasticDOP(**given) == TINY
 
 
 @pytest.mark.parametrize("seeds", [0, [], [1, 1], [-1]])

@@ -66,7 +66,7 @@ def test_mistyped_name_ends_in_one_sentence(monkeypatch: pytest.MonkeyPatch, cap
         *(((name, "--seeds", "0"), "seeds must be positive") for name in ("fig1", "fig3", "fig4", "games")),
         (("fig1", "--actions", "1"), "at least 2"),
         (("fig1", "--variance-agents", "2", "0"), "variance_agents must be positive"),
-        (("fig1", "--critic-hidden", "30"), r"must divide critic\.hidden_size"),
+        (("fig1", "--critic-hidden", "30"), "must divide critic.hidden_size"),
         (("games", "--steps", "0"), "steps must be positive"),
     ],
 )
