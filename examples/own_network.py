@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 import dop
 from dop.errors import check_positive
-from dop.nets import Linear
+from dop.networks.layers import Linear
 
 
 class GatedNetwork(eqx.Module):

@@ -15,11 +15,11 @@ import pytest
 from jaxtyping import Array, Float
 
 from dop import losses, policies
-from dop.agents import step_teams
 from dop.algorithms.stochastic_dop import Batch, DecomposedCritic, DOPLearner, StochasticDOP
 from dop.mixers import LinearMixer
-from dop.nets import Agent, GRUCell, Linear, LocalCritic, PerAgent
 from dop.networks.gru import GRU
+from dop.networks.layers import Agent, GRUCell, Linear, LocalCritic, PerAgent
+from dop.networks.recurrent_teams import step_teams
 from dop.returns import td_lambda, tree_backup
 from dop.types import Episode, Metrics
 from helpers import make_spec

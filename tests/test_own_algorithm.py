@@ -15,10 +15,10 @@ import pytest
 
 import dop
 from dop import algorithms, api, views
-from dop.commands import list as listing
-from dop.engine.runs import RunFolder
+from dop.cli.commands import list as listing
+from dop.storage.run_directory import RunFolder
 from outside import OwnQ, OwnVDN
-from runs_on_disk import TINY, plant
+from run_factories import TINY, plant
 from test_cli import run
 
 GAME = ["--env", "matrix-game", "--env-args", "n_agents=2", "n_actions=2"]

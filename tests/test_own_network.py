@@ -19,11 +19,11 @@ import pytest
 
 import dop
 from dop import algorithms, api, configurations
-from dop.nets import Linear
 from dop.networks import FAMILY
+from dop.networks.layers import Linear
 from helpers import make_spec
 from outside import OwnMemory, OwnPlain
-from runs_on_disk import TINY, plant
+from run_factories import TINY, plant
 from test_cli import run
 
 GAME = ["--env", "matrix-game", "--env-args", "n_agents=2", "n_actions=2"]
@@ -274,7 +274,7 @@ def test_an_earlier_argument_is_refused_where_the_network_has_no_such_field():
 def test_networks_and_their_fields_are_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     made: list[Any] = []
     monkeypatch.setattr(api, "train", lambda algorithm, *_, **__: made.append(algorithm))
-    monkeypatch.setattr("dop.commands.train.tell", lambda _: None)
+    monkeypatch.setattr("dop.cli.commands.train.tell", lambda _: None)
     typed: dict[tuple[str, ...], Any] = {
         (): dop.StochasticDOP(),
         ("--actor.hidden-size", "32"): dop.StochasticDOP(actor=dop.GRU(hidden_size=32)),

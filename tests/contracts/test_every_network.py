@@ -18,11 +18,12 @@ import pytest
 from test_algorithms import KEY, LENGTHS, compiled, differ, first_step, replay_of
 
 import dop
-from dop import agents, algorithms
-from dop.engine import seeds
-from dop.engine.learn import Program
+from dop import algorithms
+from dop.devices import parallel
+from dop.export import parity, policy_files
+from dop.networks import recurrent_teams
 from dop.networks.protocols import ExportsItself
-from dop.report import export, parity
+from dop.training.program import Program
 from helpers import assert_resumes, assert_trees_equal, make_episodes, make_spec, poison_padding, toy
 from outside import OwnMemory, OwnPlain
 
@@ -122,10 +123,10 @@ def test_an_own_critic_learns(name: str):
 @pairs(RESUMES)
 def test_resuming_continues_to_the_same_bits(name: str, actor: str, tmp_path: Path):
     program = Program(algorithm=make(name, actor), environment=dop.make("two-step"))
-    devices = seeds.mesh(1)
-    start = seeds.over_seeds(lambda key: program.warm_up(program.start(key)), devices)
-    iterate = seeds.over_seeds(lambda state: program.chunk(state, 1), devices)
-    assert_resumes(start(seeds.keys((3,))), iterate, tmp_path, after=1)
+    devices = parallel.mesh(1)
+    start = parallel.over_seeds(lambda key: program.warm_up(program.start(key)), devices)
+    iterate = parallel.over_seeds(lambda state: program.chunk(state, 1), devices)
+    assert_resumes(start(parallel.keys((3,))), iterate, tmp_path, after=1)
 
 
 @pairs(EXPORTED)
@@ -136,13 +137,13 @@ def test_what_is_exported_does_the_same(name: str, actor: str):
     policy = algorithm.policy(learner)
     if not isinstance(policy.team.network.network, ExportsItself):
         with pytest.raises(dop.ConfigError, match=r"outside:TanhNetwork cannot be exported: it has no `export` method"):
-            export.models(policy, environment.spec)
+            policy_files.models(policy, environment.spec)
         return
-    parity.check(export.models(policy, environment.spec), policy, Program(algorithm=algorithm, environment=environment), learner, KEY)
+    parity.check(policy_files.models(policy, environment.spec), policy, Program(algorithm=algorithm, environment=environment), learner, KEY)
 
 
 def test_initial_states_are_those_that_training_starts_with():
     for actor in RECURRENT.values():
-        team = agents.make_team(SPEC, actor, sharing="none", key=KEY)
-        assert_trees_equal(agents.initial_memory(SPEC, actor).hidden, agents.initial_hidden(team))
-    assert jnp.all(agents.initial_memory(SPEC, dop.GRU(8)).last_action == -1)
+        team = recurrent_teams.make_team(SPEC, actor, sharing="none", key=KEY)
+        assert_trees_equal(recurrent_teams.initial_memory(SPEC, actor).hidden, recurrent_teams.initial_hidden(team))
+    assert jnp.all(recurrent_teams.initial_memory(SPEC, dop.GRU(8)).last_action == -1)

@@ -20,12 +20,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from dop import policies
-from dop.algorithms._deterministic import Deterministic
-from dop.algorithms._off_policy import FORMERLY, Loss, OffPolicyLearner
+from dop.algorithms.base.deterministic import Deterministic
+from dop.algorithms.base.off_policy import FORMERLY, Loss, OffPolicyLearner
 from dop.mixers import LinearMixer
-from dop.nets import PerAgent
 from dop.networks.critics import action_critic
-from dop.reactive import Team
+from dop.networks.feed_forward_teams import Team
+from dop.networks.layers import PerAgent
 from dop.renamed import moved
 from dop.types import EnvSpec, Sharing, TimeStep, Transition
 

@@ -15,10 +15,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from dop import policies
-from dop.algorithms._deterministic import Deterministic
-from dop.algorithms._off_policy import FORMERLY
-from dop.nets import JointCritic, PerAgent
+from dop.algorithms.base.deterministic import Deterministic
+from dop.algorithms.base.off_policy import FORMERLY
 from dop.networks.critics import OwnJointCritic, joint_critic
+from dop.networks.layers import JointCritic, PerAgent
 from dop.networks.mlp import MLP
 from dop.renamed import moved
 from dop.types import EnvSpec, Sharing, TimeStep, Transition

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from dop.errors import check_positive, check_types
-from dop.nets import GRUCell, Linear
+from dop.networks.layers import GRUCell, Linear
 from dop.networks.protocols import Graph
 
 

@@ -12,7 +12,7 @@ from equinox.nn import LayerNorm
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from dop.errors import check_positive, check_types
-from dop.nets import Linear
+from dop.networks.layers import Linear
 from dop.networks.protocols import Graph
 
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dop import nets
 from dop.errors import check_positive, check_types
+from dop.networks import layers
 from dop.networks.protocols import Graph
 
 
 class FeedForward(eqx.Module):
     """x -> ReLU(linear) -> ... -> linear. It has no hidden state."""
 
-    layers: nets.MLP
+    layers: layers.MLP
 
     def init_state(self) -> tuple[()]:
         return ()
@@ -46,7 +46,7 @@ class MLP:
         check_positive(self, "hidden_size", "layers")
 
     def build(self, inputs: int, outputs: int, *, key: PRNGKeyArray) -> FeedForward:
-        return FeedForward(nets.MLP((inputs, *(self.hidden_size,) * self.layers, outputs), key=key))
+        return FeedForward(layers.MLP((inputs, *(self.hidden_size,) * self.layers, outputs), key=key))
 
 
 NETWORK = MLP

@@ -13,8 +13,8 @@ from jaxtyping import PyTree
 
 from dop import plugins
 from dop.errors import ConfigError, shown
-from dop.nets import parameter_dtype
 from dop.networks import FAMILY
+from dop.networks.layers import parameter_dtype
 from dop.networks.protocols import Network, NetworkConfig
 
 KIND = "kind"

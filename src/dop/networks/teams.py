@@ -6,8 +6,8 @@ from typing import TypeAlias
 
 from jaxtyping import PRNGKeyArray, PyTree
 
-from dop.nets import Agent, PerAgent
 from dop.networks import parts
+from dop.networks.layers import Agent, PerAgent
 from dop.networks.protocols import NetworkConfig
 from dop.types import EnvSpec, Sharing
 
