@@ -12,7 +12,7 @@ agents = json.loads((folder / "policy.json").read_text(encoding="utf-8"))["agent
 team = {name: onnxruntime.InferenceSession(folder / agent["file"]) for name, agent in agents.items()}
 memory = {}  # by agent: its last action, and what a recurrent network keeps, where the policy takes them
 for name, policy in team.items():
-    shapes = {node.name: node.shape[1:] for node in policy.get_inputs() if node.name not in ("obs", "legal")}
+    shapes = {node.name: node.shape[1:] for node in policy.get_inputs() if node.name not in ("obs", "action_mask")}
     memory[name] = {x: np.array([-1]) if x == "last_action" else np.zeros((1, *shape), np.float32) for x, shape in shapes.items()}
 omega, earned, steps = 0.0, 0.0, 0
 for t in range(10):
@@ -20,7 +20,7 @@ for t in range(10):
     for place, (name, policy) in enumerate(team.items()):
         obs = np.array([[omega / 100, t / 10, *np.eye(len(team))[place]]], np.float32)
         outputs = [node.name for node in policy.get_outputs()]
-        given = {"obs": obs, "legal": np.ones((1, 2), bool), **memory[name]}
+        given = {"obs": obs, "action_mask": np.ones((1, 2), bool), **memory[name]}
         out = {x: np.asarray(value) for x, value in zip(outputs, policy.run(None, given), strict=True)}
         action = out["action"]
         memory[name] = {x: action if x == "last_action" else out[f"next_{x}"] for x in memory[name]}

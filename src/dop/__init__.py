@@ -34,10 +34,10 @@ if TYPE_CHECKING:  # the same as `_HOMES`, for those who read types
     from dop.networks.mlp import MLP
     from dop.networks.protocols import Graph, Network, NetworkConfig
     from dop.storage.records import LoggedRun, Logger, Record
-    from dop.storage.run_directory import Protocol
+    from dop.storage.run_directory import TrainConfig
     from dop.training.callbacks import Callback, TrainingEvent
     from dop.training.preflight import Preflight
-    from dop.types import Algorithm, Choice, Environment, EnvSpec, Episode, HostEnvironment, Learner, TimeStep, Transition
+    from dop.types import Algorithm, Environment, EnvSpec, Episode, Learner, PolicyOutput, PythonEnvironment, TimeStep, Transition
 
     __version__: str
 
@@ -53,14 +53,14 @@ _HOMES = {
     "VDN": "dop.algorithms.vdn",
     "Algorithm": "dop.types",
     "Callback": "dop.training.callbacks",
-    "Choice": "dop.types",
+    "PolicyOutput": "dop.types",
     "DeterministicDOP": "dop.algorithms.deterministic_dop",
     "EnvSpec": "dop.types",
     "Environment": "dop.types",
     "Episode": "dop.types",
     "Evaluation": "dop.analysis.evaluation",
     "Graph": "dop.networks.protocols",
-    "HostEnvironment": "dop.types",
+    "PythonEnvironment": "dop.types",
     "LayerNormGRU": "dop.networks.layer_norm_gru",
     "Learner": "dop.types",
     "LoggedRun": "dop.storage.records",
@@ -68,7 +68,7 @@ _HOMES = {
     "Network": "dop.networks.protocols",
     "NetworkConfig": "dop.networks.protocols",
     "Preflight": "dop.training.preflight",
-    "Protocol": "dop.storage.run_directory",
+    "TrainConfig": "dop.storage.run_directory",
     "Record": "dop.storage.records",
     "Run": "dop.api",
     "StochasticDOP": "dop.algorithms.stochastic_dop",
@@ -97,7 +97,6 @@ __all__ = [
     "VDN",
     "Algorithm",
     "Callback",
-    "Choice",
     "ConfigError",
     "DeterministicDOP",
     "DopError",
@@ -106,7 +105,6 @@ __all__ = [
     "Episode",
     "Evaluation",
     "Graph",
-    "HostEnvironment",
     "LayerNormGRU",
     "Learner",
     "LoggedRun",
@@ -114,13 +112,15 @@ __all__ = [
     "MissingExtraError",
     "Network",
     "NetworkConfig",
+    "PolicyOutput",
     "Preflight",
-    "Protocol",
+    "PythonEnvironment",
     "Record",
     "Run",
     "RunError",
     "StochasticDOP",
     "TimeStep",
+    "TrainConfig",
     "TrainingEvent",
     "Transition",
     "UnknownNameError",

@@ -76,7 +76,7 @@ def test_it_starts_acts_and_learns_in_shape(name: str, actor: str):
     algorithm = make(name, actor)
     algorithm.check(SPEC)
     learner = jax.eval_shape(lambda: algorithm.init(KEY, SPEC))
-    memory, step = algorithm.initial_memory(SPEC), first_step(SPEC)
+    memory, step = algorithm.initial_carry(SPEC), first_step(SPEC)
     for explore in (True, False):
         choice, after = jax.eval_shape(functools.partial(algorithm.act, explore=explore), learner, memory, step, KEY)
         assert shapes(after) == shapes(memory)
@@ -145,5 +145,5 @@ def test_what_is_exported_does_the_same(name: str, actor: str):
 def test_initial_states_are_those_that_training_starts_with():
     for actor in RECURRENT.values():
         team = recurrent_teams.make_team(SPEC, actor, sharing="none", key=KEY)
-        assert_trees_equal(recurrent_teams.initial_memory(SPEC, actor).hidden, recurrent_teams.initial_hidden(team))
-    assert jnp.all(recurrent_teams.initial_memory(SPEC, dop.GRU(8)).last_action == -1)
+        assert_trees_equal(recurrent_teams.initial_carry(SPEC, actor).hidden, recurrent_teams.initial_hidden(team))
+    assert jnp.all(recurrent_teams.initial_carry(SPEC, dop.GRU(8)).last_action == -1)

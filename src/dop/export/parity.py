@@ -19,7 +19,7 @@ from dop.analysis.playback import Player
 from dop.errors import RunError
 from dop.networks import recurrent_teams
 from dop.networks.greedy_policy import Policy
-from dop.rollout.program import HostProgram
+from dop.rollout.program import PythonProgram
 from dop.training.program import Program
 from dop.types import Algorithm, EnvSpec, Learner, TimeStep
 
@@ -40,7 +40,7 @@ class Answers(NamedTuple):
     """The hidden states afterwards, one after another."""
 
 
-def check(models: Mapping[str, Any], policy: Policy, program: Program | HostProgram, learner: Learner, key: PRNGKeyArray) -> None:
+def check(models: Mapping[str, Any], policy: Policy, program: Program | PythonProgram, learner: Learner, key: PRNGKeyArray) -> None:
     """Compare ONNX models, by agent, with what the library does.
 
     Raises:
@@ -60,7 +60,7 @@ def check(models: Mapping[str, Any], policy: Policy, program: Program | HostProg
                 )
 
 
-def _played(program: Program | HostProgram, learner: Learner, key: PRNGKeyArray) -> TimeStep:
+def _played(program: Program | PythonProgram, learner: Learner, key: PRNGKeyArray) -> TimeStep:
     """What was seen in greedy episodes, each to the end of the longest: its last step again and again."""
     takes = Player(program)(learner, key, EPISODES)
     length = max(take.length for take in takes)
@@ -70,16 +70,16 @@ def _played(program: Program | HostProgram, learner: Learner, key: PRNGKeyArray)
 
 def _random(spec: EnvSpec, key: PRNGKeyArray) -> TimeStep:
     """Made-up steps: every agent has observations of its own length, and something that it may do."""
-    key_obs, key_legal = jax.random.split(key)
+    key_obs, key_action_mask = jax.random.split(key)
     shape = (EPISODES, STEPS, spec.n_agents)
     seen = jnp.arange(spec.obs_size) < jnp.array(spec.obs_sizes)[:, None]
     exists = jnp.arange(spec.action_size) < jnp.array(spec.action_sizes)[:, None]
-    may = jax.random.bernoulli(key_legal, 0.6, (*shape, spec.action_size))
+    may = jax.random.bernoulli(key_action_mask, 0.6, (*shape, spec.action_size))
     zeros = jnp.zeros(shape[:2])
     return TimeStep(
         obs=2 * jax.random.normal(key_obs, (*shape, spec.obs_size)) * seen,
         state=jnp.zeros((*shape[:2], spec.state_size)),
-        legal=exists & (may | (jnp.arange(spec.action_size) == 0) | (spec.action_kind != "discrete")),
+        action_mask=exists & (may | (jnp.arange(spec.action_size) == 0) | (spec.action_kind != "discrete")),
         reward=zeros,
         terminated=zeros > 0,
         truncated=zeros > 0,
@@ -92,15 +92,15 @@ def _library(algorithm: Algorithm, policy: Policy, learner: Learner, spec: EnvSp
     discrete = policy.chosen == "argmax"
 
     def advance(carry: Any, step: TimeStep) -> tuple[Any, Answers]:
-        memory, hidden, last_action = carry
-        choice, memory = algorithm.act(learner, memory, step, jax.random.key(0), explore=False)
+        carry, hidden, last_action = carry
+        choice, carry = algorithm.act(learner, carry, step, jax.random.key(0), explore=False)
         hidden, scores = recurrent_teams.step_team(policy.team, hidden, step.obs, last_action)
         last_action = choice.action if discrete else last_action
-        return (memory, hidden, last_action), Answers(choice.action, scores, tuple(jax.tree.leaves(hidden)))
+        return (carry, hidden, last_action), Answers(choice.action, scores, tuple(jax.tree.leaves(hidden)))
 
     def episode(steps: TimeStep) -> Answers:
         nothing = jnp.full((spec.n_agents,), -1, jnp.int32)
-        start = (algorithm.initial_memory(spec), recurrent_teams.initial_hidden(policy.team), nothing)
+        start = (algorithm.initial_carry(spec), recurrent_teams.initial_hidden(policy.team), nothing)
         return jax.lax.scan(advance, start, steps)[1]
 
     return episode
@@ -112,14 +112,14 @@ def _exported(model: Any, spec: EnvSpec, place: int, steps: TimeStep, actions: n
     session = runtime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     names, inputs = [node.name for node in session.get_outputs()], {node.name: node for node in session.get_inputs()}
     obs = np.asarray(steps.obs, np.float32)[:, :, place, : spec.obs_sizes[place]]
-    legal = np.asarray(steps.legal)[:, :, place, : spec.action_sizes[place]]
+    action_mask = np.asarray(steps.action_mask)[:, :, place, : spec.action_sizes[place]]
     hidden = [name.removeprefix("next_") for name in names if name.startswith("next_")]
     before = {name: np.zeros((len(obs), *inputs[name].shape[1:]), np.float32) for name in hidden}
     last = np.concatenate([np.full_like(actions[:, :1], -1), actions[:, :-1]], axis=1) if "last_action" in inputs else None
     found: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for t in range(obs.shape[1]):
         seen = {} if last is None else {"last_action": last[:, t].astype(np.int64)}
-        out = dict(zip(names, session.run(None, {"obs": obs[:, t], "legal": legal[:, t], **seen, **before}), strict=True))
+        out = dict(zip(names, session.run(None, {"obs": obs[:, t], "action_mask": action_mask[:, t], **seen, **before}), strict=True))
         before = {name: out[f"next_{name}"] for name in hidden}
         for name in names:
             found[name].append(out[name])
@@ -133,7 +133,7 @@ def _differences(mine: Answers, theirs: Answers, policy: Policy, steps: TimeStep
     scale = max(1.0, float(np.max(np.abs(mine.scores[..., :size]), initial=0)))
     pairs = [("its outputs differ", mine.scores[..., :size], theirs.scores, scale)]
     pairs += [("its hidden states differ", *states, 1.0) for states in zip(mine.hidden, theirs.hidden, strict=True)]
-    there = np.asarray(steps.legal)[:, :, place].any(axis=-1)  # who is not there is not asked
+    there = np.asarray(steps.action_mask)[:, :, place].any(axis=-1)  # who is not there is not asked
     if policy.chosen in ("argmax", "corner"):
         chosen, other = ((x if policy.chosen == "argmax" else x.argmax(axis=-1))[..., None] for x in (mine.action, theirs.action))
         # Of two actions of the same value either is right.

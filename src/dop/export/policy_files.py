@@ -235,7 +235,7 @@ def _hidden_states(policy: Policy) -> dict[str, tuple[int, ...]]:
 def _inputs(policy: Policy, spec: EnvSpec, place: int, *, words: bool = False) -> Iterator[tuple[str, str, tuple[str | int, ...]]]:
     """Name, type and shape of what a policy takes; `words`: with names for sizes, which differ between agents."""
     yield "obs", "float32", ("batch", "obs" if words else spec.obs_sizes[place])
-    yield "legal", "bool", ("batch", "actions" if words else spec.action_sizes[place])
+    yield "action_mask", "bool", ("batch", "actions" if words else spec.action_sizes[place])
     if policy.team.network.sees_last_action:
         yield "last_action", "int64", ("batch",)
     for name, shape in _hidden_states(policy).items():
@@ -257,14 +257,14 @@ def _choose(graph: Graph, policy: Policy) -> None:
     """The action that greedy play makes of the scores."""
     if policy.chosen == "tanh":
         zero = graph.constant(np.float32(0))
-        graph.add("Where", "legal", graph.add("Tanh", "scores"), zero, output="action")
+        graph.add("Where", "action_mask", graph.add("Tanh", "scores"), zero, output="action")
         return
     lowest = graph.constant(np.finfo(np.float32).min)
     if policy.chosen == "softmax":
         warm = graph.add("Div", "scores", graph.constant(_float(policy.temperature)))
-        graph.add("Softmax", graph.add("Where", "legal", warm, lowest), output="action", axis=-1)
+        graph.add("Softmax", graph.add("Where", "action_mask", warm, lowest), output="action", axis=-1)
         return
-    best = graph.add("Where", "legal", "scores", lowest)
+    best = graph.add("Where", "action_mask", "scores", lowest)
     if policy.chosen == "argmax":
         graph.add("ArgMax", best, output="action", axis=-1, keepdims=0)
         return

@@ -19,7 +19,7 @@ from dop.networks.teams import Team
 from dop.types import EnvSpec, Episode, Sharing
 
 
-class Memory(eqx.Module):
+class Carry(eqx.Module):
     """What each agent carries through an episode."""
 
     hidden: PyTree
@@ -38,11 +38,11 @@ def make_team(spec: EnvSpec, network: NetworkConfig, *, sharing: Sharing, key: P
     return teams.make_team(spec, network, sharing=sharing, sees_last_action=True, key=key)
 
 
-def initial_memory(spec: EnvSpec, network: NetworkConfig) -> Memory:
+def initial_carry(spec: EnvSpec, network: NetworkConfig) -> Carry:
     """At the start of an episode."""
     state = teams.initial_state(network, spec, sees_last_action=True)
     hidden = jax.tree.map(lambda x: jnp.broadcast_to(x, (spec.n_agents, *x.shape)), state)
-    return Memory(hidden=hidden, last_action=jnp.full((spec.n_agents,), -1, jnp.int32))
+    return Carry(hidden=hidden, last_action=jnp.full((spec.n_agents,), -1, jnp.int32))
 
 
 def initial_hidden(team: Team) -> PyTree:
@@ -92,8 +92,8 @@ def lambda_return(episode: Episode, q_next: Float[Array, " time"], *, gamma: flo
 
     The last step bootstraps from its own `q_next` if the episode was cut, from nothing if it terminated; what comes after does not matter.
     """
-    goes_on = jnp.append(episode.mask[1:], False)
-    return returns.td_lambda(episode.reward, gamma * (1.0 - episode.terminated), q_next, lambda_ * goes_on)
+    continues = jnp.append(episode.mask[1:], False)
+    return returns.td_lambda(episode.reward, gamma * (1.0 - episode.terminated), q_next, lambda_ * continues)
 
 
 def longest(episodes: Episode) -> Int[Array, ""]:

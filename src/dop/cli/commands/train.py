@@ -15,7 +15,7 @@ from dop.cli.output import say, tell
 from dop.configurations import changed
 from dop.errors import ConfigError, UnknownNameError
 from dop.networks import parts
-from dop.storage.run_directory import Protocol
+from dop.storage.run_directory import TrainConfig
 
 USAGE = "ALGORITHM --env NAME [options]"
 
@@ -29,15 +29,15 @@ class Options:
     """Environment, as `dop list` names it, or `my_package.my_env:make` for one of your own."""
     env_args: tuple[str, ...] = ()
     """Options for the environment's maker, as `name=value`, for example `time_limit=80`."""
-    env_workers: int | str = Protocol.env_workers
+    env_workers: int | str = TrainConfig.env_workers
     """For environments outside JAX: 0, this process steps them; N, so many worker processes; ray:N, so many Ray actors."""
-    env_timeout: float = Protocol.env_timeout
+    env_timeout: float = TrainConfig.env_timeout
     """Seconds that such a worker may take for one step or reset of its environments, before it is replaced."""
 
     # Run
     preset: str = "default"
     """Named hyper-parameters to start from; options given here change single ones."""
-    env_steps: int = Protocol.env_steps
+    env_steps: int = TrainConfig.env_steps
     """Environment steps to train for, per seed."""
     seeds: int = 1
     """How many independent runs, side by side."""
@@ -52,13 +52,13 @@ class Options:
     """Say what the run would need of memory and disk, beside what there is, and how large the networks are; then stop."""
 
     # Evaluation
-    eval_interval: int = Protocol.eval_interval
+    eval_interval: int = TrainConfig.eval_interval
     """Evaluate greedily every so many environment steps."""
-    eval_episodes: int = Protocol.eval_episodes
+    eval_episodes: int = TrainConfig.eval_episodes
     """Episodes per evaluation."""
 
     # Records
-    checkpoint_interval: int = Protocol.checkpoint_interval
+    checkpoint_interval: int = TrainConfig.checkpoint_interval
     """Save everything every so many environment steps, and at the end."""
     logger: tuple[str, ...] = ()
     """Where else records go, beside the run directory's files and TensorBoard: wandb, mlflow, or your own `my_module:MyLogger`."""
@@ -68,21 +68,21 @@ class Options:
     """No progress on the terminal, nor XLA's remarks on slow compilations."""
 
     # Rewards
-    reward_scale: float = Protocol.reward_scale
+    reward_scale: float = TrainConfig.reward_scale
     """Learn from this times the rewards; records and evaluations have the environment's own."""
-    standardise_rewards: bool = Protocol.standardise_rewards
+    normalise_rewards: bool = TrainConfig.normalise_rewards
     """Learn from rewards divided by the standard deviation of all that were collected so far (before --reward-scale)."""
 
     # Machine
-    precision: Literal["auto", "full", "half"] = Protocol.precision
+    precision: Literal["auto", "full", "half"] = TrainConfig.precision
     """How replay keeps observations: auto is half precision where that resolves them (obs_bound of at most 2), else full."""
-    threads: int | None = Protocol.threads
+    threads: int | None = TrainConfig.threads
     """Threads that JAX computes with on a CPU. Default: one for each core that the process may use. The last bits of large sums depend on
     it, so that `dop resume` keeps it."""
-    chunk_iterations: int | None = Protocol.chunk_iterations
+    chunk_iterations: int | None = TrainConfig.chunk_iterations
     """Iterations of learning in one compiled call; evaluations, checkpoints and Ctrl-C wait for its end. None: 20, or as many fewer as it
     takes for 8 such calls in a run, however long episodes are."""
-    on_non_finite: Literal["stop", "skip"] = Protocol.on_non_finite
+    on_non_finite: Literal["stop", "skip"] = TrainConfig.on_non_finite
     """When a reward, an observation, a loss or a gradient is not finite: stop, or skip what it came from and count it."""
 
 
@@ -125,7 +125,7 @@ def _with(start: Any, values: dict[str, Any]) -> Any:
 
 def _train(algorithm: Any, options: Options) -> None:
     """Train, or say what it would take."""
-    shared = {field.name for field in fields(Protocol)} & {field.name for field in fields(options)} - {"seeds", "env_steps"}
+    shared = {field.name for field in fields(TrainConfig)} & {field.name for field in fields(options)} - {"seeds", "env_steps"}
     given: dict[str, Any] = {
         "env_steps": options.env_steps,
         "seeds": range(options.first_seed, options.first_seed + options.seeds),
