@@ -105,10 +105,25 @@ def test_help_explains_every_hyper_parameter(monkeypatch: pytest.MonkeyPatch, ca
     assert run(monkeypatch, "train", name, "--help") == 0
     shown = capsys.readouterr().out
     cls: Any = algorithms()[name]
-    for field in (*dataclasses.fields(cls), *dataclasses.fields(train.Options)):
-        if field.name != "hyper":
+    for field in (*dataclasses.fields(cls), *dataclasses.fields(dop.Protocol), *dataclasses.fields(train.Options)):
+        if field.name not in ("hyper", "protocol"):
             assert re.search(rf"--(no-)?{field.name.replace('_', '-')}\b", shown), field.name
     assert "Discount per step" in shown
+
+
+def test_every_field_of_the_protocol_is_an_option_that_reaches_the_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Whatever fields there are: nothing on the command line names them."""
+    other = {int: 3, float: 0.5, bool: True, type(None): 7, str: "half"}
+    own = {"on_non_finite": "skip", "env_workers": "ray:2", "env_timeout": 9.0}
+    usual = {field.name: getattr(dop.Protocol, field.name) for field in dataclasses.fields(dop.Protocol) if field.name != "seeds"}
+    chosen = {name: own.get(name, other[type(value)]) for name, value in usual.items()}
+    words = [f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}") for name, value in chosen.items()]
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(train, "tell", lambda _: None)
+    monkeypatch.setattr(dop, "train", lambda *_, **options: given.update(options))
+    assert run(monkeypatch, "train", "vdn", "--env", "two-step", "--seeds", 2, "--first-seed", 5, *words) == 0, capsys.readouterr().err
+    assert {name: given[name] for name in chosen} == chosen
+    assert list(given["seeds"]) == [5, 6]
 
 
 def test_help_shows_what_the_preset_sets(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):

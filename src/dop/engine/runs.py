@@ -67,8 +67,8 @@ class Protocol:
     checkpoint_interval: int = 50_000
     """Save everything every so many environment steps, and at the end."""
     chunk_iterations: int | None = None
-    """Iterations of learning in one compiled call; between calls the run can be stopped, evaluated and saved. None: 20, or as many fewer as
-    it takes for 8 such calls in `env_steps`, however long episodes are. A run keeps what was chosen when it began."""
+    """Iterations of learning in one compiled call; evaluations, checkpoints and Ctrl-C wait for its end. None: 20, or as many fewer as it
+    takes for 8 such calls in `env_steps`, however long episodes are. A run keeps what was chosen when it began."""
     precision: Literal["auto", "full", "half"] = "auto"
     """How replay keeps observations: `auto`, in half precision where that resolves them (`obs_bound` of at most 2), else in full; or always
     in one of the two."""
@@ -77,8 +77,8 @@ class Protocol:
     """What is learned from is this times the rewards. Records and evaluations have the environment's own; values, losses and credit are in
     scaled ones."""
     standardise_rewards: bool = False
-    """Before that, divide rewards by the standard deviation of all that were collected so far. They are not shifted, which would change
-    what episodes of different lengths are worth (EPyMARL also subtracts the mean)."""
+    """Before `reward_scale`, divide rewards by the standard deviation of all that were collected so far. They are not shifted, which would
+    change what episodes of different lengths are worth (EPyMARL also subtracts the mean)."""
 
     on_non_finite: Literal["stop", "skip"] = "stop"
     """When a reward, an observation, a loss or a gradient is not a finite number: stop the run, which keeps its checkpoints from before; or
