@@ -91,7 +91,7 @@ def collect(options: argparse.Namespace, workers: int) -> Found:
     """The best of each figure in `repeats` times `iterations`."""
     source = Source(Timed(options.agents).spec, Maker(options.agents))
     algorithm = dop.StochasticDOP(episodes_per_iteration=options.environments)
-    driver = HostDriver(HostProgram(algorithm=algorithm, environment=source), dop.Protocol(env_workers=workers))
+    driver = HostDriver(HostProgram(algorithm=algorithm, environment=source, protocol=dop.Protocol(env_workers=workers)))
     try:
         state = seeds.over_seeds(driver.program.start, seeds.mesh(1))(seeds.keys((0,)))
         driver.collect(state)

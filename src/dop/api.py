@@ -155,7 +155,7 @@ class _Plan:
 
     @property
     def needs(self) -> Preflight:
-        return measure(self.program, len(self.config.protocol.seeds), self.folder)
+        return measure(self.program, self.folder)
 
 
 def _plan(
@@ -186,8 +186,8 @@ def _plan(
     if not isinstance(spec, EnvSpec):
         raise ConfigError(f"The spec of {environment!r} is {type(spec).__name__}; it must be a dop.EnvSpec.")
     _check_algorithm(algorithm, spec)
-    program.check(rules)
-    rules = _settled(rules, program)
+    program.check()
+    program = _settled(program)
     taken, origin = None, None
     if init_from is not None:
         learner = jax.eval_shape(program.start, jax.random.key(0)).learner
@@ -200,7 +200,7 @@ def _plan(
         environment=name,
         environment_options=_as_json(options),
         environment_spec=_as_json(dataclasses.asdict(spec)),
-        protocol=rules,
+        protocol=program.protocol,
         init_from=origin,
     )
     return _Plan(config=config, program=program, folder=folder or default_folder(name, config.algorithm), taken=taken)
@@ -250,13 +250,13 @@ def _chosen_seeds(seeds: Any) -> tuple[int, ...]:
     return tuple(itertools.islice(seeds, MOST_SEEDS + 1))
 
 
-def _settled(rules: Protocol, program: Program | HostProgram) -> Protocol:
-    """With everything chosen that depends on the environment; a warning says what may surprise."""
+def _settled(program: Program | HostProgram) -> Program | HostProgram:
+    """With everything chosen in its protocol that depends on the environment; a warning says what may surprise."""
     steps = program.algorithm.episodes_per_iteration * program.spec.time_limit
-    rules = rules.settled(steps=steps, warm_up=program.warmup_iterations * steps)
+    rules = program.protocol.settled(steps=steps, warm_up=program.warmup_iterations * steps)
     if (remark := rules.remark(steps=steps)) is not None:
         logging.getLogger("dop").warning("%s", remark)
-    return rules
+    return replace(program, protocol=rules)
 
 
 def _threads(wanted: int | None) -> int:
@@ -311,7 +311,7 @@ def resume(
     folder = RunFolder(files.checked_path("run_dir", run_dir))
     changes = {"env_steps": env_steps, "on_non_finite": on_non_finite, "threads": threads}
     config, program = rebuild(folder, environment, algorithm=algorithm, trust=trust, changes=changes)
-    measure(program, len(config.protocol.seeds), folder).check()
+    measure(program, folder).check()
     trainer = Trainer(program, config, folder)
     _warn_of_other_bits(folder, config.protocol, trainer.devices.size)
     return _run(trainer, told, resumed=True)
@@ -380,7 +380,7 @@ def evaluate_episodes(
     check_flags(sampled=sampled)
     folder = RunFolder(files.checked_path("run_dir", run_dir))
     config, program = rebuild(folder, environment, algorithm=algorithm, trust=trust)
-    measure(program, len(config.protocol.seeds), folder).check(saves=False)
+    measure(program, folder).check(saves=False)
     # Not the key that a run with this seed starts from.
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(b"dop.evaluate"))
     with contextlib.closing(Trainer(program, config, folder)) as trainer:
@@ -472,15 +472,14 @@ def _program(
         make = _maker(environment, options)
         one = environment if make is None else make()
         _ = getattr(one, "spec", None)  # a property of somebody else's, which is read from here on
-    kept: Any = {name: getattr(rules, name) for name in ("precision", "on_non_finite", "reward_scale", "standardise_rewards")}
     if isinstance(one, HostEnvironment):
         assert make is not None
         _foreign.Guarded(one).close()
         seeded = any(options.get(seed) is not None for seed in _seeds.NAMES)
-        return HostProgram(algorithm=algorithm, environment=Source(one.spec, make, seeded), **kept)
+        return HostProgram(algorithm=algorithm, environment=Source(one.spec, make, seeded), protocol=rules)
     if not isinstance(one, Environment):
         raise ConfigError(f"{environment!r} made {type(one).__name__}, which is not an environment: it must have spec, reset and step.")
-    return Program(algorithm=algorithm, environment=one, **kept)
+    return Program(algorithm=algorithm, environment=one, protocol=rules)
 
 
 def _maker(environment: AnyEnvironment | str, options: dict[str, Any]) -> Callable[[], Any] | None:
@@ -557,7 +556,7 @@ def rebuild(
             "From Python, pass the one that it was made with: environment=..."
         )
     _check_algorithm(algorithm, program.spec)
-    program.check(config.protocol)
+    program.check()
     return config, program
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -140,8 +140,8 @@ CAPABLE = replace(TINY, episodes_per_iteration=4, replay_capacity=16, replay_bat
 
 
 @functools.cache
-def run(on_non_finite: str) -> tuple[RunState, RunState, Any]:
-    program = Program(algorithm=CAPABLE, environment=Poisonous(), on_non_finite=on_non_finite)
+def run(on_non_finite: Literal["stop", "skip"]) -> tuple[RunState, RunState, Any]:
+    program = Program(algorithm=CAPABLE, environment=Poisonous(), protocol=dop.Protocol(on_non_finite=on_non_finite))
     start = compiled(program.start)(jax.random.key(0))
     return start, *compiled(lambda state: program.chunk(state, 6))(start)
 
@@ -212,5 +212,5 @@ def test_a_spoilt_learner_is_not_saved(trainer: Trainer):
 
 def test_a_run_that_stopped_can_go_on_skipping(trainer: Trainer):
     config, program = api.rebuild(trainer.folder, None, changes={"on_non_finite": "skip"})
-    assert program.on_non_finite == config.protocol.on_non_finite == "skip"
+    assert program.protocol.on_non_finite == config.protocol.on_non_finite == "skip"
     assert int(Trainer(program, config, trainer.folder).restore().iteration[0]) == 0

@@ -54,19 +54,19 @@ class HostProgram(Learning):
     def spec(self) -> EnvSpec:
         return self.environment.spec
 
-    def drive(self, protocol: runs.Protocol) -> HostDriver:
-        return HostDriver(self, protocol)
+    def drive(self) -> HostDriver:
+        return HostDriver(self)
 
-    def check(self, protocol: runs.Protocol) -> None:
+    def check(self) -> None:
         """Compare what a new environment does in a short episode with what its spec promises; later answers are compared when they come.
 
         Raises:
             ConfigError: the first difference, by name; or there are more workers than environments.
         """
-        lanes, (_, count) = self.algorithm.episodes_per_iteration * len(protocol.seeds), protocol.workers
+        lanes, (_, count) = self.algorithm.episodes_per_iteration * len(self.protocol.seeds), self.protocol.workers
         if count > lanes:
             raise ConfigError(
-                f"env_workers={protocol.env_workers} are more than the {lanes} environments that run at once "
+                f"env_workers={self.protocol.env_workers} are more than the {lanes} environments that run at once "
                 f"(episodes_per_iteration x seeds): use at most {lanes}."
             )
         source = self.environment
@@ -87,10 +87,10 @@ class HostDriver:
     first needed, by the same workers.
     """
 
-    def __init__(self, program: HostProgram, protocol: runs.Protocol) -> None:
-        self.program, self._protocol = program, protocol
+    def __init__(self, program: HostProgram) -> None:
+        self.program = program
         self._lanes = program.algorithm.episodes_per_iteration
-        self._devices = devices = seeds.mesh(len(protocol.seeds))
+        self._devices = devices = seeds.mesh(len(self.program.protocol.seeds))
         self._start = seeds.over_seeds(program.start, devices)
         self._add = seeds.over_seeds(program.add, devices, donate=True)
         self._learn = seeds.over_seeds(program.learn, devices, donate=True)
@@ -98,7 +98,7 @@ class HostDriver:
         self._report = seeds.over_seeds(program.evaluation_report, devices)
         self._collection_keys = seeds.over_seeds(program.collection_keys, devices)
         self._evaluation_key = seeds.over_seeds(program.evaluation_key, devices)
-        self._dropped = np.zeros(len(protocol.seeds), np.int32)
+        self._dropped = np.zeros(len(self.program.protocol.seeds), np.int32)
         """Since they were last reported."""
         self._named = False
         """Whether it was told which metrics there are none of."""
@@ -117,7 +117,7 @@ class HostDriver:
 
     def chunk(self, state: RunState) -> tuple[RunState, Metrics]:
         reports = []
-        for _ in range(self._protocol.iterations_per_chunk):
+        for _ in range(self.program.protocol.iterations_per_chunk):
             key, played = self.collect(state)
             state, report = self._learn(state, key, played.episodes, played.summary)
             reports.append(report)
@@ -126,7 +126,7 @@ class HostDriver:
         return state, metrics | {"episodes_dropped": dropped}
 
     def evaluate(self, state: RunState) -> Metrics:
-        return self._report(self.play(state, self._evaluation_key(state), self._protocol.eval_episodes, sampled=False))
+        return self._report(self.play(state, self._evaluation_key(state), self.program.protocol.eval_episodes, sampled=False))
 
     def play(self, state: RunState, keys: PRNGKeyArray, episodes: int, *, sampled: bool) -> EpisodeSummary:
         summary = self._play(self._sampling if sampled else self._evaluating, state.learner, keys, episodes).summary
@@ -176,8 +176,8 @@ class HostDriver:
 
     @functools.cached_property
     def _workers(self) -> Workers:
-        kind, count = self._protocol.workers
-        n_seeds = len(self._protocol.seeds)
+        kind, count = self.program.protocol.workers
+        n_seeds = len(self.program.protocol.seeds)
         # Nothing is stepped while the policy thinks if it is this process that steps.
         halves = 1 if kind == "local" else min(2, self._lanes)
         training = slots_of(n_seeds, self._lanes, halves, 0)
@@ -187,7 +187,7 @@ class HostDriver:
             spec=self.program.spec,
             n_slots=2 * n_seeds * self._lanes,
             groups=(*training, *evaluating),
-            timeout=self._protocol.env_timeout,
+            timeout=self.program.protocol.env_timeout,
         )
         return _hire(kind, job, count)
 

@@ -73,10 +73,7 @@ class Learning(eqx.Module):
     """One seed's learning, whatever the episodes come from. Pure; fixed for a whole run."""
 
     algorithm: Algorithm[Any, Any] = eqx.field(static=True)
-    precision: str = eqx.field(static=True, default="auto", kw_only=True)
-    on_non_finite: str = eqx.field(static=True, default="stop", kw_only=True)
-    reward_scale: float = eqx.field(static=True, default=1.0, kw_only=True)
-    standardise_rewards: bool = eqx.field(static=True, default=False, kw_only=True)
+    protocol: runs.Protocol = eqx.field(static=True, default=runs.Protocol(), kw_only=True)
 
     @property
     @abstractmethod
@@ -84,17 +81,17 @@ class Learning(eqx.Module):
         """Of the environment."""
 
     @abstractmethod
-    def drive(self, protocol: runs.Protocol) -> Driver:
-        """All seeds of `protocol`."""
+    def drive(self) -> Driver:
+        """All seeds of the protocol."""
 
     @abstractmethod
-    def check(self, protocol: runs.Protocol) -> None:
-        """Raise ConfigError if the environment is not what its spec says, or this protocol cannot be had with it."""
+    def check(self) -> None:
+        """Raise ConfigError if the environment is not what its spec says, or the protocol cannot be had with it."""
 
     @property
     def episode(self) -> Episode:
         """Shapes and types of an episode as the replay keeps it."""
-        return episode_shape(self.spec, storage_dtype(self.spec, self.precision))
+        return episode_shape(self.spec, storage_dtype(self.spec, self.protocol.precision))
 
     @property
     def replay_bytes(self) -> int:
@@ -115,7 +112,7 @@ class Learning(eqx.Module):
             iteration=jnp.zeros((), jnp.int32),
             key=key_run,
             eval_key=key_eval,
-            rewards=RunningMoments.start(1) if self.standardise_rewards else None,
+            rewards=RunningMoments.start(1) if self.protocol.standardise_rewards else None,
         )
 
     def collection_keys(self, state: RunState) -> tuple[PRNGKeyArray, PRNGKeyArray]:
@@ -130,7 +127,7 @@ class Learning(eqx.Module):
     def add(self, state: RunState, key: PRNGKeyArray, episodes: Episode, summary: EpisodeSummary) -> tuple[RunState, Metrics]:
         """Keep the episodes that were played, count their steps and report them; `key` is the first of `collection_keys`."""
         found = health.of_episodes(episodes)
-        if self.on_non_finite == "skip":
+        if self.protocol.on_non_finite == "skip":
             episodes, found["emptied_episodes"] = health.emptied(episodes)
         learner = eqx.tree_at(lambda x: x.env_steps, state.learner, state.learner.env_steps + jnp.sum(summary.length))
         rewards = None if state.rewards is None else state.rewards.update(episodes.reward[..., None], episodes.mask)
@@ -139,9 +136,11 @@ class Learning(eqx.Module):
 
     def rewarded(self, state: RunState) -> Replay[Episode]:
         """The replay as the algorithm sees it: with scaled rewards. What is kept, reported and evaluated has the environment's own."""
-        if self.reward_scale == 1 and state.rewards is None:
+        scale = self.protocol.reward_scale
+        if scale == 1 and state.rewards is None:
             return state.replay
-        scale = self.reward_scale if state.rewards is None else self.reward_scale / state.rewards.scale[0]
+        if state.rewards is not None:
+            scale = scale / state.rewards.scale[0]
         return eqx.tree_at(lambda replay: replay.items.reward, state.replay, state.replay.items.reward * scale)
 
     def learn(self, state: RunState, key: PRNGKeyArray, episodes: Episode, summary: EpisodeSummary) -> tuple[RunState, Metrics]:
@@ -151,7 +150,7 @@ class Learning(eqx.Module):
         batch = self.algorithm.sample(self.rewarded(state), key_sample)
         learner, metrics = self.algorithm.update(state.learner, batch, key_update)
         report |= health.of_update(metrics)
-        if self.on_non_finite == "skip":
+        if self.protocol.on_non_finite == "skip":
             learner, report["skipped_updates"] = health.undone_if_bad(state.learner, learner, metrics)
         return replace(state, learner=learner, iteration=state.iteration + 1, key=key), report | metrics
 
@@ -164,7 +163,7 @@ class Learning(eqx.Module):
         """What a chunk reports of its iterations (leading axis): means, what was not finite (`dop.engine.health`), and where the schedules
         of the `learner` that it ends with are."""
         schedules = self.algorithm.schedules(learner) if isinstance(self.algorithm, Scheduled) else {}
-        return health.over_iterations(metrics, ignore_nan=self.on_non_finite == "skip") | schedules
+        return health.over_iterations(metrics, ignore_nan=self.protocol.on_non_finite == "skip") | schedules
 
     def report(self, summary: EpisodeSummary) -> Metrics:
         """Means over episodes, under PyMARL's names, and how far returns spread; the standard deviation is that of these episodes (n)."""
@@ -192,19 +191,19 @@ class Program(Learning):
     def spec(self) -> EnvSpec:
         return self.environment.spec
 
-    def drive(self, protocol: runs.Protocol) -> CompiledDriver:
-        return CompiledDriver(self, protocol)
+    def drive(self) -> CompiledDriver:
+        return CompiledDriver(self)
 
-    def check(self, protocol: runs.Protocol) -> None:
+    def check(self) -> None:
         """Compare what the environment gives with what its spec promises, without computing anything.
 
         Raises:
             ConfigError: the first difference, by name; or the protocol has workers for what needs none.
         """
-        if protocol.workers[0] != "local":
+        if self.protocol.workers[0] != "local":
             raise ConfigError(
-                f"env_workers={protocol.env_workers} is for environments that are not written in JAX; {self.spec.name} is, and is stepped "
-                "inside of the compiled program. Leave env_workers out."
+                f"env_workers={self.protocol.env_workers} is for environments that are not written in JAX; {self.spec.name} is, and is "
+                "stepped inside of the compiled program. Leave env_workers out."
             )
         envs.check(self.environment)
 
@@ -248,8 +247,8 @@ class Program(Learning):
 class CompiledDriver:
     """The `Driver` of a `Program`: every method is one compiled call for all seeds."""
 
-    def __init__(self, program: Program, protocol: runs.Protocol) -> None:
-        self._program = program
+    def __init__(self, program: Program) -> None:
+        self._program, protocol = program, program.protocol
         self._devices = devices = seeds.mesh(len(protocol.seeds))
         self._start = seeds.over_seeds(program.start, devices)
         self._warm_up = seeds.over_seeds(program.warm_up, devices, donate=True)

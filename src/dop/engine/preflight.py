@@ -126,7 +126,7 @@ class Preflight:
         return "\n".join(f"{name:38}{value}".rstrip() for name, value in (*parts, *arrays, *storage, *needs))
 
 
-def measure(program: Learning, seeds: int, folder: RunFolder) -> Preflight:
+def measure(program: Learning, folder: RunFolder) -> Preflight:
     """What a run of `program` needs. Nothing is computed, nothing written."""
     state = jax.eval_shape(program.start, jax.random.key(0))
     batch = jax.eval_shape(program.algorithm.sample, state.replay, jax.random.key(0))
@@ -138,7 +138,7 @@ def measure(program: Learning, seeds: int, folder: RunFolder) -> Preflight:
             for field in dataclasses.fields(learner)
             if isinstance(getattr(learner, field.name), eqx.Module)
         },
-        seeds=seeds,
+        seeds=len(program.protocol.seeds),
         episodes=program.algorithm.replay_capacity,
         replay=_bytes(state.replay),
         learner=_bytes(learner),
@@ -148,7 +148,7 @@ def measure(program: Learning, seeds: int, folder: RunFolder) -> Preflight:
         host_free=free_memory(),
         disk_free=free_disk(folder.path),
         disk_used=used,
-        storage=storage_words(program.spec, program.precision),
+        storage=storage_words(program.spec, program.protocol.precision),
     )
 
 

@@ -41,15 +41,15 @@ class Outcome:
 
 
 class Trainer:
-    """Drives a program over all seeds of a `Protocol`. State goes in and out of its driver; only clocks and files live here."""
+    """Drives a program over all seeds of its `Protocol`. State goes in and out of its driver; only clocks and files live here."""
 
     def __init__(self, program: Learning, config: RunConfig, folder: RunFolder) -> None:
         self.program, self.config, self.folder = program, config, folder
-        self.protocol = protocol = config.protocol
+        self.protocol = protocol = program.protocol
         self.loggers: Sequence[Logger] = ()
         self.callbacks: Sequence[callbacks.Callback] = ()
         self.devices: Mesh = seeds.mesh(len(protocol.seeds))
-        self.driver = program.drive(protocol)
+        self.driver = program.drive()
         self._started = time.monotonic()
         self._saved_at = self._evaluated_at = -1
         self._warned: set[str] = set()
