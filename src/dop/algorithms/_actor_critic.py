@@ -20,6 +20,7 @@ from dop import agents, losses, optim, policies
 from dop.agents import Memory, Team, end_to_end
 from dop.decentralised import Policy
 from dop.errors import ConfigError, check_not_negative, check_positive, check_shares, check_types
+from dop.learning.gradient_step import Loss, gradient_step
 from dop.normalise import RunningMoments
 from dop.regression import Schedule
 from dop.types import Action, Choice, Credit, EnvSpec, Episode, Learner, Metrics, Sharing, TimeStep
@@ -250,19 +251,17 @@ class ActorCritic(Generic[Critic]):
 
         def step(carry: tuple, _: None) -> tuple[tuple, Metrics]:
             actor, optimiser = carry
-            gradient, metrics = jax.grad(self._actor_loss, has_aux=True)(actor, self._epsilon(learner), episodes, values, length)
-            metrics["actor_grad_norm"] = optax.tree.norm(gradient)
-            return optim.step(self._actor_optimiser, actor, gradient, optimiser), metrics
+            loss = lambda actor: self._actor_loss(actor, self._epsilon(learner), episodes, values, length)  # noqa: E731
+            actor, optimiser, metrics = gradient_step(loss, actor, self._actor_optimiser, optimiser, name="actor")
+            return (actor, optimiser), metrics
 
         start = (learner.actor, learner.actor_optimiser)
         (actor, optimiser), metrics = jax.lax.scan(step, start, length=self.actor_steps)
-        average = jax.tree.map(lambda old, new: self.actor_average * old + (1 - self.actor_average) * new, learner.greedy_actor, actor)
+        average = optim.moved(learner.greedy_actor, actor, 1 - self.actor_average)
         learner = replace(learner, actor=actor, greedy_actor=average, actor_optimiser=optimiser)
         return learner, jax.tree.map(lambda x: x[-1], metrics)
 
-    def _actor_loss(
-        self, actor: Team, epsilon: Float[Array, ""], episodes: Episode, values: Values, length: Int[Array, ""]
-    ) -> tuple[Float[Array, ""], Metrics]:
+    def _actor_loss(self, actor: Team, epsilon: Float[Array, ""], episodes: Episode, values: Values, length: Int[Array, ""]) -> Loss:
         policy = self._policy(agents.unroll(actor, episodes, length), episodes.legal, epsilon)
         # All episodes end to end: the losses know no time.
         policy, legal, values = jax.tree.map(lambda x: end_to_end(x[: episodes.mask.shape[0]]), (policy, episodes.legal, values))

@@ -18,11 +18,11 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from dop import losses, optim, reactive, transitions
 from dop.errors import ConfigError, check_not_negative, check_positive, check_shares, check_types
+from dop.learning.gradient_step import Loss, gradient_step
 from dop.reactive import Team
 from dop.types import EnvSpec, Learner, Metrics, ReplayBuffer, Sharing, Transition
 
 Critic = TypeVar("Critic", bound=eqx.Module)
-Loss = tuple[Float[Array, ""], Metrics]
 
 
 class OffPolicyLearner(Learner, Generic[Critic]):
@@ -153,9 +153,9 @@ class OffPolicy(Generic[Critic]):
     def _critic_step(
         self, learner: OffPolicyLearner[Critic], x: tuple[Transition, PRNGKeyArray]
     ) -> tuple[OffPolicyLearner[Critic], Metrics]:
-        gradient, metrics = jax.grad(self._critic_loss, has_aux=True)(learner.critic, learner, *x)
-        metrics["critic_grad_norm"] = optax.tree.norm(gradient)
-        critic, optimiser = optim.step(self._optimiser(self.critic_rate), learner.critic, gradient, learner.critic_optimiser)
+        loss = lambda critic: self._critic_loss(critic, learner, *x)  # noqa: E731
+        rule = self._optimiser(self.critic_rate)
+        critic, optimiser, metrics = gradient_step(loss, learner.critic, rule, learner.critic_optimiser, name="critic")
         return replace(learner, critic=critic, critic_optimiser=optimiser), metrics
 
     def _actor_step(
@@ -167,9 +167,8 @@ class OffPolicy(Generic[Critic]):
             size = jnp.mean(outputs**2)
             return loss + self.logit_penalty * size, metrics | {"actor_output_rms": jnp.sqrt(size)}
 
-        gradient, metrics = jax.grad(objective, has_aux=True)(learner.actor)
-        metrics["actor_grad_norm"] = optax.tree.norm(gradient)
-        actor, optimiser = optim.step(self._optimiser(self.actor_rate), learner.actor, gradient, learner.actor_optimiser)
+        rule = self._optimiser(self.actor_rate)
+        actor, optimiser, metrics = gradient_step(objective, learner.actor, rule, learner.actor_optimiser, name="actor")
         return replace(learner, actor=actor, actor_optimiser=optimiser), metrics
 
     def _optimiser(self, rate: float) -> optax.GradientTransformation:

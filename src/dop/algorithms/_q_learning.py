@@ -23,6 +23,7 @@ from dop import agents, loops, losses, optim, policies
 from dop.agents import Memory, Team
 from dop.decentralised import Policy
 from dop.errors import ConfigError, check_not_negative, check_positive, check_shares, check_types
+from dop.learning.gradient_step import Loss, gradient_step
 from dop.normalise import RunningMoments
 from dop.types import Action, Choice, Credit, EnvSpec, Episode, Learner, Metrics, ReplayBuffer, Sharing, TimeStep
 
@@ -197,12 +198,13 @@ class QLearning:
     def _one_update(self, learner: QLearner, batch: Episode) -> tuple[QLearner, Metrics]:
         if self.standardise_state:
             learner = replace(learner, state_moments=learner.state_moments.update(batch.state[:, :-1], batch.mask))
-        gradient, metrics = jax.grad(self._loss, has_aux=True)(learner.online, learner, agents.time_first(batch))
-        metrics["critic_grad_norm"] = optax.tree.norm(gradient)
-        online, optimiser = optim.step(self._optimiser, learner.online, gradient, learner.optimiser)
+        episodes = agents.time_first(batch)
+        online, optimiser, metrics = gradient_step(
+            lambda online: self._loss(online, learner, episodes), learner.online, self._optimiser, learner.optimiser, name="critic"
+        )
         return replace(learner, online=online, optimiser=optimiser), metrics
 
-    def _loss(self, online: TeamValue, learner: QLearner, episodes: Episode) -> tuple[Float[Array, ""], Metrics]:
+    def _loss(self, online: TeamValue, learner: QLearner, episodes: Episode) -> Loss:
         """Mean squared TD error over the steps that were taken. Axes: time, episode."""
         action = jax.vmap(agents.actions, in_axes=1, out_axes=1)(episodes)
         q_taken, q = self._totals(online, learner, episodes, action)

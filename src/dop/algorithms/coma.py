@@ -26,6 +26,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from dop import agents, loops, losses, policies, regression
 from dop.algorithms._actor_critic import ActorCritic, ActorCriticLearner, Batch, Values
+from dop.learning.gradient_step import Loss
 from dop.nets import CounterfactualCritic
 from dop.types import Action, EnvSpec, Episode, Metrics, ReplayBuffer, TimeStep
 
@@ -123,12 +124,11 @@ class COMA(ActorCritic[CounterfactualCritic]):
         weight = regression.weights(mask, self.critic_schedule)
         data = CriticData(state=state, obs=obs, action=action, present=present, target=targets, weight=weight)
 
-        def loss(critic: CounterfactualCritic, rows: CriticData) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        def loss(critic: CounterfactualCritic, rows: CriticData) -> Loss:
             q = jax.vmap(critic)(*self._inputs(learner, rows.state, rows.obs), rows.action)
             # Rows without weight may hold anything, and so may agents that are not there.
             error = jnp.where((rows.weight[:, None] > 0) & rows.present, losses.taken(q, rows.action) - rows.target, 0)
-            share = rows.weight[:, None] * losses.equal_shares(rows.present, axis=-1)
-            return jnp.sum(share * error**2), jnp.sum(share * jnp.abs(error))
+            return regression.squared_error(error, rows.weight[:, None] * losses.equal_shares(rows.present, axis=-1))
 
         at_once = self.critic_schedule == "full"
         critic, optimiser, metrics = regression.descend(

@@ -27,6 +27,7 @@ from dop.agents import longest
 from dop.algorithms import _actor_critic
 from dop.algorithms._actor_critic import ActorCritic, ActorCriticLearner
 from dop.errors import ConfigError, check_not_negative, check_positive, check_shares
+from dop.learning.gradient_step import Loss
 from dop.mixers import LinearMixer
 from dop.nets import LocalCritic, PerAgent
 from dop.returns import expected_q, sampled_q, td_lambda, tree_backup
@@ -256,12 +257,11 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
         target = self.critic_targets(learner, episodes, off_policy, key_targets)
         data, count = self._minibatches(key_rows, episodes, off_policy, target)
 
-        def loss(critic: DecomposedCritic, rows: CriticData) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        def loss(critic: DecomposedCritic, rows: CriticData) -> Loss:
             state, obs = self._inputs(learner, rows.state, rows.obs)
             error = jax.vmap(critic.total)(state, obs, rows.action, rows.present) - rows.target
             # Rows without weight may hold anything.
-            error = jnp.where(rows.weight > 0, error, 0)
-            return jnp.sum(rows.weight * error**2), jnp.sum(rows.weight * jnp.abs(error))
+            return regression.squared_error(jnp.where(rows.weight > 0, error, 0), rows.weight)
 
         at_once = self.critic_schedule == "full"
         critic, optimiser, metrics = regression.descend(
