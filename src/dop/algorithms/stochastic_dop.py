@@ -31,7 +31,7 @@ from dop.learning.gradient_step import Loss
 from dop.mixers import LinearMixer
 from dop.nets import LocalCritic, PerAgent
 from dop.returns import expected_q, sampled_q, td_lambda, tree_backup
-from dop.types import Action, EnvSpec, Episode, Metrics, ReplayBuffer, Sharing, TimeStep
+from dop.types import Action, EnvSpec, Episode, Metrics, ReplayBuffer, TimeStep
 
 
 class DecomposedCritic(eqx.Module):
@@ -96,8 +96,6 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
     """Stochastic DOP. The defaults are what measured best on SMAX (docs/deviations.md); presets: the paper's and the released code's."""
 
     # Critic targets
-    td_lambda: float = 0.9
-    """lambda of the on-policy TD(lambda) target (Eq. 8). The paper does not state it; released code: 0.8."""
     tb_lambda: float = 0.93
     """lambda of the tree backup's trace (Eq. 7). The paper does not state it; released code: 0.93."""
     tb_steps: int = 5
@@ -111,10 +109,6 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
     """Share of the tree-backup loss (Eq. 6; paper: 0.5). None: one mean over all steps of both batches, as released."""
     bootstrap: Literal["expected", "taken"] = "expected"
     """Value at a time limit, on-policy: E_pi[Q_tot], or Q_tot of one more action drawn (released). The same in expectation."""
-    target_interval: int = 2
-    """The critic becomes the target critic every so many `target_unit`s (d of Algorithm 1)."""
-    target_unit: Literal["iterations", "critic_steps"] = "iterations"
-    """What `target_interval` counts; checked at the end of an iteration. Released: critic steps."""
 
     # Critic
     critic_inputs: Literal["state", "state_obs_id"] = "state_obs_id"
@@ -127,31 +121,13 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
     """k(s): absolute value of a linear layer (paper), or a product of two of them, width 32 (released). Either way divided by its sum."""
     mixer_bias: bool = True
     """Add b(s) (Eq. 4). The released code computes and drops it."""
-    critic_schedule: regression.Schedule = "shuffled"
-    """Critic steps an iteration: one per timestep in order (released) or backwards, one per shuffled minibatch of that size, or a single
-    one (paper)."""
-    critic_rate: float = 5e-4
-    """Learning rate of critic and mixer. Paper and released code: 1e-4."""
 
     # Actors
-    share_parameters: Sharing = "all"
-    """One network for all actors and one for all local critics (released), told apart by the agent id; one of both for each type of agent;
-    or one each (paper: theta_i, phi_i)."""
     actor_episodes: Literal["latest", "on_policy", "off_policy"] = "latest"
     """What actors learn from: the newest episodes (released), a sample of the on-policy ones (paper), or off-policy ones (Theorem 7). The
     critic's on-policy episodes are the newest with `latest`, else the sample."""
     ratio_clip: float = 1.0
     """Theorem 7's joint ratio pi/beta is cut to at most this, for `sampled` gradients from `off_policy` episodes; nothing else uses it."""
-    actor_average: float = 0.97
-    """Greedy play uses a running average of the actors with this decay per iteration (Algorithm 1's target actors, soft). 0: the newest."""
-
-    # Exploration
-    epsilon_start: float = 0.5
-    """Share of uniform actions at the start. Paper: 1."""
-    epsilon_end: float = 0.05
-    """Share of uniform actions at the end (App. G.1)."""
-    epsilon_steps: int = 50_000
-    """Environment steps over which epsilon falls linearly. Paper and released code: 500,000."""
 
     # Data
     on_policy_capacity: int = 32
