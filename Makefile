@@ -64,7 +64,7 @@ $(VENV)/installed-dev: pyproject.toml requirements.lock | $(VENV)/bin/python
 # the newest. Without the extra `cuda`: JAX pins its libraries itself.
 lock: $(UV)
 	$(UV) pip compile pyproject.toml --quiet --universal --no-annotate --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) \
-	  --extra dev --extra jumanji --extra mabrax --extra mlflow --extra ray --extra wandb --output-file requirements.lock
+	  --extra dev --extra jumanji --extra mabrax --extra mlflow --extra ray --extra wandb --group unresolved --output-file requirements.lock
 
 $(UV):
 	$(PYTHON) -m venv build/tools
