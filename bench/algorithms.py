@@ -27,15 +27,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dop.algorithms import algorithms
-from dop.algorithms._off_policy import OffPolicy
+from dop.algorithms.base.off_policy import OffPolicy
 from dop.algorithms.coma import COMA
 from dop.algorithms.qmix import QMIX
 from dop.algorithms.stochastic_dop import StochasticDOP
 from dop.learning.gradient_step import gradient_step
+from dop.learning.replay import allocate
 from dop.policies import sample_many
-from dop.replay import allocate
-from dop.report import curves
 from dop.returns import expected_q, sampled_q
+from dop.visualise import curves
 from learner import SHAPES, Shape, episodes, needed_operations
 from machine import describe, matmul_rate, seconds
 

@@ -1,4 +1,4 @@
-"""`dop.loops.scan` beside `equinox.internal.while_loop` and `jax.lax.scan`: the actors' GRU over a batch of episodes of SMAC's 2s3z.
+"""`dop.learning.dynamic_scan.scan` beside `equinox.internal.while_loop` and `jax.lax.scan`: the actors' GRU over a batch of episodes of SMAC's 2s3z.
 
     taskset -c 0 python bench/loops.py
 
@@ -18,7 +18,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from dop import agents, loops
+from dop.learning import dynamic_scan
+from dop.networks import recurrent_teams
 from learner import SHAPES, episodes
 from machine import describe, seconds
 
@@ -28,13 +29,13 @@ Unroll = Callable[[Any, Any, Any, Array], Array]
 
 
 def of_dop(team: Any, hidden: Any, xs: Any, length: Array) -> Array:
-    return loops.scan(agents.step_teams, team, hidden, xs, length)
+    return dynamic_scan.scan(recurrent_teams.step_teams, team, hidden, xs, length)
 
 
 def of_jax(team: Any, hidden: Any, xs: Any, length: Array) -> Array:
     """All steps, whatever the length."""
     del length
-    return jax.lax.scan(lambda carry, x: agents.step_teams(team, carry, x), hidden, xs)[1]
+    return jax.lax.scan(lambda carry, x: recurrent_teams.step_teams(team, carry, x), hidden, xs)[1]
 
 
 def of_equinox(**options: Any) -> Unroll:
@@ -45,7 +46,7 @@ def of_equinox(**options: Any) -> Unroll:
 
         def body(carry: tuple) -> tuple:
             t, hidden, outputs = carry
-            hidden, output = agents.step_teams(team, hidden, loops.at(xs, t))
+            hidden, output = recurrent_teams.step_teams(team, hidden, dynamic_scan.at(xs, t))
             return t + 1, hidden, outputs.at[t].set(output)
 
         outputs = jnp.zeros((steps, *hidden.shape[:2], SHAPE.actions))
@@ -57,7 +58,7 @@ def of_equinox(**options: Any) -> Unroll:
 
 
 UNROLLS: dict[str, Unroll] = {
-    "dop.loops.scan": of_dop,
+    "dop.learning.dynamic_scan.scan": of_dop,
     "equinox, checkpointed": of_equinox(kind="checkpointed"),
     "equinox, checkpointed at every step": of_equinox(kind="checkpointed", checkpoints=SHAPE.steps + 1),
     "equinox, bounded": of_equinox(kind="bounded"),
@@ -72,10 +73,10 @@ def compiled(function: Callable[..., Any], *args: Any) -> tuple[Callable[..., An
 
 
 def main() -> None:
-    batch = agents.time_first(episodes(jax.random.key(0), SHAPE, LENGTHS))
-    team = agents.make_team(SHAPE.spec, 64, sharing="all", key=jax.random.key(1))
-    hidden, last_action = agents.start(team, batch)
-    args = (team, hidden, (batch.obs, last_action), agents.longest(batch))
+    batch = recurrent_teams.time_first(episodes(jax.random.key(0), SHAPE, LENGTHS))
+    team = recurrent_teams.make_team(SHAPE.spec, 64, sharing="all", key=jax.random.key(1))
+    hidden, last_action = recurrent_teams.start(team, batch)
+    args = (team, hidden, (batch.obs, last_action), recurrent_teams.longest(batch))
     down = jax.random.normal(jax.random.key(2), (SHAPE.steps + 1, *hidden.shape[:2], SHAPE.actions)) * before_the_end(batch)
     print(f"{describe()}, equinox {metadata.version('equinox')}; 48 episodes, T = {SHAPE.steps}, longest {int(args[-1])}")
     print(f"{'processor seconds':38}{'compiling':>12}{'forwards':>12}{'gradient':>12}{'differs by':>12}")
@@ -94,7 +95,7 @@ def main() -> None:
 
 def before_the_end(batch: Any) -> Array:
     """1 on the steps before the longest episode's end, where all loops agree; 0 after."""
-    return (jnp.arange(SHAPE.steps + 1) < agents.longest(batch))[:, None, None, None].astype(jnp.float32)
+    return (jnp.arange(SHAPE.steps + 1) < recurrent_teams.longest(batch))[:, None, None, None].astype(jnp.float32)
 
 
 if __name__ == "__main__":

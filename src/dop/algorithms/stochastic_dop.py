@@ -22,14 +22,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from dop import agents, loops, losses, policies, regression
-from dop.agents import longest
-from dop.algorithms import _actor_critic
-from dop.algorithms._actor_critic import ActorCritic, ActorCriticLearner
+from dop import losses, policies
+from dop.algorithms.base import actor_critic
+from dop.algorithms.base.actor_critic import ActorCritic, ActorCriticLearner
 from dop.errors import ConfigError, check_not_negative, check_positive, check_shares
+from dop.learning import dynamic_scan, minibatches
 from dop.learning.gradient_step import Loss
 from dop.mixers import LinearMixer
-from dop.nets import LocalCritic, PerAgent
+from dop.networks import recurrent_teams
+from dop.networks.layers import LocalCritic, PerAgent
+from dop.networks.recurrent_teams import longest
 from dop.returns import expected_q, sampled_q, td_lambda, tree_backup
 from dop.types import Action, EnvSpec, Episode, Metrics, ReplayBuffer, TimeStep
 
@@ -61,7 +63,7 @@ class DecomposedCritic(eqx.Module):
 DOPLearner = ActorCriticLearner[DecomposedCritic]
 
 
-class Values(_actor_critic.Values):
+class Values(actor_critic.Values):
     """What the critic says of one step: Q_i(tau, .), k_i and b."""
 
     b: Float[Array, "*batch"]
@@ -74,7 +76,7 @@ class Values(_actor_critic.Values):
         }
 
 
-class Batch(_actor_critic.Batch):
+class Batch(actor_critic.Batch):
     """What one update learns from; leading axis: episode."""
 
     off_policy: Episode
@@ -228,7 +230,7 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
 
     def _update_critic(self, learner: DOPLearner, batch: Batch, key: PRNGKeyArray) -> tuple[DOPLearner, Metrics, Int[Array, ""]]:
         key_targets, key_rows = jax.random.split(key)
-        episodes = agents.time_first(jax.tree.map(lambda x, y: jnp.concatenate([x, y]), batch.on_policy, batch.off_policy))
+        episodes = recurrent_teams.time_first(jax.tree.map(lambda x, y: jnp.concatenate([x, y]), batch.on_policy, batch.off_policy))
         off_policy = jnp.arange(episodes.mask.shape[1]) >= self.on_policy_batch
         target = self.critic_targets(learner, episodes, off_policy, key_targets)
         data, count = self._minibatches(key_rows, episodes, off_policy, target)
@@ -237,10 +239,10 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
             state, obs = self._inputs(learner, rows.state, rows.obs)
             error = jax.vmap(critic.total)(state, obs, rows.action, rows.present) - rows.target
             # Rows without weight may hold anything.
-            return regression.squared_error(jnp.where(rows.weight > 0, error, 0), rows.weight)
+            return minibatches.squared_error(jnp.where(rows.weight > 0, error, 0), rows.weight)
 
         at_once = self.critic_schedule == "full"
-        critic, optimiser, metrics = regression.descend(
+        critic, optimiser, metrics = minibatches.descend(
             loss, self._critic_optimiser, learner.critic, learner.critic_optimiser, data, count, at_once=at_once
         )
         metrics["target_mean"] = losses.masked_mean(target, episodes.mask)
@@ -251,7 +253,7 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
     ) -> Float[Array, "time episode"]:
         """y of every step: tree backup on off-policy episodes (Eq. 7), TD(lambda) on the others (Eq. 8). Axes: time, episode."""
         length = longest(episodes)
-        logits = agents.unroll(learner.actor, episodes, length + 1)
+        logits = recurrent_teams.unroll(learner.actor, episodes, length + 1)
         policy = self._policy(logits, episodes.legal, self._epsilon(learner))
         values = self._values(learner, learner.target, episodes, length + 1)
         keys = jax.random.split(key, episodes.mask.shape[1])
@@ -262,7 +264,7 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
         self, episode: Episode, values: Values, policy: Float[Array, "time+1 agent action"], key: PRNGKeyArray
     ) -> tuple[Float[Array, " time"], Float[Array, " time"]]:
         """Both targets of one episode."""
-        action = agents.actions(episode)
+        action = recurrent_teams.actions(episode)
         expected = jax.vmap(expected_q)(values.k, values.b, policy, values.q)
         estimated = expected if self.tb_expectation == "decomposed" else self._sampled_expectation(values, policy, key)
         q = jnp.sum(values.k * losses.taken(values.q, action), axis=-1) + values.b
@@ -299,8 +301,8 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
         """The critic's rows, arranged by `critic_schedule`, and how many of the minibatches hold any."""
         seen = (episodes.state[:-1], episodes.obs[:-1], episodes.action, policies.present(episodes.legal[:-1]))
         rows = (*seen, target, jnp.broadcast_to(off_policy, episodes.mask.shape))
-        (state, obs, action, present, target, off_policy), mask, count = regression.arrange(key, rows, episodes.mask, self.critic_schedule)
-        weight = regression.weights(mask, self.critic_schedule, lambda m, axis: losses.critic_weights(m, off_policy, self.kappa, axis))
+        (state, obs, action, present, target, off_policy), mask, count = minibatches.arrange(key, rows, episodes.mask, self.critic_schedule)
+        weight = minibatches.weights(mask, self.critic_schedule, lambda m, axis: losses.critic_weights(m, off_policy, self.kappa, axis))
         return CriticData(state=state, obs=obs, action=action, present=present, target=target, weight=weight), count
 
     def _values(self, learner: DOPLearner, critic: DecomposedCritic, episodes: Episode, length: Int[Array, ""]) -> Values:
@@ -311,7 +313,7 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
             k, b = jax.vmap(critic.mixer)(state)
             return Values(q=jax.vmap(critic.local_q)(state, obs), k=jnp.where(x[2], k, 0), b=b)
 
-        return loops.map_steps(at_step, critic, (episodes.state, episodes.obs, policies.present(episodes.legal)), length)
+        return dynamic_scan.map_steps(at_step, critic, (episodes.state, episodes.obs, policies.present(episodes.legal)), length)
 
     def _judge(
         self, learner: DOPLearner, step: TimeStep, action: Action

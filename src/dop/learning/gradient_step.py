@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PyTree
 
-from dop import loops
+from dop.learning import dynamic_scan
 from dop.types import Metrics
 
 Params = TypeVar("Params")
@@ -57,9 +57,9 @@ def gradient_step_of_sum(
     gradient_of = jax.grad(loss, has_aux=True)
 
     def accumulate(j: Int[Array, ""], sums: PyTree) -> PyTree:
-        return jax.tree.map(jnp.add, sums, gradient_of(params, loops.at(minibatches, j)))
+        return jax.tree.map(jnp.add, sums, gradient_of(params, dynamic_scan.at(minibatches, j)))
 
-    start = loops.zeros_of(lambda: gradient_of(params, loops.at(minibatches, jnp.zeros((), jnp.int32))))
+    start = dynamic_scan.zeros_of(lambda: gradient_of(params, dynamic_scan.at(minibatches, jnp.zeros((), jnp.int32))))
     gradient, metrics = jax.lax.fori_loop(0, count, accumulate, start)
     return _applied(params, gradient, metrics, optimiser, state, name)
 

@@ -1,0 +1,102 @@
+"""A critic's regression: how the steps of a batch of episodes are arranged into minibatches, and the gradient steps on them.
+
+timestep     one optimiser step for each timestep of the batch, first to last
+backwards    the same, last to first
+shuffled     one for each minibatch of that size, of filled steps in random order
+full         a single one for all steps
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias, TypeVar
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+
+from dop import losses
+from dop.learning import dynamic_scan
+from dop.learning.gradient_step import Loss, gradient_step, gradient_step_of_sum
+from dop.types import Metrics
+
+Schedule: TypeAlias = Literal["timestep", "backwards", "shuffled", "full"]
+Rows = TypeVar("Rows")
+Model = TypeVar("Model")
+
+
+def arrange(
+    key: PRNGKeyArray, rows: Rows, mask: Bool[Array, "time episode"], schedule: Schedule
+) -> tuple[Rows, Bool[Array, "minibatch row"], Int[Array, ""]]:
+    """The rows (leading axes: time, episode) as minibatches, which of them count, and how many minibatches, from the first, hold any."""
+    count = jnp.max(jnp.sum(mask, axis=0, dtype=jnp.int32))
+    if schedule == "backwards":
+        # From the longest episode's last step; what lies after it is never looked at.
+        order = (count - 1 - jnp.arange(mask.shape[0])) % mask.shape[0]
+        rows, mask = jax.tree.map(lambda x: x[order], (rows, mask))
+    if schedule == "shuffled":
+        # Filled rows in random order, then the others.
+        order = jnp.argsort(jax.random.uniform(key, (mask.size,)) + ~mask.ravel())
+        rows, mask = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[order].reshape(x.shape), (rows, mask))
+        count = -(-jnp.sum(mask, dtype=jnp.int32) // mask.shape[1])
+    return rows, mask, count
+
+
+def weights(
+    mask: Bool[Array, "minibatch row"], schedule: Schedule, share: Callable[..., Float[Array, "minibatch row"]] = losses.equal_shares
+) -> Float[Array, "minibatch row"]:
+    """How much each row's loss counts in its optimiser step.
+
+    `share(mask, axis)` gives weights that sum to 1 along `axis`, by default all alike: over a minibatch, or over all of them for `full`.
+    """
+    if schedule == "full":
+        return share(mask, (0, 1))
+    # The last shuffled minibatch may be partly filled: its rows count as much as any others.
+    filled = jnp.mean(mask, axis=1, keepdims=True) if schedule == "shuffled" else 1.0
+    return share(mask, 1) * filled
+
+
+def squared_error(error: Float[Array, "*row"], weight: Float[Array, "*row"]) -> Loss:
+    """The weighted sum of squared errors, and what to report of it. Rows without weight must have an error of 0."""
+    loss = jnp.sum(weight * error**2)
+    return loss, {"critic_loss": loss, "td_error_abs": jnp.sum(weight * jnp.abs(error))}
+
+
+def descend(
+    loss: Callable[[Model, Any], Loss],
+    optimiser: optax.GradientTransformation,
+    model: Model,
+    state: PyTree,
+    minibatches: PyTree,
+    count: Int[Array, ""],
+    *,
+    at_once: bool,
+) -> tuple[Model, PyTree, Metrics]:
+    """Optimiser steps on the first `count` minibatches: one each, in order, or a single one for their sum (`at_once`).
+
+    Args:
+        loss: of model and minibatch.
+        optimiser: and its `state`.
+        model: what is fitted.
+        minibatches: leading axis: minibatch.
+        count: how many of them.
+        at_once: for the `full` schedule, where the minibatches are slices of one.
+
+    Returns:
+        The new model, the optimiser's new state, and the metrics of the loss with `critic_grad_norm`: means over the steps.
+    """
+    if at_once:
+        return gradient_step_of_sum(loss, model, optimiser, state, minibatches, count, name="critic")
+
+    def step(j: Int[Array, ""], model: Model, state: PyTree) -> tuple[Model, PyTree, Metrics]:
+        return gradient_step(lambda model: loss(model, dynamic_scan.at(minibatches, j)), model, optimiser, state, name="critic")
+
+    def body(j: Int[Array, ""], carry: tuple) -> tuple:
+        model, state, sums = carry
+        model, state, metrics = step(j, model, state)
+        return model, state, jax.tree.map(jnp.add, sums, metrics)
+
+    start = (model, state, dynamic_scan.zeros_of(lambda: step(jnp.zeros((), jnp.int32), model, state)[2]))
+    model, state, sums = jax.lax.fori_loop(0, count, body, start)
+    return model, state, jax.tree.map(lambda x: x / jnp.maximum(count, 1), sums)
