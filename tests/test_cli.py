@@ -106,8 +106,8 @@ def test_help_explains_every_hyper_parameter(monkeypatch: pytest.MonkeyPatch, ca
     assert run(monkeypatch, "train", name, "--help") == 0
     shown = capsys.readouterr().out
     cls: Any = algorithms()[name]
-    for field in (*dataclasses.fields(cls), *dataclasses.fields(dop.Protocol), *dataclasses.fields(train.Options)):
-        if field.name not in ("hyper", "protocol"):
+    for field in (*dataclasses.fields(cls), *dataclasses.fields(dop.TrainConfig), *dataclasses.fields(train.Options)):
+        if field.name not in ("hyper", "train_config"):
             assert re.search(rf"--(no-)?{field.name.replace('_', '-')}\b", shown), field.name
     assert "Discount per step" in shown
 
@@ -116,7 +116,7 @@ def test_every_field_of_the_protocol_is_an_option_that_reaches_the_run(monkeypat
     """Whatever fields there are: nothing on the command line names them."""
     other = {int: 3, float: 0.5, bool: True, type(None): 7, str: "half"}
     own = {"on_non_finite": "skip", "env_workers": "ray:2", "env_timeout": 9.0}
-    usual = {field.name: getattr(dop.Protocol, field.name) for field in dataclasses.fields(dop.Protocol) if field.name != "seeds"}
+    usual = {field.name: getattr(dop.TrainConfig, field.name) for field in dataclasses.fields(dop.TrainConfig) if field.name != "seeds"}
     chosen = {name: own.get(name, other[type(value)]) for name, value in usual.items()}
     words = [f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}") for name, value in chosen.items()]
     given: dict[str, Any] = {}
@@ -223,8 +223,8 @@ def test_mistakes_are_found_before_anything_is_compiled(tmp_path: Path):
 
 def test_train_resume_evaluate(tmp_path: Path):
     game = ["--env", "matrix-game", "--env-args", "n_agents=2", "n_actions=2", "--env-steps", 64, "--seeds", 2]
-    protocol = ["--eval-interval", 32, "--eval-episodes", 4, "--checkpoint-interval", 32, "--chunk-iterations", 4]
-    result = dop_process(tmp_path, "train", "stochastic-dop", *game, *protocol, *TINY, "--first-seed", 3, "--share-parameters", "none")
+    train_config = ["--eval-interval", 32, "--eval-episodes", 4, "--checkpoint-interval", 32, "--chunk-iterations", 4]
+    result = dop_process(tmp_path, "train", "stochastic-dop", *game, *train_config, *TINY, "--first-seed", 3, "--share-parameters", "none")
     assert result.returncode == 0, result.stderr
     assert "finished after 64 environment steps" in result.stdout
     assert "greedy" in result.stderr  # progress; results go to the standard output
@@ -236,7 +236,7 @@ def test_train_resume_evaluate(tmp_path: Path):
     assert config["environment"] == "matrix-game"
     assert config["environment_options"] == {"n_agents": 2, "n_actions": 2}
     assert config["environment_spec"]["version"] == "1"
-    assert config["protocol"] | {"seeds": [3, 4], "env_steps": 64, "eval_interval": 32} == config["protocol"]
+    assert config["train_config"] | {"seeds": [3, 4], "env_steps": 64, "eval_interval": 32} == config["train_config"]
     hyper = {"critic_hidden": 8, "actor_hidden": 8, "share_parameters": "none", "gamma": 0.99}
     assert config["hyper_parameters"] | hyper == config["hyper_parameters"]
     assert config["hyper_parameters"].keys() == {field.name for field in dataclasses.fields(dop.StochasticDOP)}

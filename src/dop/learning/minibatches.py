@@ -26,7 +26,7 @@ Rows = TypeVar("Rows")
 Model = TypeVar("Model")
 
 
-def arrange(
+def make_minibatches(
     key: PRNGKeyArray, rows: Rows, mask: Bool[Array, "time episode"], schedule: Schedule
 ) -> tuple[Rows, Bool[Array, "minibatch row"], Int[Array, ""]]:
     """The rows (leading axes: time, episode) as minibatches, which of them count, and how many minibatches, from the first, hold any."""
@@ -63,7 +63,7 @@ def squared_error(error: Float[Array, "*row"], weight: Float[Array, "*row"]) -> 
     return loss, {"critic_loss": loss, "td_error_abs": jnp.sum(weight * jnp.abs(error))}
 
 
-def descend(
+def fit(
     loss: Callable[[Model, Any], Loss],
     optimiser: optax.GradientTransformation,
     model: Model,

@@ -138,7 +138,7 @@ def measure(program: Learning, folder: RunFolder) -> Preflight:
             for field in dataclasses.fields(learner)
             if isinstance(getattr(learner, field.name), eqx.Module)
         },
-        seeds=len(program.protocol.seeds),
+        seeds=len(program.train_config.seeds),
         episodes=program.algorithm.replay_capacity,
         replay=_bytes(state.replay),
         learner=_bytes(learner),
@@ -148,7 +148,7 @@ def measure(program: Learning, folder: RunFolder) -> Preflight:
         host_free=free_memory(),
         disk_free=free_disk(folder.path),
         disk_used=used,
-        storage=storage_words(program.spec, program.protocol.precision),
+        storage=storage_words(program.spec, program.train_config.precision),
     )
 
 

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from dop import envs
 from dop.devices import parallel
 from dop.errors import ConfigError
-from dop.learning.normalisation import RunningMoments
+from dop.learning.normalisation import RunningMeanVar
 from dop.learning.replay import Replay, allocate, size_in_bytes
 from dop.storage import run_directory
 from dop.training import non_finite
@@ -43,7 +43,7 @@ class RunState(eqx.Module):
     """Advances with every iteration."""
     eval_key: PRNGKeyArray
     """Never advances: evaluations fold the iteration into it, so that they do not disturb training."""
-    rewards: RunningMoments | None = None
+    rewards: RunningMeanVar | None = None
     """Of all steps collected, where rewards are standardised."""
 
 
@@ -75,7 +75,7 @@ class Learning(eqx.Module):
     """One seed's learning, whatever the episodes come from. Pure; fixed for a whole run."""
 
     algorithm: Algorithm[Any, Any] = eqx.field(static=True)
-    protocol: run_directory.Protocol = eqx.field(static=True, default=run_directory.Protocol(), kw_only=True)
+    train_config: run_directory.TrainConfig = eqx.field(static=True, default=run_directory.TrainConfig(), kw_only=True)
 
     @property
     @abstractmethod
@@ -93,7 +93,7 @@ class Learning(eqx.Module):
     @property
     def episode(self) -> Episode:
         """Shapes and types of an episode as the replay keeps it."""
-        return episode_shape(self.spec, storage_dtype(self.spec, self.protocol.precision))
+        return episode_shape(self.spec, storage_dtype(self.spec, self.train_config.precision))
 
     @property
     def replay_bytes(self) -> int:
@@ -114,7 +114,7 @@ class Learning(eqx.Module):
             iteration=jnp.zeros((), jnp.int32),
             key=key_run,
             eval_key=key_eval,
-            rewards=RunningMoments.start(1) if self.protocol.standardise_rewards else None,
+            rewards=RunningMeanVar.start(1) if self.train_config.normalise_rewards else None,
         )
 
     def collection_keys(self, state: RunState) -> tuple[PRNGKeyArray, PRNGKeyArray]:
@@ -129,7 +129,7 @@ class Learning(eqx.Module):
     def add(self, state: RunState, key: PRNGKeyArray, episodes: Episode, summary: EpisodeSummary) -> tuple[RunState, Metrics]:
         """Keep the episodes that were played, count their steps and report them; `key` is the first of `collection_keys`."""
         found = non_finite.of_episodes(episodes)
-        if self.protocol.on_non_finite == "skip":
+        if self.train_config.on_non_finite == "skip":
             episodes, found["emptied_episodes"] = non_finite.emptied(episodes)
         learner = eqx.tree_at(lambda x: x.env_steps, state.learner, state.learner.env_steps + jnp.sum(summary.length))
         rewards = None if state.rewards is None else state.rewards.update(episodes.reward[..., None], episodes.mask)
@@ -138,7 +138,7 @@ class Learning(eqx.Module):
 
     def rewarded(self, state: RunState) -> Replay[Episode]:
         """The replay as the algorithm sees it: with scaled rewards. What is kept, reported and evaluated has the environment's own."""
-        scale = self.protocol.reward_scale
+        scale = self.train_config.reward_scale
         if scale == 1 and state.rewards is None:
             return state.replay
         if state.rewards is not None:
@@ -152,7 +152,7 @@ class Learning(eqx.Module):
         batch = self.algorithm.sample(self.rewarded(state), key_sample)
         learner, metrics = self.algorithm.update(state.learner, batch, key_update)
         report |= non_finite.of_update(metrics)
-        if self.protocol.on_non_finite == "skip":
+        if self.train_config.on_non_finite == "skip":
             learner, report["skipped_updates"] = non_finite.undone_if_bad(state.learner, learner, metrics)
         return replace(state, learner=learner, iteration=state.iteration + 1, key=key), report | metrics
 
@@ -165,7 +165,7 @@ class Learning(eqx.Module):
         """What a chunk reports of its iterations (leading axis): means, what was not finite (`dop.training.non_finite`), and where the schedules
         of the `learner` that it ends with are."""
         schedules = self.algorithm.schedules(learner) if isinstance(self.algorithm, Scheduled) else {}
-        return non_finite.over_iterations(metrics, ignore_nan=self.protocol.on_non_finite == "skip") | schedules
+        return non_finite.over_iterations(metrics, ignore_nan=self.train_config.on_non_finite == "skip") | schedules
 
     def report(self, summary: EpisodeSummary) -> Metrics:
         """Means over episodes, under PyMARL's names, and how far returns spread; the standard deviation is that of these episodes (n)."""
@@ -202,9 +202,9 @@ class Program(Learning):
         Raises:
             ConfigError: the first difference, by name; or the protocol has workers for what needs none.
         """
-        if self.protocol.workers[0] != "local":
+        if self.train_config.workers[0] != "local":
             raise ConfigError(
-                f"env_workers={self.protocol.env_workers} is for environments that are not written in JAX; {self.spec.name} is, and is "
+                f"env_workers={self.train_config.env_workers} is for environments that are not written in JAX; {self.spec.name} is, and is "
                 "stepped inside of the compiled program. Leave env_workers out."
             )
         envs.check(self.environment)
@@ -250,12 +250,12 @@ class CompiledDriver:
     """The `Driver` of a `Program`: every method is one compiled call for all seeds."""
 
     def __init__(self, program: Program) -> None:
-        self._program, protocol = program, program.protocol
-        self._devices = devices = parallel.mesh(len(protocol.seeds))
+        self._program, train_config = program, program.train_config
+        self._devices = devices = parallel.mesh(len(train_config.seeds))
         self._start = parallel.over_seeds(program.start, devices)
         self._warm_up = parallel.over_seeds(program.warm_up, devices, donate=True)
-        self._chunk = parallel.over_seeds(lambda s: program.chunk(s, protocol.iterations_per_chunk), devices, donate=True)
-        self._evaluate = parallel.over_seeds(lambda s: program.evaluate(s, protocol.eval_episodes), devices)
+        self._chunk = parallel.over_seeds(lambda s: program.chunk(s, train_config.iterations_per_chunk), devices, donate=True)
+        self._evaluate = parallel.over_seeds(lambda s: program.evaluate(s, train_config.eval_episodes), devices)
 
     def start(self, keys: PRNGKeyArray, prepare: Callable[[RunState], RunState] = lambda state: state) -> RunState:
         return self._warm_up(prepare(self._start(keys)))

@@ -15,17 +15,17 @@ from dop import algorithms, registry
 from dop.cli.environment import environment_options
 from dop.cli.output import say, tell
 from dop.errors import UnknownNameError
-from dop.storage.run_directory import Protocol
+from dop.storage.run_directory import TrainConfig
 
 A = TypeVar("A")
 USAGE = "ALGORITHM --env NAME [options]"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rules(Protocol):
+class Rules(TrainConfig):
     """How the run is trained, evaluated and saved."""
 
-    seeds: tyro.conf.Suppress[tuple[int, ...]] = Protocol.seeds
+    seeds: tyro.conf.Suppress[tuple[int, ...]] = TrainConfig.seeds
     """Chosen by --seeds and --first-seed."""
 
 
@@ -56,7 +56,7 @@ class Options(Generic[A]):
     """Say what the run would need of memory and disk, beside what there is, and how large the networks are; then stop."""
     quiet: bool = False
     """No progress on the terminal, nor XLA's remarks on slow compilations."""
-    protocol: tyro.conf.OmitArgPrefixes[Rules] = dataclasses.field(default_factory=Rules)
+    train_config: tyro.conf.OmitArgPrefixes[Rules] = dataclasses.field(default_factory=Rules)
     hyper: tyro.conf.OmitArgPrefixes[A]
 
 
@@ -75,7 +75,7 @@ def run(arguments: Sequence[str]) -> None:
     # Said here, what the algorithm is need not be looked for in the sources of all bases of `Options`, with `typing` among them.
     about = tyro.conf.arg(help=registry.first_paragraph(algorithm))
     options = tyro.cli(Options[Annotated[algorithm, about]], args=arguments[1:], default=default, prog=f"dop train {arguments[0]}")
-    rules = dataclasses.asdict(options.protocol) | {"seeds": range(options.first_seed, options.first_seed + options.seeds)}
+    rules = dataclasses.asdict(options.train_config) | {"seeds": range(options.first_seed, options.first_seed + options.seeds)}
     given: dict[str, Any] = {
         "run_dir": options.run_dir,
         "init_from": options.init_from,
