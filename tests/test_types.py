@@ -62,3 +62,32 @@ def test_options_are_pairs():
 def test_sizes_are_those_of_arrays(sizes: tuple[int, ...]):
     with pytest.raises(ConfigError, match="obs_sizes must hold one positive size"):
         spec("a", obs_sizes=sizes)
+
+
+def named(*names: tuple[str, ...]) -> EnvSpec:
+    return dataclasses.replace(spec("a", "b"), action_names=names)
+
+
+def test_actions_have_names_or_numbers():
+    found = named(("left", "right", "stay"), ("up", "down", "stay"))
+    assert [found.action_name(agent, 1) for agent in range(2)] == ["right", "down"]
+    assert named().action_name(1, 2) == "2"
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ((("x", "y", "z"),), r"action_names must hold one tuple of names for each of the 2 agents, or nothing; got \(\('x'"),
+        ((("x", "y", "z"), ("x", "y")), r"action_names of b must be 3 different names, one for each of its actions; got \('x', 'y'\)"),
+        ((("x", "y", "z"), ("x", "y", "x")), "action_names of b must be 3 different names"),
+        ((("x", "y", "z"), ()), "action_names of b must be 3 different names"),
+        ((("x", "y", "z"), ("x", "y", "")), "action_names must be names of letters that can be printed; got ''"),
+        ((("x", "y", "z"), ("x", "y", "\x1b")), ".*that can be printed"),
+        ((["x", "y", "z"], ("x", "y", "z")), "action_names must be a tuple of tuples of texts, got "),
+        ((("x", "y", 3), ("x", "y", "z")), "action_names must be a tuple of tuples of texts, got "),
+        ("xyz", "action_names must be a tuple of tuples of texts, got 'xyz'"),
+    ],
+)
+def test_names_of_actions_that_do_not_fit_are_refused(names: Any, words: str):
+    with pytest.raises(ConfigError, match=f"x: {words}"):
+        dataclasses.replace(spec("a", "b"), action_names=names)

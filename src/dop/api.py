@@ -46,7 +46,7 @@ from dop.errors import (
 from dop.renamed import formerly
 from dop.report import curves
 from dop.report.evaluation import Evaluation
-from dop.types import Algorithm, Environment, EnvSpec, HostEnvironment
+from dop.types import LABELS, Algorithm, Environment, EnvSpec, HostEnvironment
 
 AnyEnvironment: TypeAlias = Environment | HostEnvironment | Callable[[], HostEnvironment]
 """An environment in JAX; one that is not, which then must be one that `dop.make` can make again; or a function that makes such a one."""
@@ -549,7 +549,7 @@ def rebuild(
         hint = "Go where it was trained, or from Python pass it: environment=..."
         raise RunError(f"{folder.path} needs the environment {config.environment!r}, which cannot be made here: {error} {hint}") from error
     spec = _as_json(dataclasses.asdict(program.spec))
-    differ = [name for name in spec if spec[name] != config.environment_spec.get(name)]
+    differ = [name for name in spec if name not in LABELS and spec[name] != config.environment_spec.get(name)]
     if differ:
         was, now = said(config.environment_spec.get(differ[0])), said(spec[differ[0]])
         raise RunError(
@@ -558,7 +558,7 @@ def rebuild(
         )
     _check_algorithm(algorithm, program.spec)
     program.check(config.protocol)
-    return config, program
+    return replace(config, environment_spec=spec), program
 
 
 def _check_algorithm(algorithm: Algorithm[Any, Any], spec: EnvSpec) -> None:

@@ -96,6 +96,8 @@ def _words(hint: Any) -> str:
         return " or ".join(_words(choice) for choice in get_args(hint))
     if get_origin(hint) is tuple and get_args(hint)[0] in _SEVERAL:
         return f"a tuple of {_SEVERAL[get_args(hint)[0]]}"
+    if get_origin(hint) is tuple and get_origin(get_args(hint)[0]) is tuple:
+        return "a tuple of tuples of texts"
     return _WORDS.get(get_origin(hint) or hint, str(hint))
 
 

@@ -68,6 +68,9 @@ class EnvSpec:
     only in the digits that they end in (`agent_types`)."""
     metrics: tuple[str, ...] = ()
     """Names of `TimeStep.metrics`, reported at the end of each episode, for example `battle_won`."""
+    action_names: tuple[tuple[str, ...], ...] = ()
+    """For each agent the names of its actions, or of the components of a continuous one, which people see in the place of numbers.
+    Empty: they have none. Names are labels: a run resumes under others."""
     options: tuple[tuple[str, Any], ...] = ()
     """Keyword arguments of `dop.make` that give this very environment: how a run that is resumed makes it again, and sees a change."""
 
@@ -88,12 +91,29 @@ class EnvSpec:
                 raise ConfigError(f"{self.name}: {field} must hold one positive size for each of the {n} agents; got {shown(sizes)}.")
         if self.types and len(self.types) != n:
             raise ConfigError(f"{self.name}: types must name one for each of the {n} agents, or none at all; got {shown(self.types)}.")
+        self._check_action_names()
         for field in ("state_size", "time_limit"):
             if getattr(self, field) < 1:
                 raise ConfigError(f"{self.name}: {field} must be positive; got {shown(getattr(self, field))}.")
         taken = {"return", "ep_length"} & set(self.metrics)
         if taken or len(set(self.metrics)) != len(self.metrics):
             raise ConfigError(f"{self.name}: metrics must be different names, none of them return or ep_length; got {shown(self.metrics)}.")
+
+    def _check_action_names(self) -> None:
+        """Raise ConfigError unless there are names for every action of every agent, different and printable, or none at all."""
+        if not self.action_names:
+            return
+        if len(self.action_names) != len(self.agents):
+            raise ConfigError(
+                f"{self.name}: action_names must hold one tuple of names for each of the {len(self.agents)} agents, or nothing; "
+                f"got {shown(self.action_names)}."
+            )
+        for agent, size, names in zip(self.agents, self.action_sizes, self.action_names, strict=True):
+            check_names("action_names", names, f"{self.name}: ")
+            if len(names) != size or len(set(names)) != size:
+                raise ConfigError(
+                    f"{self.name}: action_names of {agent} must be {size} different names, one for each of its actions; got {shown(names)}."
+                )
 
     @property
     def n_agents(self) -> int:
@@ -117,6 +137,10 @@ class EnvSpec:
         sizes = {stem: {kind for kind in kinds if kind[0] == stem} for stem in stems}
         return tuple(kind[0] if len(sizes[kind[0]]) == 1 else f"{kind[0]}:{kind[1]}x{kind[2]}" for kind in kinds)
 
+    def action_name(self, agent: int, action: int) -> str:
+        """What people read of an action, or of a component of a continuous one: its name, or its number where it has none."""
+        return self.action_names[agent][action] if self.action_names else str(action)
+
     def groups(self, sharing: Sharing) -> tuple[int, ...]:
         """A number for each agent; those with the same have the same parameters. The first is 0, a new one is the next."""
         names = {"all": ("",) * self.n_agents, "by_type": self.agent_types, "none": self.agents}[sharing]
@@ -127,6 +151,10 @@ class EnvSpec:
     def action_shape(self) -> tuple[int, ...]:
         """Of one joint action."""
         return (self.n_agents,) if self.action_kind == "discrete" else (self.n_agents, self.action_size)
+
+
+LABELS = ("action_names",)
+"""Fields of `EnvSpec` that say what things are called, and change nothing that is computed: a run resumes with others."""
 
 
 class TimeStep(eqx.Module):

@@ -381,6 +381,14 @@ def test_changed_run_is_refused(copy: RunFolder, changes: dict[str, Any], words:
         dop.resume(copy.path, trust=True, quiet=True)
 
 
+@pytest.mark.parametrize("names", [[["up", "down"]], None])
+def test_other_names_of_actions_change_nothing(copy: RunFolder, names: Any):
+    """They are labels, which a resumed run has as the environment now says them."""
+    edit(copy, environment_spec={"action_names": names})
+    assert train.iteration_of(restore(copy)) > 0
+    assert api.rebuild(copy, None, trust=True)[0].environment_spec["action_names"] == []
+
+
 def test_config_that_is_no_json_or_of_another_format(copy: RunFolder):
     text = copy.config.read_text()
     copy.config.write_text(text[:50])

@@ -56,6 +56,7 @@ def describe(spec: EnvSpec, *, in_jax: bool) -> list[str]:
         "types": _few([f"{name} x {spec.agent_types.count(name)}" for name in types]),
         "observation": f"{_sizes(spec.obs_sizes)} numbers",
         "action": f"{spec.action_kind}, {_sizes(spec.action_sizes)} {what}",
+        **_action_names(spec),
         "state": f"{spec.state_size} numbers",
         "time limit": f"{spec.time_limit} steps",
         "metrics": ", ".join(spec.metrics) or "none",
@@ -64,6 +65,17 @@ def describe(spec: EnvSpec, *, in_jax: bool) -> list[str]:
     }
     head = f"{spec.name}, version {spec.version}, {'in JAX' if in_jax else 'outside JAX'}"
     return [head, *(f"  {name:13}{value}" for name, value in rows.items())]
+
+
+def _action_names(spec: EnvSpec) -> dict[str, str]:
+    """What the actions are called: once for all agents with the same names."""
+    agents_of: dict[tuple[str, ...], list[str]] = {}
+    for agent, names in zip(spec.agents, spec.action_names, strict=bool(spec.action_names)):
+        agents_of.setdefault(names, []).append(agent)
+    if not agents_of:
+        return {}
+    alike = len(agents_of) == 1
+    return {"action names": "; ".join(_few(names) if alike else f"{listed(of)}: {_few(names)}" for names, of in agents_of.items())}
 
 
 def _team(spec: EnvSpec) -> dict[str, str]:

@@ -32,6 +32,7 @@ import numpy as np
 from dop.engine import cpu_threads, files
 from dop.engine.seeds import mesh
 from dop.errors import ConfigError, RunError, UnknownNameError, check_positive, check_types, is_deeper, shown
+from dop.types import LABELS
 
 WorkerKind: TypeAlias = Literal["local", "processes", "ray"]
 
@@ -179,8 +180,9 @@ class RunConfig:
     @property
     def made_by(self) -> dict[str, Any]:
         """What changes the numbers of a run, flat and as JSON keeps it; its length, how often it is measured or saved, and who steps its
-        environments do not."""
+        environments, and what its actions are called, do not."""
         made = json.loads(json.dumps(dataclasses.asdict(self)))
+        made["environment_spec"] = {name: value for name, value in made["environment_spec"].items() if name not in LABELS}
         made["protocol"] = {name: value for name, value in made["protocol"].items() if name not in _FREE}
         return dict(_flat(made, ""))
 

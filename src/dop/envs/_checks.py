@@ -24,7 +24,7 @@ from dop.envs._repeats import again_note, seed_notes
 from dop.envs._scale import Scale, no_op, same_end
 from dop.envs._sides import constant_types, opposing
 from dop.errors import ConfigError, DopError
-from dop.types import Environment, EnvSpec, HostEnvironment, TimeStep
+from dop.types import LABELS, Environment, EnvSpec, HostEnvironment, TimeStep
 
 REPEATED = 200
 """Steps of the first episode that `survey` plays again."""
@@ -127,8 +127,8 @@ def check(environment: Environment | HostEnvironment) -> None:
 
 
 def check_same(promised: EnvSpec, found: EnvSpec) -> None:
-    """Raise ConfigError, by name, for the first field in which two specs of what should be the same environment differ."""
-    for field_ in fields(EnvSpec):
+    """Raise ConfigError, by name, for the first field but labels in which two specs of what should be the same environment differ."""
+    for field_ in (of for of in fields(EnvSpec) if of.name not in LABELS):
         was, now = getattr(promised, field_.name), getattr(found, field_.name)
         if was != now:
             raise ConfigError(f"{promised.name} is not the same whenever it is made: its {field_.name} was {was}, then {now}.")

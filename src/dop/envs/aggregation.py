@@ -122,6 +122,7 @@ class Aggregation:
             state_size=self.n_agents * obs_size,
             time_limit=self.time_limit,
             metrics=("won",),
+            action_names=(("stay", "left", "right", "down", "up"),) * self.n_agents,
             options=tuple(asdict(self).items()),
         )
 

@@ -67,6 +67,22 @@ _TASKS: dict[str, tuple[Callable[[Any, int], Seen], bool]] = {
 """How the agents' observations are read, and whether the task tells time limits from ends."""
 
 
+_ACTION_NAMES = {
+    "RobotWarehouse-v0": ("no-op", "forward", "turn left", "turn right", "toggle load"),
+    "Cleaner-v0": ("up", "right", "down", "left"),
+    "Connector-v3": ("no-op", "up", "right", "down", "left"),
+}
+"""What Jumanji calls the actions. Those of SearchAndRescue have no names; those of foraging are in another order in later versions."""
+
+
+def _action_names(variant: str) -> tuple[str, ...]:
+    """Of one agent; empty if they have none."""
+    if variant != "LevelBasedForaging-v0":
+        return _ACTION_NAMES.get(variant, ())
+    numbers = importlib.import_module("jumanji.environments.routing.lbf.constants")
+    return tuple(sorted(("no-op", "up", "down", "left", "right", "load"), key=lambda name: getattr(numbers, name.replace("-", "").upper())))
+
+
 def variants() -> tuple[str, ...]:
     return tuple(_TASKS)
 
@@ -100,6 +116,7 @@ def make(variant: str | None, *, time_limit: int | None = None, reward: str = "s
         action_kind="box" if box else "discrete",
         state_size=n * obs_size,
         time_limit=int(game.time_limit),
+        action_names=(_action_names(variant),) * n if _action_names(variant) else (),
         metrics=tuple(sorted(name for name, extra in (first.extras or {}).items() if extra.shape == ())),
         options=(("time_limit", int(game.time_limit)), ("reward", reward)),
     )

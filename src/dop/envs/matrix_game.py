@@ -92,6 +92,7 @@ class MatrixGame:
             time_limit=1,
             obs_bound=1.0,
             metrics=("optimal",),
+            action_names=(("optimal", *(f"other {i}" for i in range(1, self.n_actions))),) * self.n_agents,
             options=tuple(asdict(self).items()),
         )
 

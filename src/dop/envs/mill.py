@@ -118,6 +118,7 @@ class Mill:
             time_limit=TIME_LIMIT,
             obs_bound=max(1.0, 1.01 * largest / WINNING),  # a little for rounding
             metrics=("won",),
+            action_names=(("clockwise", "counter-clockwise"),) * self.n_agents,
             options=tuple(asdict(self).items()),
         )
 

@@ -49,6 +49,10 @@ _ACTION_TYPES = {"discrete": "Discrete", "box": "Continuous"}
 """JaxMARL's names, by ours."""
 
 
+_MOVES = ("stay", "left", "right", "down", "up")
+"""What pushes an agent nowhere, then to -x, +x, -y, +y."""
+
+
 def variants() -> tuple[str, ...]:
     return tuple(_TASKS)
 
@@ -77,9 +81,21 @@ def make(variant: str | None, *, time_limit: int = 25, actions: str = "discrete"
         action_kind="box" if actions == "box" else "discrete",
         state_size=sum(obs_sizes),
         time_limit=time_limit,
+        action_names=_action_names(variant, actions),
         options=(("time_limit", time_limit), ("actions", actions)),
     )
     return Mpe(spec=spec, game=game)
+
+
+def _action_names(variant: str, actions: str) -> tuple[tuple[str, ...], ...]:
+    """For each agent, those of its discrete actions, or of the components of its box."""
+    if variant == "spread":
+        return (_MOVES,) * 3
+    words = tuple(f"say {word}" for word in range(3 if variant == "speaker-listener" else 10))
+    if variant == "speaker-listener":
+        return words, _MOVES
+    both = (*_MOVES, *words) if actions == "box" else tuple(f"{move} + {word}" for word in words for move in _MOVES)
+    return (both,) * 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -13,6 +13,8 @@ who acts at random action 2 is best; (1, 1), worth 7, is the other equilibrium. 
 worth 10; a team that mixes them up pays k, so that action 1, which never costs anything and pays 2 at (1, 1), looks better to those who
 explore.
 
+The paper calls the actions of the first agent a0, a1, a2 and those of the second b0, b1, b2.
+
 Repetition: the game is played `steps` times in an episode, 25 as in the EPyMARL benchmark (Papoudakis et al., Benchmarking Multi-Agent
 Deep Reinforcement Learning Algorithms in Cooperative Tasks, 2021), whose returns are undiscounted sums over those 25 steps: at best 275 in
 climbing and 250 in penalty, 175 and 50 at the equilibria above. Agents see nothing, neither the step nor what was played: observation and
@@ -76,6 +78,7 @@ def _spec(variant: str, *, steps: int, **options: float) -> EnvSpec:
         time_limit=steps,
         obs_bound=1.0,
         metrics=("optimal",),
+        action_names=(("a0", "a1", "a2"), ("b0", "b1", "b2")),
         options=(("steps", steps), *options.items()),
     )
 

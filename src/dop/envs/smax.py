@@ -53,6 +53,9 @@ _STALKER, _ZEALOT = 2, 3
 _OWN_MAPS = {"3s_vs_3z": ((_STALKER,) * 3, (_ZEALOT,) * 3)}
 """Maps of the paper that JaxMARL lacks: the unit types of the allies and of the enemies."""
 
+_MOVES = ("move up", "move right", "move down", "move left", "stop")
+"""SMAX's first five actions. Up is where y grows, as in `draw`; the others shoot at one enemy each, in the order of the units."""
+
 _TIME_LIMITS = {"3m": 60}
 _DEFAULT_TIME_LIMIT = 100
 
@@ -123,6 +126,7 @@ def _spec(variant: str, game: Any, time_limit: int, options: dict[str, Any]) -> 
         time_limit=time_limit,
         obs_bound=1.0,
         metrics=("battle_won",),
+        action_names=((*_MOVES, *(f"attack enemy {i}" for i in range(game.num_enemies))),) * game.num_allies,
         options=tuple(options.items()),
     )
 
@@ -164,7 +168,7 @@ class Smax:
             colour = colours[unit] if unit < n else "#666666"
             letter = game.unit_type_shorthands[int(battle.unit_types[unit])]
             if battle.unit_alive[unit]:
-                label = f"{letter}{unit}" if unit < n else letter
+                label = f"{letter}{unit if unit < n else unit - n}"
                 _canvas.disc(axes, position, 1.6 * float(radius[unit]), colour, label, alpha=0.35 + 0.65 * float(health[unit]))
             else:
                 axes.plot(*position, "x", color=colour, markersize=6, alpha=0.6)

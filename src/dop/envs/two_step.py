@@ -13,6 +13,8 @@ paid: action 0 leads to state 2A, action 1 to state 2B. In the second step the t
 The best return is 8, by way of 2B. Fitted to joint actions drawn at random (epsilon = 1, as in the paper), the nearest sum of two agents'
 values gives at most 6.5 in 2B, so that VDN goes for the 7 of 2A; QMIX represents 2B exactly and earns 8.
 
+The paper calls the actions A and B.
+
 Observation of both agents, and state: which of (1, 2A, 2B) it is, one-hot. After the last step it is still that of the second.
 """
 
@@ -70,6 +72,7 @@ class TwoStepGame:
             time_limit=2,
             obs_bound=1.0,
             metrics=("optimal",),
+            action_names=(("A", "B"),) * 2,
         )
 
     def reset(self, key: PRNGKeyArray) -> tuple[Int[Array, ""], TimeStep]:

@@ -114,9 +114,9 @@ def _list_actions(axes: Axes, take: Take, t: int) -> None:
 
 
 def words(spec: EnvSpec, action: Any, agent: int) -> str:
-    """One agent's action: its number, or its components."""
+    """One agent's action: its name, or its number if it has none; or its components."""
     if spec.action_kind == "discrete":
-        return str(int(action))
+        return spec.action_name(agent, int(action))
     return " ".join(f"{x:.1f}" for x in action[: spec.action_sizes[agent]])
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from dop.envs.hosts import _action_names
 from dop.envs.hosts._answers import nothing
 from dop.envs.hosts._team import HostTeam, everything, is_image
 from dop.errors import ConfigError
@@ -69,8 +70,14 @@ class SpaceTeam(HostTeam):
             state_size=sum(obs_sizes) if state_size is None else state_size,
             time_limit=time_limit,
             metrics=self.common.metrics or (),
+            action_names=self._action_names(spaces),
             options=self.common.with_others(options),
         )
+
+    def _action_names(self, spaces: Mapping[str, tuple[Any, Any]]) -> tuple[tuple[str, ...], ...]:
+        """What the package calls the actions, where every agent's are simple numbers; those of several components have no names."""
+        plain = all(own.kind == "discrete" and not own.counts for own in self._actions)
+        return _action_names.told(self.env, list(spaces), [own.size for own in self._actions]) if plain else ()
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ import numpy as np
 from dop import plugins
 from dop.envs import _makers, _seeds
 from dop.envs._places import place_of
-from dop.envs.hosts import _answers, _rewards, _team
+from dop.envs.hosts import _action_names, _answers, _rewards, _team
 from dop.envs.hosts._team import Common, HostTeam, Limits, Moment
 from dop.errors import ConfigError
 from dop.types import EnvSpec
@@ -92,6 +92,7 @@ class PyMARL(HostTeam):
             action_sizes=(int(info["n_actions"]),) * n,
             state_size=int(np.prod(info["state_shape"])),
             time_limit=self.limits.shortest(name, self.common.time_limit, "as episode_limit in get_env_info()"),
+            action_names=_action_names.told(self.env, [f"agent_{i}" for i in range(n)], [int(info["n_actions"])] * n),
             metrics=counted if self.common.metrics is None else self.common.metrics,
             options=self.common.with_others(options),
         )
