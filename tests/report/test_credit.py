@@ -168,7 +168,7 @@ def test_dop_credit_writes_pictures_films_and_the_same_numbers(trained: Path, tm
 @pytest.mark.parametrize(("length", "shown"), [(4, 4), (200, 66)])
 def test_actions_stand_beside_the_film_as_many_as_fit(length: int, shown: int):
     axes, done = Figure().subplots(), np.ones((length, 2), int)
-    take: Any = SimpleNamespace(spec=Workers().spec, actions=done, length=length)
+    take: Any = SimpleNamespace(spec=Workers().spec, actions=done, length=length, active=np.ones((length, 2), bool))
     credit_view._draw_actions(axes, take, inches=10)
     assert [text.get_text() for text in axes.texts] == ["1"] * 2 * shown
 

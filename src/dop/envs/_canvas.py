@@ -28,8 +28,11 @@ def disc(axes: Axes, centre: np.ndarray, radius: float, colour: str, label: str 
     x, y = float(np.clip(centre[0], left, right)), float(np.clip(centre[1], bottom, top))
     face = colour if filled else "none"
     axes.add_patch(Circle((x, y), radius, facecolor=face, edgecolor=colour, alpha=alpha, linewidth=1.5))
+    scale = min(axes.get_window_extent().width / (right - left), axes.get_window_extent().height / (top - bottom))
+    points = 72 * 2 * radius * scale / axes.figure.dpi
     if label:
-        axes.text(x, y, label, ha="center", va="center", fontsize=8, fontweight="bold", color="white" if filled else INK)
+        size = min(8.0, points / (0.7 * max(len(label), 2))) if filled else 8.0
+        axes.text(x, y, label, ha="center", va="center", fontsize=size, fontweight="bold", color="white" if filled else INK)
 
 
 def short(agent: str) -> str:

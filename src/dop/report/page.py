@@ -342,7 +342,7 @@ def _credit(showing: Showing) -> Markup:
     )
     picture = credit_view.summary_figure(showing.many, showing.training, title=showing.label)
     found = credit_view.by_agent(showing.many)
-    means = "; ".join(f"{agent} {mean:.3g}" for agent, mean in zip(showing.many[0].spec.agents, found.mean, strict=True))
+    means = "; ".join(f"{agent} {credit_view.number(mean)}" for agent, mean in zip(showing.many[0].spec.agents, found.mean, strict=True))
     words = f"Mean credit of a step by agent: {means}. Also by action, and over training."
     return html.piece("credit", whole=whole, words=words, image=html.png(film.pixels(picture), colours=128))
 
@@ -356,8 +356,8 @@ def _player(showing: Showing, take: Take) -> Markup:
         frames.append(html.png(film.pixels(still)))
         scene.clear()
     fields = ["action", *(field for field, _ in credit_view.ROWS if take.judged is not None)]
-    steps = {"action": [[film.words(spec, action[i], i) for i in range(spec.n_agents)] for action in take.actions]}
-    steps |= {field: np.vectorize(lambda x: f"{x:.3g}")(getattr(take.judged, field)).tolist() for field in fields[1:]}
+    steps = {"action": [[film.done(take, t, i) for i in range(spec.n_agents)] for t in range(take.length)]}
+    steps |= {field: np.vectorize(credit_view.number, otypes=[object])(getattr(take.judged, field)).tolist() for field in fields[1:]}
     earned = [f"{x:.2f}" for x in np.cumsum(take.steps.reward)]
     speed = min(max(take.length / 8, 1.5), 10)
     data = {"frames": frames, "earned": earned, "fields": fields, "steps": steps, "speed": speed, "left": _LEFT, "right": _RIGHT}
@@ -372,7 +372,7 @@ def _timeline(take: Take) -> Markup:
     if take.judged is None or take.length == 1:  # the table says all of a single step
         return Markup()
     picture = credit_view.timeline_figure(take, left=_LEFT, right=_RIGHT)
-    total = np.sum(take.judged.credit, axis=0)
+    total = np.nansum(take.judged.credit, axis=0)
     words = "; ".join(f"{name} {x:.3g}" for name, x in zip(take.spec.agents, total, strict=True))
     title, description = "Weight, value, advantage and credit of each agent over the episode", f"Credit in all: {words}."
     return html.piece("timeline", drawn=html.svg(picture, title=title, description=description), left=100 * _LEFT)

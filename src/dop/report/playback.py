@@ -12,7 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray, PyTree
+from jaxtyping import Bool, PRNGKeyArray, PyTree
 
 from dop.engine.host import HostProgram
 from dop.engine.learn import Program
@@ -34,11 +34,16 @@ class Take:
     """What the agents saw, T + 1."""
     actions: np.ndarray
     judged: Judged | None
-    """What the critic says, T; None if the algorithm does not assign credit."""
+    """What the critic says, T, NaN of agents that are inactive; None if the algorithm does not assign credit."""
 
     @property
     def length(self) -> int:
         return len(self.actions)
+
+    @property
+    def active(self) -> Bool[np.ndarray, "time agent"]:
+        """Who is there to act, step by step (`active_agents`)."""
+        return active_agents(self.spec, self.steps)[: self.length]
 
     @property
     def undiscounted_return(self) -> float:
@@ -52,6 +57,17 @@ class Take:
     def state(self, t: int) -> PyTree:
         """The environment's state after `t` steps."""
         return jax.tree.map(lambda x: x[t], self.states)
+
+
+def active_agents(spec: EnvSpec, steps: TimeStep) -> Bool[np.ndarray, "*time agent"]:
+    """Who is neither dead, nor gone, nor yet to come.
+
+    Inactive is who has no legal action; and, since SMAC and SMAX let the dead do one thing, who has one alone of several numbered actions
+    and sees nothing but zeros.
+    """
+    legal = np.sum(steps.legal, axis=-1)
+    idle = (legal == 1) & (np.array(spec.action_sizes) > 1) & (spec.action_kind == "discrete")
+    return np.asarray((legal > 0) & ~(idle & ~np.any(steps.obs, axis=-1)))
 
 
 class Player:
@@ -138,14 +154,25 @@ def _host_episode(
         steps.append(environment.step(actions[-1]))
         pictures.append(environment.render())
     drawn = [picture for picture in pictures if picture is not None]
+    spec, seen = environment.spec, _stack(steps)
     return Take(
-        spec=environment.spec,
+        spec=spec,
         states=None,
         pictures=tuple(drawn) if len(drawn) == len(pictures) else (),
-        steps=_stack(steps),
+        steps=seen,
         actions=np.stack(actions),
-        judged=None if judged[0] is None else _stack(judged),
+        judged=None if judged[0] is None else _while_active(_stack(judged), active_agents(spec, seen)[:-1]),
     )
+
+
+def _while_active(judged: Judged | None, active: Bool[np.ndarray, "time agent"]) -> Judged | None:
+    """NaN in the place of what a critic says of an agent that is inactive."""
+
+    def known(x: np.ndarray) -> np.ndarray:
+        of_agents = x.ndim >= active.ndim
+        return np.where(active.reshape(active.shape + (1,) * (x.ndim - active.ndim)), x, np.nan) if of_agents else x
+
+    return jax.tree.map(known, judged)
 
 
 def _stack(records: Sequence[Any]) -> Any:
@@ -158,4 +185,5 @@ def _cut(spec: EnvSpec, frames: _Frames) -> Take:
     length = int(np.argmax(ended)) if ended.any() else spec.time_limit
     states, steps = jax.tree.map(lambda x: x[: length + 1], (frames.states, frames.steps))
     actions, judged = jax.tree.map(lambda x: x[:length], (frames.actions, frames.judged))
+    judged = _while_active(judged, active_agents(spec, steps)[:-1])
     return Take(spec=spec, states=states, pictures=(), steps=steps, actions=actions, judged=judged)
