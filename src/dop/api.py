@@ -30,7 +30,7 @@ from dop.engine.records import Logger
 from dop.engine.runs import MOST_SEEDS, Protocol, RunConfig, RunFolder, default_folder, said
 from dop.engine.seeds import place, use_host_devices
 from dop.engine.silence import without_compiler_logs
-from dop.engine.train import Outcome, Trainer, lowest_steps, stop_requested
+from dop.engine.train import At, Outcome, Trainer, checked_at, lowest_steps, stop_requested
 from dop.envs import _foreign, _seeds
 from dop.errors import (
     ConfigError,
@@ -341,17 +341,18 @@ def evaluate(
     episodes: int = 128,
     seed: int = 0,
     sampled: bool = False,
+    at: At | str = "latest",
     environment: AnyEnvironment | str | None = None,
     algorithm: AnyAlgorithm | None = None,
     trust: bool = False,
 ) -> dict[str, tuple[float, ...]]:
-    """Play episodes with the newest checkpoint, as `evaluate_episodes` does.
+    """Play episodes with the newest checkpoint, or at another moment of the run, as `evaluate_episodes` does.
 
     Returns:
         Means over episodes: metric, then the run's seeds in their order.
     """
     chosen: dict[str, Any] = {"environment": environment, "algorithm": algorithm, "trust": trust}
-    return evaluate_episodes(run_dir, episodes=episodes, seed=seed, sampled=sampled, **chosen).means()
+    return evaluate_episodes(run_dir, episodes=episodes, seed=seed, sampled=sampled, at=at, **chosen).means()
 
 
 @formerly(trust="trust_env")
@@ -361,11 +362,12 @@ def evaluate_episodes(
     episodes: int = 128,
     seed: int = 0,
     sampled: bool = False,
+    at: At | str = "latest",
     environment: AnyEnvironment | str | None = None,
     algorithm: AnyAlgorithm | None = None,
     trust: bool = False,
 ) -> Evaluation:
-    """Play episodes with the newest checkpoint: what each returned, their means and 95% intervals.
+    """Play episodes with the newest checkpoint, or at another moment: what each returned, their means and 95% intervals.
 
     Args:
         run_dir: a run directory.
@@ -374,23 +376,27 @@ def evaluate_episodes(
         sampled: draw actions from the stochastic policy of the newest actors, without epsilon's uniform actions: stochastic DOP, COMA, MAAC
             from their softmax, deterministic DOP and MADDPG with their noise on actions. QMIX and VDN have no such policy: they explore by
             the epsilon that they have come to. Without: the greedy team, as in the evaluations of a run.
+        at: `latest`, the newest checkpoint; `best`, each seed as it was at its best greedy evaluation (win rate, then return); or the
+            environment steps of one of the run's snapshots.
         environment, algorithm, trust: as in `resume`.
     """
     episodes, seed = checked_episodes("episodes", episodes), checked_seed("seed", seed)
     check_flags(sampled=sampled)
+    at = checked_at(at)
     folder = RunFolder(files.checked_path("run_dir", run_dir))
     config, program = rebuild(folder, environment, algorithm=algorithm, trust=trust)
     measure(program, len(config.protocol.seeds), folder).check(saves=False)
     # Not the key that a run with this seed starts from.
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(b"dop.evaluate"))
     with contextlib.closing(Trainer(program, config, folder)) as trainer:
-        state = trainer.restore()
+        state = trainer.restore_at(at)
         # Each seed of the run plays episodes of its own, whatever other seeds there are.
         own = jax.vmap(jax.random.fold_in, (None, 0))(key, np.array(config.protocol.seeds, np.uint32))
         keys = place(own, trainer.devices)
         played = trainer.driver.play(state, keys, episodes, sampled=sampled)
     return Evaluation(
         policy="sampled" if sampled else "greedy",
+        at=str(at),
         seeds=config.protocol.seeds,
         env_steps=tuple(np.asarray(state.learner.env_steps).tolist()),
         returns=np.asarray(played.undiscounted_return),

@@ -1,6 +1,6 @@
 """Looking at trained teams from Python: `credit`, `render`, `export`, `report`, `plot`. The command line is a thin layer over these.
 
-All of them restore a run's newest checkpoint and change nothing that the run needs.
+All of them restore what a run has learned, and change nothing that the run needs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from dop.engine.learn import Program
 from dop.engine.runs import RunConfig, RunFolder
 from dop.engine.seeds import keys
 from dop.engine.snapshots import Snapshots
-from dop.engine.train import Trainer, lowest_steps
+from dop.engine.train import At, Trainer, checked_at, lowest_steps
 from dop.errors import ConfigError, DopError, RunError, check_flags, checked_episodes, checked_seed, printable, shown
 from dop.renamed import formerly
 from dop.report import compare, credit_view, curves, film, marl_eval, page, parity
@@ -38,7 +38,7 @@ from dop.types import Drawable, Exportable, Learner
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trained:
-    """One seed of a run, as its newest checkpoint has it."""
+    """One seed of a run, as its newest checkpoint has it, or as it was at another moment."""
 
     folder: RunFolder
     config: RunConfig
@@ -46,10 +46,14 @@ class Trained:
     seed: int
     env_steps: int
     learner: Learner
+    moment: At = "latest"
 
     @property
     def title(self) -> str:
-        return f"{self.config.algorithm} on {self.program.spec.name}"
+        moment = (
+            "" if self.moment == "latest" else f", {self.moment if self.moment == 'best' else 'snapshot'} after {self.env_steps:,} steps"
+        )
+        return f"{self.config.algorithm} on {self.program.spec.name}{moment}"
 
     def at(self, env_steps: int) -> Learner:
         """The learner as the run's snapshot of that moment has it."""
@@ -70,6 +74,7 @@ def load(
     run_dir: Path | str,
     *,
     run_seed: int | None = None,
+    at: At | str = "latest",
     environment: api.AnyEnvironment | str | None = None,
     algorithm: api.AnyAlgorithm | None = None,
     trust: bool = False,
@@ -79,11 +84,13 @@ def load(
     Args:
         run_dir: a run directory.
         run_seed: which of the run's seeds; the first if it is not given.
+        at: as in `dop.evaluate_episodes`.
         environment, algorithm, trust: as in `dop.resume`.
 
     Raises:
         RunError: this is not a run, it has no checkpoint yet or none that can be read, or it has no such seed.
     """
+    at = checked_at(at)
     folder = RunFolder(files.checked_path("run_dir", run_dir))
     config, program = api.rebuild(folder, environment, algorithm=algorithm, trust=trust)
     seed = config.protocol.seeds[0] if run_seed is None else run_seed
@@ -92,9 +99,10 @@ def load(
     if not folder.checkpoints.is_dir():
         raise RunError(f"{folder.path} has no checkpoint yet. The first is written when training has started: wait, or `dop resume` it.")
     with contextlib.closing(Trainer(program, config, folder)) as trainer:
-        state = trainer.restore()
+        state = trainer.restore_at(at)
     learner = _one_of(state.learner, config.protocol.seeds.index(seed))
-    return Trained(folder=folder, config=config, program=program, seed=seed, env_steps=lowest_steps(state), learner=learner)
+    steps = int(learner.env_steps) if at == "best" else lowest_steps(state)
+    return Trained(folder=folder, config=config, program=program, seed=seed, env_steps=steps, learner=learner, moment=at)
 
 
 def _one_of(tree: Any, place: int) -> Any:
@@ -128,6 +136,7 @@ def credit(
     training_episodes: int = 8,
     seed: int = 0,
     run_seed: int | None = None,
+    at: At | str = "latest",
     films: bool = True,
     environment: api.AnyEnvironment | str | None = None,
     algorithm: api.AnyAlgorithm | None = None,
@@ -142,6 +151,7 @@ def credit(
         training_episodes: the same at each of the run's snapshots.
         seed: which episodes: the same number gives the same ones.
         run_seed: which of the run's seeds; the first if it is not given.
+        at: as in `dop.evaluate_episodes`. The view over training is of all snapshots.
         films: also write the films with the time line beside.
         environment, algorithm, trust: as in `dop.resume`.
 
@@ -153,7 +163,7 @@ def credit(
     seed = checked_seed("seed", seed)
     check_flags(films=films)
     folder = _folder(run_dir, out, "credit")
-    trained = load(run_dir, run_seed=run_seed, environment=environment, algorithm=algorithm, trust=trust)
+    trained = load(run_dir, run_seed=run_seed, at=at, environment=environment, algorithm=algorithm, trust=trust)
     many, training = judged_episodes(trained, episodes, training_episodes, seed)
     shown, env = best_and_worst(many), trained.program.environment
     written: dict[str, Path] = {}
@@ -169,7 +179,7 @@ def credit(
             film.write(credit_view.film(env, take, title=trained.title), written[f"{name} film"], per_second=_speed(take))
     save("summary", credit_view.summary_figure(many, training, title=trained.title))
     written["data"] = folder / "credit.json"
-    about = {"run": str(trained.folder.path), "seed": trained.seed, "env_steps": trained.env_steps}
+    about = {"run": str(trained.folder.path), "seed": trained.seed, "env_steps": trained.env_steps, "at": str(trained.moment)}
     files.write_text(written["data"], json.dumps(about | credit_view.as_data(shown, many, training), allow_nan=False) + "\n")
     return written
 
@@ -177,9 +187,9 @@ def credit(
 def judged_episodes(trained: Trained, episodes: int, training_episodes: int, seed: int) -> tuple[list[Take], dict[int, list[Take]]]:
     """Greedy episodes of the team as it is now, and as it was at each snapshot (environment steps, then episodes)."""
     player = Player(trained.program)
-    many = player(trained.learner, episodes_key(seed), episodes)
+    many = player(trained.learner, episodes_key(seed), episodes, pictures="examples")
     credit_view.judged(many[0])
-    return many, {steps: player(trained.at(steps), episodes_key(seed), training_episodes) for steps in trained.snapshots}
+    return many, {steps: player(trained.at(steps), episodes_key(seed), training_episodes, pictures="none") for steps in trained.snapshots}
 
 
 # ------------------------------------------------------------------------------------------------------------------- render
@@ -194,6 +204,7 @@ def render(
     episodes: int = 32,
     seed: int = 0,
     run_seed: int | None = None,
+    at: At | str = "latest",
     environment: api.AnyEnvironment | str | None = None,
     algorithm: api.AnyAlgorithm | None = None,
     trust: bool = False,
@@ -201,27 +212,28 @@ def render(
     """Films of the team, by name, in `out` (default: `films/` in the run directory).
 
     Of an environment of several steps: the best and the worst by return of `episodes` greedy episodes. Of one of a single step, where there
-    is nothing to watch: what the team does at each of the run's snapshots, one after another.
+    is nothing to watch: what the team does at each of the run's snapshots until then, one after another.
 
     Args:
-        run_dir, out, seed, run_seed, environment, algorithm, trust: as in `credit`.
+        run_dir, out, seed, run_seed, at, environment, algorithm, trust: as in `credit`.
         kind: `gif`, or `mp4` where ffmpeg is installed.
         episodes: how many to choose from.
     """
     episodes, seed = checked_episodes("episodes", episodes), checked_seed("seed", seed)
     film.check_format(kind)
     folder = _folder(run_dir, out, "films")
-    trained = load(run_dir, run_seed=run_seed, environment=environment, algorithm=algorithm, trust=trust)
+    trained = load(run_dir, run_seed=run_seed, at=at, environment=environment, algorithm=algorithm, trust=trust)
     return {name: _write_film(folder / f"{name}.{kind}", *made) for name, made in films_of(trained, episodes, seed).items()}
 
 
 def films_of(trained: Trained, episodes: int, seed: int) -> Mapping[str, tuple[Iterator[film.Picture], float]]:
     """The pictures of every film, and how many of them to show in a second."""
     player, env = Player(trained.program), trained.program.environment
-    if trained.program.spec.time_limit == 1 and not isinstance(env, Drawable) and len(trained.snapshots) > 1:
-        played = {steps: player(trained.at(steps), episodes_key(seed), episodes) for steps in trained.snapshots}
+    until = [steps for steps in trained.snapshots if steps <= trained.env_steps]
+    if trained.program.spec.time_limit == 1 and not isinstance(env, Drawable) and len(until) > 1:
+        played = {steps: player(trained.at(steps), episodes_key(seed), episodes, pictures="none") for steps in until}
         return {"training": (film.over_training(trained.program.spec, played, title=trained.title), 2.0)}
-    shown = best_and_worst(player(trained.learner, episodes_key(seed), episodes))
+    shown = best_and_worst(player(trained.learner, episodes_key(seed), episodes, pictures="examples"))
     return {name: (film.film(env, take, title=f"{trained.title}: {name}"), _speed(take)) for name, take in shown.items()}
 
 
@@ -244,6 +256,7 @@ def export(
     *,
     out: Path | str | None = None,
     run_seed: int | None = None,
+    at: At | str = "latest",
     environment: api.AnyEnvironment | str | None = None,
     algorithm: api.AnyAlgorithm | None = None,
     trust: bool = False,
@@ -251,7 +264,7 @@ def export(
     """The policies that play greedily, for use without this library: `dop.report.export` says what is written.
 
     Args:
-        run_dir, run_seed, environment, algorithm, trust: as in `credit`.
+        run_dir, run_seed, at, environment, algorithm, trust: as in `credit`.
         out: a folder; default: `export/` in the run directory.
 
     Raises:
@@ -261,7 +274,7 @@ def export(
     """
     exporting.check_extra()
     folder = _folder(run_dir, out, "export")
-    trained = load(run_dir, run_seed=run_seed, environment=environment, algorithm=algorithm, trust=trust)
+    trained = load(run_dir, run_seed=run_seed, at=at, environment=environment, algorithm=algorithm, trust=trust)
     learned_by, spec = trained.program.algorithm, trained.program.spec
     if not isinstance(learned_by, Exportable):
         raise ConfigError(f"{trained.config.algorithm} cannot be exported: it has no method `policy` (see dop.types.Exportable).")
@@ -275,6 +288,7 @@ def export(
         "environment_version": spec.version,
         "run_seed": trained.seed,
         "env_steps": trained.env_steps,
+        "at": str(trained.moment),
         "library_version": metadata.version("dop-marl"),
     }
     text = json.dumps(exporting.describe(policy, spec, written) | {"made_by": made_by}, indent=2)
@@ -338,7 +352,7 @@ def _showing(task: compare.Task, line: compare.Line, episodes: int, trust: bool)
         raise RunError(f"its records are of seed {seed}, which no config.json of its runs has.")
     trained = load(entry.folder.path, run_seed=seed, trust=trust)
     player, key = Player(trained.program), episodes_key(0)
-    many = player(trained.learner, key, episodes)
+    many = player(trained.learner, key, episodes, pictures="examples")
     moments = trained.snapshots if many[0].judged is not None else []
     return page.Showing(
         task=task.title,
@@ -347,7 +361,7 @@ def _showing(task: compare.Task, line: compare.Line, episodes: int, trust: bool)
         environment=trained.program.environment,
         examples=best_and_worst(many),
         many=many,
-        training={steps: player(trained.at(steps), key, episodes) for steps in moments},
+        training={steps: player(trained.at(steps), key, episodes, pictures="none") for steps in moments},
     )
 
 

@@ -152,6 +152,13 @@ def test_resumed_run_has_the_same_records(lives: Lives):
     assert seconds == sorted(seconds)
 
 
+def test_resumed_run_has_the_same_best(lives: Lives):
+    found = [dict(np.load(run / "snapshots" / "best.npz")) for run in (lives.whole, lives.broken)]
+    assert found[0].keys() == found[1].keys()
+    for name, array in found[0].items():
+        np.testing.assert_array_equal(found[1][name], array)
+
+
 def test_config_has_the_new_goal(lives: Lives):
     assert RunFolder(lives.broken).read_config() == RunFolder(lives.whole).read_config()
 

@@ -73,10 +73,10 @@ def test_who_is_inactive_is_read_off_what_it_sees_and_may_do(take: Take):
 @pytest.mark.parametrize("field", ["k", "q", "advantage", "credit", "values", "policy"])
 def test_nothing_is_said_of_an_inactive_agent(take: Take, field: str):
     assert take.judged is not None
-    said = np.asarray(getattr(take.judged, field))
+    said = np.asarray(getattr(take.judged, field), float)
     np.testing.assert_array_equal(np.isnan(said).reshape(T, 3, -1).all(axis=-1), ~ACTIVE)
     np.testing.assert_array_equal(np.isfinite(said).reshape(T, 3, -1).all(axis=-1), ACTIVE)
-    assert np.isfinite(take.judged.b).all()
+    assert np.isfinite(np.asarray(take.judged.b, float)).all()
 
 
 def test_lines_end_with_a_cross(take: Take):

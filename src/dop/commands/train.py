@@ -47,6 +47,8 @@ class Options(Generic[A]):
     """Episodes per evaluation."""
     checkpoint_interval: int = Protocol.checkpoint_interval
     """Save everything every so many environment steps, and at the end."""
+    snapshots: int = Protocol.snapshots
+    """Moments of the learner that are kept to look back on, beside each seed's best: what `--at` of other commands may name."""
     chunk_iterations: int | None = Protocol.chunk_iterations
     """Iterations of learning in one compiled call; evaluations, checkpoints and Ctrl-C wait for its end. None: 20, or as many fewer as it
     takes for 8 such calls in a run, however long episodes are."""

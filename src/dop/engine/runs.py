@@ -4,7 +4,7 @@ config.json      everything that made the run: algorithm, environment, seeds, pr
 metrics.jsonl    one record a line            (`dop.engine.records`)
 tensorboard/     the same, live
 checkpoints/     the whole state              (`dop.engine.checkpoint`)
-snapshots/       the learner, over the run    (`dop.engine.snapshots`)
+snapshots/       the learner, over the run, and the best  (`dop.engine.snapshots`)
 initial.npz      the first networks, if they are another run's  (`dop.engine.initial`)
 curve.png        drawn at the end             (`dop.report.curves`)
 """
@@ -37,7 +37,10 @@ from dop.types import LABELS
 WorkerKind: TypeAlias = Literal["local", "processes", "ray"]
 
 FORMAT = 1
-_FREE = ("env_steps", "eval_interval", "eval_episodes", "checkpoint_interval", "env_workers", "env_timeout", "on_non_finite", "threads")
+_FREE = (
+    *("env_steps", "eval_interval", "eval_episodes", "checkpoint_interval", "snapshots"),
+    *("env_workers", "env_timeout", "on_non_finite", "threads"),
+)
 """Fields of `Protocol` that may change when a run goes on."""
 _USUAL_CHUNK, _FEWEST_CHUNKS = 20, 8
 """Iterations in a chunk; chunks in a run."""
@@ -67,6 +70,8 @@ class Protocol:
     """Episodes per evaluation."""
     checkpoint_interval: int = 50_000
     """Save everything every so many environment steps, and at the end."""
+    snapshots: int = 12
+    """Moments of the learner alone, at evaluations, that are kept to look back on, beside the best; at least 2, the first and the last."""
     chunk_iterations: int | None = None
     """Iterations of learning in one compiled call; between calls the run can be stopped, evaluated and saved. None: 20, or as many fewer as
     it takes for 8 such calls in `env_steps`, however long episodes are. A run keeps what was chosen when it began."""
@@ -153,6 +158,8 @@ class Protocol:
         for name in ("env_steps", "eval_interval", "eval_episodes", "checkpoint_interval", "chunk_iterations"):
             if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be positive, got {shown(getattr(self, name))}.")
+        if self.snapshots < 2:
+            raise ConfigError(f"snapshots must be at least 2, the first moment and the last, got {shown(self.snapshots)}.")
         if self.env_steps > 2_000_000_000:
             raise ConfigError(f"env_steps must be at most 2,000,000,000 (counters have 32 bits), got {self.env_steps}.")
         if len(self.seeds) > MOST_SEEDS:

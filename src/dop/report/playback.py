@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
 
 import equinox as eqx
 import jax
@@ -17,8 +18,12 @@ from jaxtyping import Bool, PRNGKeyArray, PyTree
 from dop.engine.host import HostProgram
 from dop.engine.learn import Program
 from dop.envs import _foreign
+from dop.envs.hosts import _pictures
 from dop.report.credit import Judged, judge
 from dop.types import AssignsCredit, Choice, EnvSpec, HostEnvironment, Learner, TimeStep
+
+Pictures: TypeAlias = Literal["all", "examples", "none"]
+"""Of all episodes, of those that `best_and_worst` chooses, or of none."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,21 +84,66 @@ class Player:
         if isinstance(program, Program):
             self._episodes = jax.jit(jax.vmap(functools.partial(_episode, program), in_axes=(None, 0)))
 
-    def __call__(self, learner: Learner, key: PRNGKeyArray, episodes: int) -> list[Take]:
-        """Episodes of the team of `learner`; the same key gives the same ones."""
+    def __call__(self, learner: Learner, key: PRNGKeyArray, episodes: int, *, pictures: Pictures = "all") -> list[Take]:
+        """Episodes of the team of `learner`; the same key gives the same ones.
+
+        Args:
+            pictures: of which episodes those that an environment outside JAX draws are kept.
+        """
         keys = jax.random.split(key, episodes)
         if isinstance(self.program, HostProgram):
-            source = self.program.environment
-            with contextlib.closing(_foreign.made(source.make, source.spec.name)) as environment:
-                return [_host_episode(environment, self.program, self._decide, learner, key) for key in keys]
+            return self._host_episodes(self.program, learner, keys, pictures)
         played = jax.tree.map(np.asarray, self._episodes(learner, keys))
         return [_cut(self.program.spec, jax.tree.map(lambda x, i=i: x[i], played)) for i in range(episodes)]
 
+    def _host_episodes(self, program: HostProgram, learner: Learner, keys: PRNGKeyArray, pictures: Pictures) -> list[Take]:
+        """In one environment outside JAX, one after another; of what are no examples, pictures are not kept, since they are large."""
+        source, takes = program.environment, []
+        with contextlib.ExitStack() as stack:
+            if pictures != "none":
+                stack.enter_context(_pictures.wanted())
+            environment = stack.enter_context(contextlib.closing(_foreign.made(source.make, source.spec.name)))
+            camera = _Camera(environment, on=pictures != "none")
+            for key in keys:
+                takes.append(_host_episode(environment, program, self._decide, learner, key, camera))
+                if pictures == "examples":
+                    shown = [id(take) for take in best_and_worst(takes).values()]
+                    takes = [take if id(take) in shown or not take.pictures else replace(take, pictures=()) for take in takes]
+        return takes
+
+
+class _Camera:
+    """Asks an environment outside JAX for its pictures, until it gives something that is none, which is told once."""
+
+    def __init__(self, environment: HostEnvironment, *, on: bool) -> None:
+        self._environment, self._on = environment, on
+        self._pictures: list[np.ndarray] = []
+
+    def shoot(self) -> None:
+        """Take a picture of now."""
+        if not self._on:
+            return
+        given = self._environment.render()
+        if (fault := _pictures.fault(given)) is None:
+            self._pictures.append(np.array(given))
+            return
+        self._on, self._pictures = False, []
+        logging.getLogger("dop").warning(
+            "%s draws no picture, and a table of actions is shown in its place: render gave %s; it should give an array of uint8 with the "
+            "shape (height, width, 3). docs/own-environment.md says how an environment draws itself.",
+            *(self._environment.spec.name, fault),
+        )
+
+    def develop(self) -> tuple[np.ndarray, ...]:
+        """The pictures since the last time."""
+        taken, self._pictures = self._pictures, []
+        return tuple(taken)
+
 
 def best_and_worst(takes: Sequence[Take]) -> dict[str, Take]:
-    """Examples by return: the best and the worst, or the only one if all earned the same."""
-    ordered = sorted(takes, key=lambda take: take.undiscounted_return)
-    worst, best = ordered[0], ordered[-1]
+    """Examples by return: the best and the worst, of equal ones the first, or the only one if all earned the same."""
+    best = max(takes, key=lambda take: take.undiscounted_return)
+    worst = min(takes, key=lambda take: take.undiscounted_return)
     return {"best": best, "worst": worst} if worst.undiscounted_return < best.undiscounted_return else {"best": worst}
 
 
@@ -139,12 +189,13 @@ def _decide(
 
 
 def _host_episode(
-    environment: HostEnvironment, program: HostProgram, decide: Callable[..., Any], learner: Learner, key: PRNGKeyArray
+    environment: HostEnvironment, program: HostProgram, decide: Callable[..., Any], learner: Learner, key: PRNGKeyArray, camera: _Camera
 ) -> Take:
     """The same with an environment that is stepped on the host."""
     key_seed, key_steps = jax.random.split(key)
     steps = [environment.reset(int(jax.random.bits(key_seed, dtype=np.uint32)))]
-    pictures, actions, judged = [environment.render()], [], []
+    actions, judged = [], []
+    camera.shoot()
     memory = program.algorithm.initial_memory(environment.spec)
     while not (steps[-1].terminated or steps[-1].truncated) and len(actions) < environment.spec.time_limit:
         key_act, key_judge = jax.random.split(jax.random.fold_in(key_steps, len(actions)))
@@ -152,13 +203,12 @@ def _host_episode(
         actions.append(np.asarray(choice.action))
         judged.append(jax.tree.map(np.asarray, said))
         steps.append(environment.step(actions[-1]))
-        pictures.append(environment.render())
-    drawn = [picture for picture in pictures if picture is not None]
+        camera.shoot()
     spec, seen = environment.spec, _stack(steps)
     return Take(
         spec=spec,
         states=None,
-        pictures=tuple(drawn) if len(drawn) == len(pictures) else (),
+        pictures=camera.develop(),
         steps=seen,
         actions=np.stack(actions),
         judged=None if judged[0] is None else _while_active(_stack(judged), active_agents(spec, seen)[:-1]),

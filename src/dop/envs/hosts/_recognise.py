@@ -11,7 +11,7 @@ from dataclasses import fields
 from typing import Any
 
 from dop.envs import _makers, _seeds
-from dop.envs.hosts import _reseeded, gymnasium, pettingzoo, pymarl
+from dop.envs.hosts import _pictures, _reseeded, gymnasium, pettingzoo, pymarl
 from dop.envs.hosts._team import Common, HostTeam
 from dop.types import EnvSpec
 
@@ -31,7 +31,7 @@ def adapt(name: str, maker: Callable[..., Any], options: Mapping[str, Any]) -> A
         ConfigError: the maker does not take the options, or the environment cannot be used.
     """
     own, common = _split(maker, options)
-    made = _makers.call(name, maker, **own)
+    made = _ready(name, maker, own)
     adapter = _adapter(made)
     if adapter is None:
         return _makers.call(name, maker, **options) if common else made
@@ -40,7 +40,12 @@ def adapt(name: str, maker: Callable[..., Any], options: Mapping[str, Any]) -> A
     if not _seeds.asked(name, own):
         return adapter(name, made, **how)
     made.close()
-    return _reseeded.make(lambda seeds: adapter(name, _makers.call(name, maker, **{**own, **seeds}), **how), name, own)
+    return _reseeded.make(lambda seeds: adapter(name, _ready(name, maker, {**own, **seeds}), **how), name, own)
+
+
+def _ready(name: str, maker: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+    """What `maker` makes of `options`; ready to draw, if that is wanted and it is of a kind that is adapted."""
+    return _pictures.ready(name, lambda **more: _makers.call(name, maker, **options, **more), maker, options)
 
 
 def way_out(name: str, made: Any) -> str:

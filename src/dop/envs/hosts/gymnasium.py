@@ -30,7 +30,7 @@ import numpy as np
 
 from dop import plugins
 from dop.envs import _makers
-from dop.envs.hosts import _answers, _others, _reseeded, _rewards, _spaces, _team
+from dop.envs.hosts import _answers, _others, _pictures, _reseeded, _rewards, _spaces, _team
 from dop.envs.hosts._others import Others
 from dop.envs.hosts._reseeded import Reseeded
 from dop.envs.hosts._spaces import SpaceTeam
@@ -62,7 +62,8 @@ def make(variant: str | None, **options: Any) -> Gymnasium | Reseeded:
             if module:
                 importlib.import_module(module)
             # Its checker complains of rewards that are lists.
-            env = gymnasium.make(environment_id, disable_env_checker=True, **{**options, **seeds})
+            given = {"disable_env_checker": True, **options, **seeds}
+            env = _pictures.ready(name, lambda **more: gymnasium.make(environment_id, **given, **more), gymnasium.make, options)
         except (ImportError, TypeError, gymnasium.error.Error) as error:
             raise ConfigError(f"{name} cannot be made with the options {options}: {error}.") from error
         return Gymnasium(name, env, version=_makers.version_of(module or FAMILY, revision=1), common=common, options=options)
@@ -175,9 +176,8 @@ class Gymnasium(SpaceTeam):
         return given
 
     def render(self) -> np.ndarray | None:
-        """Its picture, if it was made with the option `render_mode="rgb_array"`."""
-        picture = self.env.render() if self.env.render_mode == "rgb_array" else None
-        return picture if isinstance(picture, np.ndarray) else None
+        """What it draws, if it was made while pictures are wanted, or with the option `render_mode="rgb_array"` (`_pictures`)."""
+        return _pictures.picture(self.env)
 
 
 def _parts(name: str, what: str, space: Any) -> Sequence[Any]:

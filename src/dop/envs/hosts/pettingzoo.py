@@ -39,7 +39,7 @@ from dop import plugins
 from dop.envs import _makers
 from dop.envs._names import quoted
 from dop.envs._places import place_of
-from dop.envs.hosts import _answers, _others, _reseeded, _rewards, _spaces, _team
+from dop.envs.hosts import _answers, _others, _pictures, _reseeded, _rewards, _spaces, _team
 from dop.envs.hosts._others import Others
 from dop.envs.hosts._reseeded import Reseeded
 from dop.envs.hosts._spaces import SpaceTeam
@@ -73,7 +73,8 @@ def make(variant: str | None, **options: Any) -> PettingZoo | Reseeded:
 
     def adapt(seeds: Mapping[str, int]) -> PettingZoo:
         try:
-            env = _makers.call(name, module.parallel_env, **{**options, **seeds})
+            maker, given = module.parallel_env, {**options, **seeds}
+            env = _pictures.ready(name, lambda **more: _makers.call(name, maker, **given, **more), maker, options)
         except (TypeError, ImportError) as error:
             raise ConfigError(f"{name} cannot be made with the options {options}: {error}.") from error
         if env is None:
@@ -260,9 +261,8 @@ class PettingZoo(SpaceTeam):
         return {name: float(np.mean([own[name] for own in found if name in own])) for name in {name for own in found for name in own}}
 
     def render(self) -> np.ndarray | None:
-        """Its picture, if it was made with the option `render_mode="rgb_array"`."""
-        picture = self.env.render() if getattr(self.env, "render_mode", None) == "rgb_array" else None
-        return picture if isinstance(picture, np.ndarray) else None
+        """What it draws, if it was made while pictures are wanted, or with the option `render_mode="rgb_array"` (`_pictures`)."""
+        return _pictures.picture(self.env)
 
 
 def _ended(flags: Mapping[Any, Any], acted: Sequence[Any]) -> set[Any]:

@@ -19,7 +19,6 @@ Seeds       `reset(seed=...)` if it takes one; else, in a new environment, the f
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -28,7 +27,7 @@ import numpy as np
 from dop import plugins
 from dop.envs import _makers, _seeds
 from dop.envs._places import place_of
-from dop.envs.hosts import _action_names, _answers, _rewards, _team
+from dop.envs.hosts import _action_names, _answers, _pictures, _rewards, _team
 from dop.envs.hosts._team import Common, HostTeam, Limits, Moment
 from dop.errors import ConfigError
 from dop.types import EnvSpec
@@ -148,15 +147,8 @@ class PyMARL(HostTeam):
         return answers
 
     def render(self) -> np.ndarray | None:
-        """Its picture, if `render(mode="rgb_array")` gives one."""
-        render = getattr(self.env, "render", None)
-        if render is None or "mode" not in inspect.signature(render).parameters:
-            return None
-        try:
-            picture = render(mode="rgb_array")
-        except NotImplementedError:
-            return None
-        return picture if isinstance(picture, np.ndarray) else None
+        """What `render(mode="rgb_array")` gives."""
+        return _pictures.picture(self.env)
 
     def save_replay(self) -> None:
         """Let the environment write a replay of what was played, where it can: StarCraft II puts it in its own folder."""
