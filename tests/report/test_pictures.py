@@ -22,6 +22,7 @@ from dop.envs import _makers
 from dop.envs.hosts import _pictures
 from dop.report import film
 from dop.report.playback import Pictures, Player, best_and_worst
+from dop.types import Drawable
 from host_environments import Walk
 from odd_games import Rounds, Tuples
 from workers import small
@@ -218,7 +219,7 @@ def test_the_python_environment_of_the_page_draws_itself(example: Any, tmp_path:
 @pytest.mark.parametrize("example", ["my_walk"], indirect=True)
 def test_the_jax_environment_of_the_page_draws_itself(example: Any):
     env = example.make()
-    assert isinstance(env, dop.types.Drawable)
+    assert isinstance(env, Drawable)
     program = Program(algorithm=small("vdn"), environment=env)
     (take,) = Player(program)(program.algorithm.init(KEY, program.spec), KEY, 1)
     assert len(list(film.film(env, take, title="walk"))) == take.length + 1 == 5
