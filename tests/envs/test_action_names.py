@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import dop
-from dop.commands.check_env import describe
-from dop.envs.hosts._action_names import told
-from dop.envs.hosts.gymnasium import Gymnasium
-from dop.envs.hosts.pettingzoo import PettingZoo
+from dop.cli.commands.check_env import describe
+from dop.envs.python._action_names import told
+from dop.envs.python.gymnasium import Gymnasium
+from dop.envs.python.pettingzoo import PettingZoo
 from odd_games import Rounds, Tuples
 
 WAYS = {"up": (0, 1), "right": (1, 0), "down": (0, -1), "left": (-1, 0), "stay": (0, 0), "stop": (0, 0)}
