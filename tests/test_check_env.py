@@ -29,7 +29,7 @@ from dop.envs.validation.scale import no_op, same_end
 from dop.envs.validation.sides import opposing
 from dop.errors import ConfigError
 
-LIGHTS = "host_games:Lights"
+LIGHTS = "python_games:Lights"
 
 
 def ask(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -38,7 +38,7 @@ def ask(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", [LIGHTS, "matrix-game", "pymarl:host_games:Skirmish"])
+@pytest.mark.parametrize("name", [LIGHTS, "matrix-game", "pymarl:python_games:Skirmish"])
 def test_what_can_be_used(capsys: pytest.CaptureFixture[str], name: str):
     shown = ask(capsys, name)
     assert "it can be used" in shown
@@ -68,13 +68,13 @@ def test_it_describes_what_it_was_given(capsys: pytest.CaptureFixture[str]):
 
 
 def test_it_names_the_numbers_that_nobody_reports(capsys: pytest.CaptureFixture[str]):
-    shown = ask(capsys, "pymarl:host_games:Skirmish")
+    shown = ask(capsys, "pymarl:python_games:Skirmish")
     assert "its infos also have dead_allies: metrics, if the option metrics names them" in shown
     assert "metrics      battle_won" in shown
 
 
 FAULTS = {
-    "raises": ("runs", "ValueError at .*host_games.py:[0-9]+: the lamp broke"),
+    "raises": ("runs", "ValueError at .*python_games.py:[0-9]+: the lamp broke"),
     "shape": ("shapes", r"reset gives obs as float32\[2, 2\], its spec says float\[2, 3\]"),
     "type": ("shapes", r"reset gives legal as float32\[2, 3\], its spec says bool\[2, 3\]"),
     "number": ("shapes", "reset gives reward as float, not as an array"),
@@ -82,8 +82,8 @@ FAULTS = {
     "bound": ("bound", r"an entry of observation or state is 1 in size after reset; obs_bound is 0\.5"),
     "padding": ("padding", "left sees 2 numbers, but has others than 0 after them"),
     "beyond": ("padding", "left has 2 actions, but may take one beyond them"),
-    "nobody": ("legal", "nobody has a legal action after reset, though it goes on"),
-    "never": ("legal", "right never had a legal action"),
+    "nobody": ("action_mask", "nobody has a legal action after reset, though it goes on"),
+    "never": ("action_mask", "right never had a legal action"),
     "start": ("start", "reset gives a reward of 1"),
     "both": ("end", "step 5 is both terminated and truncated"),
     "endless": ("end", "it goes on after 5 steps, its time limit"),
@@ -230,8 +230,8 @@ def test_returns_of_the_matrix_game(capsys: pytest.CaptureFixture[str]):
 def test_doing_nothing(kind: Any, expected: Any):
     sizes: dict[str, Any] = {"obs_sizes": (1,) * 3, "action_sizes": (3,) * 3, "state_size": 1, "time_limit": 1}
     spec = dop.EnvSpec(name="x", version="1", agents=("a", "b", "c"), action_kind=kind, **sizes)
-    legal = np.array([[False, True, True], [True, False, False], [False, False, False]])
-    np.testing.assert_allclose(no_op(spec, legal), expected)
+    action_mask = np.array([[False, True, True], [True, False, False], [False, False, False]])
+    np.testing.assert_allclose(no_op(spec, action_mask), expected)
 
 
 def test_a_game_that_takes_long_is_played_less(monkeypatch: pytest.MonkeyPatch):
@@ -271,7 +271,7 @@ def test_ends_that_look_like_a_time_limit(lengths: list[int], terminated: list[b
 
 def test_they_are_noted_unless_the_user_knows(capsys: pytest.CaptureFixture[str]):
     assert "every episode terminated at the same length, after 2 steps" in ask(capsys, "two-step")
-    game = "pymarl:host_games:Skirmish"
+    game = "pymarl:python_games:Skirmish"
     for options in (["limit=2", "limit_terminates=true"], ["limit=2"]):
         assert "terminated at the same length" not in ask(capsys, game, "--env-args", *options)
 
@@ -338,7 +338,7 @@ class Own(python_games.Lights):
 
 def test_how_the_replay_keeps_observations_is_told(capsys: pytest.CaptureFixture[str]):
     assert "replay       keeps observations in half precision (obs_bound 1.0)" in ask(capsys, LIGHTS)
-    assert "keeps observations in full precision (the environment gives no obs_bound)" in ask(capsys, "pymarl:host_games:Skirmish")
+    assert "keeps observations in full precision (the environment gives no obs_bound)" in ask(capsys, "pymarl:python_games:Skirmish")
 
     class Small(python_games.Lights):
         def _look(self, reward: float) -> Any:
@@ -357,7 +357,7 @@ def test_who_is_not_there_is_told():
     class Leaves(python_games.Lights):
         def _look(self, reward: float) -> Any:
             step: Any = super()._look(reward)
-            return dataclasses.replace(step, legal=step.legal & np.array([[True], [self.t < 2]]))
+            return dataclasses.replace(step, action_mask=step.action_mask & np.array([[True], [self.t < 2]]))
 
     found = survey(Leaves, episodes=1, seed=0)
     assert not found.faults
@@ -371,7 +371,7 @@ def test_who_is_not_there_is_told():
         ([LIGHTS, "--env-args", "no_such=1"], "cannot be made with these options"),
         ([LIGHTS, "--env-args", "fault"], "--env-args takes name=value"),
         ([LIGHTS, "--episodes", "0"], "episodes must be positive, got 0"),
-        (["host_games:Skirmish"], r"returned Skirmish, which is not an environment.*name it pymarl:host_games:Skirmish"),
+        (["python_games:Skirmish"], r"returned Skirmish, which is not an environment.*name it pymarl:python_games:Skirmish"),
         (["test_check_env:Unspecified"], "has dict as its spec; it must be a dop.EnvSpec"),
     ],
 )
@@ -399,7 +399,7 @@ def test_what_pettingzoo_and_gymnasium_have_is_adapted():
         ("odd_games:Turns", {}, r"returned Turns, .*act in turn \(AEC\).*aec_to_parallel.* my_module:make"),
         ("odd_games:Marl", {}, "returned Marl, .* name it pymarl:odd_games:Marl"),
         ("odd_games:silent", {"nams": ["x"]}, "odd_games:silent cannot be made with these options: .*nams"),
-        ("host_games:Lights", {"team": "left"}, "host_games:Lights cannot be made with these options: .*team"),
+        ("python_games:Lights", {"team": "left"}, "python_games:Lights cannot be made with these options: .*team"),
         ("jaxmarl:make", {"env_id": "MPE_simple_spread_v3"}, r"JaxMARL's environments cannot be used as they are: smax:.* mpe:"),
         ("test_check_env:jaxmarls", {}, r"returned SimpleSpreadMPE.* spec, reset and step"),
     ],
@@ -415,7 +415,7 @@ def jaxmarls() -> Any:
 
 def test_from_python_too():
     maker: Any = odd_games.Silent
-    program = dop.api._program(dop.VDN(), maker, {}, dop.Protocol())
+    program = dop.api._program(dop.VDN(), maker, {}, dop.TrainConfig())
     assert program.spec.agents == ("a", "b")
     assert pickle.loads(pickle.dumps(program.environment.make))().spec == program.spec  # type: ignore  # noqa: S301
     objects: list[tuple[Any, str]] = [
@@ -425,7 +425,7 @@ def test_from_python_too():
     ]
     for one, words in objects:
         with pytest.raises(ConfigError, match=words):
-            dop.api._program(dop.VDN(), one, {}, dop.Protocol())
+            dop.api._program(dop.VDN(), one, {}, dop.TrainConfig())
 
 
 # ------------------------------------------------------------------------------------------------------------- hundreds of agents

@@ -14,7 +14,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import dop
-from dop.analysis.playback import Player, Take, active_agents
+from dop.analysis.playback import Player, Trajectory, active_agents
 from dop.training.program import Program
 from dop.visualise import credit_figures, film
 from workers import small
@@ -44,7 +44,7 @@ class Mortal:
         return dop.TimeStep(
             obs=jnp.where(dead, 0.0, t + 1.0)[:, None],
             state=jnp.ones(1) * t,
-            legal=can,
+            action_mask=can,
             reward=jnp.float32(reward),
             terminated=jnp.zeros((), bool),
             truncated=t >= T,
@@ -56,68 +56,70 @@ ACTIVE = np.arange(T)[:, None] < [T, 2, 3]
 
 
 @pytest.fixture(scope="module")
-def take() -> Take:
+def trajectory() -> Trajectory:
     program = Program(algorithm=small("stochastic-dop"), environment=Mortal())
     return Player(program)(program.algorithm.init(KEY, program.spec), KEY, 1)[0]
 
 
-def test_who_is_inactive_is_read_off_what_it_sees_and_may_do(take: Take):
-    np.testing.assert_array_equal(take.active, ACTIVE)
+def test_who_is_inactive_is_read_off_what_it_sees_and_may_do(trajectory: Trajectory):
+    np.testing.assert_array_equal(trajectory.active, ACTIVE)
     # With one component a box has one legal entry all the time, and an agent with one action never had more.
-    box = replace(take.spec, action_kind="box")
-    assert active_agents(box, take.steps)[:, 2].all()
-    alone = replace(take.spec, action_sizes=(3, 3, 1), action_names=())
-    assert active_agents(alone, take.steps)[:, 2].all()
+    box = replace(trajectory.spec, action_kind="box")
+    assert active_agents(box, trajectory.steps)[:, 2].all()
+    alone = replace(trajectory.spec, action_sizes=(3, 3, 1), action_names=())
+    assert active_agents(alone, trajectory.steps)[:, 2].all()
 
 
 @pytest.mark.parametrize("field", ["k", "q", "advantage", "credit", "values", "policy"])
-def test_nothing_is_said_of_an_inactive_agent(take: Take, field: str):
-    assert take.judged is not None
-    said = np.asarray(getattr(take.judged, field), float)
+def test_nothing_is_said_of_an_inactive_agent(trajectory: Trajectory, field: str):
+    assert trajectory.credit_estimate is not None
+    said = np.asarray(getattr(trajectory.credit_estimate, field), float)
     np.testing.assert_array_equal(np.isnan(said).reshape(T, 3, -1).all(axis=-1), ~ACTIVE)
     np.testing.assert_array_equal(np.isfinite(said).reshape(T, 3, -1).all(axis=-1), ACTIVE)
-    assert np.isfinite(np.asarray(take.judged.b, float)).all()
+    assert np.isfinite(np.asarray(trajectory.credit_estimate.b, float)).all()
 
 
-def test_lines_end_with_a_cross(take: Take):
+def test_lines_end_with_a_cross(trajectory: Trajectory):
     axes = Figure().subplots(4, 1)
-    credit_figures._draw_lines(axes, take)
+    credit_figures._draw_lines(axes, trajectory)
     for row, (field, _) in zip(axes, credit_figures.ROWS, strict=True):
         lines = [line for line in row.lines if line.get_marker() != "x"]
         assert [np.isfinite(np.asarray(line.get_ydata(), float)).sum() for line in lines] == [T, 2, 3]
         crosses = [np.asarray(line.get_xydata()) for line in row.lines if line.get_marker() == "x"]
         assert [cross[:, 0].tolist() for cross in crosses] == [[], [1], [2]]
-        assert crosses[1][0, 1] == getattr(take.judged, field)[1, 1]
+        assert crosses[1][0, 1] == getattr(trajectory.credit_estimate, field)[1, 1]
 
 
-def test_actions_end_with_a_cross_and_have_names(take: Take):
+def test_actions_end_with_a_cross_and_have_names(trajectory: Trajectory):
     axes = Figure(figsize=(10, 2)).subplots()
-    credit_figures._draw_actions(axes, take, inches=10)
+    credit_figures._draw_actions(axes, trajectory, inches=10)
     assert len(axes.texts) == T + 2 + 3
     assert {text.get_text() for text in axes.texts} <= {"wait", "shoot", "run"}
     assert [np.asarray(line.get_xydata()).tolist() for line in axes.lines] == [[], [[2, 1]], [[3, 2]]]
 
 
-def test_films_and_tables_leave_them_out(take: Take):
-    assert [film.done(take, 4, agent) for agent in (1, 2)] == ["inactive"] * 2
-    for judged in (take.judged, None):
-        doing = film.doings(replace(take, judged=judged))
+def test_films_and_tables_leave_them_out(trajectory: Trajectory):
+    assert [film.done(trajectory, 4, agent) for agent in (1, 2)] == ["inactive"] * 2
+    for credit_estimate in (trajectory.credit_estimate, None):
+        doing = film.action_texts(replace(trajectory, credit_estimate=credit_estimate))
         np.testing.assert_array_equal(np.isnan(doing).all(axis=-1), ~ACTIVE)
         axes = Figure(figsize=(5, 4)).subplots()
-        film.draw_table(axes, take.spec, doing[4])
+        film.draw_table(axes, trajectory.spec, doing[4])
         assert sum(bool(text.get_text()) for text in axes.texts) == 3
     assert [label.get_text() for label in axes.get_xticklabels()] == ["wait", "shoot", "run"]
 
 
-def test_means_are_over_steps_at_which_an_agent_is_active(take: Take):
-    assert take.judged is not None
-    found, acted = credit_figures.by_agent([take]), credit_figures.by_action([take])
-    np.testing.assert_allclose(found.mean, [np.mean(np.asarray(take.judged.credit)[:n, i]) for i, n in enumerate((T, 2, 3))], rtol=1e-5)
+def test_means_are_over_steps_at_which_an_agent_is_active(trajectory: Trajectory):
+    assert trajectory.credit_estimate is not None
+    found, acted = credit_figures.by_agent([trajectory]), credit_figures.by_action([trajectory])
+    np.testing.assert_allclose(
+        found.mean, [np.mean(np.asarray(trajectory.credit_estimate.credit)[:n, i]) for i, n in enumerate((T, 2, 3))], rtol=1e-5
+    )
     assert acted.times.sum(axis=1).tolist() == [T, 2, 3]
 
 
-def test_files_have_null_for_them(take: Take):
-    data = json.loads(json.dumps(credit_figures.as_data({"best": take}, [take], {}), allow_nan=False))
+def test_files_have_null_for_them(trajectory: Trajectory):
+    data = json.loads(json.dumps(credit_figures.as_data({"best": trajectory}, [trajectory], {}), allow_nan=False))
     best = data["episodes"]["best"]
     assert data["action_names"] == [["wait", "shoot", "run"]] * 3
     assert best["active"] == ACTIVE.tolist()
@@ -126,9 +128,12 @@ def test_files_have_null_for_them(take: Take):
     assert None not in data["summary"]["credit"]
 
 
-def test_all_figures_and_the_film_are_drawn(take: Take, tmp_path: Path):
-    for figure in (credit_figures.episode_figure(Mortal(), take, title="x"), credit_figures.summary_figure([take], {0: [take]}, title="x")):
+def test_all_figures_and_the_film_are_drawn(trajectory: Trajectory, tmp_path: Path):
+    for figure in (
+        credit_figures.episode_figure(Mortal(), trajectory, title="x"),
+        credit_figures.summary_figure([trajectory], {0: [trajectory]}, title="x"),
+    ):
         film.pixels(figure)
-    film.write(film.film(Mortal(), take, title="mortal"), tmp_path / "f.gif", per_second=4)
-    words = [text.get_text() for text in credit_figures.episode_figure(Mortal(), take, title="x").legends[0].get_texts()]
+    film.write(film.film(Mortal(), trajectory, title="mortal"), tmp_path / "f.gif", per_second=4)
+    words = [text.get_text() for text in credit_figures.episode_figure(Mortal(), trajectory, title="x").legends[0].get_texts()]
     assert words == ["a", "b", "c", "becomes inactive"]

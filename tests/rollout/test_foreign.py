@@ -19,8 +19,8 @@ from dop.rollout.shared_memory import RESET, STEP
 from dop.rollout.workers import Job, Workers, local
 from python_environments import Quits, Walk, quits
 
-QUITS = "host_environments:quits"
-HERE = r"/tests/host_environments\.py:[0-9]+"
+QUITS = "python_environments:quits"
+HERE = r"/tests/python_environments\.py:[0-9]+"
 TINY = dop.VDN(agent_hidden=8, episodes_per_iteration=2, replay_capacity=4, replay_batch=2)
 ONCE: dict[str, Any] = {"eval_interval": 1000, "eval_episodes": 1, "chunk_iterations": 1, "quiet": True}
 
@@ -39,17 +39,17 @@ def train(folder: Path, **options: Any) -> dop.Run:
 @pytest.mark.parametrize(
     ("where", "how", "words"),
     [
-        ("reset", "exit", rf"host_environments:Walk: reset raised: SystemExit at .*{HERE}: 0"),
-        ("step", "exit", rf"host_environments:Walk: step raised: SystemExit at .*{HERE}: 0"),
-        ("close", "exit", rf"host_environments:Walk: close raised: SystemExit at .*{HERE}: 0"),
-        ("make", "exit", rf"'host_environments:quits' cannot be made: SystemExit at .*{HERE}: 0"),
-        ("reset", "raise", rf"host_environments:Walk: reset raised: OSError at .*{HERE}: the window is gone"),
-        ("step", "raise", rf"host_environments:Walk: step raised: OSError at .*{HERE}: the window is gone"),
-        ("close", "raise", rf"host_environments:Walk: close raised: OSError at .*{HERE}: the window is gone"),
-        ("make", "raise", rf"'host_environments:quits' cannot be made: OSError at .*{HERE}: the window is gone"),
-        ("reset", "none", rf"host_environments:Walk: reset gave NoneType, not a dop\.TimeStep \(.*{HERE}\)"),
-        ("step", "none", rf"host_environments:Walk: step gave NoneType, not a dop\.TimeStep \(.*{HERE}\)"),
-        ("make", "none", rf"'host_environments:quits' \(.*{HERE}\) returned NoneType, which is not an environment"),
+        ("reset", "exit", rf"python_environments:Walk: reset raised: SystemExit at .*{HERE}: 0"),
+        ("step", "exit", rf"python_environments:Walk: step raised: SystemExit at .*{HERE}: 0"),
+        ("close", "exit", rf"python_environments:Walk: close raised: SystemExit at .*{HERE}: 0"),
+        ("make", "exit", rf"'python_environments:quits' cannot be made: SystemExit at .*{HERE}: 0"),
+        ("reset", "raise", rf"python_environments:Walk: reset raised: OSError at .*{HERE}: the window is gone"),
+        ("step", "raise", rf"python_environments:Walk: step raised: OSError at .*{HERE}: the window is gone"),
+        ("close", "raise", rf"python_environments:Walk: close raised: OSError at .*{HERE}: the window is gone"),
+        ("make", "raise", rf"'python_environments:quits' cannot be made: OSError at .*{HERE}: the window is gone"),
+        ("reset", "none", rf"python_environments:Walk: reset gave NoneType, not a dop\.TimeStep \(.*{HERE}\)"),
+        ("step", "none", rf"python_environments:Walk: step gave NoneType, not a dop\.TimeStep \(.*{HERE}\)"),
+        ("make", "none", rf"'python_environments:quits' \(.*{HERE}\) returned NoneType, which is not an environment"),
     ],
 )
 def test_at_once_training_is_refused_before_anything_is_written(tmp_path: Path, where: str, how: str, words: str):
@@ -86,14 +86,14 @@ class Maker:
 
 
 def ask(workers: Workers, command: int) -> list[int]:
-    workers.board.command[:], workers.board.seed[:] = command, np.arange(2)
+    workers.buffers.command[:], workers.buffers.seed[:] = command, np.arange(2)
     workers.send(0)
     return workers.receive(0).tolist()
 
 
 def assert_dies(workers: Workers, log: pytest.LogCaptureFixture, function: str) -> None:
     """Each time, and all of a worker's episodes with it; five times, and the run ends with the sentence. Other workers: `test_workers`."""
-    words = rf"host_environments:Walk: {function} raised: SystemExit at .*{HERE}: 0"
+    words = rf"python_environments:Walk: {function} raised: SystemExit at .*{HERE}: 0"
     try:
         with pytest.raises(dop.RunError, match=rf"worker 0 died 5 times in a row; the last time it raised\n\n{words}\nTraining stopped"):
             for _ in range(5):
@@ -119,7 +119,7 @@ def test_a_maker_that_fails_now_and_then_is_asked_again(caplog: pytest.LogCaptur
 
     workers = local(Job(make=make, spec=Walk(time_limit=9).spec, n_slots=2, groups=((0, 1),), timeout=60.0))
     assert ask(workers, RESET) == [0, 1]
-    assert re.search(rf"'host_environments:quits' cannot be made: OSError at .*{HERE}: the window is gone", caplog.text)
+    assert re.search(rf"'python_environments:quits' cannot be made: OSError at .*{HERE}: the window is gone", caplog.text)
     assert ask(workers, RESET) == []
     workers.close()
 
@@ -135,7 +135,7 @@ def test_none_ends_a_run_at_once(where: str, words: str):
 def test_a_maker_that_gives_nothing_later():
     workers = local(Job(make=lambda: None, spec=Walk().spec, n_slots=1, groups=((0,),), timeout=1.0))  # type: ignore
     with pytest.raises(dop.ConfigError, match="Walk: what makes it gave NoneType in place of another environment"):
-        workers.board.command[:] = RESET
+        workers.buffers.command[:] = RESET
         workers.send(0)
         workers.receive(0)
 
@@ -166,7 +166,7 @@ def test_films_and_credit_say_it_too(trained: Path, where: str, how: Any):
         patch.setattr(Quits, "how", how)
         source = program.environment
         object.__setattr__(source, "make", lambda: Quits(where=where, how=how))
-        with pytest.raises(dop.ConfigError, match=rf"host_environments:Walk: {where} (raised:|gave) .*{HERE}"):
+        with pytest.raises(dop.ConfigError, match=rf"python_environments:Walk: {where} (raised:|gave) .*{HERE}"):
             player(learner, views.episodes_key(0), 1)
 
 

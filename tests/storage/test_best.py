@@ -63,7 +63,7 @@ def test_more_moments_are_kept_if_asked_for(tmp_path: Path):
         snapshots.save(step, {"w": jnp.zeros(1)})
     assert (len(snapshots.steps), snapshots.steps[0], snapshots.steps[-1]) == (3, 0, 6)
     with pytest.raises(dop.ConfigError, match="snapshots must be at least 2, the first moment and the last, got 1"):
-        dop.Protocol(snapshots=1).check()
+        dop.TrainConfig(snapshots=1).check()
 
 
 @pytest.mark.parametrize(("at", "expected"), [("best", "best"), ("latest", "latest"), ("400", 400), (400, 400), (np.int64(400), 400)])

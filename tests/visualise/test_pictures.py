@@ -19,7 +19,7 @@ from dop import views
 from dop.analysis.playback import Pictures, Player, best_and_worst
 from dop.envs.making import makers
 from dop.envs.python import _pictures
-from dop.rollout.program import HostProgram, Source
+from dop.rollout.program import PythonProgram, Source
 from dop.training.program import Program
 from dop.types import Drawable
 from dop.visualise import film
@@ -33,7 +33,7 @@ GOOD = np.zeros((4, 6, 3), np.uint8)
 
 
 def player(make: Any) -> Player:
-    return Player(HostProgram(algorithm=small("vdn"), environment=Source(make().spec, make)))
+    return Player(PythonProgram(algorithm=small("vdn"), environment=Source(make().spec, make)))
 
 
 def play(make: Any, episodes: int = 3, pictures: Pictures = "all") -> list[Any]:
@@ -65,19 +65,19 @@ def drawing(given: Any) -> Any:
 )
 def test_what_is_no_picture_is_told_once_and_the_table_shown(given: Any, words: str, caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.WARNING, "dop"):
-        takes = play(drawing(given))
-    assert [take.pictures for take in takes] == [()] * 3
+        trajectories = play(drawing(given))
+    assert [trajectory.pictures for trajectory in trajectories] == [()] * 3
     assert len(caplog.records) == 1
     assert re.search(rf"Walk draws no picture, and a table of actions is shown in its place: .*{words}", caplog.text)
-    assert len(list(film.film(None, takes[0], title="walk"))) == takes[0].length + 1
+    assert len(list(film.film(None, trajectories[0], title="walk"))) == trajectories[0].length + 1
 
 
 def test_of_many_episodes_only_the_examples_keep_pictures(caplog: pytest.LogCaptureFixture):
-    takes = play(drawing(GOOD), 6, "examples")
-    shown = best_and_worst(takes)
+    trajectories = play(drawing(GOOD), 6, "examples")
+    shown = best_and_worst(trajectories)
     assert len(shown) == 2
-    assert all(take.pictures for take in shown.values())
-    assert sum(bool(take.pictures) for take in takes) == 2
+    assert all(trajectory.pictures for trajectory in shown.values())
+    assert sum(bool(trajectory.pictures) for trajectory in trajectories) == 2
     assert not caplog.records
 
 
@@ -85,7 +85,7 @@ def test_who_looks_at_nothing_asks_for_no_picture():
     def never(_: Any) -> Any:
         raise AssertionError("it was drawn")
 
-    assert [take.pictures for take in play(drawing(never), 2, "none")] == [()] * 2
+    assert [trajectory.pictures for trajectory in play(drawing(never), 2, "none")] == [()] * 2
     with pytest.raises(dop.ConfigError, match=r"Walk: render raised: AssertionError .*: it was drawn"):
         play(drawing(never), 1)
 
@@ -186,8 +186,8 @@ def test_an_environment_that_can_only_open_windows_is_left_alone():
 def test_packages_draw(monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("mpe2")
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
-    take = play(lambda: dop.make("pettingzoo:mpe2.simple_spread_v3", max_cycles=2), 1)[0]
-    assert len(take.pictures) == take.length + 1 == 3
+    trajectory = play(lambda: dop.make("pettingzoo:mpe2.simple_spread_v3", max_cycles=2), 1)[0]
+    assert len(trajectory.pictures) == trajectory.length + 1 == 3
 
 
 # --------------------------------------------------------------------------------------------------------------- documentation
@@ -209,9 +209,9 @@ def test_the_python_environment_of_the_page_draws_itself(example: Any, tmp_path:
     run = dop.train(small("vdn"), "my_lights:make", env_steps=1, run_dir=tmp_path / "run", quiet=True, chunk_iterations=1, eval_episodes=1)
     trained = views.load(run.path, trust=True)
     assert trained.program.spec.action_names == (("press blue", "press red"),) * 2
-    (take,) = Player(trained.program)(trained.learner, KEY, 1)
-    burns = take.steps.obs.argmax(axis=-1)
-    for picture, (left, right) in zip(take.pictures, burns, strict=True):
+    (trajectory,) = Player(trained.program)(trained.learner, KEY, 1)
+    burns = trajectory.steps.obs.argmax(axis=-1)
+    for picture, (left, right) in zip(trajectory.pictures, burns, strict=True):
         assert [picture[20, 20].tolist(), picture[20, 60].tolist()] == [[[0, 0, 255], [255, 0, 0]][light] for light in (left, right)]
     assert views.render(run.path, episodes=2, trust=True)["best"].read_bytes()[:6] == b"GIF89a"
 
@@ -221,5 +221,5 @@ def test_the_jax_environment_of_the_page_draws_itself(example: Any):
     env = example.make()
     assert isinstance(env, Drawable)
     program = Program(algorithm=small("vdn"), environment=env)
-    (take,) = Player(program)(program.algorithm.init(KEY, program.spec), KEY, 1)
-    assert len(list(film.film(env, take, title="walk"))) == take.length + 1 == 5
+    (trajectory,) = Player(program)(program.algorithm.init(KEY, program.spec), KEY, 1)
+    assert len(list(film.film(env, trajectory, title="walk"))) == trajectory.length + 1 == 5

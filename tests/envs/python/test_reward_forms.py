@@ -111,9 +111,9 @@ def test_adapters_take_arrays_of_one(kind: str):
 @pytest.mark.parametrize("given", [0.5, "1", [], [1, "a"], [float("nan")], [True]])
 def test_weights_are_numbers(given: Any):
     with pytest.raises(ConfigError, match="reward_weights is"):
-        dop.envs.make("pymarl:host_games:Skirmish", reward_weights=given)
+        dop.envs.make("pymarl:python_games:Skirmish", reward_weights=given)
 
 
 def test_weights_are_an_option_that_a_run_keeps():
-    spec = dop.envs.make("pymarl:host_games:Skirmish", reward_weights=[2]).spec
+    spec = dop.envs.make("pymarl:python_games:Skirmish", reward_weights=[2]).spec
     assert dict(spec.options)["reward_weights"] == (2.0,)

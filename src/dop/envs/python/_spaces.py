@@ -17,7 +17,7 @@ import numpy as np
 
 from dop.envs.python import _action_names
 from dop.envs.python._answers import nothing
-from dop.envs.python._team import HostTeam, everything, is_image
+from dop.envs.python._team import AdaptedTeam, everything, is_image
 from dop.errors import ConfigError
 from dop.types import ActionKind, EnvSpec
 
@@ -26,7 +26,7 @@ MOST = 256
 """Combinations of a MultiDiscrete space that are numbered."""
 
 
-class SpaceTeam(HostTeam):
+class SpaceTeam(AdaptedTeam):
     """A `HostTeam` whose environment describes itself by Gymnasium's spaces."""
 
     _observations: list[Observations]
