@@ -23,7 +23,7 @@ from dop.engine import files
 from dop.engine.progress import compact
 from dop.engine.records import Record
 from dop.errors import RunError
-from dop.report.numbers import LIMITLESS
+from dop.report.numbers import LIMITLESS, count
 from dop.report.statistics import FEWEST_SEEDS, Axis, align, curves, seeds_interval
 from dop.report.texts import as_written
 
@@ -98,11 +98,13 @@ def figure(records_by_label: Mapping[str, Sequence[Record]], *, title: str) -> F
         raise RunError(f"There is nothing to draw for {title!r}: no record of {', '.join(records_by_label) or 'no run'} has an evaluation.")
     rows = 2 if len(panels) == len(PANELS) else 1
     columns = len(panels) // rows
-    picture = Figure(figsize=(4.6 * columns, 3.1 * rows + 0.9), layout="constrained", facecolor="white")
+    captions = _counted(records_by_label)
+    height = 3.1 * rows + 0.7 + _ROW * _legend_rows(4.6 * columns, captions)
+    picture = Figure(figsize=(4.6 * columns, height), layout="constrained", facecolor="white")
     for panel, axes in zip(panels, picture.subplots(rows, columns, squeeze=False).ravel(), strict=True):
         _draw_panel(axes, panel, records_by_label)
     picture.suptitle(title, fontsize=13, fontweight="bold", color=_INK)
-    _explain(picture, records_by_label)
+    _explain(picture, captions, _line_words(records_by_label, Look(seed_lines=True)))
     return picture
 
 
@@ -133,10 +135,12 @@ def draw_grid(
     look = look or Look()
     check_measured(metric, records)
     labels = {label: [record for by_label in records.values() for record in by_label[label]] for label in next(iter(records.values()))}
-    named = [label for label, kept in labels.items() if kept]
+    captions = {label: label if kept else None for label, kept in labels.items()}
+    named = [caption for caption in captions.values() if caption]
     direct = len(named) <= _MOST_DIRECT and max(map(len, named), default=0) <= _LONGEST_DIRECT
     width = max((5.4 if direct else 4.2) * len(records), 6.5)
-    picture = Figure(figsize=(width, 0.8 + 3.2 * len(axes_of)), layout="constrained", facecolor="white")
+    height = 0.8 + 3.2 * len(axes_of) + (0 if direct else _ROW * _legend_rows(width, captions))
+    picture = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     grid = picture.subplots(len(axes_of), len(records), squeeze=False)
     for axis, row in zip(axes_of, grid, strict=True):
         for (task, by_label), axes in zip(records.items(), row, strict=True):
@@ -149,7 +153,7 @@ def draw_grid(
     if direct:
         picture.supxlabel(_line_words(labels, look), fontsize=8.5, color=_INK)
     else:
-        _explain(picture, labels, words=_line_words(labels, look), counted=False)
+        _explain(picture, captions, _line_words(labels, look))
     save(picture, path)
 
 
@@ -189,19 +193,36 @@ def panel_figure(panel: Panel, records_by_label: Mapping[str, Sequence[Record]])
     return picture
 
 
-def _explain(picture: Figure, records_by_label: Mapping[str, Sequence[Record]], *, words: str | None = None, counted: bool = True) -> None:
-    """The legend below, in as many columns as fit: every label that has records, with the number of its seeds if `counted`."""
-    counts = {label: len({record.seed for record in records}) for label, records in records_by_label.items()}
-    captions = [f"{label} ({n} seed{'s' if n > 1 else ''})" if counted else label for label, n in counts.items()]
-    styles = [style(index) for index in range(len(captions))]
-    handles = [Line2D([], [], label=caption, **style) for caption, style, n in zip(captions, styles, counts.values(), strict=True) if n]
-    fitting = int(picture.get_figwidth() * 11) // (max(len(caption) for caption in captions) + 6)
+_ROW = 0.21
+"""Inches of a row of a legend."""
+
+
+def _counted(records_by_label: Mapping[str, Sequence[Record]]) -> dict[str, str | None]:
+    """The caption of every label: with the number of its seeds; None of one without records."""
+    seeds = {label: len({record.seed for record in records}) for label, records in records_by_label.items()}
+    return {label: f"{label} ({count(n, 'seed')})" if n else None for label, n in seeds.items()}
+
+
+def _legend_columns(width: float, captions: Mapping[str, str | None]) -> int:
+    """As many as fit into so many inches."""
+    shown = [caption for caption in captions.values() if caption]
+    return max(1, min(len(shown), int(width * 12) // (max(map(len, shown), default=0) + 6)))
+
+
+def _legend_rows(width: float, captions: Mapping[str, str | None]) -> int:
+    return -(-sum(caption is not None for caption in captions.values()) // _legend_columns(width, captions))
+
+
+def _explain(picture: Figure, captions: Mapping[str, str | None], words: str) -> None:
+    """The legend below: every label that has a caption. A label's place in `captions` gives its style."""
+    handles = [Line2D([], [], label=caption, **style(place)) for place, caption in enumerate(captions.values()) if caption]
     picture.legend(
         handles=handles,
-        title=(_line_words(records_by_label, Look(seed_lines=True)) if words is None else words) or None,
+        title=words or None,
         loc="outside lower center",
-        ncols=max(1, min(len(handles), fitting)),
+        ncols=_legend_columns(picture.get_figwidth(), captions),
         frameon=False,
+        fontsize=9,
         labelcolor=_INK,
         title_fontproperties={"size": 8.5},
     )
@@ -291,7 +312,7 @@ def _dress(axes: Axes, panel: Panel) -> None:
     axes.margins(x=0, y=0.12)
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10], integer=panel.axis == "env_steps"))
-    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=_all_whole(axes)))
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=_all_whole(axes), min_n_ticks=1))
     if panel.axis == "env_steps":
         axes.set_xlabel("environment steps", fontsize=9, color=_INK)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))

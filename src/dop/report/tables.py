@@ -80,7 +80,7 @@ def _caption(scored: Mapping[str, Mapping[str, Line]], metric: str) -> str:
     words = [f"{metric_words(metric)} at the end of training: mean of the last {LAST} evaluations, then over seeds"]
     words.append(f"{span(str(min(counts)), str(max(counts)))} seed{'' if max(counts) == 1 else 's'}")
     words += ["95% intervals by Student's t in square brackets"] if max(counts) >= FEWEST_SEEDS else []
-    words += [f"values of fewer than {FEWEST_SEEDS} seeds in round ones"] if any(1 < count < FEWEST_SEEDS for count in counts) else []
+    words += [f"values of fewer than {FEWEST_SEEDS} seeds in round brackets"] if any(1 < count < FEWEST_SEEDS for count in counts) else []
     return escaped("; ".join(words)) + "."
 
 
