@@ -131,7 +131,8 @@ def _ends_words(task: Task, limits: Bounds) -> str:
         cut += [f"returns to {limits[0]:g} and {limits[1]:g}"] if limits != LIMITLESS else []
         words.append(f"Mean over seeds [95% interval by Student's t{', cut: ' + ', '.join(cut) if cut else ''}]")
     if min(seeds) < FEWEST_SEEDS:
-        words.append(f"Fewer than {FEWEST_SEEDS} seeds have no interval: the values themselves are in round brackets")
+        values = ": their own values are in round brackets" if any(1 < count < FEWEST_SEEDS for count in seeds) else ""
+        words.append(f"Fewer than {FEWEST_SEEDS} seeds have no interval{values}")
     return ". ".join(words) + "."
 
 
@@ -179,10 +180,15 @@ def _together(comparison: Comparison, bounds: Mapping[str, Bounds]) -> Markup:
         )
         groups.setdefault(played, []).append(label)
     blocks = [_block(comparison, titles, labels, bounds) for titles, labels in groups.items() if titles]
-    words = (
+    words = [
         f"A seed's score is {SCORE}. It does not depend on the other methods of this page. Intervals: 95%, bootstrap stratified by task "
         f"(Agarwal et al. 2021); none where a task has fewer than {FEWEST_SEEDS} seeds, from which nothing can be said of others."
-    )
+    ]
+    if any(block["ends"] for block in blocks):
+        words.append(
+            "The IQM is the mean of the middle half of all scores. Mean and median are over tasks, of each task's mean over seeds. The "
+            "optimality gap is by how much scores fall short of 1, on average: less is better. It is of scores from 0 to 1 only."
+        )
     return html.piece("together", words=words, blocks=blocks)
 
 
@@ -207,18 +213,13 @@ def _block(comparison: Comparison, titles: Sequence[str], labels: Sequence[str],
 def _aggregates(comparison: Comparison, scores: Mapping[str, list[np.ndarray]], *, scaled: bool) -> Markup:
     """What `rliable` reports of each method; how far scores fall short of 1 only where they are `scaled`."""
     kinds = {"IQM": statistics.interquartile_mean, "mean": statistics.mean_score, "median": statistics.median_score}
-    gap = ", and by how much scores fall short of 1 on average (optimality gap, less is better)" if scaled else ""
     kinds |= {"optimality gap": statistics.optimality_gap} if scaled else {}
     rows = []
     for label, own in scores.items():
         seeds = [len(of_task) for of_task in own]
         found = [estimate(statistic(own)) for statistic in kinds.values()]
         rows.append([_named(comparison, label), *found, span(str(min(seeds)), str(max(seeds))), str(len(own))])
-    caption = (
-        "The scores of all tasks together: the mean of their middle half (IQM), the mean and the median over tasks of each task's mean "
-        f"over seeds{gap}"
-    )
-    return html.table(caption, ("method", *kinds, "seeds per task", "tasks"), rows)
+    return html.table("The scores of all tasks together", ("method", *kinds, "seeds per task", "tasks"), rows)
 
 
 def scores_of(tasks: Sequence[Task], labels: Sequence[str], bounds: Mapping[str, Bounds] | None = None) -> dict[str, list[np.ndarray]]:
