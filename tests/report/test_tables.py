@@ -40,6 +40,8 @@ def records(*ends: float, metric: str = RETURN) -> list[Record]:
         ([0.0, 1.0, 1.0], {"share": True, "limits": (0, 1)}, "67% [0%, 100%]"),
         ([0.0, 1.0, 1.0], {}, "0.667 [-0.768, 2.1]"),  # 2/3 -+ 1.434
         ([-10.0] * 3, {}, "-10 [-10, -10]"),
+        ([-12345.6], {}, "-12,346"),
+        ([999.6, 1e12], {}, "5e+11 (1,000, 1e+12)"),
     ],
 )
 def test_how_a_mean_over_seeds_is_written(scores: list[float], how: dict[str, Any], words: str):
@@ -107,6 +109,7 @@ def test_returns_are_no_percentages_and_minus_is_a_minus():
     found = tables.as_latex({"mill": {"vdn": records(-10.0, -10.0, -10.0)}}, RETURN)
     assert r"vdn & $-10\ [-10,\ -10]$ \\" in found
     assert "; 3 seeds; 95" in found
+    assert r"vdn & $2{,}000\ (1{,}000,\ 3{,}000)$" in tables.as_latex({"mill": {"vdn": records(1000.0, 3000.0)}}, RETURN)
     assert "round" not in found
 
 

@@ -11,8 +11,12 @@ LIMITLESS = (-np.inf, np.inf)
 
 
 def number(value: float, share: bool = False) -> str:
-    """Three digits, or a percentage."""
-    return "-" if not np.isfinite(value) else f"{value:.0%}" if share else f"{value:.3g}"
+    """Three digits, as many as there are of thousands and millions, or a percentage."""
+    if not np.isfinite(value):
+        return "-"
+    if share:
+        return f"{value:.0%}"
+    return f"{value:,.0f}" if 999.5 <= abs(value) < 1e9 else f"{value:.3g}"
 
 
 def over_seeds(scores: Float[np.ndarray, " seed"], *, share: bool = False, limits: tuple[float, float] = LIMITLESS) -> str:

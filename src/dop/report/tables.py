@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Collection, Mapping
 
 from dop.report.compare import LAST, Line
@@ -70,7 +71,8 @@ def _cell(line: Line | None, metric: str, share: bool) -> str:
     if line is None:
         return "--"
     words = over_seeds(line.scores(metric), share=share, limits=(0.0, 1.0) if share else LIMITLESS)
-    formula = words.replace("%", "\\%").replace(" ", "\\ ")  # in which a minus is one, and spaces do not count by themselves
+    words = re.sub(r"(?<=\d),(?=\d)", "{,}", words)  # in a formula a minus is one, a comma has space behind it, and spaces do not count
+    formula = words.replace("%", "\\%").replace(" ", "\\ ")
     return f"${formula}$"
 
 
