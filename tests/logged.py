@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dop.engine.records import LoggedRun, Logger
-from dop.engine.runs import Protocol, RunConfig
+from dop.storage.records import LoggedRun, Logger
+from dop.storage.run_directory import Protocol, RunConfig
 
 L = TypeVar("L", bound=Logger)
 CONFIG = RunConfig(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dop.commands import check_env
+from dop.cli.commands import check_env
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 GAMES = {found.group(1): found.group(2) for found in re.finditer(r"```python\n# (my_\w+)\.py[^\n]*\n(.*?)```", README, re.DOTALL)}
