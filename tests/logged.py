@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dop.storage.records import LoggedRun, Logger
-from dop.storage.run_directory import Protocol, RunConfig
+from dop.storage.run_directory import RunConfig, TrainConfig
 
 L = TypeVar("L", bound=Logger)
 CONFIG = RunConfig(
@@ -15,12 +15,12 @@ CONFIG = RunConfig(
     environment="mill",
     environment_options={"n_agents": 2},
     environment_spec={},
-    protocol=Protocol(seeds=(0, 4)),
+    train_config=TrainConfig(seeds=(0, 4)),
 )
 
 
-def opened(logger: L, folder: Path = Path(), *, resumed_at: int | None = None, **protocol: Any) -> L:
+def opened(logger: L, folder: Path = Path(), *, resumed_at: int | None = None, **train_config: Any) -> L:
     """The logger, told of a run in `folder`."""
-    config = CONFIG if not protocol else RunConfig(**{**vars(CONFIG), "protocol": Protocol(**protocol)})
+    config = CONFIG if not train_config else RunConfig(**{**vars(CONFIG), "train_config": TrainConfig(**train_config)})
     logger.open(LoggedRun(path=folder, config=config, resumed_at=resumed_at))
     return logger

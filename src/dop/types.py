@@ -3,7 +3,7 @@
 Axes, by the names that the annotations use:
 
     agent    the n agents of the team, in the order of `EnvSpec.agents`
-    action   the |A| discrete actions, or the components of a continuous one, padded to the largest agent's; `legal` says which exist
+    action   the |A| discrete actions, or the components of a continuous one, padded to the largest agent's; `action_mask` says which exist
     obs      an agent's own observation, padded to the largest agent's
     state    the global state, which only critics see
     time     the T = `EnvSpec.time_limit` steps of an episode; `time+1` also has the state after the last step
@@ -33,7 +33,7 @@ Action: TypeAlias = Int[Array, " agent"] | Float[Array, "agent action"]
 """What a team does at one step: a number each, or a vector each; see `EnvSpec.action_kind`."""
 Metrics: TypeAlias = dict[str, Float[Array, ""]]
 EnvState: TypeAlias = PyTree
-Memory: TypeAlias = PyTree
+Carry: TypeAlias = PyTree
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +134,7 @@ class TimeStep(eqx.Module):
 
     obs: Float[Array, "agent obs"]
     state: Float[Array, " state"]
-    legal: Bool[Array, "agent action"]
+    action_mask: Bool[Array, "agent action"]
     """The discrete actions that may be taken; the components that exist of a continuous one. An agent without any is not there: dead, gone,
     or yet to come. What it does is action 0 (a vector of zeros) with probability 1, and neither earns nor teaches anything."""
     reward: Float[Array, ""]
@@ -164,7 +164,7 @@ class Environment(Protocol):
 
 
 @runtime_checkable
-class HostEnvironment(Protocol):
+class PythonEnvironment(Protocol):
     """A team task that is not written in JAX: one environment with a state of its own, in Python, stepped on the host.
 
     Its `TimeStep`s hold NumPy arrays of the same shapes and types as those of `Environment`; what it returns is never changed afterwards.
@@ -206,18 +206,18 @@ class Drawable(Protocol):
         ...
 
 
-class Choice(eqx.Module):
+class PolicyOutput(eqx.Module):
     """What the agents do at one step, and how likely the policy that acted was to do it (1 where actions are continuous)."""
 
     action: Action
-    probability: Float[Array, " agent"]
+    behaviour_prob: Float[Array, " agent"]
 
 
 class Episode(eqx.Module):
     """One whole episode, padded with zeros from its end to the time limit."""
 
     action: Int[Array, "time agent"] | Float[Array, "time agent action"]
-    behaviour: Float[Array, "time agent"]
+    behaviour_prob: Float[Array, "time agent"]
     """Probability of each action taken, under the policy that took it; 1 where actions are continuous."""
     reward: Float[Array, " time"]
     terminated: Bool[Array, " time"]
@@ -226,7 +226,7 @@ class Episode(eqx.Module):
     """True on the steps that were taken: the first `length` of them."""
     obs: Float[Array, "time+1 agent obs"]
     state: Float[Array, "time+1 state"]
-    legal: Bool[Array, "time+1 agent action"]
+    action_mask: Bool[Array, "time+1 agent action"]
     final_action: Action
     """What the behaviour policy would have done after the last step: what a sampled bootstrap at a time limit needs."""
 
@@ -236,14 +236,14 @@ class Transition(eqx.Module):
 
     obs: Float[Array, "agent obs"]
     state: Float[Array, " state"]
-    legal: Bool[Array, "agent action"]
+    action_mask: Bool[Array, "agent action"]
     action: Action
     reward: Float[Array, ""]
     discount: Float[Array, ""]
     """0 where the episode terminated, else 1; gamma is the algorithm's."""
     next_obs: Float[Array, "agent obs"]
     next_state: Float[Array, " state"]
-    next_legal: Bool[Array, "agent action"]
+    next_action_mask: Bool[Array, "agent action"]
 
 
 class Learner(eqx.Module):
@@ -299,11 +299,11 @@ class Algorithm(Protocol[L, B]):
 
     def init(self, key: PRNGKeyArray, spec: EnvSpec) -> L: ...
 
-    def initial_memory(self, spec: EnvSpec) -> Memory:
+    def initial_carry(self, spec: EnvSpec) -> Carry:
         """What the agents remember at the start of an episode, for one environment."""
         ...
 
-    def act(self, learner: L, memory: Memory, step: TimeStep, key: PRNGKeyArray, *, explore: bool) -> tuple[Choice, Memory]:
+    def act(self, learner: L, carry: Carry, step: TimeStep, key: PRNGKeyArray, *, explore: bool) -> tuple[PolicyOutput, Carry]:
         """Choose for one environment at one step: with exploration, or greedily."""
         ...
 
@@ -345,8 +345,8 @@ class Credit(eqx.Module):
 class AssignsCredit(Protocol):
     """What an algorithm may offer beside `Algorithm`: it says who earned what. `dop credit` asks for it."""
 
-    def credit(self, learner: Any, memory: Memory, step: TimeStep, action: Action, own: Action) -> Credit:
-        """Of one step, before which the agents remember `memory`: each agent i does `own[i]` while the others do as in `action`."""
+    def credit(self, learner: Any, carry: Carry, step: TimeStep, action: Action, own: Action) -> Credit:
+        """Of one step, before which the agents remember `carry`: each agent i does `own[i]` while the others do as in `action`."""
         ...
 
 

@@ -156,18 +156,18 @@ def scalars(folder: Path) -> list[tuple[str, int, float]]:
 
 
 def test_tensorboard_has_a_tag_per_seed_over_environment_steps(tmp_path: Path):
-    board = opened(TensorBoard(), tmp_path)
-    board.write([record(10, 0, return_mean=1.5, critic_loss=math.nan), record(10, 4, return_mean=2.5)])
-    board.write([record(20, 0, return_mean=3.5)])
-    board.close()
-    board.close()
+    buffers = opened(TensorBoard(), tmp_path)
+    buffers.write([record(10, 0, return_mean=1.5, critic_loss=math.nan), record(10, 4, return_mean=2.5)])
+    buffers.write([record(20, 0, return_mean=3.5)])
+    buffers.close()
+    buffers.close()
     expected = [("seed_0/return_mean", 1000, 1.5), ("seed_4/return_mean", 1000, 2.5), ("seed_0/return_mean", 2000, 3.5)]
     assert scalars(tmp_path / "tensorboard") == expected
 
 
 def test_a_resumed_tensorboard_hides_what_came_after_the_checkpoint(tmp_path: Path):
-    board = opened(TensorBoard(), tmp_path, resumed_at=1000)
-    board.write([record(11)])
-    board.close()
+    buffers = opened(TensorBoard(), tmp_path, resumed_at=1000)
+    buffers.write([record(11)])
+    buffers.close()
     assert [event.step for event in events(tmp_path / "tensorboard") if event.HasField("session_log")] == [1001]
     assert scalars(tmp_path / "tensorboard") == [("seed_0/x", 1100, 1.0)]

@@ -23,9 +23,9 @@ def run(seeds: int, evaluations: int = 12, won: bool = True, entropy: bool = Tru
     for seed in range(seeds):
         for k in range(1, evaluations + 1):
             at = {"seed": seed, "iteration": 20 * k, "env_steps": 10_000 * k + seed, "wall_seconds": 60.0 * k}
-            share = {"test_battle_won_mean": k / (evaluations + seed)} if won else {}
+            fraction = {"test_battle_won_mean": k / (evaluations + seed)} if won else {}
             records.append(Record(kind="train", metrics={"policy_entropy": 1 / k} if entropy else {"critic_loss": 1.0}, **at))
-            records.append(Record(kind="evaluation", metrics={"test_return_mean": k + seed, **share}, **at))
+            records.append(Record(kind="evaluation", metrics={"test_return_mean": k + seed, **fraction}, **at))
     return records
 
 
@@ -175,14 +175,14 @@ def test_a_smoothed_line_is_the_mean_of_the_seeds_own_trailing_means(grids: list
 
 
 @pytest.mark.parametrize("share", [True, False])
-def test_the_band_of_a_fraction_ends_at_0_and_1(grids: list[Figure], share: bool):
+def test_the_band_of_a_fraction_ends_at_0_and_1(grids: list[Figure], fraction: bool):
     records = run(3, 3)
     for record in records:
         record.metrics["test_battle_won_mean"] = float(record.seed > 0)
-    axes = grid(grids, {"dop": records}, "test_battle_won_mean", fractions=("test_battle_won_mean",) if share else ())
+    axes = grid(grids, {"dop": records}, "test_battle_won_mean", fractions=("test_battle_won_mean",) if fraction else ())
     heights = np.asarray(axes.collections[0].get_paths()[0].vertices)[:, 1]
-    assert (heights.max(), heights.min()) == ((1, 0) if share else pytest.approx((2 / 3 + 1.43422, 2 / 3 - 1.43422), abs=1e-4))
-    assert (axes.get_ylim() == (-0.02, 1.02)) is share
+    assert (heights.max(), heights.min()) == ((1, 0) if fraction else pytest.approx((2 / 3 + 1.43422, 2 / 3 - 1.43422), abs=1e-4))
+    assert (axes.get_ylim() == (-0.02, 1.02)) is fraction
 
 
 def test_up_to_five_short_names_stand_at_their_lines_and_others_in_a_legend(grids: list[Figure]):

@@ -114,16 +114,16 @@ def test_no_text_of_a_run_directory_becomes_part_of_the_page(trained: Path, tmp_
 
 def test_no_name_of_an_agent_becomes_part_of_films_and_their_numbers():
     env, team = dop.make("two-step"), small("vdn")
-    (take,) = Player(Program(algorithm=team, environment=env))(team.init(jax.random.key(0), env.spec), jax.random.key(0), 1)
+    (trajectory,) = Player(Program(algorithm=team, environment=env))(team.init(jax.random.key(0), env.spec), jax.random.key(0), 1)
     pages = []
     for text in ("name", ALL):
         spec = copy.copy(env.spec)
         object.__setattr__(spec, "agents", tuple(f"{text}{i}" for i in range(2)))
-        many = [replace(take, spec=spec)]
-        shown = page.Showing(
+        many = [replace(trajectory, spec=spec)]
+        shown = page.RunRollouts(
             task=text, label=text, run=text, environment=object(), examples={text: many[0]}, many=many, training={0: many, 5: many}
         )
-        pages.append(Elements(page._showing(shown)))
+        pages.append(Elements(page._rollouts(shown)))
         next(credit_figures.film(object(), many[0], title=text))
         next(film.film(object(), many[0], title=text))
         film.pixels(credit_figures.episode_figure(object(), many[0], title=text))
@@ -382,10 +382,10 @@ def rows_of(text: str) -> dict[str, list[str]]:
     return {first.split("\n")[-1]: [cell.split("\n")[0] for cell in cells] for first, *cells in parts}
 
 
-def of_task(*ends: float, bounds: tuple[float, float] | None = None, share: bool = False) -> tuple[str, list[str]]:
+def of_task(*ends: float, bounds: tuple[float, float] | None = None, fraction: bool = False) -> tuple[str, list[str]]:
     """The caption of a task's table, and its only row; every seed has one of these scores, as a return or as a fraction."""
     made = with_returns("a", "vdn", *([end] * 3 for end in ends))
-    if share:
+    if fraction:
         made = entry("a", tuple(range(len(ends))))
         for record in made.records:
             record.metrics["test_won_mean"] = ends[record.seed]
@@ -397,7 +397,7 @@ def of_task(*ends: float, bounds: tuple[float, float] | None = None, share: bool
 
 def test_a_fractions_interval_ends_at_0_and_100_percent():
     # Values 0, 1, 1: 2/3 -+ 1.434.
-    caption, row = of_task(0.0, 1.0, 1.0, share=True)
+    caption, row = of_task(0.0, 1.0, 1.0, fraction=True)
     assert row[:2] == ["3", "67% [0%, 100%]"]
     assert "95% interval by Student's t, cut: a greedy win rate to 0% and 100%" in caption
 

@@ -130,9 +130,9 @@ def _values(record: Record) -> dict[str, float]:
 
 def _flat(config: RunConfig) -> dict[str, Any]:
     """What made the run, one level deep."""
-    protocol = {f"protocol.{name}": value for name, value in dataclasses.asdict(config.protocol).items()}
+    train_config = {f"protocol.{name}": value for name, value in dataclasses.asdict(config.train_config).items()}
     options = {f"environment.{name}": value for name, value in config.environment_options.items()}
-    return {"algorithm": config.algorithm, "environment": config.environment, **options, **config.hyper_parameters, **protocol}
+    return {"algorithm": config.algorithm, "environment": config.environment, **options, **config.hyper_parameters, **train_config}
 
 
 def _identity(folder: RunFolder) -> str:
@@ -174,7 +174,7 @@ class WandB:
             config=_flat(config),
             settings=wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True, x_disable_stats=True),
         )
-        for seed in config.protocol.seeds:
+        for seed in config.train_config.seeds:
             self._run.define_metric(f"seed_{seed}/*", step_metric=f"seed_{seed}/env_steps")
         if not online:
             self.write(run.history)

@@ -41,7 +41,7 @@ class Panel:
     metric: str
     axis: Axis
     title: str
-    share: bool = False
+    fraction: bool = False
     """Whether the metric is a share, 0 to 1."""
     from_zero: bool = False
     """Whether the scale begins at 0, because being near it means something."""
@@ -60,7 +60,7 @@ class Look:
 
 
 PANELS = (
-    Panel(metric="test_battle_won_mean", axis="env_steps", title="Greedy win rate", share=True),
+    Panel(metric="test_battle_won_mean", axis="env_steps", title="Greedy win rate", fraction=True),
     Panel(metric="test_return_mean", axis="env_steps", title="Greedy return"),
     Panel(metric="test_return_mean", axis="wall_seconds", title="Greedy return over time"),
     Panel(metric="policy_entropy", axis="env_steps", title="Policy entropy (nats)", from_zero=True),
@@ -144,7 +144,7 @@ def draw_grid(
     grid = picture.subplots(len(axes_of), len(records), squeeze=False)
     for axis, row in zip(axes_of, grid, strict=True):
         for (task, by_label), axes in zip(records.items(), row, strict=True):
-            panel = Panel(metric=metric, axis=axis, title=task, share=metric in look.fractions)
+            panel = Panel(metric=metric, axis=axis, title=task, fraction=metric in look.fractions)
             ends = _draw_panel(axes, panel, by_label, look=look)
             if direct:
                 _name_lines(axes, ends)
@@ -247,7 +247,7 @@ def _draw_panel(axes: Axes, panel: Panel, records_by_label: Mapping[str, Sequenc
         if not seeds:
             continue
         common = align(seeds)
-        interval = seeds_interval(common.y, (0.0, 1.0) if panel.share else LIMITLESS)
+        interval = seeds_interval(common.y, (0.0, 1.0) if panel.fraction else LIMITLESS)
         if len(seeds) == 2 or (look.seed_lines and len(seeds) > 1):
             for seed in seeds:
                 axes.plot(seed.x, seed.y, color=_colour(index), linewidth=0.7, alpha=0.35, zorder=2)
@@ -318,7 +318,7 @@ def _dress(axes: Axes, panel: Panel) -> None:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
     else:
         axes.set_xlabel("wall-clock minutes", fontsize=9, color=_INK)
-    if panel.share:
+    if panel.fraction:
         axes.set_ylim(-0.02, 1.02)
         axes.set_yticks(np.linspace(0, 1, 6))
         axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))

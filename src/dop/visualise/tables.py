@@ -67,10 +67,10 @@ def as_latex(found: Results, metric: str, *, fractions: Collection[str] = ()) ->
 """
 
 
-def _cell(line: Line | None, metric: str, share: bool) -> str:
+def _cell(line: Line | None, metric: str, fraction: bool) -> str:
     if line is None:
         return "--"
-    words = over_seeds(line.scores(metric), share=share, limits=(0.0, 1.0) if share else LIMITLESS)
+    words = over_seeds(line.scores(metric), fraction=fraction, limits=(0.0, 1.0) if fraction else LIMITLESS)
     words = re.sub(r"(?<=\d),(?=\d)", "{,}", words)  # in a formula a minus is one, a comma has space behind it, and spaces do not count
     formula = words.replace("%", "\\%").replace(" ", "\\ ")
     return f"${formula}$"

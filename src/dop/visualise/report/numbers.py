@@ -10,22 +10,22 @@ from dop.analysis.statistics import FEWEST_SEEDS, Estimate, seeds_interval
 LIMITLESS = (-np.inf, np.inf)
 
 
-def number(value: float, share: bool = False) -> str:
+def number(value: float, fraction: bool = False) -> str:
     """Three digits, as many as there are of thousands and millions, or a percentage."""
     if not np.isfinite(value):
         return "-"
-    if share:
+    if fraction:
         return f"{value:.0%}"
     return f"{value:,.0f}" if 999.5 <= abs(value) < 1e9 else f"{value:.3g}"
 
 
-def over_seeds(scores: Float[np.ndarray, " seed"], *, share: bool = False, limits: tuple[float, float] = LIMITLESS) -> str:
+def over_seeds(scores: Float[np.ndarray, " seed"], *, fraction: bool = False, limits: tuple[float, float] = LIMITLESS) -> str:
     """The mean, with its 95% interval in brackets, cut to `limits`; of a few seeds, which have none, with each one's value."""
     found = seeds_interval(scores, limits)
-    mean = number(float(found.mean), share)
+    mean = number(float(found.mean), fraction)
     if len(scores) >= FEWEST_SEEDS:
-        return f"{mean} [{number(float(found.low), share)}, {number(float(found.high), share)}]"
-    return f"{mean} ({', '.join(number(float(score), share) for score in scores)})" if len(scores) > 1 else mean
+        return f"{mean} [{number(float(found.low), fraction)}, {number(float(found.high), fraction)}]"
+    return f"{mean} ({', '.join(number(float(score), fraction) for score in scores)})" if len(scores) > 1 else mean
 
 
 def estimate(found: Estimate) -> str:

@@ -53,7 +53,7 @@ def _made_by(entry: Entry) -> dict[str, str]:
     """By the names in `_ORIGINS`."""
     spec, made_by = entry.config.environment_spec, entry.made_by
     versions = ", ".join(f"{name} {version}" for name, version in (made_by["versions"] or {}).items())
-    seeds = ", ".join(map(str, entry.config.protocol.seeds))
+    seeds = ", ".join(map(str, entry.config.train_config.seeds))
     machine = f"{made_by['device']}; {made_by['machine']}"
     place = (entry.name, entry.config.algorithm, f"{spec['name']}, {spec['version']}", seeds)
     return dict(zip(_ORIGINS, (*place, str(made_by["library_version"]), versions, machine), strict=True))
