@@ -35,7 +35,7 @@ LOGGERS: dict[str, Callable[[], Any]] = {
 @pytest.fixture(autouse=True)
 def services(monkeypatch: pytest.MonkeyPatch) -> None:
     """Packages that take everything and keep nothing."""
-    run = SimpleNamespace(define_metric=lambda *_, **__: None, log=lambda values: None, finish=lambda: None)
+    run = SimpleNamespace(log=lambda values, step: None, finish=lambda: None)
     entity = lambda *_: None  # noqa: E731
     client = SimpleNamespace(
         get_experiment_by_name=lambda name: SimpleNamespace(experiment_id="1"),

@@ -193,6 +193,10 @@ def test_a_link_below_what_a_logger_writes_must_stay_inside(run: Path, outside: 
     (run / "wandb" / "run-1" / "logs").symlink_to(outside)
     with pytest.raises(RunError, match=r"wandb/run-1/logs is a link, to .*outside"):
         files.check_inside(run / "wandb")
+    files.check_inside(run / "wandb", below=False)
+    (run / "wandb" / "debug.log").symlink_to(outside / "log")
+    with pytest.raises(RunError, match=r"wandb/debug\.log is a link, to .*outside"):
+        files.check_inside(run / "wandb", below=False)
 
 
 def test_a_folder_that_a_person_names_may_be_a_link(tmp_path: Path, outside: Path):

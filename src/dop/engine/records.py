@@ -9,28 +9,22 @@ A line is complete once its newline is there. A last line without one is what a 
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import math
 import os
-import secrets
-import socket
-import struct
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn, Protocol, TypeAlias, get_args, runtime_checkable
 
-from tensorboardX.proto import event_pb2, summary_pb2
-from tensorboardX.record_writer import masked_crc32c
-
 from dop.engine import files
+from dop.engine.events import EventFile
 from dop.engine.runs import RunConfig, RunFolder
 from dop.errors import RunError, check_names, is_finite, shown
 
 Kind: TypeAlias = Literal["train", "evaluation"]
-# Protocol buffers make their classes as they are imported.
-_Event, _SessionLog, _Summary = vars(event_pb2)["Event"], vars(event_pb2)["SessionLog"], vars(summary_pb2)["Summary"]
 _COUNTS = ("seed", "iteration", "env_steps")
 _HEADER = ("kind", *_COUNTS, "wall_seconds")
 _MOST = 2**63
@@ -145,51 +139,53 @@ class JsonLines:
 
 
 class TensorBoard:
-    """Event files for TensorBoard: tags `seed_0/return_mean`, environment steps along x. Metrics that are not finite are left out.
+    """Event files for TensorBoard, one folder per seed, `tensorboard/seed_0`, with the same tags, `train/critic_loss`, `eval/return_mean`,
+    over environment steps, and the hyper-parameters for the HParams tab. Metrics that are not finite are left out.
 
-    Of a resumed run TensorBoard hides what older files have beyond the checkpoint.
+    Of a resumed run the files are written anew from `metrics.jsonl`: no point is there twice.
     """
 
     def open(self, run: LoggedRun) -> None:
-        folder = run.folder.tensorboard
-        files.make_folder(folder)
-        # TensorBoard reads files in the order of their names: by the second, then numbered, since a clock may be set back. The rest is
-        # for nobody to foresee, so that nothing lies there.
-        number, host = len(list(folder.iterdir())), socket.gethostname()
-        path = folder / f"events.out.tfevents.{int(time.time())}.{host}.{number}.{secrets.token_hex(8)}"
-        self._file = files.opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-        self._write(file_version="brain.Event:2")
-        if run.resumed_at is not None:
-            self._write(step=run.resumed_at + 1, session_log=_SessionLog(status=_SessionLog.START))
-        self._flush()
+        files.check_kinds(run.path, plain_files=(), folders=(run.folder.tensorboard.name,))
+        protocol = run.config.protocol
+        self._goal, self._steps = protocol.env_steps, dict.fromkeys(protocol.seeds, 0)
+        self._files = {seed: EventFile(run.folder.tensorboard / f"seed_{seed}") for seed in protocol.seeds}
+        # Without the seed, which would be that of a group's first session.
+        described, group = settings(run.config), "/".join((run.config.environment, run.config.algorithm, run.path.resolve().name))
+        for file in self._files.values():
+            file.session_start(described, group)
+        self.write(run.history)
 
     def write(self, records: Sequence[Record]) -> None:
-        if self._file.closed:
+        if any(file.closed for file in self._files.values()):
             raise RunError("These event files are closed.")
         for record in records:
-            values = [
-                _Summary.Value(tag=f"seed_{record.seed}/{name}", simple_value=float(value))
-                for name, value in record.metrics.items()
-                if math.isfinite(value)
-            ]
-            self._write(step=record.env_steps, summary=_Summary(value=values))
-        self._flush()
+            self._steps[record.seed] = record.env_steps
+            self._files[record.seed].scalars(record.env_steps, tagged(record))
+        for file in self._files.values():
+            file.flush()
 
     def close(self) -> None:
-        if not self._file.closed:
-            self._flush()
-            self._file.close()
+        for seed, file in self._files.items():
+            if not file.closed:
+                with contextlib.closing(file):
+                    file.session_end(finished=self._steps[seed] >= self._goal)
+                    file.flush()
 
-    def _write(self, **content: Any) -> None:
-        """One event in TensorFlow's frame: its length and its bytes, a check sum after each."""
-        # In this thread: a `SummaryWriter` has another one, which dies of a full disk and leaves everybody waiting for it.
-        data = _Event(wall_time=time.time(), **content).SerializeToString()
-        for part in (struct.pack("<Q", len(data)), data):
-            self._file.write(part + struct.pack("<I", masked_crc32c(part)))
 
-    def _flush(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
+def tagged(record: Record) -> dict[str, float]:
+    """The finite metrics of a record, by the names that charts of every seed have: `train/return_mean`, and `eval/return_mean` for the
+    `test_return_mean` of an evaluation.
+    """
+    prefix, known = ("train/", "") if record.kind == "train" else ("eval/", "test_")
+    return {prefix + name.removeprefix(known): value for name, value in record.metrics.items() if math.isfinite(value)}
+
+
+def settings(config: RunConfig) -> dict[str, Any]:
+    """What made a run, one level deep: its algorithm, its environment, its hyper-parameters, its protocol."""
+    protocol = {f"protocol.{name}": value for name, value in dataclasses.asdict(config.protocol).items()}
+    options = {f"environment.{name}": value for name, value in config.environment_options.items()}
+    return {"algorithm": config.algorithm, "environment": config.environment, **options, **config.hyper_parameters, **protocol}
 
 
 def read(path: Path) -> list[Record]:
