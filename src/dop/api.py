@@ -59,7 +59,9 @@ class Run:
     """A run on disk and how it last ended."""
 
     path: Path
+    """The run directory."""
     outcome: Outcome
+    """Whether it reached its goal, its environment steps per seed, and the last greedy evaluation."""
 
     @property
     def records(self) -> list[records.Record]:
@@ -304,7 +306,10 @@ def resume(
             runs their code.
         on_non_finite: another choice of what happens from now on when a number is not finite; see `dop.Protocol`.
         threads: another number of threads from now on, which gives other last digits than the run would have had; see `dop.Protocol`.
-        quiet, loggers, logger_online, callbacks: as in `train`.
+        quiet: as in `train`.
+        loggers: as in `train`.
+        logger_online: as in `train`.
+        callbacks: as in `train`.
     """
     check_flags(quiet=quiet)
     told = _Told(loggers=chosen(loggers, online=logger_online), callbacks=checked(callbacks), quiet=quiet)
@@ -374,7 +379,9 @@ def evaluate_episodes(
         sampled: draw actions from the stochastic policy of the newest actors, without epsilon's uniform actions: stochastic DOP, COMA, MAAC
             from their softmax, deterministic DOP and MADDPG with their noise on actions. QMIX and VDN have no such policy: they explore by
             the epsilon that they have come to. Without: the greedy team, as in the evaluations of a run.
-        environment, algorithm, trust: as in `resume`.
+        environment: as in `resume`.
+        algorithm: as in `resume`.
+        trust: as in `resume`.
     """
     episodes, seed = checked_episodes("episodes", episodes), checked_seed("seed", seed)
     check_flags(sampled=sampled)
