@@ -42,7 +42,7 @@ def test_the_fields_that_pages_speak_of_are_there():
     text = (DOCS / "hyper-parameters.md").read_text()
     named = {
         name
-        for row in re.findall(r"^\| (`.*?`) \|", text.split("## What to watch")[0], re.MULTILINE)
+        for row in re.findall(r"^\| (`.*?`) \|", text.split("## Metrics to watch")[0], re.MULTILINE)
         for name in re.findall(r"`(\w+)`", row)
     }
     assert len(named) >= 10
