@@ -310,6 +310,11 @@ def resume(
         loggers: as in `train`.
         logger_online: as in `train`.
         callbacks: as in `train`.
+
+    Raises:
+        ConfigError: the new goal is less than what the run has, or another argument cannot work.
+        RunError: this is not a run directory, it is damaged, it was made by another version of the library or with another environment, or
+            it names code that may not be imported without `trust`.
     """
     check_flags(quiet=quiet)
     told = _Told(loggers=chosen(loggers, online=logger_online), callbacks=checked(callbacks), quiet=quiet)
@@ -354,6 +359,9 @@ def evaluate(
 
     Returns:
         Means over episodes: metric, then the run's seeds in their order.
+
+    Raises:
+        RunError: as `evaluate_episodes`.
     """
     chosen: dict[str, Any] = {"environment": environment, "algorithm": algorithm, "trust": trust}
     return evaluate_episodes(run_dir, episodes=episodes, seed=seed, sampled=sampled, **chosen).means()
@@ -382,6 +390,10 @@ def evaluate_episodes(
         environment: as in `resume`.
         algorithm: as in `resume`.
         trust: as in `resume`.
+
+    Raises:
+        ConfigError: `episodes` or `seed` is not a whole number in its range.
+        RunError: as `resume`, or there is no checkpoint that can be read.
     """
     episodes, seed = checked_episodes("episodes", episodes), checked_seed("seed", seed)
     check_flags(sampled=sampled)

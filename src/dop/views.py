@@ -224,6 +224,10 @@ def render(
         environment: as in `dop.resume`.
         algorithm: as in `dop.resume`.
         trust: as in `dop.resume`.
+
+    Raises:
+        ConfigError: `kind` is not known, `mp4` is asked for without ffmpeg, or `episodes` or `seed` is not a whole number in its range.
+        RunError: as `load`, or `out` cannot be written to.
     """
     episodes, seed = checked_episodes("episodes", episodes), checked_seed("seed", seed)
     film.check_format(kind)

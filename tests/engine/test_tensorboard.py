@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -106,13 +107,24 @@ def test_the_hyper_parameters_of_each_seed_are_there_for_the_hparams_tab(tmp_pat
         found = hparams(run / "tensorboard" / f"seed_{seed}")
         assert list(found) == ["_hparams_/session_start_info", "_hparams_/session_end_info"]
         start = found["_hparams_/session_start_info"].session_start_info
-        assert start.group_name == "mill/vdn/first"
+        assert re.fullmatch("mill/vdn/first-[0-9a-f]{8}", start.group_name)
         assert start.hparams["algorithm"].string_value == "vdn"
         assert start.hparams["gamma"].number_value == 0.9
         assert start.hparams["environment.n_agents"].number_value == 2
         assert start.hparams["protocol.standardise_rewards"].WhichOneof("kind") == "bool_value"
         assert start.hparams["protocol.seeds"].string_value == "[0, 4]"
         assert found["_hparams_/session_end_info"].session_end_info.status == status
+
+
+def test_two_run_directories_of_the_same_name_are_two_groups(tmp_path: Path):
+    groups = set()
+    for place in ("a", "b"):
+        run = tmp_path / place / "first"
+        run.mkdir(parents=True)
+        report(run).close()
+        starts = [hparams(run / "tensorboard" / f"seed_{seed}")["_hparams_/session_start_info"] for seed in (0, 4)]
+        groups |= {start.session_start_info.group_name for start in starts}
+    assert len(groups) == 2
 
 
 def test_tensorboard_itself_reads_it_and_averages_over_seeds(tmp_path: Path):
@@ -133,7 +145,7 @@ def test_tensorboard_itself_reads_it_and_averages_over_seeds(tmp_path: Path):
             found = board.Tensors(f"first/tensorboard/seed_{seed}", "eval/return_mean")
             assert [(event.step, *event.tensor_proto.float_val) for event in found] == [(100, 10.0 + seed), (200, 20.0 + seed)]
     (group,) = hparams_tab(board, tmp_path)
-    assert (group.name, group.hparams["gamma"].number_value) == ("mill/vdn/first", 0.9)
+    assert group.hparams["gamma"].number_value == 0.9
     assert [value.value for value in group.metric_values if value.name.tag == "eval/return_mean"] == [22.0]
     assert [session.name for session in group.sessions] == ["first/tensorboard/seed_0", "first/tensorboard/seed_4"]
 

@@ -14,6 +14,7 @@ import dataclasses
 import json
 import math
 import os
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,9 +153,9 @@ class TensorBoard:
         self._goal, self._steps = protocol.env_steps, dict.fromkeys(protocol.seeds, 0)
         self._files = {seed: EventFile(run.folder.tensorboard / f"seed_{seed}") for seed in protocol.seeds}
         # Without the seed, which would be that of a group's first session.
-        described, group = settings(run.config), "/".join((run.config.environment, run.config.algorithm, run.path.resolve().name))
         for file in self._files.values():
-            file.session_start(described, group)
+            # Without the seed: of a group the tab shows the hyper-parameters of one session.
+            file.session_start(settings(run.config), _group(run))
         self.write(run.history)
 
     def write(self, records: Sequence[Record]) -> None:
@@ -172,6 +173,12 @@ class TensorBoard:
                 with contextlib.closing(file):
                     file.session_end(finished=self._steps[seed] >= self._goal)
                     file.flush()
+
+
+def _group(run: LoggedRun) -> str:
+    """A name for a run among others of the same log directory, which may lie in folders of the same name."""
+    path = run.path.resolve()
+    return f"{run.config.environment}/{run.config.algorithm}/{path.name}-{zlib.crc32(bytes(path)):08x}"
 
 
 def tagged(record: Record) -> dict[str, float]:

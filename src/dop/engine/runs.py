@@ -2,7 +2,7 @@
 
 config.json      everything that made the run: algorithm, environment, seeds, protocol, versions, device
 metrics.jsonl    one record a line            (`dop.engine.records`)
-tensorboard/     the same, live
+tensorboard/     the same, live, one folder per seed
 checkpoints/     the whole state              (`dop.engine.checkpoint`)
 snapshots/       the learner, over the run    (`dop.engine.snapshots`)
 initial.npz      the first networks, if they are another run's  (`dop.engine.initial`)
