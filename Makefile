@@ -41,7 +41,7 @@ wheel: $(VENV)/installed-dev
 LOWEST := build/lowest
 LOWEST_TESTS ?= tests/test_package.py tests/test_returns.py tests/test_golden.py tests/test_api.py tests/test_cli.py \
   $(addprefix tests/engine/test_,cpu_threads.py last_evaluation.py loggers.py manifest.py resume.py snapshots.py workers.py) \
-  tests/report tests/envs/test_smax.py tests/envs/test_mpe.py tests/envs/test_jumanji.py tests/envs/hosts/test_contract.py
+  tests/report tests/envs/test_smax.py tests/envs/test_mpe.py tests/envs/test_jumanji.py tests/envs/python/test_contract.py
 lowest: $(UV)
 	$(UV) venv --quiet --clear --python $(PYTHON) $(LOWEST)
 	$(UV) pip install --quiet --python $(LOWEST) --resolution lowest-direct -e '.[dev,jumanji,wandb,mlflow]'

@@ -25,16 +25,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dop import optim
 from dop.algorithms import algorithms
-from dop.algorithms._off_policy import OffPolicy
+from dop.algorithms.base.off_policy import OffPolicy
 from dop.algorithms.coma import COMA
 from dop.algorithms.qmix import QMIX
 from dop.algorithms.stochastic_dop import StochasticDOP
+from dop.learning import optimisers
+from dop.learning.replay import allocate
 from dop.policies import sample_many
-from dop.replay import allocate
-from dop.report import curves
 from dop.returns import expected_q, sampled_q
+from dop.visualise import curves
 from learner import SHAPES, Shape, episodes, needed_operations
 from machine import describe, matmul_rate, seconds
 
@@ -142,7 +142,7 @@ def part_seconds(algorithm: Any, shape: Shape, lengths: jax.Array) -> dict[str, 
 
 def optimise(optimiser: Any, steps: int, params: Any, state: Any) -> Any:
     """So many steps of the optimiser, down what costs nothing to get."""
-    return jax.lax.fori_loop(0, steps, lambda _, x: optim.step(optimiser, x[0], x[0], x[1]), (params, state))
+    return jax.lax.fori_loop(0, steps, lambda _, x: optimisers.step(optimiser, x[0], x[0], x[1]), (params, state))
 
 
 def parts(shape: Shape) -> None:

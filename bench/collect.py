@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 import dop
 from dop import policies
-from dop.engine.collect import collect
+from dop.training.collect import collect
 from machine import describe, seconds
 
 

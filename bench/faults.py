@@ -6,7 +6,7 @@ python bench/faults.py --out docs/results/reliability
 
 A full disk and a read-only directory are mounted (tmpfs), which needs root; without it these two are skipped, and the table says so.
 The task is the smallest there is, two seeds of it, saved after every chunk, so that most moments are moments of a save.
-`tests/engine/test_faults.py` runs the same once or twice.
+`tests/storage/test_faults.py` runs the same once or twice.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 import dop
-from dop.engine.checkpoint import Checkpoints
-from dop.engine.runs import surroundings
+from dop.storage.checkpoints import Checkpoints
+from dop.storage.run_directory import surroundings
 
 SIZES = {"agent-hidden": 4, "replay-capacity": 64, "replay-batch": 4, "episodes-per-iteration": 8, "chunk-iterations": 5}
 PROTOCOL = {"eval-interval": 400, "eval-episodes": 4, "checkpoint-interval": 40}

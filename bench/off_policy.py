@@ -20,11 +20,11 @@ import jax
 
 import dop
 from dop.algorithms import algorithms
-from dop.algorithms._off_policy import OffPolicy
+from dop.algorithms.base.off_policy import OffPolicy
 from dop.algorithms.deterministic_dop import DeterministicDOP
 from dop.algorithms.maac import MAAC
 from dop.algorithms.maddpg import MADDPG
-from dop.engine.learn import Program, RunState
+from dop.training.program import Program, RunState
 from dop.types import EnvSpec
 from machine import describe, matmul_rate, seconds
 

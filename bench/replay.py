@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dop.replay import Replay, allocate, size_in_bytes
+from dop.learning.replay import Replay, allocate, size_in_bytes
 from dop.types import Episode
 from learner import SHAPES, episodes
 from machine import describe, seconds

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Num, PRNGKeyArray, PyTree
 
-from dop.engine.checkpoint import Checkpoints, flatten
+from dop.storage.checkpoints import Checkpoints, flatten
 from dop.types import EnvSpec, Episode
 
 

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from tensorboardX.proto import event_pb2
 
-from dop.engine.records import LoggedRun, Logger
-from dop.engine.runs import Protocol, RunConfig
+from dop.storage.records import LoggedRun, Logger
+from dop.storage.run_directory import Protocol, RunConfig
 
 Event = vars(event_pb2)["Event"]  # Protocol buffers make their classes as they are imported.
 L = TypeVar("L", bound=Logger)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 import dop
 from dop import losses, policies
 from dop.errors import ConfigError, check_positive, check_shares
-from dop.nets import Linear, PerAgent
+from dop.networks.layers import Linear, PerAgent
 from dop.types import Choice, EnvSpec, Episode, Learner, Metrics, ReplayBuffer, Sharing, TimeStep
 
 

@@ -18,10 +18,11 @@ import pytest
 
 import dop
 from dop import api
-from dop.engine import cpu_threads, records
-from dop.engine.runs import RunFolder
+from dop.devices import cpu_threads
 from dop.envs.mill import Mill
-from dop.report import curves
+from dop.storage import records
+from dop.storage.run_directory import RunFolder
+from dop.visualise import curves
 from probes import ObservationValue
 
 TINY = dop.StochasticDOP(

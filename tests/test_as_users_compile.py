@@ -22,7 +22,7 @@ RESUME = """
     import jax
 
     from dop import StochasticDOP
-    from dop.engine.learn import Program
+    from dop.training.program import Program
     from helpers import assert_resumes, toy
     from probes import Recurrent
 

@@ -16,15 +16,17 @@ import pytest
 
 import dop.api
 import dop.envs
-import host_games
 import odd_games
+import python_games
 from dop import plugins
-from dop.commands import check_env
-from dop.envs import _jaxmarl, _names, _scale
-from dop.envs._checks import PROMISES, survey
-from dop.envs._scale import no_op, same_end
-from dop.envs._sides import opposing
+from dop.cli.commands import check_env
+from dop.envs.common import jaxmarl
+from dop.envs.making import listing
 from dop.envs.matrix_game import MatrixGame
+from dop.envs.validation import scale
+from dop.envs.validation.checks import PROMISES, survey
+from dop.envs.validation.scale import no_op, same_end
+from dop.envs.validation.sides import opposing
 from dop.errors import ConfigError
 
 LIGHTS = "host_games:Lights"
@@ -97,7 +99,7 @@ def test_every_fault_is_told(capsys: pytest.CaptureFixture[str], fault: str):
     shown = capsys.readouterr().out
     assert f"WRONG  {PROMISES[promise]}\n" in shown
     assert "it cannot be used" in shown
-    found = survey(lambda: host_games.Lights(fault=fault), episodes=2, seed=0)
+    found = survey(lambda: python_games.Lights(fault=fault), episodes=2, seed=0)
     assert list(found.faults) == [promise]
     assert re.search(words, found.faults[promise])
 
@@ -106,7 +108,7 @@ def test_every_fault_is_told(capsys: pytest.CaptureFixture[str], fault: str):
 def test_the_short_check_refuses_the_same_faults(fault: str):
     """All but what raises by itself, and what only longer play can show."""
     with pytest.raises(ConfigError, match=r"lights: .*`dop check-env` tells more"):
-        dop.envs.check(host_games.Lights(fault=fault))
+        dop.envs.check(python_games.Lights(fault=fault))
 
 
 @pytest.mark.parametrize(("function", "answer"), [("reset", (3,)), ("reset", None), ("step", {"obs": 1})])
@@ -174,8 +176,8 @@ def test_what_somebody_elses_code_raises_is_told_in_plain_words(monkeypatch: pyt
 
     for function in ("reset", "step", "close"):
         with monkeypatch.context() as patch:
-            patch.setattr(host_games.Lights, function, broken)
-            found = survey(host_games.Lights, episodes=2, seed=0)
+            patch.setattr(python_games.Lights, function, broken)
+            found = survey(python_games.Lights, episodes=2, seed=0)
             assert list(found.faults) == ["runs"]
             assert re.fullmatch(told, found.faults["runs"])
     with pytest.raises(ConfigError, match=f"The environment cannot be made: {told}"):
@@ -187,7 +189,7 @@ def test_what_somebody_elses_code_raises_is_told_in_plain_words(monkeypatch: pyt
 
 def test_an_environment_that_is_not_the_same_again_is_refused():
     """As it is in training."""
-    makes = iter([host_games.Lights(), host_games.Lights(fault="bound")])
+    makes = iter([python_games.Lights(), python_games.Lights(fault="bound")])
     with pytest.raises(ConfigError, match=r"not the same whenever it is made: its obs_bound was 1\.0, then 0\.5"):
         survey(lambda: next(makes), episodes=1, seed=0)
 
@@ -195,7 +197,7 @@ def test_an_environment_that_is_not_the_same_again_is_refused():
 def test_it_tells_what_random_play_and_none_at_all_return(capsys: pytest.CaptureFixture[str]):
     """In this game what is right is drawn anew: whoever always does the same is right half of the time."""
     shown = ask(capsys, LIGHTS)
-    found = survey(host_games.Lights, episodes=3, seed=0).scales
+    found = survey(python_games.Lights, episodes=3, seed=0).scales
     assert [scale.policy for scale in found] == ["random play", "no-op play"]
     assert all(str(scale) in shown for scale in found)
     random, still = found
@@ -203,7 +205,7 @@ def test_it_tells_what_random_play_and_none_at_all_return(capsys: pytest.Capture
     assert random.lengths == [5] * 32
     by_hand = []
     for seed in range(32):
-        game = host_games.Lights()
+        game = python_games.Lights()
         game.reset(seed)
         by_hand.append(sum(float(game.step(np.zeros(2, int)).reward) for _ in range(5)))
     assert still.returns == pytest.approx(by_hand)
@@ -233,12 +235,12 @@ def test_doing_nothing(kind: Any, expected: Any):
 
 
 def test_a_game_that_takes_long_is_played_less(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(_scale, "SECONDS", 0.0)
-    assert [len(scale.returns) for scale in survey(host_games.Lights, episodes=3, seed=0).scales] == [3, 1]
+    monkeypatch.setattr(scale, "SECONDS", 0.0)
+    assert [len(scale.returns) for scale in survey(python_games.Lights, episodes=3, seed=0).scales] == [3, 1]
 
 
 def test_a_fault_in_a_later_episode_counts():
-    class Tires(host_games.Lights):
+    class Tires(python_games.Lights):
         resets = 0
 
         def reset(self, seed: int) -> Any:
@@ -274,7 +276,7 @@ def test_they_are_noted_unless_the_user_knows(capsys: pytest.CaptureFixture[str]
         assert "terminated at the same length" not in ask(capsys, game, "--env-args", *options)
 
 
-class Seeded(host_games.Lights):
+class Seeded(python_games.Lights):
     """`reset(seed)` decides nothing: its episodes follow from the maker's seed, one after another."""
 
     def __init__(self, seed: int = 0) -> None:
@@ -285,14 +287,14 @@ class Seeded(host_games.Lights):
         return super().reset(int(self.drawn.integers(2**31)))
 
 
-class Fixed(host_games.Lights):
+class Fixed(python_games.Lights):
     """Every episode is the same."""
 
     def reset(self, seed: int) -> Any:
         return super().reset(7)
 
 
-class Later(host_games.Lights):
+class Later(python_games.Lights):
     """Every episode starts the same."""
 
     def reset(self, seed: int) -> Any:
@@ -306,7 +308,7 @@ AGAIN = "in an environment that has played before, the same seed gives another e
 
 
 @pytest.mark.parametrize(
-    ("make", "told"), [(Seeded, {COPIES, AGAIN}), (Fixed, {SAME}), (Later, {STARTS}), (host_games.Lights, set()), (MatrixGame, {SAME})]
+    ("make", "told"), [(Seeded, {COPIES, AGAIN}), (Fixed, {SAME}), (Later, {STARTS}), (python_games.Lights, set()), (MatrixGame, {SAME})]
 )
 def test_what_seeds_decide(make: Any, told: set[str]):
     found = survey(make, episodes=2, seed=0)
@@ -323,7 +325,7 @@ def test_training_warns_of_copies_where_a_seed_was_given(caplog: pytest.LogCaptu
     assert ("a seed is among its options, and episodes with other seeds start the same" in caplog.text) == warned
 
 
-class Own(host_games.Lights):
+class Own(python_games.Lights):
     """Its maker's seed is one thing, and that of an episode another."""
 
     def __init__(self, seed: int = 0) -> None:
@@ -338,7 +340,7 @@ def test_how_the_replay_keeps_observations_is_told(capsys: pytest.CaptureFixture
     assert "replay       keeps observations in half precision (obs_bound 1.0)" in ask(capsys, LIGHTS)
     assert "keeps observations in full precision (the environment gives no obs_bound)" in ask(capsys, "pymarl:host_games:Skirmish")
 
-    class Small(host_games.Lights):
+    class Small(python_games.Lights):
         def _look(self, reward: float) -> Any:
             step: Any = super()._look(reward)
             return dataclasses.replace(step, obs=step.obs * np.float32(1e-7))
@@ -346,13 +348,13 @@ def test_how_the_replay_keeps_observations_is_told(capsys: pytest.CaptureFixture
     found = survey(Small, episodes=1, seed=0)
     assert found.smallest == pytest.approx(1e-7)
     assert "as small as 1e-07, of which half precision keeps fewer digits" in check_env.verdict(found)[-2]
-    assert "half precision" not in check_env.verdict(survey(host_games.Lights, episodes=1, seed=0))[-2]
+    assert "half precision" not in check_env.verdict(survey(python_games.Lights, episodes=1, seed=0))[-2]
 
 
 def test_who_is_not_there_is_told():
     """Skirmish's dead have an action; a mask without any is absence."""
 
-    class Leaves(host_games.Lights):
+    class Leaves(python_games.Lights):
         def _look(self, reward: float) -> Any:
             step: Any = super()._look(reward)
             return dataclasses.replace(step, legal=step.legal & np.array([[True], [self.t < 2]]))
@@ -408,7 +410,7 @@ def test_others_get_the_way_out(name: str, options: dict[str, Any], words: str):
 
 
 def jaxmarls() -> Any:
-    return _jaxmarl.import_quietly("jaxmarl.environments.mpe").SimpleSpreadMPE()
+    return jaxmarl.import_quietly("jaxmarl.environments.mpe").SimpleSpreadMPE()
 
 
 def test_from_python_too():
@@ -451,15 +453,15 @@ def test_hundreds_of_agents_are_counted(capsys: pytest.CaptureFixture[str]):
     ],
 )
 def test_names_are_listed_or_counted(names: list[str], words: str):
-    assert _names.listed(names) == words
+    assert listing.listed(names) == words
 
 
 def test_patterns_match_these_and_no_others():
     everybody = ["red_0", "red_1", "redder_0", "blue_0", "x1", "x2"]
-    assert _names.patterns(["red_0", "red_1"], everybody) == ["red_*"]
-    assert _names.patterns(["x1"], everybody) == ["x1"]
-    assert _names.patterns(["x1", "x2", "blue_0"], everybody) == ["x*", "blue_0"]
-    assert _names.patterns(["a1", "a2"], ["a1", "a2", "ab"]) == ["a1", "a2"]
+    assert listing.patterns(["red_0", "red_1"], everybody) == ["red_*"]
+    assert listing.patterns(["x1"], everybody) == ["x1"]
+    assert listing.patterns(["x1", "x2", "blue_0"], everybody) == ["x*", "blue_0"]
+    assert listing.patterns(["a1", "a2"], ["a1", "a2", "ab"]) == ["a1", "a2"]
 
 
 # ------------------------------------------------------------------------------------------------------------------------- sides

@@ -19,10 +19,11 @@ import numpy as np
 import pytest
 
 import dop
-from dop import cli, commands
+from dop import cli
 from dop.algorithms import algorithms
-from dop.commands import train
-from dop.engine import records
+from dop.cli import commands
+from dop.cli.commands import train
+from dop.storage import records
 from logged import scalars
 
 DOP = [sys.executable, "-c", "from dop.cli import main; main()"]
@@ -187,7 +188,7 @@ def test_a_dry_run_says_what_is_needed_and_stops(monkeypatch: pytest.MonkeyPatch
     ):
         assert re.search(words, shown), words
     assert not any(tmp_path.iterdir())
-    monkeypatch.setattr("dop.engine.preflight.free_disk", lambda _: 10)
+    monkeypatch.setattr("dop.training.preflight.free_disk", lambda _: 10)
     assert run(monkeypatch, "train", "stochastic-dop", "--env", "matrix-game", "--dry-run", *TINY) == 2
     assert "on the disk, for checkpoints," in capsys.readouterr().err
 

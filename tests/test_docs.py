@@ -12,8 +12,9 @@ import jax
 import pytest
 import yaml
 
-from dop import algorithms, commands
-from dop.engine.learn import Program
+from dop import algorithms
+from dop.cli import commands
+from dop.training.program import Program
 from dop.types import Algorithm
 from workers import Workers
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dop.engine import records
+from dop.storage import records
 from test_cli import run
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

@@ -22,15 +22,15 @@ from hypothesis import strategies as st
 import dop
 from dop import api, cli, envs
 from dop.algorithms import algorithms
-from dop.commands import commands
-from dop.commands._environment import environment_options
-from dop.engine import manifest, records
-from dop.engine.records import JsonLines, Record
-from dop.engine.runs import RunFolder
-from dop.report import marl_eval
+from dop.analysis import marl_eval
+from dop.cli.commands import commands
+from dop.cli.environment import environment_options
+from dop.storage import manifest, records
+from dop.storage.records import JsonLines, Record
+from dop.storage.run_directory import RunFolder
 from helpers import make_spec
 from logged import opened
-from runs_on_disk import open_again, plant
+from run_factories import open_again, plant
 
 SPEC = make_spec(time_limit=5)
 SECONDS = 5.0

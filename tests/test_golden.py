@@ -15,10 +15,10 @@ import pytest
 from jaxtyping import Array, Float
 
 from dop import losses, policies
-from dop.agents import step_teams
 from dop.algorithms.stochastic_dop import Batch, DecomposedCritic, DOPLearner, StochasticDOP
 from dop.mixers import LinearMixer
-from dop.nets import GRUCell, Linear, LocalCritic, PerAgent, RecurrentAgent
+from dop.networks.layers import GRUCell, Linear, LocalCritic, PerAgent, RecurrentAgent
+from dop.networks.recurrent_teams import step_teams
 from dop.returns import td_lambda, tree_backup
 from dop.types import Episode, Metrics
 from helpers import make_spec

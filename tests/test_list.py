@@ -6,7 +6,7 @@ import pytest
 
 import dop
 from dop import algorithms, registry
-from dop.commands import list as listing
+from dop.cli.commands import list as listing
 
 
 @pytest.mark.parametrize("columns", ["70", "120"])

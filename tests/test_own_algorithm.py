@@ -15,11 +15,11 @@ import pytest
 
 import dop
 from dop import algorithms, api, views
-from dop.algorithms import _outside
-from dop.commands import list as listing
-from dop.engine.runs import RunFolder
+from dop.algorithms.base import outside
+from dop.cli.commands import list as listing
+from dop.storage.run_directory import RunFolder
 from outside import OwnQ, OwnVDN
-from runs_on_disk import TINY, plant
+from run_factories import TINY, plant
 from test_cli import run
 
 GAME = ["--env", "matrix-game", "--env-args", "n_agents=2", "n_actions=2"]
@@ -201,7 +201,7 @@ class Lacking:
     def act(self) -> None: ...
 
 
-Thawed = dataclasses.make_dataclass("Thawed", ["rate"], namespace=dict.fromkeys(_outside.MEMBERS))
+Thawed = dataclasses.make_dataclass("Thawed", ["rate"], namespace=dict.fromkeys(outside.MEMBERS))
 """Has everything, and is not frozen."""
 
 

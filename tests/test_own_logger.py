@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import dop
-from dop.engine import loggers
+from dop.loggers import lookup
 from outside import OwnLogger, OwnQ
 from test_cli import run
 from test_own_algorithm import GAME, SHORT
@@ -175,7 +175,7 @@ def test_loggers_are_found_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     (tmp_path / "x-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: x\nVersion: 1.0\n")
     (tmp_path / "x-1.0.dist-info" / "entry_points.txt").write_text("[dop.loggers]\nown = outside:OwnLogger\n")
     monkeypatch.syspath_prepend(tmp_path)
-    found: list[Any] = loggers.chosen(["own", "outside:OwnLogger", "tensorboard", "own", OwnLogger()], online=False)
+    found: list[Any] = lookup.chosen(["own", "outside:OwnLogger", "tensorboard", "own", OwnLogger()], online=False)
     assert [type(logger._logger) for logger in found] == [OwnLogger] * 3
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 import dop
-from dop import commands
-from dop.commands import check_env
+from dop.cli import commands
+from dop.cli.commands import check_env
 from test_cli import run
 
 ROOT = Path(__file__).parent.parent

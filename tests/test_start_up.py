@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import dop
-from dop import algorithms, commands, registry
+from dop import algorithms, registry
+from dop.cli import commands
 
 MAIN = "import sys; sys.argv = ['dop', *{}]; from dop.cli import main\ntry: main()\nexcept SystemExit: pass"
 JAX = {"jax", "jaxlib", "equinox", "optax"}
@@ -64,8 +65,8 @@ def test_a_command_that_is_asked_for_imports_no_other():
     code = MAIN.format(["train", "vdn", "--help"]) + "\nprint(*[name for name in sys.modules if name.startswith('dop.')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     modules = done.stdout.splitlines()[-1].split()
-    assert {"dop.commands.train", "dop.algorithms.vdn"} <= {*modules}
-    assert not {"dop.commands.plot", "dop.algorithms.coma", "dop.api", "dop.views", "dop.envs.smax"} & {*modules}
+    assert {"dop.cli.commands.train", "dop.algorithms.vdn"} <= {*modules}
+    assert not {"dop.cli.commands.plot", "dop.algorithms.coma", "dop.api", "dop.views", "dop.envs.smax"} & {*modules}
 
 
 # ------------------------------------------------------------------------------------------------------------------- public names

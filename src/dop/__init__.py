@@ -25,14 +25,14 @@ if TYPE_CHECKING:  # the same as `_HOMES`, for those who read types
     from dop.algorithms.qmix import QMIX
     from dop.algorithms.stochastic_dop import StochasticDOP
     from dop.algorithms.vdn import VDN
+    from dop.analysis.evaluation import Evaluation
     from dop.api import Run, evaluate, evaluate_episodes, preflight, resume, train
-    from dop.engine.callbacks import Callback, TrainingEvent
-    from dop.engine.preflight import Preflight
-    from dop.engine.records import LoggedRun, Logger, Record
-    from dop.engine.runs import Protocol
     from dop.envs import make
     from dop.envs import names as environments
-    from dop.report.evaluation import Evaluation
+    from dop.storage.records import LoggedRun, Logger, Record
+    from dop.storage.run_directory import Protocol
+    from dop.training.callbacks import Callback, TrainingEvent
+    from dop.training.preflight import Preflight
     from dop.types import Algorithm, Choice, Environment, EnvSpec, Episode, HostEnvironment, Learner, TimeStep, Transition
 
     __version__: str
@@ -46,24 +46,24 @@ _HOMES = {
     "QMIX": "dop.algorithms.qmix",
     "VDN": "dop.algorithms.vdn",
     "Algorithm": "dop.types",
-    "Callback": "dop.engine.callbacks",
+    "Callback": "dop.training.callbacks",
     "Choice": "dop.types",
     "DeterministicDOP": "dop.algorithms.deterministic_dop",
     "EnvSpec": "dop.types",
     "Environment": "dop.types",
     "Episode": "dop.types",
-    "Evaluation": "dop.report.evaluation",
+    "Evaluation": "dop.analysis.evaluation",
     "HostEnvironment": "dop.types",
     "Learner": "dop.types",
-    "LoggedRun": "dop.engine.records",
-    "Logger": "dop.engine.records",
-    "Preflight": "dop.engine.preflight",
-    "Protocol": "dop.engine.runs",
-    "Record": "dop.engine.records",
+    "LoggedRun": "dop.storage.records",
+    "Logger": "dop.storage.records",
+    "Preflight": "dop.training.preflight",
+    "Protocol": "dop.storage.run_directory",
+    "Record": "dop.storage.records",
     "Run": "dop.api",
     "StochasticDOP": "dop.algorithms.stochastic_dop",
     "TimeStep": "dop.types",
-    "TrainingEvent": "dop.engine.callbacks",
+    "TrainingEvent": "dop.training.callbacks",
     "Transition": "dop.types",
     "environments": "dop.envs",
     "evaluate": "dop.api",

@@ -19,19 +19,10 @@ import jax
 import numpy as np
 
 from dop import algorithms, envs, plugins
-from dop.engine import cpu_threads, files, initial, records
-from dop.engine.callbacks import Callback, checked
-from dop.engine.host import HostProgram, Source
-from dop.engine.learn import Program, RunState
-from dop.engine.loggers import chosen
-from dop.engine.preflight import Preflight, measure
-from dop.engine.progress import Progress
-from dop.engine.records import Logger
-from dop.engine.runs import MOST_SEEDS, Protocol, RunConfig, RunFolder, default_folder, said
-from dop.engine.seeds import place, use_host_devices
-from dop.engine.silence import without_compiler_logs
-from dop.engine.train import Outcome, Trainer, lowest_steps, stop_requested
-from dop.envs import _foreign, _seeds
+from dop.analysis.evaluation import Evaluation
+from dop.devices import cpu_threads
+from dop.devices.parallel import place, use_host_devices
+from dop.envs.making import foreign, seeding
 from dop.errors import (
     ConfigError,
     RunError,
@@ -43,10 +34,20 @@ from dop.errors import (
     plain,
     shown,
 )
+from dop.loggers.lookup import chosen
+from dop.loggers.progress import Progress
 from dop.renamed import formerly
-from dop.report import curves
-from dop.report.evaluation import Evaluation
+from dop.rollout.program import HostProgram, Source
+from dop.storage import files, initial, records
+from dop.storage.records import Logger
+from dop.storage.run_directory import MOST_SEEDS, Protocol, RunConfig, RunFolder, default_folder, said
+from dop.training.callbacks import Callback, checked
+from dop.training.preflight import Preflight, measure
+from dop.training.program import Program, RunState
+from dop.training.silence import without_compiler_logs
+from dop.training.trainer import Outcome, Trainer, lowest_steps, stop_requested
 from dop.types import Algorithm, Environment, EnvSpec, HostEnvironment
+from dop.visualise import curves
 
 AnyEnvironment: TypeAlias = Environment | HostEnvironment | Callable[[], HostEnvironment]
 """An environment in JAX; one that is not, which then must be one that `dop.make` can make again; or a function that makes such a one."""
@@ -494,8 +495,8 @@ def _program(
     kept: Any = {name: getattr(rules, name) for name in ("precision", "on_non_finite", "reward_scale", "standardise_rewards")}
     if isinstance(one, HostEnvironment):
         assert make is not None
-        _foreign.Guarded(one).close()
-        seeded = any(options.get(seed) is not None for seed in _seeds.NAMES)
+        foreign.Guarded(one).close()
+        seeded = any(options.get(seed) is not None for seed in seeding.NAMES)
         return HostProgram(algorithm=algorithm, environment=Source(one.spec, make, seeded), **kept)
     if not isinstance(one, Environment):
         raise ConfigError(f"{environment!r} made {type(one).__name__}, which is not an environment: it must have spec, reset and step.")
@@ -518,7 +519,7 @@ def _maker(environment: AnyEnvironment | str, options: dict[str, Any]) -> Callab
     spec = environment.spec
     again = functools.partial(envs.make, spec.name, **dict(spec.options))
     try:
-        _foreign.made(again, spec.name).close()
+        foreign.made(again, spec.name).close()
     except (UnknownNameError, ConfigError) as error:
         raise ConfigError(
             f"Training needs several environments at once, but {spec.name} is one, and cannot be made again from its name and options: "

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dop.nets import MLP, Linear
+from dop.networks.layers import MLP, Linear
 
 
 class LinearMixer(eqx.Module):

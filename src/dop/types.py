@@ -391,7 +391,7 @@ class Exportable(Protocol):
     """What an algorithm may offer beside `Algorithm`: what plays greedily, apart from all that learns. `dop export` asks for it."""
 
     def policy(self, learner: Any) -> Any:
-        """The team's networks and what is done with their output: a `dop.decentralised.Policy`."""
+        """The team's networks and what is done with their output: a `dop.networks.greedy_policy.Policy`."""
         ...
 
 

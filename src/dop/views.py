@@ -20,20 +20,23 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dop import api
-from dop.engine import files
-from dop.engine.host import HostProgram
-from dop.engine.learn import Program
-from dop.engine.runs import RunConfig, RunFolder
-from dop.engine.seeds import keys
-from dop.engine.snapshots import Snapshots
-from dop.engine.train import Trainer, lowest_steps
+from dop.analysis import compare, marl_eval
+from dop.analysis.playback import Player, Take, best_and_worst
+from dop.analysis.statistics import Axis
+from dop.devices.parallel import keys
 from dop.errors import ConfigError, DopError, RunError, check_flags, checked_episodes, checked_seed, printable, shown
+from dop.export import parity
+from dop.export import policy_files as exporting
 from dop.renamed import formerly
-from dop.report import compare, credit_view, curves, film, marl_eval, page, parity
-from dop.report import export as exporting
-from dop.report.playback import Player, Take, best_and_worst
-from dop.report.statistics import Axis
+from dop.rollout.program import HostProgram
+from dop.storage import files
+from dop.storage.run_directory import RunConfig, RunFolder
+from dop.storage.snapshots import Snapshots
+from dop.training.program import Program
+from dop.training.trainer import Trainer, lowest_steps
 from dop.types import Drawable, Exportable, Learner
+from dop.visualise import credit_figures, curves, film
+from dop.visualise.report import page
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -174,14 +177,14 @@ def credit(
         curves.save(picture, written[name])
 
     for name, take in shown.items():
-        save(name, credit_view.episode_figure(env, take, title=f"{trained.title}, {name} episode"))
+        save(name, credit_figures.episode_figure(env, take, title=f"{trained.title}, {name} episode"))
         if films:
             written[f"{name} film"] = folder / f"{name}.gif"
-            film.write(credit_view.film(env, take, title=trained.title), written[f"{name} film"], per_second=_speed(take))
-    save("summary", credit_view.summary_figure(many, training, title=trained.title))
+            film.write(credit_figures.film(env, take, title=trained.title), written[f"{name} film"], per_second=_speed(take))
+    save("summary", credit_figures.summary_figure(many, training, title=trained.title))
     written["data"] = folder / "credit.json"
     about = {"run": str(trained.folder.path), "seed": trained.seed, "env_steps": trained.env_steps}
-    files.write_text(written["data"], json.dumps(about | credit_view.as_data(shown, many, training), allow_nan=False) + "\n")
+    files.write_text(written["data"], json.dumps(about | credit_figures.as_data(shown, many, training), allow_nan=False) + "\n")
     return written
 
 
@@ -189,7 +192,7 @@ def judged_episodes(trained: Trained, episodes: int, training_episodes: int, see
     """Greedy episodes of the team as it is now, and as it was at each snapshot (environment steps, then episodes)."""
     player = Player(trained.program)
     many = player(trained.learner, episodes_key(seed), episodes)
-    credit_view.judged(many[0])
+    credit_figures.judged(many[0])
     return many, {steps: player(trained.at(steps), episodes_key(seed), training_episodes) for steps in trained.snapshots}
 
 
@@ -269,7 +272,7 @@ def export(
     algorithm: api.AnyAlgorithm | None = None,
     trust: bool = False,
 ) -> dict[str, Path]:
-    """The policies that play greedily, for use without this library: `dop.report.export` says what is written.
+    """The policies that play greedily, for use without this library: `dop.export.policy_files` says what is written.
 
     Args:
         run_dir: a run directory.
@@ -282,7 +285,7 @@ def export(
     Raises:
         MissingExtraError: onnx, onnxruntime or safetensors is not installed.
         ConfigError: the algorithm does not give its policy away, or its networks are of an unknown kind.
-        RunError: as `load`, or what would be written does not do what the library does (`dop.report.parity`); then nothing is.
+        RunError: as `load`, or what would be written does not do what the library does (`dop.export.parity`); then nothing is.
     """
     exporting.check_extra()
     folder = _folder(run_dir, out, "export")
@@ -390,7 +393,7 @@ def plot(
     axes: Sequence[Axis] = ("env_steps",),
     title: str = "",
 ) -> tuple[dict[str, Path], list[str]]:
-    """Learning curves for a paper, and results as other libraries read and write them (`dop.report.marl_eval`).
+    """Learning curves for a paper, and results as other libraries read and write them (`dop.analysis.marl_eval`).
 
     Args:
         runs: run directories, or folders that hold some; may be empty if there are `others`.

@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 from jaxtyping import PyTree
 
 from dop.algorithms import algorithms, get, presets
-from dop.engine.collect import episode_shape
-from dop.engine.learn import Program
 from dop.errors import ConfigError
-from dop.nets import PerAgent
-from dop.replay import allocate
+from dop.learning.replay import allocate
+from dop.networks.layers import PerAgent
+from dop.training.collect import episode_shape
+from dop.training.program import Program
 from dop.types import Choice, Episode, TimeStep
 from helpers import assert_resumes, assert_trees_close, assert_trees_equal, make_episodes, make_spec, poison_padding, toy
 from probes import Recurrent

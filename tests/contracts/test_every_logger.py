@@ -14,10 +14,10 @@ import pytest
 from rich.console import Console
 
 import dop
-from dop.engine import loggers
-from dop.engine.loggers import Guarded, MLflow, WandB
-from dop.engine.progress import Progress
-from dop.engine.records import JsonLines, Record, TensorBoard
+from dop.loggers import lookup
+from dop.loggers.lookup import Guarded, MLflow, WandB
+from dop.loggers.progress import Progress
+from dop.storage.records import JsonLines, Record, TensorBoard
 from logged import opened
 from outside import OwnLogger
 
@@ -64,7 +64,7 @@ def records(iteration: int, *, kind: Any = "train", value: float = 1.5) -> list[
 
 
 def test_all_of_the_library_are_here():
-    assert LOGGERS.keys() >= {*loggers.LOGGERS, loggers.ALWAYS, "jsonl", "progress"}
+    assert LOGGERS.keys() >= {*lookup.LOGGERS, lookup.ALWAYS, "jsonl", "progress"}
 
 
 @pytest.mark.parametrize("name", LOGGERS)

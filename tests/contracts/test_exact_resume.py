@@ -1,6 +1,6 @@
 """N + M iterations in one go equal N, a checkpoint, M: every algorithm in every family of environments that it can train in, two seeds.
 
-Here the checkpoint is written, checked against its manifest and read back in one process; `tests/engine/test_resume.py` and
+Here the checkpoint is written, checked against its manifest and read back in one process; `tests/training/test_resume.py` and
 `bench/faults.py` go through new processes, and `test_algorithms.py` has one environment among the fast tests.
 """
 
@@ -17,8 +17,8 @@ import pytest
 import dop
 from dop import envs
 from dop.algorithms import algorithms
-from dop.engine import seeds
-from dop.engine.learn import Program
+from dop.devices import parallel
+from dop.training.program import Program
 from helpers import assert_resumes, toy
 
 SEEDS = (3, 4)
@@ -45,8 +45,8 @@ def test_it_goes_on_as_if_never_stopped(name: str, family: str, tmp_path: Path):
         pytest.skip(str(error))
     except dop.ConfigError as error:
         pytest.skip(f"{name} does not train in {family}: {error}")
-    program, devices = Program(algorithm=algorithm, environment=env), seeds.mesh(len(SEEDS))
-    start = seeds.over_seeds(lambda key: program.warm_up(program.start(key)), devices)
-    iterate = seeds.over_seeds(lambda state: program.chunk(state, 1), devices)
-    assert_resumes(start(seeds.keys(SEEDS)), iterate, tmp_path)
+    program, devices = Program(algorithm=algorithm, environment=env), parallel.mesh(len(SEEDS))
+    start = parallel.over_seeds(lambda key: program.warm_up(program.start(key)), devices)
+    iterate = parallel.over_seeds(lambda state: program.chunk(state, 1), devices)
+    assert_resumes(start(parallel.keys(SEEDS)), iterate, tmp_path)
     jax.clear_caches()

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import pytest
 from jaxtyping import Array, Float
 
-from dop import agents, losses
+from dop import losses
 from dop.algorithms import algorithms
 from dop.algorithms.coma import COMA
 from dop.algorithms.deterministic_dop import DeterministicDOP
@@ -23,7 +23,8 @@ from dop.algorithms.maddpg import MADDPG
 from dop.algorithms.qmix import QMIX
 from dop.algorithms.stochastic_dop import StochasticDOP
 from dop.algorithms.vdn import VDN
-from dop.engine.learn import Program
+from dop.networks import recurrent_teams
+from dop.training.program import Program
 from dop.types import Metrics
 from probes import ConstantReward, Coordination, DelayedReward, ObservationValue, OneOf, Probe, Recurrent, TimeLimit
 
@@ -54,8 +55,8 @@ def coma_value(learner: Any, state: Array, obs: Array, action: Array) -> Float[A
 def q_value(learner: Any, state: Array, obs: Array, action: Array) -> Float[Array, ""]:
     """Where the same joint action was taken before."""
     last = jnp.tile(action, (len(obs), 1)).at[0].set(-1)
-    hidden = agents.initial_memory(obs.shape[1], learner.online.agents.network.output_layer.in_features).hidden
-    _, q = jax.lax.scan(lambda hidden, x: agents.step_team(learner.online.agents, hidden, *x), hidden, (obs, last))
+    hidden = recurrent_teams.initial_memory(obs.shape[1], learner.online.agents.network.output_layer.in_features).hidden
+    _, q = jax.lax.scan(lambda hidden, x: recurrent_teams.step_team(learner.online.agents, hidden, *x), hidden, (obs, last))
     return learner.online.mixer(losses.taken(q[-1], action), state)
 
 

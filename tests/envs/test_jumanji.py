@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import dop.envs
-from dop.envs._checks import random_action
 from dop.envs.jumanji import _maze, _wires, variants
+from dop.envs.validation.checks import random_action
 from dop.errors import ConfigError, MissingExtraError, UnknownNameError
 
 compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # compiles in half the time

@@ -15,8 +15,9 @@ import pytest
 from jaxtyping import PRNGKeyArray
 
 import dop.envs
-from dop import cli, commands
-from dop.envs import _jaxmarl
+from dop import cli
+from dop.cli import commands
+from dop.envs.common import jaxmarl
 from dop.envs.mabrax import MABrax, make, variants
 from dop.errors import ConfigError, MissingExtraError, UnknownNameError
 
@@ -76,7 +77,7 @@ def test_impossible_time_limit():
 
 @with_brax
 def test_every_map_of_jaxmarl_is_listed():
-    mappings = _jaxmarl.import_quietly("jaxmarl.environments.mabrax.mappings")
+    mappings = jaxmarl.import_quietly("jaxmarl.environments.mabrax.mappings")
     assert set(variants()) == set(mappings._agent_action_mapping)
 
 

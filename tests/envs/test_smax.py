@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jaxtyping import PRNGKeyArray
 
-from dop.envs import _jaxmarl
+from dop.envs.common import jaxmarl
 from dop.envs.smax import Smax, make, variants
 from dop.errors import ConfigError
 
@@ -55,7 +55,7 @@ def staged(*, allies: list[float], enemies: list[float], **fields: Any) -> dict[
 
 
 def test_every_map_of_jaxmarl_is_listed_and_one_of_the_paper_besides():
-    table = _jaxmarl.import_quietly("jaxmarl.environments.smax.smax_env").MAP_NAME_TO_SCENARIO
+    table = jaxmarl.import_quietly("jaxmarl.environments.smax.smax_env").MAP_NAME_TO_SCENARIO
     assert set(variants()) == {*table, "3s_vs_3z"}
 
 
@@ -63,7 +63,7 @@ def test_importing_jaxmarl_prints_nothing_and_leaves_the_streams_alone(capsys: p
     before = (sys.stdout, sys.stderr, sys.__stdout__)
     for module in [name for name in sys.modules if name == "jaxmarl" or name == "jaxmarl.environments"]:
         pytest.MonkeyPatch().delitem(sys.modules, module)
-    _jaxmarl.import_quietly("jaxmarl.environments")
+    jaxmarl.import_quietly("jaxmarl.environments")
     assert (sys.stdout, sys.stderr, sys.__stdout__) == before
     assert capsys.readouterr().out == ""
 

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dop import agents, envs, policies
+from dop import envs, policies
+from dop.networks import recurrent_teams
 from dop.paper import fig1, pieces
 from dop.paper.fig1 import Case, Options
 from dop.paper.variants import METHODS, RELAXED
@@ -46,9 +47,9 @@ def test_seeded_episodes_are_corners_where_actions_are_relaxed() -> None:
 @pytest.mark.parametrize("sharing", ["all", "none"])
 def test_policies_start_where_they_are_told_whatever_they_see(sharing: Sharing) -> None:
     spec = make_spec(action_sizes=(4,))
-    team = fig1.start_at(agents.make_team(spec, 8, sharing=sharing, key=KEY), 0.7)
-    memory = agents.initial_memory(3, 8)
-    _, logits = agents.step_team(team, memory.hidden, jax.random.normal(KEY, (3, spec.obs_size)), memory.last_action)
+    team = fig1.start_at(recurrent_teams.make_team(spec, 8, sharing=sharing, key=KEY), 0.7)
+    memory = recurrent_teams.initial_memory(3, 8)
+    _, logits = recurrent_teams.step_team(team, memory.hidden, jax.random.normal(KEY, (3, spec.obs_size)), memory.last_action)
     policy = jax.vmap(policies.masked_softmax)(logits, jnp.ones((3, 4), bool))
     np.testing.assert_allclose(policy, np.tile([0.7, 0.1, 0.1, 0.1], (3, 1)), rtol=1e-5)
 

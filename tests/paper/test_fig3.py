@@ -10,12 +10,12 @@ import pytest
 
 from dop import envs
 from dop.algorithms import algorithms
-from dop.engine.records import Record
-from dop.engine.runs import Protocol, RunConfig, RunFolder
 from dop.errors import RunError, UnknownNameError
 from dop.paper import fig3
 from dop.paper.fig3 import Options, Piece
 from dop.paper.variants import VARIANTS, algorithm_of
+from dop.storage.records import Record
+from dop.storage.run_directory import Protocol, RunConfig, RunFolder
 
 GOAL = 300_000
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dop import plugins, registry
-from dop.algorithms import _outside
+from dop.algorithms.base import outside
 from dop.errors import ConfigError, UnknownNameError, shown
 from dop.types import Algorithm, HasPresets, Listed
 
@@ -55,7 +55,7 @@ def get(name: str) -> type[Algorithm[Any, Any]]:
         kind = "algorithm (one of your own is named module:Class)" if "." in name else "algorithm"
         raise UnknownNameError(kind, name, (*own, *entry_points()))
     found = plugins.load("algorithm", place)
-    _outside.check(found, name)
+    outside.check(found, name)
     return found
 
 
@@ -66,7 +66,7 @@ def presets(cls: type[Algorithm[Any, Any]], name: str) -> Mapping[str, Any]:
         ConfigError: it has none that can be used.
     """
     if not isinstance(cls, HasPresets):
-        return {"default": _outside.default(cls, name)}
+        return {"default": outside.default(cls, name)}
     with plugins.named(f"The presets of {name} cannot be made"):
         found = cls.presets()
     if not isinstance(found, Mapping) or not all(isinstance(preset, cls) for preset in found.values()):
@@ -83,7 +83,7 @@ def name_of(cls: type[Any]) -> str:
     for name, own in algorithms().items():
         if cls is own:
             return name
-    _outside.check(cls, cls.__name__)
+    outside.check(cls, cls.__name__)
     return next((name for name, place in entry_points().items() if plugins.loaded(place) is cls), plugins.place_of(cls))
 
 

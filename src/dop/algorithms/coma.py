@@ -24,9 +24,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from dop import agents, loops, losses, policies, regression
-from dop.algorithms._actor_critic import ActorCritic, ActorCriticLearner, Batch, Values
-from dop.nets import CounterfactualCritic
+from dop import losses, policies
+from dop.algorithms.base.actor_critic import ActorCritic, ActorCriticLearner, Batch, Values
+from dop.learning import dynamic_scan, minibatches
+from dop.networks import recurrent_teams
+from dop.networks.layers import CounterfactualCritic
 from dop.types import Action, EnvSpec, Episode, Metrics, ReplayBuffer, TimeStep
 
 COMALearner = ActorCriticLearner[CounterfactualCritic]
@@ -54,7 +56,7 @@ class COMA(ActorCritic[CounterfactualCritic]):
     """The critic becomes the target critic every so many `target_unit`s."""
     target_unit: Literal["iterations", "critic_steps"] = "critic_steps"
     """What `target_interval` counts; checked at the end of an iteration."""
-    critic_schedule: regression.Schedule = "backwards"
+    critic_schedule: minibatches.Schedule = "backwards"
     """Critic steps an iteration: one per timestep, in order or backwards (PyMARL), one per shuffled minibatch of that size, or one."""
     critic_hidden: int = 128
     """Units in each of the critic's two hidden layers."""
@@ -116,11 +118,11 @@ class COMA(ActorCritic[CounterfactualCritic]):
         return CounterfactualCritic(spec.state_size, spec.obs_size, spec.action_size, spec.n_agents, self.critic_hidden, key=key)
 
     def _update_critic(self, learner: COMALearner, batch: Batch, key: PRNGKeyArray) -> tuple[COMALearner, Metrics, Int[Array, ""]]:
-        episodes = agents.time_first(batch.on_policy)
+        episodes = recurrent_teams.time_first(batch.on_policy)
         target = self.critic_targets(learner, episodes)
         rows = (episodes.state[:-1], episodes.obs[:-1], episodes.action, policies.present(episodes.legal[:-1]), target)
-        (state, obs, action, present, targets), mask, count = regression.arrange(key, rows, episodes.mask, self.critic_schedule)
-        weight = regression.weights(mask, self.critic_schedule)
+        (state, obs, action, present, targets), mask, count = minibatches.arrange(key, rows, episodes.mask, self.critic_schedule)
+        weight = minibatches.weights(mask, self.critic_schedule)
         data = CriticData(state=state, obs=obs, action=action, present=present, target=targets, weight=weight)
 
         def loss(critic: CounterfactualCritic, rows: CriticData) -> tuple[Float[Array, ""], Float[Array, ""]]:
@@ -131,7 +133,7 @@ class COMA(ActorCritic[CounterfactualCritic]):
             return jnp.sum(share * error**2), jnp.sum(share * jnp.abs(error))
 
         at_once = self.critic_schedule == "full"
-        critic, optimiser, metrics = regression.descend(
+        critic, optimiser, metrics = minibatches.descend(
             loss, self._critic_optimiser, learner.critic, learner.critic_optimiser, data, count, at_once=at_once
         )
         metrics["target_mean"] = losses.masked_mean(target, episodes.mask)
@@ -139,24 +141,24 @@ class COMA(ActorCritic[CounterfactualCritic]):
 
     def critic_targets(self, learner: COMALearner, episodes: Episode) -> Float[Array, "time episode agent"]:
         """TD(lambda) of every step and agent, by the target critic's values of what was done. Axes: time, episode, agent."""
-        q = self._values(learner, learner.target, episodes, agents.longest(episodes) + 1).q
+        q = self._values(learner, learner.target, episodes, recurrent_teams.longest(episodes) + 1).q
         return jax.vmap(self._targets, in_axes=(1, 1), out_axes=1)(episodes, q)
 
     def _targets(self, episode: Episode, q: Float[Array, "time+1 agent action"]) -> Float[Array, "time agent"]:
         """The targets of one episode."""
-        q_taken = losses.agreed(losses.taken(q, agents.actions(episode)), policies.present(episode.legal))
-        of_agent = functools.partial(agents.lambda_return, episode, gamma=self.gamma, lambda_=self.td_lambda)
+        q_taken = losses.agreed(losses.taken(q, recurrent_teams.actions(episode)), policies.present(episode.legal))
+        of_agent = functools.partial(recurrent_teams.lambda_return, episode, gamma=self.gamma, lambda_=self.td_lambda)
         return jax.vmap(of_agent, in_axes=1, out_axes=1)(q_taken[1:])
 
     def _values(self, learner: COMALearner, critic: CounterfactualCritic, episodes: Episode, length: Int[Array, ""]) -> Values:
         """Every Q_i(s, o_i, (a_-i, .)) on the first `length` steps, the others' actions being those taken."""
-        action = jax.vmap(agents.actions, in_axes=1, out_axes=1)(episodes)
+        action = jax.vmap(recurrent_teams.actions, in_axes=1, out_axes=1)(episodes)
 
         def at_step(critic: CounterfactualCritic, x: tuple[Array, Array, Array]) -> Float[Array, "episode agent action"]:
             state, obs, action = x
             return jax.vmap(critic)(*self._inputs(learner, state, obs), action)
 
-        q = loops.map_steps(at_step, critic, (episodes.state, episodes.obs, action), length)
+        q = dynamic_scan.map_steps(at_step, critic, (episodes.state, episodes.obs, action), length)
         return Values(q=q, k=policies.present(episodes.legal).astype(q.dtype))
 
     def _judge(

@@ -20,11 +20,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from dop import policies
-from dop.algorithms._deterministic import Deterministic
-from dop.algorithms._off_policy import Loss, OffPolicyLearner
+from dop.algorithms.base.deterministic import Deterministic
+from dop.algorithms.base.off_policy import Loss, OffPolicyLearner
 from dop.mixers import LinearMixer
-from dop.nets import LocalActionCritic, PerAgent
-from dop.reactive import Team
+from dop.networks.feed_forward_teams import Team
+from dop.networks.layers import LocalActionCritic, PerAgent
 from dop.types import EnvSpec, Sharing, TimeStep, Transition
 
 

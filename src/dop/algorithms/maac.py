@@ -16,12 +16,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from dop import losses, policies, reactive
-from dop.algorithms._off_policy import Loss, OffPolicy, OffPolicyLearner, td_metrics
-from dop.decentralised import Policy
+from dop import losses, policies
+from dop.algorithms.base.off_policy import Loss, OffPolicy, OffPolicyLearner, td_metrics
 from dop.errors import ConfigError, check_not_negative, check_positive
-from dop.nets import AttentionCritic
-from dop.reactive import Team
+from dop.networks import feed_forward_teams
+from dop.networks.feed_forward_teams import Team
+from dop.networks.greedy_policy import Policy
+from dop.networks.layers import AttentionCritic
 from dop.types import Action, Choice, Credit, EnvSpec, Sharing, TimeStep, Transition
 
 MAACLearner = OffPolicyLearner[AttentionCritic]
@@ -85,7 +86,7 @@ class MAAC(OffPolicy[AttentionCritic]):
 
     def act(self, learner: MAACLearner, memory: tuple[()], step: TimeStep, key: PRNGKeyArray, *, explore: bool) -> tuple[Choice, tuple[()]]:
         kind = learner.actor.network.kind
-        output = reactive.outputs(learner.actor, step.obs)
+        output = feed_forward_teams.outputs(learner.actor, step.obs)
         policy = jax.vmap(policies.masked_softmax)(output, step.legal)
         if explore:
             action = jax.vmap(policies.sample)(jax.random.split(key, output.shape[0]), policy)
@@ -93,7 +94,7 @@ class MAAC(OffPolicy[AttentionCritic]):
             action = jax.vmap(policies.greedy)(output, step.legal)
         if kind == "discrete":
             return Choice(action=action, probability=policies.probability(policy, action)), memory
-        return Choice(action=reactive.as_vectors(action, step.legal), probability=jnp.ones(output.shape[0])), memory
+        return Choice(action=feed_forward_teams.as_vectors(action, step.legal), probability=jnp.ones(output.shape[0])), memory
 
     def policy(self, learner: MAACLearner) -> Policy:
         """What plays greedily."""
@@ -103,9 +104,9 @@ class MAAC(OffPolicy[AttentionCritic]):
     def credit(self, learner: MAACLearner, memory: tuple[()], step: TimeStep, action: Action, own: Action) -> Credit:
         """Each agent's values are the whole team's; of a point of the simplex the largest component counts."""
         del memory
-        policy = jax.vmap(policies.masked_softmax)(reactive.outputs(learner.actor, step.obs), step.legal)
-        q, _ = learner.critic(step.obs, reactive.as_vectors(action, step.legal), policies.present(step.legal))
-        q_own = losses.taken(q, jnp.argmax(reactive.as_vectors(own, step.legal), axis=-1))
+        policy = jax.vmap(policies.masked_softmax)(feed_forward_teams.outputs(learner.actor, step.obs), step.legal)
+        q, _ = learner.critic(step.obs, feed_forward_teams.as_vectors(action, step.legal), policies.present(step.legal))
+        q_own = losses.taken(q, jnp.argmax(feed_forward_teams.as_vectors(own, step.legal), axis=-1))
         discrete = learner.actor.network.kind == "discrete"
         k = policies.present(step.legal).astype(q.dtype)
         return Credit(k=k, q=q_own, b=None, policy=policy if discrete else None)
@@ -114,7 +115,7 @@ class MAAC(OffPolicy[AttentionCritic]):
         self, actor: Team, obs: Float[Array, "agent obs"], legal: Array, key: PRNGKeyArray
     ) -> tuple[Float[Array, "agent action"], Int[Array, " agent"]]:
         """The actors' policies at one step, and an action of each."""
-        policy = jax.vmap(policies.masked_softmax)(reactive.outputs(actor, obs), legal)
+        policy = jax.vmap(policies.masked_softmax)(feed_forward_teams.outputs(actor, obs), legal)
         return policy, jax.vmap(policies.sample)(jax.random.split(key, len(policy)), policy)
 
     def _critic_loss(self, critic: AttentionCritic, learner: MAACLearner, batch: Transition, key: PRNGKeyArray) -> Loss:
@@ -124,11 +125,11 @@ class MAAC(OffPolicy[AttentionCritic]):
         def target(step: Transition, key: PRNGKeyArray) -> Float[Array, " agent"]:
             policy, action = self._draw(learner.target_actor, step.next_obs, step.next_legal, key)
             present = policies.present(step.next_legal)
-            q, _ = learner.target_critic(step.next_obs, reactive.as_vectors(action, step.next_legal), present)
+            q, _ = learner.target_critic(step.next_obs, feed_forward_teams.as_vectors(action, step.next_legal), present)
             soft = losses.taken(q, action) - self.entropy_weight * log_probability(policy, action)
             return step.reward + self.gamma * step.discount * losses.agreed(soft, present)
 
-        taken = reactive.as_vectors(batch.action, batch.legal)
+        taken = feed_forward_teams.as_vectors(batch.action, batch.legal)
         q, match = jax.vmap(critic)(batch.obs, taken, present)
         targets = jax.vmap(target)(batch, jax.random.split(key, len(batch.reward)))
         loss, metrics = td_metrics(losses.taken(q, jnp.argmax(taken, axis=-1)), jax.lax.stop_gradient(targets), present)
@@ -139,7 +140,7 @@ class MAAC(OffPolicy[AttentionCritic]):
 
         def objective(step: Transition, key: PRNGKeyArray) -> tuple[Float[Array, " agent"], Float[Array, "agent action"]]:
             policy, action = self._draw(actor, step.obs, step.legal, key)
-            q, _ = learner.critic(step.obs, reactive.as_vectors(action, step.legal), policies.present(step.legal))
+            q, _ = learner.critic(step.obs, feed_forward_teams.as_vectors(action, step.legal), policies.present(step.legal))
             log = log_probability(policy, action)
             gain = counterfactual_advantage(policy, q, action) - self.entropy_weight * log
             return log * jax.lax.stop_gradient(gain), policy

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from dop import policies
-from dop.algorithms._deterministic import Deterministic
-from dop.nets import JointCritic, PerAgent
+from dop.algorithms.base.deterministic import Deterministic
+from dop.networks.layers import JointCritic, PerAgent
 from dop.types import EnvSpec, Sharing, TimeStep, Transition
 
 JointCritics = PerAgent[JointCritic]

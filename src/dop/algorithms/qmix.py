@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from jaxtyping import PRNGKeyArray
 
-from dop.algorithms._q_learning import FINE_TUNED, QLearning
+from dop.algorithms.base.q_learning import FINE_TUNED, QLearning
 from dop.errors import check_not_negative, check_positive
 from dop.mixers import MonotonicMixer
 from dop.types import EnvSpec

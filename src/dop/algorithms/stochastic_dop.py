@@ -22,13 +22,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from dop import agents, loops, losses, policies, regression
-from dop.agents import longest
-from dop.algorithms import _actor_critic
-from dop.algorithms._actor_critic import ActorCritic, ActorCriticLearner
+from dop import losses, policies
+from dop.algorithms.base import actor_critic
+from dop.algorithms.base.actor_critic import ActorCritic, ActorCriticLearner
 from dop.errors import ConfigError, check_not_negative, check_positive, check_shares
+from dop.learning import dynamic_scan, minibatches
 from dop.mixers import LinearMixer
-from dop.nets import LocalCritic, PerAgent
+from dop.networks import recurrent_teams
+from dop.networks.layers import LocalCritic, PerAgent
+from dop.networks.recurrent_teams import longest
 from dop.returns import expected_q, sampled_q, td_lambda, tree_backup
 from dop.types import Action, EnvSpec, Episode, Metrics, ReplayBuffer, Sharing, TimeStep
 
@@ -60,7 +62,7 @@ class DecomposedCritic(eqx.Module):
 DOPLearner = ActorCriticLearner[DecomposedCritic]
 
 
-class Values(_actor_critic.Values):
+class Values(actor_critic.Values):
     """What the critic says of one step: Q_i(tau, .), k_i and b."""
 
     b: Float[Array, "*batch"]
@@ -73,7 +75,7 @@ class Values(_actor_critic.Values):
         }
 
 
-class Batch(_actor_critic.Batch):
+class Batch(actor_critic.Batch):
     """What one update learns from; leading axis: episode."""
 
     off_policy: Episode
@@ -126,7 +128,7 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
     """k(s): absolute value of a linear layer (paper), or a product of two of them, width 32 (released). Either way divided by its sum."""
     mixer_bias: bool = True
     """Add b(s) (Eq. 4). The released code computes and drops it."""
-    critic_schedule: regression.Schedule = "shuffled"
+    critic_schedule: minibatches.Schedule = "shuffled"
     """Critic steps an iteration: one per timestep in order (released) or backwards, one per shuffled minibatch of that size, or a single
     one (paper)."""
     critic_rate: float = 5e-4
@@ -251,7 +253,7 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
 
     def _update_critic(self, learner: DOPLearner, batch: Batch, key: PRNGKeyArray) -> tuple[DOPLearner, Metrics, Int[Array, ""]]:
         key_targets, key_rows = jax.random.split(key)
-        episodes = agents.time_first(jax.tree.map(lambda x, y: jnp.concatenate([x, y]), batch.on_policy, batch.off_policy))
+        episodes = recurrent_teams.time_first(jax.tree.map(lambda x, y: jnp.concatenate([x, y]), batch.on_policy, batch.off_policy))
         off_policy = jnp.arange(episodes.mask.shape[1]) >= self.on_policy_batch
         target = self.critic_targets(learner, episodes, off_policy, key_targets)
         data, count = self._minibatches(key_rows, episodes, off_policy, target)
@@ -264,7 +266,7 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
             return jnp.sum(rows.weight * error**2), jnp.sum(rows.weight * jnp.abs(error))
 
         at_once = self.critic_schedule == "full"
-        critic, optimiser, metrics = regression.descend(
+        critic, optimiser, metrics = minibatches.descend(
             loss, self._critic_optimiser, learner.critic, learner.critic_optimiser, data, count, at_once=at_once
         )
         metrics["target_mean"] = losses.masked_mean(target, episodes.mask)
@@ -275,7 +277,7 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
     ) -> Float[Array, "time episode"]:
         """y of every step: tree backup on off-policy episodes (Eq. 7), TD(lambda) on the others (Eq. 8). Axes: time, episode."""
         length = longest(episodes)
-        logits = agents.unroll(learner.actor, episodes, length + 1)
+        logits = recurrent_teams.unroll(learner.actor, episodes, length + 1)
         policy = self._policy(logits, episodes.legal, self._epsilon(learner))
         values = self._values(learner, learner.target, episodes, length + 1)
         keys = jax.random.split(key, episodes.mask.shape[1])
@@ -286,7 +288,7 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
         self, episode: Episode, values: Values, policy: Float[Array, "time+1 agent action"], key: PRNGKeyArray
     ) -> tuple[Float[Array, " time"], Float[Array, " time"]]:
         """Both targets of one episode."""
-        action = agents.actions(episode)
+        action = recurrent_teams.actions(episode)
         expected = jax.vmap(expected_q)(values.k, values.b, policy, values.q)
         estimated = expected if self.tb_expectation == "decomposed" else self._sampled_expectation(values, policy, key)
         q = jnp.sum(values.k * losses.taken(values.q, action), axis=-1) + values.b
@@ -323,8 +325,8 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
         """The critic's rows, arranged by `critic_schedule`, and how many of the minibatches hold any."""
         seen = (episodes.state[:-1], episodes.obs[:-1], episodes.action, policies.present(episodes.legal[:-1]))
         rows = (*seen, target, jnp.broadcast_to(off_policy, episodes.mask.shape))
-        (state, obs, action, present, target, off_policy), mask, count = regression.arrange(key, rows, episodes.mask, self.critic_schedule)
-        weight = regression.weights(mask, self.critic_schedule, lambda m, axis: losses.critic_weights(m, off_policy, self.kappa, axis))
+        (state, obs, action, present, target, off_policy), mask, count = minibatches.arrange(key, rows, episodes.mask, self.critic_schedule)
+        weight = minibatches.weights(mask, self.critic_schedule, lambda m, axis: losses.critic_weights(m, off_policy, self.kappa, axis))
         return CriticData(state=state, obs=obs, action=action, present=present, target=target, weight=weight), count
 
     def _values(self, learner: DOPLearner, critic: DecomposedCritic, episodes: Episode, length: Int[Array, ""]) -> Values:
@@ -335,7 +337,7 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
             k, b = jax.vmap(critic.mixer)(state)
             return Values(q=jax.vmap(critic.local_q)(state, obs), k=jnp.where(x[2], k, 0), b=b)
 
-        return loops.map_steps(at_step, critic, (episodes.state, episodes.obs, policies.present(episodes.legal)), length)
+        return dynamic_scan.map_steps(at_step, critic, (episodes.state, episodes.obs, policies.present(episodes.legal)), length)
 
     def _judge(
         self, learner: DOPLearner, step: TimeStep, action: Action

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from jaxtyping import PRNGKeyArray
 
-from dop.algorithms._q_learning import FINE_TUNED, QLearning
+from dop.algorithms.base.q_learning import FINE_TUNED, QLearning
 from dop.mixers import SumMixer
 from dop.types import EnvSpec
 

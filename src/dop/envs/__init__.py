@@ -20,11 +20,12 @@ from types import ModuleType
 from typing import Any
 
 from dop import plugins, registry
-from dop.envs import _makers, hosts
-from dop.envs._checks import check
-from dop.envs._places import place_of
-from dop.envs.hosts import _recognise
-from dop.envs.hosts._recognise import way_out
+from dop.envs import python
+from dop.envs.making import makers
+from dop.envs.making.places import place_of
+from dop.envs.python import _recognise
+from dop.envs.python._recognise import way_out
+from dop.envs.validation.checks import check
 from dop.errors import ConfigError, UnknownNameError, is_deeper, plain, shown
 from dop.types import Environment, EnvSpec, HostEnvironment
 
@@ -36,7 +37,7 @@ DEEPEST = 20
 @functools.cache
 def families() -> dict[str, ModuleType]:
     """The environment modules of this package, by family name."""
-    packages = (__name__, hosts.__name__)
+    packages = (__name__, python.__name__)
     return {module.FAMILY: module for package in packages for module in registry.modules(package, "FAMILY").values()}
 
 
@@ -74,7 +75,7 @@ def make(name: str, /, **options: Any) -> Any:
     options = checked_options(options)
     family, _, variant = name.partition(":")
     if family in families():
-        return _makers.call(name, families()[family].make, variant or None, **options)
+        return makers.call(name, families()[family].make, variant or None, **options)
     if variant and ("." in family or _is_module(family)):
         return _import_environment(family, variant, options)
     kind = "environment (and no such module on the Python path)" if variant else "environment"
@@ -107,7 +108,7 @@ def _import_environment(module_name: str, function_name: str, options: dict[str,
     spec = f"{module_name}:{function_name}"
     if module_name.partition(".")[0] == "jaxmarl":
         raise ConfigError(f"{spec!r}: {_recognise.JAXMARL}")
-    maker = _makers.load(module_name, function_name)
+    maker = makers.load(module_name, function_name)
     with plugins.named(f"{spec!r} cannot be made"):
         environment = made_by(maker, spec, options)
         _ = getattr(environment, "spec", None)  # a property of somebody else's, which is read from here on

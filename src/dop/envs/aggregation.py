@@ -38,8 +38,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from dop.envs import _canvas, _simplex
-from dop.envs._options import one_of, positive_integer
+from dop.envs.common import canvas, simplex
+from dop.envs.making.options import one_of, positive_integer
 from dop.errors import UnknownNameError, make_plain
 from dop.types import Action, EnvSpec, TimeStep
 
@@ -107,7 +107,7 @@ class Aggregation:
         make_plain(self)
         positive_integer("n_agents", self.n_agents)
         positive_integer("time_limit", self.time_limit)
-        one_of("actions", self.actions, _simplex.KINDS)
+        one_of("actions", self.actions, simplex.KINDS)
 
     @cached_property
     def spec(self) -> EnvSpec:
@@ -136,7 +136,7 @@ class Aggregation:
 
     def step(self, key: PRNGKeyArray, state: World, action: Action) -> tuple[World, TimeStep]:
         del key
-        _, left, right, down, up = _simplex.points(action, self.spec).T
+        _, left, right, down, up = simplex.points(action, self.spec).T
         push = jnp.stack([right - left, up - down], axis=1)
         velocity = (1.0 - _DAMPING) * state.velocity + _SECONDS * _ACCELERATION * push
         position = state.position + _SECONDS * velocity
@@ -148,10 +148,10 @@ class Aggregation:
         """The landmark as a ring, and the part of the plane around it."""
         del action
         landmark = np.asarray(state.landmark)
-        _canvas.arena(axes, landmark - 0.8, landmark + 0.8)
-        _canvas.disc(axes, landmark, LANDMARK_RADIUS, _canvas.INK, filled=False)
+        canvas.arena(axes, landmark - 0.8, landmark + 0.8)
+        canvas.disc(axes, landmark, LANDMARK_RADIUS, canvas.INK, filled=False)
         for agent, position in enumerate(state.position):
-            _canvas.disc(axes, position, AGENT_RADIUS, colours[agent], str(agent))
+            canvas.disc(axes, position, AGENT_RADIUS, colours[agent], str(agent))
 
     def _time_step(self, world: World, *, won: Bool[Array, ""], lost: Bool[Array, ""]) -> TimeStep:
         obs = _observe(world)

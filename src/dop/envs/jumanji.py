@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from dop.envs._options import one_of, positive_integer
+from dop.envs.making.options import one_of, positive_integer
 from dop.errors import MissingExtraError, UnknownNameError
 from dop.types import Action, EnvSpec, TimeStep
 

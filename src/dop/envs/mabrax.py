@@ -33,8 +33,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from dop.envs import _jaxmarl
-from dop.envs._options import positive_integer
+from dop.envs.common import jaxmarl
+from dop.envs.making.options import positive_integer
 from dop.errors import MissingExtraError, UnknownNameError
 from dop.types import EnvSpec, TimeStep
 
@@ -63,7 +63,7 @@ def make(variant: str | None, *, time_limit: int = 1000) -> MABrax:
     game = _game(variant, time_limit)
     spec = EnvSpec(
         name=f"{FAMILY}:{variant}",
-        version=f"{_jaxmarl.version(revision=1)}-brax-{importlib.metadata.version('brax')}",
+        version=f"{jaxmarl.version(revision=1)}-brax-{importlib.metadata.version('brax')}",
         agents=tuple(game.agents),
         obs_sizes=tuple(game.observation_space(agent).shape[0] for agent in game.agents),
         action_sizes=tuple(game.action_space(agent).shape[0] for agent in game.agents),
@@ -76,7 +76,7 @@ def make(variant: str | None, *, time_limit: int = 1000) -> MABrax:
 
 
 def _game(variant: str, time_limit: int) -> Any:
-    mabrax = _jaxmarl.import_quietly("jaxmarl.environments.mabrax")
+    mabrax = jaxmarl.import_quietly("jaxmarl.environments.mabrax")
     with warnings.catch_warnings():
         # What they say is in the docstring above.
         warnings.filterwarnings("ignore", message="MABrax is deprecated")

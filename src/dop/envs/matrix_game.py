@@ -22,8 +22,8 @@ from functools import cached_property
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from dop.envs import _simplex
-from dop.envs._options import boolean, finite, positive_integer
+from dop.envs.common import simplex
+from dop.envs.making.options import boolean, finite, positive_integer
 from dop.errors import ConfigError, UnknownNameError, make_plain
 from dop.types import Action, EnvSpec, TimeStep
 
@@ -101,7 +101,7 @@ class MatrixGame:
 
     def step(self, key: PRNGKeyArray, state: tuple[()], action: Action) -> tuple[tuple[()], TimeStep]:
         del key, state
-        optimal = jnp.prod(_simplex.points(action, self.spec)[:, 0])
+        optimal = jnp.prod(simplex.points(action, self.spec)[:, 0])
         reward = (1.0 - optimal) * self.other_reward + optimal * self.optimal_reward
         return (), self._time_step(reward=reward, optimal=optimal, terminated=jnp.ones((), bool))
 

@@ -42,8 +42,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from dop.envs import _canvas, _simplex
-from dop.envs._options import finite, one_of, positive, positive_integer
+from dop.envs.common import canvas, simplex
+from dop.envs.making.options import finite, one_of, positive, positive_integer
 from dop.errors import ConfigError, UnknownNameError, make_plain
 from dop.types import Action, EnvSpec, TimeStep
 
@@ -102,7 +102,7 @@ class Mill:
         positive("alpha", self.alpha)
         if not 0.0 <= finite("friction", self.friction) <= 1.0:
             raise ConfigError(f"friction is {self.friction!r}; it must lie in [0, 1].")
-        one_of("actions", self.actions, _simplex.KINDS)
+        one_of("actions", self.actions, simplex.KINDS)
 
     @cached_property
     def spec(self) -> EnvSpec:
@@ -137,7 +137,7 @@ class Mill:
 
     def step(self, key: PRNGKeyArray, state: Stone, action: Action) -> tuple[Stone, TimeStep]:
         del key
-        clockwise, counter = _simplex.points(action, self.spec).T
+        clockwise, counter = simplex.points(action, self.spec).T
         omega = (1.0 - self.friction) * state.omega + self.alpha * jnp.sum(clockwise - counter)
         stone = Stone(omega=omega, steps=state.steps + 1)
         won = omega > WINNING
@@ -147,24 +147,24 @@ class Mill:
 
     def draw(self, axes: Axes, state: Stone, action: np.ndarray | None, colours: Sequence[str]) -> None:
         """The stone as a dial of omega, from -100 at the left to 100 at the right, and every agent's push on its rim."""
-        _canvas.arena(axes, (-1.9, -1.9), (1.9, 1.9))
-        _canvas.disc(axes, np.zeros(2), 1.0, _canvas.FAINT, filled=False)
+        canvas.arena(axes, (-1.9, -1.9), (1.9, 1.9))
+        canvas.disc(axes, np.zeros(2), 1.0, canvas.FAINT, filled=False)
         turn = np.pi / 2 * (1 - np.clip(float(state.omega) / WINNING, -1.0, 1.0))
         for omega in (0.0, TURNING, WINNING):
             mark = np.pi / 2 * (1 - omega / WINNING)
-            axes.text(0.8 * np.cos(mark), 0.8 * np.sin(mark), f"{omega:.0f}", ha="center", va="center", fontsize=7, color=_canvas.INK)
-        axes.annotate("", (0.65 * np.cos(turn), 0.65 * np.sin(turn)), (0, 0), arrowprops={"arrowstyle": "-|>", "color": _canvas.INK})
-        axes.text(0, -0.3, f"omega {float(state.omega):.0f}", ha="center", va="center", fontsize=9, color=_canvas.INK)
+            axes.text(0.8 * np.cos(mark), 0.8 * np.sin(mark), f"{omega:.0f}", ha="center", va="center", fontsize=7, color=canvas.INK)
+        axes.annotate("", (0.65 * np.cos(turn), 0.65 * np.sin(turn)), (0, 0), arrowprops={"arrowstyle": "-|>", "color": canvas.INK})
+        axes.text(0, -0.3, f"omega {float(state.omega):.0f}", ha="center", va="center", fontsize=9, color=canvas.INK)
         force = (
             np.zeros(self.n_agents)
             if action is None
-            else np.asarray(_simplex.points(jnp.asarray(action), self.spec)) @ np.array([1.0, -1.0])
+            else np.asarray(simplex.points(jnp.asarray(action), self.spec)) @ np.array([1.0, -1.0])
         )
         for agent, angle in enumerate(np.pi / 2 - 2 * np.pi * np.arange(self.n_agents) / self.n_agents):
             place, clockwise = np.array([np.cos(angle), np.sin(angle)]), np.array([np.sin(angle), -np.cos(angle)])
             end = 1.25 * place + 0.6 * force[agent] * clockwise
             axes.annotate("", tuple(end), tuple(1.25 * place), arrowprops={"arrowstyle": "-|>", "color": colours[agent], "linewidth": 2})
-            _canvas.disc(axes, 1.25 * place, 0.12, colours[agent], str(agent))
+            canvas.disc(axes, 1.25 * place, 0.12, colours[agent], str(agent))
 
     def _time_step(self, stone: Stone, *, reward: Float[Array, ""], won: Bool[Array, ""], lost: Bool[Array, ""]) -> TimeStep:
         state = jnp.stack([stone.omega / WINNING, stone.steps / TIME_LIMIT])

@@ -34,8 +34,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
-from dop.envs import _canvas, _jaxmarl
-from dop.envs._options import one_of, positive_integer
+from dop.envs.common import canvas, jaxmarl
+from dop.envs.making.options import one_of, positive_integer
 from dop.errors import UnknownNameError
 from dop.types import Action, EnvSpec, TimeStep
 
@@ -64,13 +64,13 @@ def make(variant: str | None, *, time_limit: int = 25, actions: str = "discrete"
         raise UnknownNameError("MPE task", variant or "", _TASKS)
     positive_integer("time_limit", time_limit)
     one_of("actions", actions, tuple(_ACTION_TYPES))
-    task = getattr(_jaxmarl.import_quietly("jaxmarl.environments.mpe"), _TASKS[variant])
+    task = getattr(jaxmarl.import_quietly("jaxmarl.environments.mpe"), _TASKS[variant])
     game = task(max_steps=time_limit, action_type=_ACTION_TYPES[actions])
     spaces = [game.action_space(agent) for agent in game.agents]
     obs_sizes = tuple(game.observation_space(agent).shape[0] for agent in game.agents)
     spec = EnvSpec(
         name=f"{FAMILY}:{variant}",
-        version=_jaxmarl.version(revision=1),
+        version=jaxmarl.version(revision=1),
         agents=tuple(game.agents),
         obs_sizes=obs_sizes,
         action_sizes=tuple(space.shape[0] if actions == "box" else space.n for space in spaces),
@@ -101,17 +101,17 @@ class Mpe:
     def draw(self, axes: Axes, state: Any, action: np.ndarray | None, colours: Sequence[str]) -> None:
         """Agents as discs, landmarks as rings; the one that is meant is filled, or has the colour of the agent that is to go there."""
         del action
-        _canvas.arena(axes, (-1.6, -1.6), (1.6, 1.6))
+        canvas.arena(axes, (-1.6, -1.6), (1.6, 1.6))
         agents, n = self.spec.agents, len(self.spec.agents)
         # One goal is the last agent's, the listener's; of several each is the agent's own. Two of the same landmark show the later.
         goals: list[int] = [] if state.goal is None else np.atleast_1d(state.goal).tolist()
         meant = dict(zip(goals, colours[n - len(goals) :], strict=True))
         for place, radius in enumerate(self.game.rad[n:]):
             colour = meant.get(place, "#666666")
-            _canvas.disc(axes, state.p_pos[n + place], float(radius), colour, filled=place in meant, alpha=0.5)
+            canvas.disc(axes, state.p_pos[n + place], float(radius), colour, filled=place in meant, alpha=0.5)
         for agent, name in enumerate(agents):
-            _canvas.disc(axes, state.p_pos[agent], float(self.game.rad[agent]), colours[agent], _canvas.short(name), alpha=0.85)
-        said = [f"{_canvas.short(name)} says {int(np.argmax(word))}" for name, word in zip(agents, state.c, strict=True) if np.any(word)]
+            canvas.disc(axes, state.p_pos[agent], float(self.game.rad[agent]), colours[agent], canvas.short(name), alpha=0.85)
+        said = [f"{canvas.short(name)} says {int(np.argmax(word))}" for name, word in zip(agents, state.c, strict=True) if np.any(word)]
         axes.set_xlabel("   ".join(said), fontsize=8)
 
     def _actions(self, action: Action) -> dict[str, Array]:

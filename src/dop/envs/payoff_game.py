@@ -31,7 +31,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from dop.envs._options import finite, positive_integer
+from dop.envs.making.options import finite, positive_integer
 from dop.errors import ConfigError, UnknownNameError
 from dop.types import EnvSpec, TimeStep
 

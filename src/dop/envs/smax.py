@@ -32,8 +32,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from dop.envs import _canvas, _jaxmarl
-from dop.envs._options import boolean, one_of, positive, positive_integer
+from dop.envs.common import canvas, jaxmarl
+from dop.envs.making.options import boolean, one_of, positive, positive_integer
 from dop.errors import UnknownNameError
 from dop.types import EnvSpec, TimeStep
 
@@ -84,7 +84,7 @@ def make(
     if variant not in variants():
         raise UnknownNameError("SMAX map", variant or "(none given)", variants())
     limit = _TIME_LIMITS.get(variant, _DEFAULT_TIME_LIMIT) if time_limit is None else positive_integer("time_limit", time_limit)
-    smax = _jaxmarl.import_quietly("jaxmarl.environments.smax")
+    smax = jaxmarl.import_quietly("jaxmarl.environments.smax")
     options = {
         "time_limit": limit,
         "reward_scale": positive("reward_scale", reward_scale),
@@ -98,7 +98,7 @@ def make(
 
 
 def _scenario(variant: str) -> Any:
-    smax = _jaxmarl.import_quietly("jaxmarl.environments.smax")
+    smax = jaxmarl.import_quietly("jaxmarl.environments.smax")
     if variant not in _OWN_MAPS:
         return smax.map_name_to_scenario(variant)
     allies, enemies = _OWN_MAPS[variant]
@@ -114,7 +114,7 @@ def _scenario(variant: str) -> Any:
 def _spec(variant: str, game: Any, time_limit: int, options: dict[str, Any]) -> EnvSpec:
     return EnvSpec(
         name=f"{FAMILY}:{variant}",
-        version=_jaxmarl.version(revision=1),
+        version=jaxmarl.version(revision=1),
         agents=tuple(game.agents),
         obs_sizes=(game.obs_size,) * game.num_allies,
         action_sizes=(game.num_ally_actions,) * game.num_allies,
@@ -157,7 +157,7 @@ class Smax:
         """Units as discs, paler the less health they have, enemies grey; lines from allies to whom they shoot at. The dead are crosses.
         Of the map only the middle is shown, where battles are."""
         battle, game, n = state.state, self.game, len(self.spec.agents)
-        _canvas.arena(axes, (0.15 * game.map_width, 0.15 * game.map_height), (0.85 * game.map_width, 0.85 * game.map_height))
+        canvas.arena(axes, (0.15 * game.map_width, 0.15 * game.map_height), (0.85 * game.map_width, 0.85 * game.map_height))
         health = battle.unit_health / np.asarray(game.unit_type_health)[battle.unit_types]
         radius = np.asarray(game.unit_type_radiuses)[battle.unit_types]
         for unit, position in enumerate(battle.unit_positions):
@@ -165,7 +165,7 @@ class Smax:
             letter = game.unit_type_shorthands[int(battle.unit_types[unit])]
             if battle.unit_alive[unit]:
                 label = f"{letter}{unit}" if unit < n else letter
-                _canvas.disc(axes, position, 1.6 * float(radius[unit]), colour, label, alpha=0.35 + 0.65 * float(health[unit]))
+                canvas.disc(axes, position, 1.6 * float(radius[unit]), colour, label, alpha=0.35 + 0.65 * float(health[unit]))
             else:
                 axes.plot(*position, "x", color=colour, markersize=6, alpha=0.6)
         moves = game.num_movement_actions

@@ -22,9 +22,9 @@ from matplotlib.patches import Circle, Rectangle
 from dop import envs, policies
 from dop.envs import aggregation, mill
 from dop.errors import check_not_negative
-from dop.report import curves
-from dop.report.curves import COLOURS
 from dop.types import Environment, EnvState, TimeStep
+from dop.visualise import curves
+from dop.visualise.curves import COLOURS
 
 
 @dataclass(frozen=True, kw_only=True)

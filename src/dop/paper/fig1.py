@@ -27,16 +27,17 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dop import agents, envs, policies, reactive
-from dop.engine.collect import collect
-from dop.engine.learn import Program, RunState
+from dop import envs, policies
 from dop.errors import ConfigError, check_positive
-from dop.nets import Linear, ReactiveAgent
+from dop.networks import feed_forward_teams, recurrent_teams
+from dop.networks.layers import Linear, ReactiveAgent
 from dop.paper import pieces
 from dop.paper.pieces import Say
 from dop.paper.variants import METHODS, RELAXED, algorithm_of
-from dop.report import curves
+from dop.training.collect import collect
+from dop.training.program import Program, RunState
 from dop.types import ActionKind, Choice, Environment, EnvSpec, TimeStep
+from dop.visualise import curves
 
 Setting = Literal["discovery", "retention", "replay", "variance"]
 START = 0.8
@@ -199,7 +200,7 @@ class FixedPolicy:
         n, size = step.legal.shape
         policy = jnp.full((size,), (1 - self.probability) / (size - 1)).at[0].set(self.probability)
         action = policies.sample_many(key, policy, n)
-        taken = reactive.as_stored(self.kind, jax.nn.one_hot(action, size))
+        taken = feed_forward_teams.as_stored(self.kind, jax.nn.one_hot(action, size))
         return Choice(action=taken, probability=policy[action] if self.kind == "discrete" else jnp.ones(n)), memory
 
 
@@ -233,7 +234,7 @@ def variances_of(program: Program, state: RunState) -> tuple[Float[Array, ""], F
     learner: Any = state.learner
     _, step = program.environment.reset(jax.random.key(0))
     memory: Any = program.algorithm.initial_memory(program.environment.spec)
-    _, logits = agents.step_team(learner.actor, memory.hidden, step.obs, memory.last_action)
+    _, logits = recurrent_teams.step_team(learner.actor, memory.hidden, step.obs, memory.last_action)
     policy = jax.vmap(policies.masked_softmax)(logits, step.legal)
     seen = learner.state_moments.standardise(step.state)
     k, b = learner.critic.mixer(seen)

@@ -18,13 +18,14 @@ from typing import Literal
 import jax
 
 from dop import api
-from dop.engine import files, records
-from dop.engine.records import Record
-from dop.engine.runs import RunFolder
+from dop.analysis import statistics
 from dop.errors import RunError, check_positive
 from dop.paper import pieces
 from dop.paper.variants import VARIANTS, algorithm_of
-from dop.report import curves, statistics
+from dop.storage import files, records
+from dop.storage.records import Record
+from dop.storage.run_directory import RunFolder
+from dop.visualise import curves
 
 WIN = "test_battle_won_mean"
 

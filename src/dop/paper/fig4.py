@@ -22,12 +22,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dop import algorithms, envs
-from dop.engine.learn import Program, RunState
+from dop.analysis.credit import POINTS as PUSHES
+from dop.analysis.credit import values_of
 from dop.errors import check_positive
 from dop.paper import pieces
-from dop.report import curves
-from dop.report.credit import POINTS as PUSHES
-from dop.report.credit import values_of
+from dop.training.program import Program, RunState
+from dop.visualise import curves
 
 GAMMA = 0.95
 """Of every method here, as Lowe et al. have it. With 0.99 deterministic DOP lost again what it had found on Aggregation, in the two runs

@@ -30,15 +30,17 @@ import scipy
 from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
-from dop import agents, envs
-from dop.agents import Memory
-from dop.engine.learn import Program, RunState
+from dop import envs
+from dop.analysis import statistics
 from dop.errors import check_positive
+from dop.networks import recurrent_teams
+from dop.networks.recurrent_teams import Memory
 from dop.paper import pieces
 from dop.paper.pieces import Say
 from dop.paper.variants import algorithm_of
-from dop.report import curves, statistics
+from dop.training.program import Program, RunState
 from dop.types import TimeStep
+from dop.visualise import curves
 
 METHODS = ("vdn", "qmix", "coma", "dop")
 ALIKE: dict[str, Any] = {"episodes_per_iteration": 8}
@@ -239,7 +241,7 @@ def joint_values(learner: Any, memory: Memory, step: TimeStep) -> Float[Array, "
     if hasattr(learner, "critic"):
         seen = learner.state_moments.standardise(step.state)
         return over_pairs(lambda joint: learner.critic.total(seen, step.obs, joint))
-    _, q = agents.step_team(learner.online.agents, memory.hidden, step.obs, memory.last_action)
+    _, q = recurrent_teams.step_team(learner.online.agents, memory.hidden, step.obs, memory.last_action)
     return over_pairs(lambda joint: learner.online.mixer(q[jnp.arange(2), joint], step.state))
 
 

@@ -17,12 +17,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dop.engine import files
-from dop.engine.learn import Program, RunState
-from dop.engine.records import Record
-from dop.engine.runs import surroundings
+from dop.analysis import statistics
 from dop.errors import ConfigError, RunError, UnknownNameError
-from dop.report import curves, statistics
+from dop.storage import files
+from dop.storage.records import Record
+from dop.storage.run_directory import surroundings
+from dop.training.program import Program, RunState
+from dop.visualise import curves
 
 Say = Callable[[str], None]
 COMPILE_FAST: dict[str, Any] = {

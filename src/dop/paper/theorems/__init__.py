@@ -13,12 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dop.engine import files
 from dop.errors import check_not_negative, check_positive
 from dop.paper.theorems import output
 from dop.paper.theorems.claims import as_table
 from dop.paper.theorems.measurements import measure
-from dop.report import curves
+from dop.storage import files
+from dop.visualise import curves
 
 
 @dataclass(frozen=True, kw_only=True)

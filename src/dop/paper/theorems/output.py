@@ -11,12 +11,12 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dop.engine.runs import surroundings
 from dop.paper.theorems.claims import ROUNDING, TEAMS
 from dop.paper.theorems.deterministic.theorem_5 import DELTA, DELTAS, FIGURE_TEAM
 from dop.paper.theorems.measurements import Measurements
 from dop.paper.theorems.stochastic.theorem_2 import STEP_SIZES
-from dop.report.curves import COLOURS
+from dop.storage.run_directory import surroundings
+from dop.visualise.curves import COLOURS
 
 
 def as_json(measured: Measurements, *, seed: int, problems: int) -> str:

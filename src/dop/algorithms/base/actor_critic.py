@@ -1,0 +1,319 @@
+"""What stochastic DOP and COMA have in common: recurrent decentralised actors, a centralised critic that is regressed on targets, and a
+policy gradient in which each agent is paid by what its action adds to what its policy would get anyway.
+
+An algorithm says what its critic is, what it learns toward, and what its local values Q_i(., a_i) and their weights k_i are.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Literal, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+
+from dop import losses, policies
+from dop.errors import ConfigError, check_not_negative, check_positive, check_shares, check_types
+from dop.learning import optimisers
+from dop.learning.minibatches import Schedule
+from dop.learning.normalisation import RunningMoments
+from dop.networks import recurrent_teams
+from dop.networks.greedy_policy import Policy
+from dop.networks.recurrent_teams import Memory, Team, end_to_end
+from dop.types import Action, Choice, Credit, EnvSpec, Episode, Learner, Metrics, Sharing, TimeStep
+
+Critic = TypeVar("Critic", bound=eqx.Module)
+
+
+class Values(eqx.Module):
+    """What the critic says of one step."""
+
+    q: Float[Array, "*batch agent action"]
+    """Each agent's value of each of its own actions."""
+    k: Float[Array, "*batch agent"]
+    """How much each agent's value counts for the team's; 0 for those that are not there."""
+
+    def metrics(self, legal: Bool[Array, "*batch agent action"], mask: Bool[Array, "*batch"]) -> Metrics:
+        """What to report of a batch: here the range of q."""
+        counts = mask[..., None, None] & legal
+        return {
+            "q_min": jnp.min(self.q, where=counts, initial=jnp.inf),
+            "q_max": jnp.max(self.q, where=counts, initial=-jnp.inf),
+        }
+
+
+class Batch(eqx.Module):
+    """What one update learns from; leading axis: episode."""
+
+    on_policy: Episode
+    actor: Episode
+    """What the actors learn from."""
+
+
+class ActorCriticLearner(Learner, Generic[Critic]):
+    env_steps: Int[Array, ""]
+    since_target: Int[Array, ""]
+    """Iterations, or critic steps, since the target networks were last copied."""
+    actor: Team
+    greedy_actor: Team
+    """The average of the actors that plays greedily."""
+    critic: Critic
+    target: Critic
+    actor_optimiser: PyTree
+    critic_optimiser: PyTree
+    state_moments: RunningMoments
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActorCritic(Generic[Critic]):
+    """The common fields and methods."""
+
+    # Critic
+    gamma: float = 0.99
+    """Discount per step."""
+    td_lambda: float = 0.9
+    """lambda of the on-policy TD(lambda) target (Eq. 8)."""
+    target_interval: int = 2
+    """The critic becomes the target critic every so many `target_unit`s."""
+    target_unit: Literal["iterations", "critic_steps"] = "iterations"
+    """What `target_interval` counts; checked at the end of an iteration."""
+    critic_schedule: Schedule = "shuffled"
+    """Critic steps an iteration: one per timestep (in order, or backwards), one per shuffled minibatch of that size, or a single one."""
+    critic_hidden: int = 256
+    """Units in each of the critic's two hidden layers."""
+    critic_rate: float = 5e-4
+    """Learning rate of the critic."""
+    standardise_state: bool = True
+    """Standardise the global state by running moments over the on-policy episodes. No published code does."""
+
+    # Actors
+    actor_hidden: int = 64
+    """Units of the actors' GRU and of the layer before it."""
+    share_parameters: Sharing = "all"
+    """One network for all actors, told apart by the agent id, one for each type of agent, or one each."""
+    policy_gradient: Literal["expected", "sampled"] = "expected"
+    """In expectation over each agent's own actions, or from the actions taken (as released). The same in expectation where actions
+    come from the policy that is learned; with `epsilon_in="behaviour"` those of `sampled` come from the mixture with epsilon."""
+    actor_steps: int = 4
+    """Gradient steps of the actors per iteration. Published: 1."""
+    actor_rate: float = 5e-4
+    """Learning rate of the actors."""
+    scale_advantage: bool = True
+    """Divide the utilities by their root mean square over legal actions. No published code does."""
+    actor_average: float = 0.97
+    """Greedy play uses a running average of the actors with this decay per iteration. 0: the newest."""
+    entropy_bonus: float = 0.1
+    """Weight of the policy's entropy in the actors' objective. Published: 0."""
+
+    # Exploration
+    epsilon_start: float = 0.5
+    """Share of uniform actions at the start."""
+    epsilon_end: float = 0.05
+    """Share of uniform actions at the end."""
+    epsilon_steps: int = 50_000
+    """Environment steps over which epsilon falls linearly."""
+    epsilon_in: Literal["behaviour", "policy"] = "behaviour"
+    """Mix epsilon only into what acts, or into the policy itself, in the learner too (released)."""
+
+    # Data and optimiser
+    episodes_per_iteration: int = 4
+    """Parallel environments; each plays one episode before every update."""
+    on_policy_batch: int = 16
+    """On-policy episodes per update."""
+    rms_decay: float = 0.99
+    """RMSprop's alpha."""
+    rms_eps: float = 1e-5
+    """RMSprop's epsilon, outside the root."""
+    max_grad_norm: float = 20.0
+    """Gradients are clipped to this joint norm."""
+
+    @abstractmethod
+    def _make_critic(self, key: PRNGKeyArray, spec: EnvSpec) -> Critic: ...
+
+    @abstractmethod
+    def _update_critic(
+        self, learner: ActorCriticLearner[Critic], batch: Any, key: PRNGKeyArray
+    ) -> tuple[ActorCriticLearner[Critic], Metrics, Int[Array, ""]]:
+        """The critic's steps: the new learner, metrics and how many there were."""
+
+    @abstractmethod
+    def _values(self, learner: ActorCriticLearner[Critic], critic: Critic, episodes: Episode, length: Int[Array, ""]) -> Values:
+        """Every agent's values on the first `length` steps; time first."""
+
+    @abstractmethod
+    def _judge(
+        self, learner: ActorCriticLearner[Critic], step: TimeStep, action: Action
+    ) -> tuple[Float[Array, "agent action"], Float[Array, " agent"], Float[Array, ""] | None]:
+        """Of one step: every agent's value of each of its own actions while the others do as in `action`, then k and b of `Credit`."""
+
+    def _check(self, spec: EnvSpec, name: str) -> None:
+        """Raise ConfigError for what no algorithm of this kind, called `name`, can work with."""
+        check_types(self)
+        if spec.action_kind != "discrete":
+            raise ConfigError(f"{name} needs discrete actions, but those of {spec.name} are a {spec.action_kind}.")
+        sizes = ("critic_hidden", "actor_hidden", "actor_steps", "target_interval", "episodes_per_iteration", "on_policy_batch")
+        check_positive(self, *sizes, "critic_rate", "actor_rate", "max_grad_norm")
+        check_shares(self, "gamma", "td_lambda", "actor_average", "epsilon_start", "epsilon_end", "rms_decay")
+        check_not_negative(self, "epsilon_steps", "entropy_bonus", "rms_eps")
+        if self.actor_average == 1 or self.rms_decay == 1:
+            raise ConfigError("actor_average and rms_decay must be below 1: at 1 nothing new ever counts.")
+
+    # ---------------------------------------------------------------------------------------------------------------- acting
+
+    def init(self, key: PRNGKeyArray, spec: EnvSpec) -> ActorCriticLearner[Critic]:
+        key_actor, key_critic = jax.random.split(key)
+        actor = recurrent_teams.make_team(spec, self.actor_hidden, sharing=self.share_parameters, key=key_actor)
+        critic = self._make_critic(key_critic, spec)
+        return ActorCriticLearner(
+            env_steps=jnp.zeros((), jnp.int32),
+            since_target=jnp.zeros((), jnp.int32),
+            actor=actor,
+            greedy_actor=jax.tree.map(jnp.copy, actor),
+            critic=critic,
+            target=jax.tree.map(jnp.copy, critic),
+            actor_optimiser=self._actor_optimiser.init(eqx.filter(actor, eqx.is_array)),
+            critic_optimiser=self._critic_optimiser.init(eqx.filter(critic, eqx.is_array)),
+            state_moments=RunningMoments.start(spec.state_size),
+        )
+
+    def initial_memory(self, spec: EnvSpec) -> Memory:
+        return recurrent_teams.initial_memory(spec.n_agents, self.actor_hidden)
+
+    def act(
+        self, learner: ActorCriticLearner[Critic], memory: Memory, step: TimeStep, key: PRNGKeyArray, *, explore: bool
+    ) -> tuple[Choice, Memory]:
+        actor = learner.actor if explore else learner.greedy_actor
+        hidden, logits = recurrent_teams.step_team(actor, memory.hidden, step.obs, memory.last_action)
+        if explore:
+            behaviour = self._mixed_policy(logits, step.legal, self._epsilon(learner))
+            action = jax.vmap(policies.sample)(jax.random.split(key, logits.shape[0]), behaviour)
+        else:
+            behaviour = jax.vmap(policies.masked_softmax)(logits, step.legal)
+            action = jax.vmap(policies.greedy)(logits, step.legal)
+        choice = Choice(action=action, probability=policies.probability(behaviour, action))
+        return choice, Memory(hidden=hidden, last_action=action)
+
+    def schedules(self, learner: Learner) -> Metrics:
+        """The share of uniform actions."""
+        return {"epsilon": self._epsilon(learner)}
+
+    def sampling(self) -> ActorCritic[Critic]:
+        """The newest actors without epsilon."""
+        return replace(self, epsilon_start=0.0, epsilon_end=0.0)
+
+    def _epsilon(self, learner: Learner) -> Float[Array, ""]:
+        return jnp.asarray(optimisers.linear(self.epsilon_start, self.epsilon_end, self.epsilon_steps)(learner.env_steps))
+
+    def _mixed_policy(
+        self, logits: Float[Array, "agent action"], legal: Bool[Array, "agent action"], epsilon: Float[Array, ""]
+    ) -> Float[Array, "agent action"]:
+        """What acts: the policy with epsilon mixed in."""
+        return jax.vmap(lambda x, m: policies.mix(x, m, epsilon, before_mask=self.epsilon_in == "policy"))(logits, legal)
+
+    def _policy(
+        self, logits: Float[Array, "*batch agent action"], legal: Bool[Array, "*batch agent action"], epsilon: Float[Array, ""]
+    ) -> Float[Array, "*batch agent action"]:
+        """What is learned: `_mixed_policy` or the policy alone, by `epsilon_in`."""
+        mix = epsilon if self.epsilon_in == "policy" else jnp.zeros_like(epsilon)
+        return jnp.vectorize(lambda x, m: self._mixed_policy(x, m, mix), signature="(n,a),(n,a)->(n,a)")(logits, legal)
+
+    # --------------------------------------------------------------------------------------------------------------- looking
+
+    def policy(self, learner: ActorCriticLearner[Critic]) -> Policy:
+        """What plays greedily."""
+        return Policy(team=learner.greedy_actor, temperature=jnp.ones(()), chosen="argmax")
+
+    def credit(self, learner: ActorCriticLearner[Critic], memory: Memory, step: TimeStep, action: Action, own: Action) -> Credit:
+        """By the critic as it is, against the averaged actors."""
+        _, logits = recurrent_teams.step_team(learner.greedy_actor, memory.hidden, step.obs, memory.last_action)
+        q, k, b = self._judge(learner, step, action)
+        return Credit(k=k, q=losses.taken(q, own), b=b, policy=jax.vmap(policies.masked_softmax)(logits, step.legal))
+
+    # -------------------------------------------------------------------------------------------------------------- learning
+
+    def update(self, learner: ActorCriticLearner[Critic], batch: Any, key: PRNGKeyArray) -> tuple[ActorCriticLearner[Critic], Metrics]:
+        """One iteration: the critic's steps, the actors' steps, and every `target_interval` the target networks."""
+        if self.standardise_state:
+            on = batch.on_policy
+            learner = replace(learner, state_moments=learner.state_moments.update(on.state[:, :-1], on.mask))
+        learner, critic_metrics, critic_steps = self._update_critic(learner, batch, key)
+        learner, actor_metrics = self._update_actors(learner, batch.actor)
+        return self._update_target(learner, critic_steps), critic_metrics | actor_metrics
+
+    def _update_actors(self, learner: ActorCriticLearner[Critic], batch: Episode) -> tuple[ActorCriticLearner[Critic], Metrics]:
+        """`actor_steps` steps of the policy gradient with the critic as it now is; the metrics are the last step's."""
+        episodes = recurrent_teams.time_first(batch)
+        length = recurrent_teams.longest(episodes)
+        values = self._values(learner, learner.critic, episodes, length)
+
+        def step(carry: tuple, _: None) -> tuple[tuple, Metrics]:
+            actor, optimiser = carry
+            gradient, metrics = jax.grad(self._actor_loss, has_aux=True)(actor, self._epsilon(learner), episodes, values, length)
+            metrics["actor_grad_norm"] = optax.tree.norm(gradient)
+            return optimisers.step(self._actor_optimiser, actor, gradient, optimiser), metrics
+
+        start = (learner.actor, learner.actor_optimiser)
+        (actor, optimiser), metrics = jax.lax.scan(step, start, length=self.actor_steps)
+        average = jax.tree.map(lambda old, new: self.actor_average * old + (1 - self.actor_average) * new, learner.greedy_actor, actor)
+        learner = replace(learner, actor=actor, greedy_actor=average, actor_optimiser=optimiser)
+        return learner, jax.tree.map(lambda x: x[-1], metrics)
+
+    def _actor_loss(
+        self, actor: Team, epsilon: Float[Array, ""], episodes: Episode, values: Values, length: Int[Array, ""]
+    ) -> tuple[Float[Array, ""], Metrics]:
+        policy = self._policy(recurrent_teams.unroll(actor, episodes, length), episodes.legal, epsilon)
+        # All episodes end to end: the losses know no time.
+        policy, legal, values = jax.tree.map(lambda x: end_to_end(x[: episodes.mask.shape[0]]), (policy, episodes.legal, values))
+        action, behaviour, mask = end_to_end(episodes.action), end_to_end(episodes.behaviour), end_to_end(episodes.mask)
+        q, k = values.q, values.k
+        scale = losses.utility_rms(losses.aristocrat_utility(policy, q, k), legal, mask)
+        k_scaled = k / (jax.lax.stop_gradient(scale) + 1e-6) if self.scale_advantage else k
+        if self.policy_gradient == "expected":
+            loss = losses.stochastic_dop_actor_expected(policy, q, k_scaled, mask)
+        else:
+            loss = losses.stochastic_dop_actor(policy, q, k_scaled, action, mask, self._ratio(policy, action, behaviour, mask))
+        entropy = losses.masked_mean(losses.entropy(policy), mask)
+        metrics = {
+            "actor_loss": loss,
+            "policy_entropy": entropy,
+            "policy_max": losses.masked_mean(jnp.max(policy, axis=-1), mask),
+            "advantage_rms": scale,
+        }
+        return loss - self.entropy_bonus * entropy, metrics | values.metrics(legal, mask)
+
+    def _ratio(
+        self,
+        policy: Float[Array, "time agent action"],
+        action: Int[Array, "time agent"],
+        behaviour: Float[Array, "time agent"],
+        mask: Bool[Array, " time"],
+    ) -> Float[Array, " time"] | None:
+        """What a sampled gradient's steps are weighed by; none for on-policy ones."""
+        del policy, action, behaviour, mask
+        return None
+
+    def _update_target(self, learner: ActorCriticLearner[Critic], critic_steps: Int[Array, ""]) -> ActorCriticLearner[Critic]:
+        since = learner.since_target + (critic_steps if self.target_unit == "critic_steps" else 1)
+        due = since >= self.target_interval
+        target = optimisers.copied_if(due, learner.target, learner.critic)
+        return replace(learner, target=target, since_target=jnp.where(due, 0, since))
+
+    def _inputs(
+        self, learner: ActorCriticLearner[Critic], state: Float[Array, "*batch state"], obs: Float[Array, "*batch agent obs"]
+    ) -> tuple[Array, Array]:
+        """State and observations as the critics take them: full precision, the state standardised."""
+        dtype = learner.state_moments.mean.dtype
+        state, obs = state.astype(dtype), obs.astype(dtype)
+        return (learner.state_moments.standardise(state) if self.standardise_state else state), obs
+
+    @property
+    def _actor_optimiser(self) -> optax.GradientTransformation:
+        return optimisers.rmsprop(self.actor_rate, decay=self.rms_decay, eps=self.rms_eps, max_grad_norm=self.max_grad_norm)
+
+    @property
+    def _critic_optimiser(self) -> optax.GradientTransformation:
+        return optimisers.rmsprop(self.critic_rate, decay=self.rms_decay, eps=self.rms_eps, max_grad_norm=self.max_grad_norm)

@@ -1,0 +1,175 @@
+"""What deterministic DOP and MADDPG have in common: actors that climb the critic through their actions (Silver et al. 2014).
+
+    critic   (r + gamma Q'(s', pi'(o')) - Q(s, a))^2                    (Eq. 12)
+    actors   up the gradient of Q(s, pi(o)) through each agent's own action
+
+An algorithm says what its critic is and which of its values the actors climb. Discrete actions and those of a simplex are relaxed by
+Gumbel-softmax (App. D.2); `dop.networks.feed_forward_teams` has the table.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from dop import losses, policies
+from dop.algorithms.base.off_policy import Critic, Loss, OffPolicy, OffPolicyLearner, td_metrics
+from dop.errors import check_not_negative, check_positive, check_shares
+from dop.learning import optimisers
+from dop.networks import feed_forward_teams
+from dop.networks.feed_forward_teams import Team
+from dop.networks.greedy_policy import Chosen, Policy
+from dop.types import Action, ActionKind, Choice, Credit, EnvSpec, Metrics, TimeStep, Transition
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deterministic(OffPolicy[Critic]):
+    """The common fields and methods."""
+
+    # Exploration
+    temperature_start: float = 1.0
+    """Temperature of the softmax of discrete and simplex actions at the start (App. D.2)."""
+    temperature_end: float = 1.0
+    """The same at the end."""
+    temperature_steps: int = 50_000
+    """Environment steps over which it changes linearly."""
+    action_noise: float = 0.2
+    """Standard deviation of the normal noise on boxes, which reach from -1 to 1 (Algorithm 2's epsilon)."""
+    epsilon_start: float = 0.0
+    """Share of uniform actions at the start."""
+    epsilon_end: float = 0.0
+    """Share of uniform actions at the end."""
+    epsilon_steps: int = 50_000
+    """Environment steps over which epsilon changes linearly."""
+
+    @abstractmethod
+    def _values(
+        self,
+        critic: Critic,
+        state: Float[Array, " state"],
+        obs: Float[Array, "agent obs"],
+        action: Float[Array, "agent action"],
+        present: Bool[Array, " agent"],
+    ) -> Float[Array, " value"]:
+        """What is regressed on the target: the team's value, or several estimates of it; those `present` count."""
+
+    @abstractmethod
+    def _climbed(self, critic: Critic, step: Transition, taken: Float[Array, "agent action"], own: Float[Array, "agent action"]) -> Array:
+        """What the actors climb through their `own` actions; `taken` is what the team did."""
+
+    @abstractmethod
+    def _judge(
+        self, critic: Critic, step: TimeStep, taken: Float[Array, "agent action"], own: Float[Array, "agent action"]
+    ) -> tuple[Float[Array, " agent"], Float[Array, " agent"], Float[Array, ""] | None]:
+        """Q_i of each agent doing `own` while the others do as in `taken`, then k and b of `Credit`."""
+
+    def _check(self, spec: EnvSpec) -> None:
+        super()._check(spec)
+        check_positive(self, "temperature_start", "temperature_end")
+        check_not_negative(self, "temperature_steps", "action_noise", "epsilon_steps")
+        check_shares(self, "epsilon_start", "epsilon_end")
+
+    # ---------------------------------------------------------------------------------------------------------------- acting
+
+    def act(
+        self, learner: OffPolicyLearner[Critic], memory: tuple[()], step: TimeStep, key: PRNGKeyArray, *, explore: bool
+    ) -> tuple[Choice, tuple[()]]:
+        kind = learner.actor.network.kind
+        output = feed_forward_teams.outputs(learner.actor, step.obs)
+        if explore:
+            vector = jax.vmap(lambda *x: self._explore(learner, *x))(jax.random.split(key, output.shape[0]), output, step.legal)
+        else:
+            vector = self._choose(learner.actor, learner, step.obs, step.legal)
+        action = feed_forward_teams.as_stored(kind, vector)
+        if kind != "discrete":
+            return Choice(action=action, probability=jnp.ones(output.shape[0])), memory
+        epsilon = self._epsilon(learner) if explore else jnp.zeros(())
+        behaviour = jax.vmap(lambda x, m: policies.epsilon_mixture(policies.masked_softmax(x, m), m, epsilon))(output, step.legal)
+        return Choice(action=action, probability=policies.probability(behaviour, action)), memory
+
+    def _explore(
+        self, learner: OffPolicyLearner[Critic], key: PRNGKeyArray, output: Float[Array, " action"], legal: Bool[Array, " action"]
+    ) -> Float[Array, " action"]:
+        """One agent's action with noise, or, by epsilon, a uniform one."""
+        kind = learner.actor.network.kind
+        key_own, key_uniform, key_which = jax.random.split(key, 3)
+        own = feed_forward_teams.explore(kind, key_own, output, legal, self._temperature(learner), self.action_noise)
+        uniform = feed_forward_teams.as_vectors(policies.random_action(key_uniform, legal, kind), legal)
+        return jnp.where(jax.random.bernoulli(key_which, self._epsilon(learner)), uniform, own)
+
+    def _choose(
+        self,
+        actor: Team,
+        learner: OffPolicyLearner[Critic],
+        obs: Float[Array, "agent obs"],
+        legal: Bool[Array, "agent action"],
+    ) -> Float[Array, "agent action"]:
+        """pi(o), without noise."""
+        output, temperature = feed_forward_teams.outputs(actor, obs), self._temperature(learner)
+        return jax.vmap(lambda x, m: feed_forward_teams.choose(actor.network.kind, x, m, temperature))(output, legal)
+
+    def schedules(self, learner: OffPolicyLearner[Critic]) -> Metrics:
+        """The share of uniform actions; and the temperature, which a box has none of."""
+        temperature = {} if learner.actor.network.kind == "box" else {"temperature": self._temperature(learner)}
+        return {"epsilon": self._epsilon(learner), **temperature}
+
+    def sampling(self) -> Deterministic[Critic]:
+        """The actors with their own noise (Gumbel's, a box's normal one), without uniform actions."""
+        return replace(self, epsilon_start=0.0, epsilon_end=0.0)
+
+    def _temperature(self, learner: OffPolicyLearner[Critic]) -> Float[Array, ""]:
+        return jnp.asarray(optimisers.linear(self.temperature_start, self.temperature_end, self.temperature_steps)(learner.env_steps))
+
+    def _epsilon(self, learner: OffPolicyLearner[Critic]) -> Float[Array, ""]:
+        return jnp.asarray(optimisers.linear(self.epsilon_start, self.epsilon_end, self.epsilon_steps)(learner.env_steps))
+
+    # --------------------------------------------------------------------------------------------------------------- looking
+
+    def policy(self, learner: OffPolicyLearner[Critic]) -> Policy:
+        """What plays greedily."""
+        by_kind: dict[ActionKind, Chosen] = {"discrete": "argmax", "simplex": "softmax", "box": "tanh"}
+        return Policy(team=learner.actor, temperature=self._temperature(learner), chosen=by_kind[learner.actor.network.kind])
+
+    def credit(self, learner: OffPolicyLearner[Critic], memory: tuple[()], step: TimeStep, action: Action, own: Action) -> Credit:
+        """By the critic as it is."""
+        del memory
+        q, k, b = self._judge(
+            learner.critic, step, feed_forward_teams.as_vectors(action, step.legal), feed_forward_teams.as_vectors(own, step.legal)
+        )
+        return Credit(k=k, q=q, b=b, policy=None)
+
+    # -------------------------------------------------------------------------------------------------------------- learning
+
+    def _critic_loss(self, critic: Critic, learner: OffPolicyLearner[Critic], batch: Transition, key: PRNGKeyArray) -> Loss:
+        """Eq. 12."""
+        del key
+
+        def target(step: Transition) -> Float[Array, " value"]:
+            action = self._choose(learner.target_actor, learner, step.next_obs, step.next_legal)
+            q_next = self._values(learner.target_critic, step.next_state, step.next_obs, action, policies.present(step.next_legal))
+            return step.reward + self.gamma * step.discount * q_next
+
+        action = feed_forward_teams.as_vectors(batch.action, batch.legal)
+        value = jax.vmap(self._values, (None, 0, 0, 0, 0))(critic, batch.state, batch.obs, action, policies.present(batch.legal))
+        return td_metrics(value, jax.lax.stop_gradient(jax.vmap(target)(batch)), jnp.ones_like(value, bool))
+
+    def _actor_loss(self, actor: Team, learner: OffPolicyLearner[Critic], batch: Transition, key: PRNGKeyArray) -> Loss:
+        """Minus what the actors climb (Eq. 13 for a decomposed critic)."""
+        kind, temperature = actor.network.kind, self._temperature(learner)
+
+        def climbed(step: Transition, taken: Float[Array, "agent action"], key: PRNGKeyArray) -> tuple[Array, Array]:
+            output = feed_forward_teams.outputs(actor, step.obs)
+            keys = jax.random.split(key, output.shape[0])
+            own = jax.vmap(lambda k, x, m: feed_forward_teams.relax(kind, k, x, m, temperature))(keys, output, step.legal)
+            return self._climbed(learner.critic, step, taken, own), jax.vmap(policies.masked_softmax)(output, step.legal)
+
+        taken = feed_forward_teams.as_vectors(batch.action, batch.legal)
+        value, policy = jax.vmap(climbed)(batch, taken, jax.random.split(key, len(batch.reward)))
+        metrics = {"actor_loss": -jnp.mean(value)}
+        if kind != "box":
+            metrics["policy_entropy"] = jnp.mean(losses.entropy(policy))
+        return -jnp.mean(value), metrics

@@ -1,0 +1,259 @@
+"""What VDN and QMIX have in common: recurrent Q networks, one for each agent, whose values a mixer makes the team's, and Q-learning on it.
+
+    y_t = r_t + gamma Q_tot'(s_{t+1}, argmax_a Q(s_{t+1}, .))              double Q-learning: the online networks choose, the targets value
+
+or, with `td_lambda` above 0, the lambda-return of these (Peng's Q(lambda)). A method says what its mixer is: it never decreases with an
+agent's value, so that the joint argmax is each agent's own.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+
+from dop import losses, policies
+from dop.errors import ConfigError, check_not_negative, check_positive, check_shares, check_types
+from dop.learning import dynamic_scan, optimisers
+from dop.learning.normalisation import RunningMoments
+from dop.networks import recurrent_teams
+from dop.networks.greedy_policy import Policy
+from dop.networks.recurrent_teams import Memory, Team
+from dop.types import Action, Choice, Credit, EnvSpec, Episode, Learner, Metrics, ReplayBuffer, Sharing, TimeStep
+
+
+class Mixer(Protocol):
+    """Makes the agents' values the team's."""
+
+    def __call__(self, q: Float[Array, " agent"], state: Float[Array, " state"]) -> Float[Array, ""]: ...
+
+
+class TeamValue(eqx.Module):
+    """The agents' Q networks and the mixer."""
+
+    agents: Team
+    mixer: Any
+    """A `Mixer`, which is a pytree."""
+
+
+FINE_TUNED: Mapping[str, Any] = {
+    "td_lambda": 0.6,
+    "epsilon_steps": 100_000,
+    "episodes_per_iteration": 8,
+    "replay_batch": 128,
+    "optimiser": "adam",
+    "learning_rate": 1e-3,
+    "optimiser_eps": 1e-8,
+    "max_grad_norm": 20.0,
+}
+"""What PyMARL2 has other than PyMARL (Hu et al. 2021). Its loss is half the squared error, its gradient norm 10: twice that here."""
+
+
+class QLearner(Learner):
+    env_steps: Int[Array, ""]
+    since_target: Int[Array, ""]
+    """Episodes since the target networks were last copied."""
+    online: TeamValue
+    target: TeamValue
+    optimiser: PyTree
+    state_moments: RunningMoments
+
+
+@dataclass(frozen=True, kw_only=True)
+class QLearning:
+    """The common fields and methods. Defaults: PyMARL's for SMAC (`default.yaml`, `qmix.yaml`, `vdn.yaml`)."""
+
+    gamma: float = 0.99
+    """Discount per step."""
+    td_lambda: float = 0.0
+    """lambda of the return that values learn toward; 0: one step (PyMARL)."""
+    target_interval: int = 200
+    """The networks become the target networks every so many episodes."""
+    agent_hidden: int = 64
+    """Units of the agents' GRU and of the layer before it."""
+    share_parameters: Sharing = "all"
+    """One network for all agents, told apart by the agent id, one for each type of agent, or one each."""
+    standardise_state: bool = False
+    """Standardise the mixer's state by running moments over the episodes learned from; a sum sees none. PyMARL does not."""
+    epsilon_start: float = 1.0
+    """Share of uniform actions at the start."""
+    epsilon_end: float = 0.05
+    """Share of uniform actions at the end."""
+    epsilon_steps: int = 50_000
+    """Environment steps over which epsilon falls linearly."""
+    episodes_per_iteration: int = 1
+    """Parallel environments; each plays one episode before the updates of an iteration."""
+    updates_per_iteration: int = 1
+    """Optimiser steps an iteration, each on episodes of its own."""
+    replay_capacity: int = 5000
+    """The newest episodes that are kept."""
+    replay_batch: int = 32
+    """Episodes of each update, drawn with replacement from all that are kept."""
+    optimiser: Literal["rmsprop", "adam", "radam"] = "rmsprop"
+    """PyMARL: RMSprop."""
+    learning_rate: float = 5e-4
+    """Learning rate."""
+    rms_decay: float = 0.99
+    """RMSprop's alpha; nothing else uses it."""
+    optimiser_eps: float = 1e-5
+    """The optimiser's epsilon, outside the root."""
+    max_grad_norm: float = 10.0
+    """Gradients are clipped to this joint norm."""
+
+    @property
+    def warmup_episodes(self) -> int:
+        return self.replay_batch
+
+    @abstractmethod
+    def _make_mixer(self, key: PRNGKeyArray, spec: EnvSpec) -> Mixer: ...
+
+    def _check(self, spec: EnvSpec, name: str) -> None:
+        """Raise ConfigError for what no method of this kind, called `name`, can work with."""
+        check_types(self)
+        if spec.action_kind != "discrete":
+            raise ConfigError(f"{name} needs discrete actions, but those of {spec.name} are a {spec.action_kind}.")
+        sizes = ("target_interval", "agent_hidden", "episodes_per_iteration", "updates_per_iteration", "replay_capacity", "replay_batch")
+        check_positive(self, *sizes, "learning_rate", "max_grad_norm")
+        check_shares(self, "gamma", "td_lambda", "epsilon_start", "epsilon_end", "rms_decay")
+        check_not_negative(self, "epsilon_steps", "optimiser_eps")
+        if self.rms_decay == 1:
+            raise ConfigError("rms_decay must be below 1: at 1 nothing new ever counts.")
+        if self.replay_capacity < self.episodes_per_iteration:
+            raise ConfigError(
+                f"replay_capacity ({self.replay_capacity}) must hold episodes_per_iteration ({self.episodes_per_iteration}): raise it."
+            )
+
+    # ---------------------------------------------------------------------------------------------------------------- acting
+
+    def init(self, key: PRNGKeyArray, spec: EnvSpec) -> QLearner:
+        key_agents, key_mixer = jax.random.split(key)
+        team = recurrent_teams.make_team(spec, self.agent_hidden, sharing=self.share_parameters, key=key_agents)
+        online = TeamValue(agents=team, mixer=self._make_mixer(key_mixer, spec))
+        return QLearner(
+            env_steps=jnp.zeros((), jnp.int32),
+            since_target=jnp.zeros((), jnp.int32),
+            online=online,
+            target=jax.tree.map(lambda x: jnp.copy(x) if eqx.is_array(x) else x, online),
+            optimiser=self._optimiser.init(eqx.filter(online, eqx.is_array)),
+            state_moments=RunningMoments.start(spec.state_size),
+        )
+
+    def initial_memory(self, spec: EnvSpec) -> Memory:
+        return recurrent_teams.initial_memory(spec.n_agents, self.agent_hidden)
+
+    def act(self, learner: QLearner, memory: Memory, step: TimeStep, key: PRNGKeyArray, *, explore: bool) -> tuple[Choice, Memory]:
+        hidden, q = recurrent_teams.step_team(learner.online.agents, memory.hidden, step.obs, memory.last_action)
+        epsilon = self._epsilon(learner) if explore else jnp.zeros(())
+        behaviour = jax.vmap(lambda q, legal: policies.epsilon_greedy(q, legal, epsilon))(q, step.legal)
+        if explore:
+            action = jax.vmap(policies.sample)(jax.random.split(key, q.shape[0]), behaviour)
+        else:
+            action = jax.vmap(policies.greedy)(q, step.legal)
+        return Choice(action=action, probability=policies.probability(behaviour, action)), Memory(hidden=hidden, last_action=action)
+
+    def schedules(self, learner: QLearner) -> Metrics:
+        """The share of uniform actions."""
+        return {"epsilon": self._epsilon(learner)}
+
+    def _epsilon(self, learner: QLearner) -> Float[Array, ""]:
+        return jnp.asarray(optimisers.linear(self.epsilon_start, self.epsilon_end, self.epsilon_steps)(learner.env_steps))
+
+    # --------------------------------------------------------------------------------------------------------------- looking
+
+    def policy(self, learner: QLearner) -> Policy:
+        """What plays greedily."""
+        return Policy(team=learner.online.agents, temperature=jnp.ones(()), chosen="argmax")
+
+    def credit(self, learner: QLearner, memory: Memory, step: TimeStep, action: Action, own: Action) -> Credit:
+        """The agents' own values. A mixer that is not linear is taken by its tangent at `action`, so that k_i is dQ_tot/dQ_i there."""
+        _, q = recurrent_teams.step_team(learner.online.agents, memory.hidden, step.obs, memory.last_action)
+        done = jnp.where(policies.present(step.legal), losses.taken(q, action), 0)
+        total, k = jax.value_and_grad(learner.online.mixer)(done, self._mixed_state(learner, step.state))
+        k = jnp.where(policies.present(step.legal), k, 0)
+        return Credit(k=k, q=losses.taken(q, own), b=total - jnp.sum(k * done), policy=None)
+
+    # -------------------------------------------------------------------------------------------------------------- learning
+
+    def sample(self, replay: ReplayBuffer, key: PRNGKeyArray) -> Episode:
+        """Episodes for every update of the iteration; leading axes: update, episode."""
+        drawn = replay.uniform(key, self.updates_per_iteration * self.replay_batch)
+        return jax.tree.map(lambda x: x.reshape(self.updates_per_iteration, self.replay_batch, *x.shape[1:]), drawn)
+
+    def update(self, learner: QLearner, batch: Episode, key: PRNGKeyArray) -> tuple[QLearner, Metrics]:
+        """The iteration's optimiser steps; the target networks are copied before the first, if they are due. Metrics are means."""
+        del key
+        since = learner.since_target + self.episodes_per_iteration
+        due = since >= self.target_interval
+        target = optimisers.copied_if(due, learner.target, learner.online)
+        learner = replace(learner, target=target, since_target=jnp.where(due, 0, since))
+        learner, metrics = jax.lax.scan(self._one_update, learner, batch)
+        return learner, jax.tree.map(jnp.mean, metrics)
+
+    def _one_update(self, learner: QLearner, batch: Episode) -> tuple[QLearner, Metrics]:
+        if self.standardise_state:
+            learner = replace(learner, state_moments=learner.state_moments.update(batch.state[:, :-1], batch.mask))
+        gradient, metrics = jax.grad(self._loss, has_aux=True)(learner.online, learner, recurrent_teams.time_first(batch))
+        metrics["critic_grad_norm"] = optax.tree.norm(gradient)
+        online, optimiser = optimisers.step(self._optimiser, learner.online, gradient, learner.optimiser)
+        return replace(learner, online=online, optimiser=optimiser), metrics
+
+    def _loss(self, online: TeamValue, learner: QLearner, episodes: Episode) -> tuple[Float[Array, ""], Metrics]:
+        """Mean squared TD error over the steps that were taken. Axes: time, episode."""
+        action = jax.vmap(recurrent_teams.actions, in_axes=1, out_axes=1)(episodes)
+        q_taken, q = self._totals(online, learner, episodes, action)
+        best = jnp.vectorize(policies.greedy, signature="(a),(a)->()")(jax.lax.stop_gradient(q), episodes.legal)
+        q_best, _ = self._totals(learner.target, learner, episodes, best)
+        target = jax.vmap(self._targets, in_axes=(1, 1), out_axes=1)(episodes, q_best)
+        error = q_taken[:-1] - target
+        loss = losses.masked_mean(error**2, episodes.mask)
+        metrics = {
+            "critic_loss": loss,
+            "td_error_abs": losses.masked_mean(jnp.abs(error), episodes.mask),
+            "q_taken_mean": losses.masked_mean(q_taken[:-1], episodes.mask),
+            "target_mean": losses.masked_mean(target, episodes.mask),
+        }
+        return loss, metrics
+
+    def _targets(self, episode: Episode, q_best: Float[Array, " time+1"]) -> Float[Array, " time"]:
+        """y of one episode; `q_best` is the target networks' Q_tot of the actions that look best."""
+        return recurrent_teams.lambda_return(episode, q_best[1:], gamma=self.gamma, lambda_=self.td_lambda)
+
+    def _totals(
+        self, value: TeamValue, learner: QLearner, episodes: Episode, action: Int[Array, "time+1 episode agent"]
+    ) -> tuple[Float[Array, "time+1 episode"], Float[Array, "time+1 episode agent action"]]:
+        """Q_tot of `action`, and every Q_i, to the end of the longest episode; 0 after. Axes: time, episode."""
+        state = self._mixed_state(learner, episodes.state)
+        hidden, last_action = recurrent_teams.start(value.agents, episodes)
+        present = policies.present(episodes.legal)
+        return dynamic_scan.scan(
+            step_values, value, hidden, (episodes.obs, last_action, action, state, present), recurrent_teams.longest(episodes) + 1
+        )
+
+    def _mixed_state(self, learner: QLearner, state: Float[Array, "*batch state"]) -> Float[Array, "*batch state"]:
+        """The state as the mixer takes it."""
+        state = state.astype(learner.state_moments.mean.dtype)
+        return learner.state_moments.standardise(state) if self.standardise_state else state
+
+    @property
+    def _optimiser(self) -> optax.GradientTransformation:
+        if self.optimiser == "rmsprop":
+            return optimisers.rmsprop(self.learning_rate, decay=self.rms_decay, eps=self.optimiser_eps, max_grad_norm=self.max_grad_norm)
+        return optimisers.adam(
+            self.learning_rate, eps=self.optimiser_eps, max_grad_norm=self.max_grad_norm, rectified=self.optimiser == "radam"
+        )
+
+
+def step_values(
+    value: TeamValue, hidden: Float[Array, "episode agent hidden"], x: tuple[Array, Array, Array, Array, Array]
+) -> tuple[Array, tuple[Float[Array, " episode"], Float[Array, "episode agent action"]]]:
+    """One step of a batch of episodes, as `loops.scan` wants it: Q_tot of the actions, and every Q_i. Who is not there adds 0."""
+    obs, last_action, action, state, present = x
+    hidden, q = recurrent_teams.step_teams(value.agents, hidden, (obs, last_action))
+    return hidden, (jax.vmap(value.mixer)(jnp.where(present, losses.taken(q, action), 0), state), q)

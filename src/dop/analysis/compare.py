@@ -1,0 +1,339 @@
+"""Which runs may stand beside each other: runs on disk, sorted by task and by method, and everything that forbids a comparison, in words.
+
+Seeds are merged into one line only if algorithm, hyper-parameters and the way of measuring are the same; lines are in one picture only if
+environment, version and options are. Nothing is dropped or kept apart without a remark.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dop.analysis.statistics import LARGEST, curves, finite_mean, known
+from dop.errors import ConfigError, RunError, check_names
+from dop.storage import files, records
+from dop.storage.records import Record
+from dop.storage.run_directory import RunConfig, RunFolder
+
+MEASURING = ("env_steps", "eval_interval", "eval_episodes", "precision")
+"""Fields of the protocol that numbers depend on."""
+LAST = 3
+"""A score is the mean of the last so many evaluations, or of those there are; the one before learning never counts."""
+SCORE = f"the mean of the last {LAST} evaluations after learning began, or of those there are"
+"""The same, in the words of pages and remarks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One run on disk."""
+
+    folder: RunFolder
+    config: RunConfig
+    made_by: dict[str, Any]
+    """`library_version`, `versions`, `device` and `machine` of its config.json."""
+    records: list[Record]
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """How."""
+        return {name: getattr(self.config.protocol, name) for name in MEASURING}
+
+    @property
+    def name(self) -> str:
+        return str(self.folder.path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """What is one line of a picture: seeds of the same method, measured in the same way."""
+
+    label: str
+    entries: tuple[Entry, ...]
+    records: list[Record]
+    """Of all entries; every seed once."""
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted({record.seed for record in self.records})
+
+    def by_seed(self, metric: str) -> dict[int, float]:
+        """The mean of the last `LAST` evaluations of every seed that has been evaluated since it began to learn; NaN if none of them is
+        a finite number."""
+        learned = [record for record in self.records if record.iteration > 0]
+        return {seed: finite_mean(curve.y[-LAST:]) for seed, curve in curves(learned, metric).items()}
+
+    @property
+    def evaluations(self) -> dict[int, int]:
+        """By seed: how often it was evaluated since it began to learn."""
+        made = [record.seed for record in self.records if record.kind == "evaluation" and record.iteration > 0]
+        return {seed: made.count(seed) for seed in self.seeds}
+
+    def scores(self, metric: str) -> np.ndarray:
+        """Those values of `by_seed` that are finite."""
+        values = np.array(list(self.by_seed(metric).values()))
+        return values[np.isfinite(values)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One picture: lines that may be compared."""
+
+    title: str
+    environment: str
+    """`EnvSpec.name`."""
+    lines: tuple[Line, ...]
+
+    @property
+    def metric(self) -> str:
+        """What a score is: the environment's own figure, if it is a share in all records (battles won, say), else the return."""
+        spec = self.lines[0].entries[0].config.environment_spec if self.lines[0].entries else {"metrics": ()}
+        for name in (f"test_{metric}_mean" for metric in spec["metrics"]):
+            values = known([record.metrics[name] for line in self.lines for record in line.records if name in record.metrics])
+            values = values[np.isfinite(values)]
+            if values.size and values.min() >= 0 and values.max() <= 1:
+                return name
+        return "test_return_mean"
+
+    @property
+    def share(self) -> bool:
+        """Whether the score is a share, 0 to 1."""
+        return self.metric != "test_return_mean"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Everything that was asked for."""
+
+    tasks: tuple[Task, ...]
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def labels(self) -> list[str]:
+        """Of all lines, in the order of their first appearance: a label has the same colour everywhere."""
+        return list(dict.fromkeys(line.label for task in self.tasks for line in task.lines))
+
+    @property
+    def entries(self) -> list[Entry]:
+        return [entry for task in self.tasks for line in task.lines for entry in line.entries]
+
+
+# ------------------------------------------------------------------------------------------------------------------ reading
+
+
+def read(path: Path) -> Entry:
+    """One run.
+
+    Raises:
+        RunError: this is not a run, it is damaged, or it has no evaluation yet.
+    """
+    folder = RunFolder(path)
+    config = folder.read_config()
+    found = json.loads(files.read_text(folder.config))
+    evaluations = records.read(folder.metrics)
+    made_by = {name: found.get(name) for name in ("library_version", "versions", "device", "machine")}
+    _check(folder, config.environment_spec, made_by)
+    if not any(record.kind == "evaluation" for record in evaluations):
+        raise RunError(f"{path} has no evaluation yet. The first comes when training has started: wait, or `dop resume` it.")
+    return Entry(folder=folder, config=config, made_by=made_by, records=evaluations)
+
+
+def _check(folder: RunFolder, spec: dict[str, Any], made_by: dict[str, Any]) -> None:
+    """Raise RunError for what is read here of a config.json, and nowhere else before."""
+    try:
+        names = [spec["name"], str(spec["version"]), *spec["metrics"], *dict(spec.get("options", ())), *(made_by["versions"] or {}).keys()]
+        check_names("those of its environment", names)
+    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
+        raise RunError(f"{folder.config} is damaged: {type(error).__name__}: {error}") from error
+
+
+def gather(paths: Sequence[Path]) -> Comparison:
+    """Read runs, or all runs that folders hold, and compare them. A run that is inside of a folder and cannot be read gets a remark.
+
+    Raises:
+        RunError: there is no path, one is neither a run nor holds one, or a run that was named cannot be read.
+    """
+    if not paths:
+        raise RunError("There is nothing to compare: name run directories, or folders that hold some.")
+    entries, remarks = [], []
+    for path in paths:
+        if os.path.lexists(path / "config.json"):
+            entries.append(read(path))
+            continue
+        inside = sorted(config.parent for config in path.rglob("config.json"))
+        if not inside:
+            raise RunError(f"{path} is not a run directory and holds none: there is no config.json. Runs are under runs/<environment>/.")
+        for run in inside:
+            try:
+                entries.append(read(run))
+            except RunError as error:
+                remarks.append(f"Left out: {error}")
+    if not entries:
+        raise RunError(f"None of the runs can be used. {' '.join(remarks)}")
+    return compare(entries, remarks)
+
+
+# ---------------------------------------------------------------------------------------------------------------- comparing
+
+
+def compare(entries: Sequence[Entry], remarks: Iterable[str] = ()) -> Comparison:
+    """Sort runs into tasks and lines."""
+    said = list(remarks)
+    entries = _each_once(entries, said)
+    labels = _labels(entries)
+    tasks = []
+    for title, own in _tasks(entries, said):
+        lines = []
+        for label in dict.fromkeys(labels[id(entry)] for entry in own):
+            lines.append(_line(label, [entry for entry in own if labels[id(entry)] == label], said))
+        said += _differences(title, lines)
+        tasks.append(Task(title=title, environment=own[0].config.environment_spec["name"], lines=tuple(lines)))
+    return Comparison(tasks=tuple(tasks), remarks=said)
+
+
+def _each_once(entries: Sequence[Entry], said: list[str]) -> list[Entry]:
+    kept: dict[Path, Entry] = {}
+    for entry in entries:
+        place = entry.folder.path.resolve()
+        if place in kept:
+            said.append(f"{entry.name} was given twice and counts once.")
+        kept.setdefault(place, entry)
+    return list(kept.values())
+
+
+def _tasks(entries: Sequence[Entry], said: list[str]) -> Iterator[tuple[str, list[Entry]]]:
+    """Entries by environment, and by everything that its spec says."""
+    by_name: dict[str, dict[str, list[Entry]]] = defaultdict(lambda: defaultdict(list))
+    for entry in entries:
+        spec = entry.config.environment_spec
+        by_name[spec["name"]][_spec(entry)].append(entry)
+    for name, specs in by_name.items():
+        if len(specs) == 1:
+            yield name, next(iter(specs.values()))
+            continue
+        differ = _differing([_flat(json.loads(spec)) for spec in specs])
+        titles = [f"{name} ({_words(_flat(json.loads(spec)), differ)})" for spec in specs]
+        said.append(f"{name} is not the same in all runs, and is shown apart: {'; '.join(titles)}.")
+        yield from zip(titles, specs.values(), strict=True)
+
+
+def _spec(entry: Entry) -> str:
+    """Everything that is known of an environment, to be compared."""
+    return json.dumps(entry.config.environment_spec, sort_keys=True)
+
+
+def _flat(spec: dict[str, Any]) -> dict[str, Any]:
+    """Options among the other fields."""
+    return {**{k: v for k, v in spec.items() if k != "options"}, **dict(spec.get("options", ()))}
+
+
+def _labels(entries: Sequence[Entry]) -> dict[int, str]:
+    """A line's name for every entry: its algorithm, and whatever tells it apart from other runs of that algorithm."""
+    named: dict[int, str] = {}
+    by_algorithm: dict[str, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        by_algorithm[entry.config.algorithm].append(entry)
+    for algorithm, own in by_algorithm.items():
+        settings = [entry.config.hyper_parameters | entry.measured for entry in own]
+        # Tasks may be measured in ways of their own; only within one does that make another line.
+        by_task = [[e.measured for e in own if _spec(e) == spec] for spec in dict.fromkeys(map(_spec, own))]
+        measured = [name for found in by_task for name in _differing(found)]
+        differ = list(dict.fromkeys(_differing([entry.config.hyper_parameters for entry in own]) + measured))
+        kinds = list(dict.fromkeys(_key(setting, differ) for setting in settings))
+        for entry, setting in zip(own, settings, strict=True):
+            number = kinds.index(_key(setting, differ)) + 1
+            words = _words(setting, differ) if len(differ) <= 3 else f"setting {number}"
+            named[id(entry)] = f"{algorithm} ({words})" if differ else algorithm
+    return named
+
+
+def _key(setting: dict[str, Any], names: Sequence[str]) -> str:
+    return json.dumps([setting.get(name) for name in names])
+
+
+def _differing(settings: Sequence[dict[str, Any]]) -> list[str]:
+    """Names whose value is not the same in all."""
+    names = dict.fromkeys(name for setting in settings for name in setting)
+    return [name for name in names if len({json.dumps(setting.get(name), sort_keys=True) for setting in settings}) > 1]
+
+
+def _words(setting: dict[str, Any], names: Sequence[str]) -> str:
+    return ", ".join(f"{name} {setting.get(name)}" for name in names)
+
+
+def _line(label: str, entries: Sequence[Entry], said: list[str]) -> Line:
+    """One line: of a seed that several runs have, the first run's."""
+    owner: dict[int, Entry] = {}
+    kept: list[Record] = []
+    for entry in entries:
+        again = sorted({record.seed for record in entry.records} & owner.keys())
+        for seed in again:
+            said.append(f"{label}: seed {seed} is in {owner[seed].name} and in {entry.name}; only the first counts.")
+        kept += [record for record in entry.records if record.seed not in again]
+        owner |= {record.seed: entry for record in entry.records if record.seed not in again}
+    used = tuple(entry for entry in entries if entry in owner.values())
+    return Line(label=label, entries=used, records=kept)
+
+
+def _differences(title: str, lines: Sequence[Line]) -> list[str]:
+    """What a reader of one task must know."""
+    said = []
+    entries = [entry for line in lines for entry in line.entries]
+    for name in _differing([entry.measured for entry in entries]):
+        found = "; ".join(f"{line.label}: {line.entries[0].measured[name]}" for line in lines)
+        said.append(f"{title}: {name} differs, so that these lines were not measured alike. {found}.")
+    for name, meaning in (("library_version", "versions of this library"), ("machine", "machines"), ("device", "devices")):
+        found = sorted({str(entry.made_by[name]) for entry in entries})
+        if len(found) > 1:
+            what = "numbers may differ for that reason" if name == "library_version" else "wall-clock times are not comparable"
+            said.append(f"{title}: runs of different {meaning} ({'; '.join(found)}): {what}.")
+    for line in lines:
+        said += [f"{title}, {line.label}: {words}" for words in _not_finite(line)]
+        steps = {seed: max(r.env_steps for r in line.records if r.seed == seed) for seed in line.seeds}
+        goal = line.entries[0].config.protocol.env_steps
+        early = [f"seed {seed} at {reached:,}" for seed, reached in steps.items() if reached < goal]
+        if early:
+            said.append(f"{title}, {line.label}: not finished ({', '.join(early)} of {goal:,} environment steps).")
+        few = [f"seed {seed} has {_count_of(made)}" for seed, made in line.evaluations.items() if made < LAST]
+        if few:
+            said.append(f"{title}, {line.label}: a score is {SCORE}; {', '.join(few)}.")
+    return said
+
+
+def _count_of(evaluations: int) -> str:
+    return {0: "none, and no score", 1: "only one"}.get(evaluations, f"only {evaluations}")
+
+
+def _not_finite(line: Line) -> Iterator[str]:
+    """Evaluations that no picture and no mean can show."""
+    lost: dict[str, set[int]] = defaultdict(set)
+    for record in line.records:
+        for name, value in record.metrics.items() if record.kind == "evaluation" else ():
+            if not abs(value) <= LARGEST:
+                lost[name].add(record.seed)
+    for name, seeds in lost.items():
+        of = f"seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, sorted(seeds)))}"
+        yield f"{name} is not finite, or beyond {LARGEST:g}, in evaluations of {of}, which are left out."
+
+
+def hyper_parameters(comparison: Comparison) -> dict[str, dict[str, Any]]:
+    """Of lines by label: those fields, also of the protocol, that are not the same in all lines that have them."""
+    settings = {}
+    for task in comparison.tasks:
+        for line in task.lines:
+            config = line.entries[0].config
+            origin = {"init_from": (config.init_from or {}).get("run")}
+            settings.setdefault(line.label, asdict(config.protocol) | config.hyper_parameters | origin)
+    shared = [
+        {k: v for k, v in setting.items() if k not in ("seeds", "chunk_iterations", "checkpoint_interval", "threads")}
+        for setting in settings.values()
+    ]
+    names = dict.fromkeys(name for setting in shared for name in setting)
+    differ = [n for n in names if len({json.dumps(setting[n]) for setting in shared if n in setting}) > 1]
+    return {label: {name: setting.get(name) for name in differ} for label, setting in zip(settings, shared, strict=True)}

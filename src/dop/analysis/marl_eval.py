@@ -1,0 +1,327 @@
+"""Results in the JSON layout that marl-eval reads (Gorsane et al. 2022), out and in, so that they stand beside BenchMARL's and Mava's.
+
+    {environment: {task: {algorithm: {run: {"step_0": {"step_count": 400, "elapsed_time": 1.5, "return": [9.5], "win_rate": [0.5]}, ...
+                                            "absolute_metrics": {"return": [9.5], ...}}}}}}
+
+Steps count environment steps, times are seconds, every metric is a list: here of one number, the mean over an evaluation's episodes; on
+reading, the mean of the list is taken. `absolute_metrics`, which their protocol has from a separate, longer evaluation of the best policy,
+hold the numbers of each run's own last evaluation.
+
+marl-eval (id-marl-eval 0.0.4) makes arrays of what it reads: all tasks of an environment must have the same algorithms, with runs of the
+same names, evaluations and metrics. It turns names to lower case and joins those of two algorithms with a comma. What is written is
+therefore cut to what all have, runs are called by their place, and names are made `safe`; whatever that leaves out or changes is said.
+
+Names differ between libraries; `NAMES` has ours and theirs. So do units: the layout has none for a win rate. Mava writes percentages, this
+library fractions, BenchMARL no win rates, and 0.78 may be either. Nothing here guesses: `read` takes the scale, and without one leaves
+values as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from dop.analysis.compare import Comparison, Line, Task
+from dop.analysis.statistics import LARGEST
+from dop.errors import RunError, is_finite, printable, shown
+from dop.storage import files
+from dop.storage.records import Record
+
+Results: TypeAlias = dict[str, dict[str, list[Record]]]
+"""By task, as `EnvSpec.name` calls it, then by method."""
+Scale: TypeAlias = Literal["fraction", "percent"]
+"""What a win rate of 1 is: all games, or one in a hundred."""
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "test_return_mean": ("return", "episode_return", "mean_episode_return", "mean_return"),
+    "test_ep_length_mean": ("episode_length", "mean_episode_length"),
+    "test_battle_won_mean": ("win_rate",),
+}
+"""Our names, and those of others; the first is the one that is written."""
+_OURS = {theirs: ours for ours, names in NAMES.items() for theirs in names}
+FRACTIONS = ("test_battle_won_mean",)
+"""Metrics that are fractions here, from 0 to 1, whatever they are elsewhere."""
+_LEFT_OUT = "marl-eval needs the same of all"
+
+
+def as_json(comparison: Comparison, said: list[str]) -> dict[str, Any]:
+    """All evaluations of a comparison; what had to be left out or renamed is added to `said`, in words.
+
+    Raises:
+        RunError: the tasks of an environment have no method or no metric in common.
+    """
+    by_environment: dict[str, list[Task]] = {}
+    for task in comparison.tasks:
+        by_environment.setdefault(_environment(task), []).append(task)
+    names = safe({name: name for name in by_environment}, said)
+    methods = safe({label: label for label in comparison.labels}, said)
+    return {names[name]: _of_environment(name, tasks, methods, said) for name, tasks in by_environment.items()}
+
+
+def _of_environment(environment: str, tasks: Sequence[Task], names: Mapping[str, str], said: list[str]) -> dict[str, Any]:
+    """By task, method and run, as much as all of them have."""
+    lines = _common_lines(environment, tasks, said)
+    runs = {(task, label): _runs(line) for task, own in lines.items() for label, line in own.items()}
+    count = _same_number(environment, runs, said)
+    kept = {where: list(own.values())[:count] for where, own in runs.items()}
+    for (title, label), own in kept.items():
+        if any(run[-1].iteration == 0 for run in own):
+            raise RunError(f"{label} on {title} has a run that was evaluated before learning only: leave that run out, or resume it.")
+    fewest = _fewest_evaluations(environment, [run for own in kept.values() for run in own], said)
+    kept = {where: [[*run[:fewest], run[-1]] for run in own] for where, own in kept.items()}
+    _tell_other_steps(environment, kept, said)
+    theirs = safe({metric: _theirs(metric) for metric in _common_metrics(environment, kept, said)}, said)
+    titles = safe({task.title: _task_name(task) for task in tasks}, said)
+    return {
+        titles[task.title]: {
+            names[label]: {f"seed_{place}": _run(run, theirs) for place, run in enumerate(kept[task.title, label])}
+            for label in lines[task.title]
+        }
+        for task in tasks
+    }
+
+
+def _common_lines(environment: str, tasks: Sequence[Task], said: list[str]) -> dict[str, dict[str, Line]]:
+    """By task: the lines of those methods that have played all tasks."""
+    by_task = {task.title: {line.label: line for line in task.lines} for task in tasks}
+    everywhere = [label for label in by_task[tasks[0].title] if all(label in own for own in by_task.values())]
+    some = list(dict.fromkeys(label for own in by_task.values() for label in own if label not in everywhere))
+    if not everywhere:
+        each = "; ".join(f"{title}: {', '.join(own)}" for title, own in by_task.items())
+        raise RunError(
+            f"No method has played all tasks of {environment} ({each}), and {_LEFT_OUT}. Write each task's runs to a file of its own."
+        )
+    if some:
+        said.append(f"{environment}: the data lack {', '.join(some)}, which have not played all of its tasks; {_LEFT_OUT}.")
+    return {title: {label: own[label] for label in everywhere} for title, own in by_task.items()}
+
+
+def _runs(line: Line) -> dict[int, list[Record]]:
+    """The evaluations of every seed, in their order."""
+    runs: dict[int, list[Record]] = {}
+    for record in sorted((r for r in line.records if r.kind == "evaluation"), key=lambda r: (r.seed, r.env_steps)):
+        runs.setdefault(record.seed, []).append(record)
+    return runs
+
+
+def _same_number(environment: str, runs: Mapping[tuple[str, str], Mapping[int, Any]], said: list[str]) -> int:
+    """How many runs every method has on every task."""
+    count = min(len(own) for own in runs.values())
+    for (title, label), own in runs.items():
+        seeds = list(own)
+        if seeds[count:]:
+            said.append(
+                f"{environment}: the data lack {label}'s seeds {', '.join(map(str, seeds[count:]))} on {title}; "
+                f"another method or task has only {count}, and {_LEFT_OUT}."
+            )
+        if seeds[:count] != list(range(count)):
+            said.append(
+                f"{environment}: in the data, seed_0 and so on are {label}'s seeds {', '.join(map(str, seeds[:count]))} on {title}."
+            )
+    return count
+
+
+def _fewest_evaluations(environment: str, runs: Sequence[Sequence[Record]], said: list[str]) -> int:
+    fewest, most = min(map(len, runs)), max(map(len, runs))
+    if fewest < most:
+        said.append(f"{environment}: the data have only the first {fewest} evaluations of each run, as many as all have; some have {most}.")
+    return fewest
+
+
+def _tell_other_steps(environment: str, runs: Mapping[tuple[str, str], Sequence[Sequence[Record]]], said: list[str]) -> None:
+    """Say where methods were evaluated at steps that differ by more than half an interval: marl-eval draws all at the first's."""
+    steps = {label: np.mean([[record.env_steps for record in run[:-1]] for run in own], axis=0) for (_, label), own in runs.items()}
+    first, reference = next(iter(steps.items()))
+    if len(reference) < 2:
+        return
+    interval = (reference[-1] - reference[0]) / (len(reference) - 1)
+    others = [label for label, own in steps.items() if np.abs(own - reference).max() > interval / 2]
+    if others:
+        said.append(
+            f"{environment}: {', '.join(others)} and {first} were not evaluated after the same environment steps, and marl-eval draws all "
+            "of them at one interval. Compare them with `dop plot`, or evaluate them alike (--eval-interval)."
+        )
+
+
+def _common_metrics(environment: str, runs: Mapping[tuple[str, str], Sequence[Sequence[Record]]], said: list[str]) -> list[str]:
+    """Metrics that are finite numbers in every evaluation; who lacks another one is said."""
+    lacking: dict[str, str] = {}
+    records = [(record, label, title) for (title, label), own in runs.items() for run in own for record in run]
+    names = dict.fromkeys(name for record, _, _ in records for name in record.metrics if name.endswith("_mean"))
+    for record, label, title in records:
+        for name in names:
+            if not abs(record.metrics.get(name, math.nan)) <= LARGEST:
+                lacking.setdefault(
+                    name, f"{label}, seed {record.seed}, has none that is finite after {record.env_steps:,} steps of {title}"
+                )
+    reasons = [f"{environment}: the data lack {name}: {why}." for name, why in lacking.items()]
+    said += reasons
+    common = sorted(name for name in names if name not in lacking)
+    if not common:
+        raise RunError(f"No metric is a finite number in all evaluations of {environment}. {' '.join(reasons)} Leave such runs out.")
+    return common
+
+
+def _run(run: Sequence[Record], theirs: Mapping[str, str]) -> dict[str, Any]:
+    """One run as marl-eval has it, under their names of metrics: evaluations, and then the last one that it has had."""
+
+    def values(record: Record) -> dict[str, list[float]]:
+        return {name: [record.metrics[metric]] for metric, name in theirs.items()}
+
+    *evaluations, last = run
+    steps = [{"step_count": record.env_steps, "elapsed_time": record.wall_seconds, **values(record)} for record in evaluations]
+    return {**{f"step_{place}": step for place, step in enumerate(steps)}, "absolute_metrics": values(last)}
+
+
+def safe(names: Mapping[str, str], said: list[str]) -> dict[str, str]:
+    """For each of these: a name that marl-eval can use: in lower case, without what it joins or splits names by, each another one.
+
+    Letters, digits and `. : + -` stay, all else becomes an underscore. Two that would be the same get numbers. `extra` and `step_count` are
+    marl-eval's own words.
+    """
+    found: dict[str, str] = {}
+    for key, name in names.items():
+        wanted = re.sub(r"[^\w.:+-]+", "_", name.lower()).strip("_") or "unnamed"
+        wanted = f"{wanted}_" if wanted == "extra" else wanted.replace("step_count", "steps_count")
+        taken = set(found.values())
+        found[key] = next(x for x in (wanted, *(f"{wanted}_{n}" for n in range(2, len(taken) + 3))) if x not in taken)
+        renamed = f"{name} is called {found[key]} in the data."
+        if found[key] != name.lower() and renamed not in said:
+            said.append(renamed)
+    return found
+
+
+def _environment(task: Task) -> str:
+    """The part of a title that names the environment: `smax:3m` is task 3m of smax, `mill` task mill of mill."""
+    return task.title.lower().partition(":")[0]
+
+
+def _task_name(task: Task) -> str:
+    environment, _, name = task.title.partition(":")
+    return name or environment
+
+
+def _theirs(name: str) -> str:
+    return NAMES[name][0] if name in NAMES else name.removeprefix("test_").removesuffix("_mean")
+
+
+# --------------------------------------------------------------------------------------------------------------------- in
+
+
+def read(path: Path, scale: Scale | None = None, fractions: Collection[str] = FRACTIONS) -> Results:
+    """The results of a file in this layout.
+
+    Args:
+        path: the file.
+        scale: what its win rates are. Percentages are made fractions; without a scale they stay what they are (see `check_scale`).
+        fractions: our names of the metrics that have this scale.
+
+    Raises:
+        RunError: there is no such file, it is not JSON, not of this layout, or has win rates beyond its scale; the message says where.
+    """
+    try:
+        found = json.loads(files.read_named(path))
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path} is not JSON: {error}.") from error
+    results: Results = {}
+    for environment, tasks in _items(found, path, "environments"):
+        for task, methods in _items(tasks, path, f"{environment}: tasks"):
+            title = environment if task == environment else f"{environment}:{task}"
+            for method, runs in _items(methods, path, f"{title}: algorithms"):
+                for place, (run, steps) in enumerate(_items(runs, path, f"{title}, {method}: runs")):
+                    where = f"{title}, {method}, {run}"
+                    results.setdefault(title, {}).setdefault(method, []).extend(_records(steps, place, path, where))
+    if scale is not None:
+        _make_fractions(results, path, scale, fractions)
+    return results
+
+
+def _items(found: Any, path: Path, what: str) -> Iterable[tuple[str, Any]]:
+    if not isinstance(found, dict) or not found:
+        raise RunError(f"{path} is not in marl-eval's layout: expected an object of {what}, found {shown(found, 60)}.")
+    return [(printable(name), inner) for name, inner in found.items()]
+
+
+def _records(steps: Any, seed: int, path: Path, where: str) -> list[Record]:
+    """The evaluations of one run; its place stands for its seed."""
+    records = []
+    for name, step in _items(steps, path, f"{where}: steps"):
+        if name == "absolute_metrics":
+            continue
+        if not isinstance(step, dict) or not is_finite(step.get("step_count")) or abs(step["step_count"]) >= 2**63:
+            raise RunError(f"{path} is not in marl-eval's layout: {where}, {name} has no number step_count of at most 64 bits.")
+        try:
+            metrics = {
+                _OURS.get(key, f"test_{printable(key)}_mean"): _mean(values)
+                for key, values in step.items()
+                if isinstance(values, list) and values
+            }
+        except (TypeError, ValueError, OverflowError) as error:
+            raise RunError(f"{path} is not in marl-eval's layout: {where}, {name} has a list of other things than numbers.") from error
+        seconds = float(step["elapsed_time"]) if is_finite(step.get("elapsed_time")) else math.nan
+        at = {"seed": seed, "iteration": len(records), "env_steps": int(step["step_count"]), "wall_seconds": seconds}
+        records.append(Record(kind="evaluation", metrics=metrics, **at))
+    return sorted(records, key=lambda record: record.env_steps)
+
+
+def _mean(values: list[Any]) -> float:
+    """NaN where one is null.
+
+    Raises:
+        TypeError: there are other things than numbers among them.
+    """
+    if not all(value is None or is_finite(value) for value in values):
+        raise TypeError("not a number")
+    return float(np.mean(np.asarray(values, dtype=float)))
+
+
+def _make_fractions(results: Results, path: Path, scale: Scale, fractions: Collection[str]) -> None:
+    whole = {"fraction": 1.0, "percent": 100.0}[scale]
+    for record, where in _all(results):
+        for name in fractions:
+            value = record.metrics.get(name, math.nan)
+            if value < 0 or value > whole * (1 + 1e-6):
+                other = " They may be percentages: --others-scale percent." if scale == "fraction" and 1 < value <= 100 else ""
+                raise RunError(
+                    f"{path} has {_theirs(name)} {value:g} in {where}, which is beyond 0 to {whole:g}, a {scale}'s range.{other}"
+                )
+            if name in record.metrics:
+                record.metrics[name] = value / whole
+
+
+def check_scale(results: Results, path: Path, metric: str) -> None:
+    """Raise RunError if nobody has said what `metric`, a fraction here, is in this file; 0 alone is the same in every scale."""
+    values = [record.metrics[metric] for record, _ in _all(results) if record.metrics.get(metric)]
+    if values:
+        raise RunError(
+            f"{path} does not say whether its {_theirs(metric)}, up to {max(values):g}, is a fraction or a percentage (Mava "
+            "writes percentages, dop fractions). Say it: --others-scale percent, or --others-scale fraction."
+        )
+
+
+def _all(results: Results) -> Iterable[tuple[Record, str]]:
+    """Every record, and where it is from."""
+    for task, methods in results.items():
+        for method, records in methods.items():
+            for record in records:
+                yield record, f"{task}, {method}"
+
+
+def merged(comparison: Comparison, others: Mapping[str, Results]) -> Results:
+    """Our lines and those of other files (by a name for each), on the tasks that they share or that only one has."""
+    found: Results = {task.title: {line.label: line.records for line in task.lines} for task in comparison.tasks}
+    by_lower = {title.lower(): title for title in found}
+    for source, results in others.items():
+        for task, methods in results.items():
+            own = found.setdefault(by_lower.get(task.lower(), task), {})
+            for method, records in methods.items():
+                own[f"{method} ({source})"] = records
+    labels = list(dict.fromkeys(label for methods in found.values() for label in methods))
+    return {task: {label: methods.get(label, []) for label in labels} for task, methods in found.items()}

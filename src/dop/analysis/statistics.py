@@ -1,0 +1,160 @@
+"""Statistics over seeds: curves of different seeds on common points, their mean and its 95% confidence interval.
+
+Evaluations of different seeds happen at different environment steps, since episodes end at different times. At every common point `align`
+therefore waits until each seed has been evaluated anew, and takes each seed's latest value then (previous-value hold). Why not interpolate:
+this way every number was measured, none comes from the seed's own future, and averaging neighbours does not narrow the spread over seeds.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+import scipy  # its parts, of which `stats` takes a second and more, are imported as they are named
+from jaxtyping import Float
+
+from dop.storage.records import Record
+
+Axis: TypeAlias = Literal["env_steps", "wall_seconds"]
+LARGEST = 1e100
+"""In size. Numbers beyond count as not finite, like NaN: the squares of what is below, and sums of those, are still numbers."""
+
+
+class Curve(NamedTuple):
+    """A metric of one seed."""
+
+    x: Float[np.ndarray, " point"]
+    """Environment steps or seconds, never falling."""
+    y: Float[np.ndarray, " point"]
+
+
+class Aligned(NamedTuple):
+    """A metric of several seeds on common points."""
+
+    x: Float[np.ndarray, " point"]
+    y: Float[np.ndarray, "seed point"]
+
+
+class Interval(NamedTuple):
+    """A mean over seeds and the bounds of its confidence interval, in the metric's unit."""
+
+    mean: Float[np.ndarray, "..."]
+    low: Float[np.ndarray, "..."]
+    high: Float[np.ndarray, "..."]
+
+
+def known(values: Any) -> Float[np.ndarray, "*values"]:
+    """NaN in the place of every number that is not finite, or larger in size than `LARGEST`."""
+    array = np.asarray(values, dtype=float)
+    return np.where(np.abs(array) <= LARGEST, array, np.nan)
+
+
+def finite_mean(values: Float[np.ndarray, " value"]) -> float:
+    """The mean of those numbers that are finite; NaN of none."""
+    finite = values[np.isfinite(values)]
+    return float(np.mean(finite)) if finite.size else np.nan
+
+
+def curves(records: Iterable[Record], metric: str, axis: Axis = "env_steps") -> dict[int, Curve]:
+    """`metric` of every seed that has it, over environment steps or seconds, by seed; see `known`. The records are those of one run."""
+    points: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    for record in records:
+        if metric in record.metrics:
+            points[record.seed].append((getattr(record, axis), record.metrics[metric]))
+    by_seed = {seed: known(points[seed]) for seed in sorted(points)}
+    ordered = {seed: pairs[np.argsort(pairs[:, 0], kind="stable")] for seed, pairs in by_seed.items()}
+    return {seed: Curve(x=pairs[:, 0], y=pairs[:, 1]) for seed, pairs in ordered.items()}
+
+
+def align(seeds: Sequence[Curve]) -> Aligned:
+    """Put curves on common points: the first at which every seed has a value, then each time that every seed has a new one.
+
+    With equal x nothing changes. It ends with the seed that ends first.
+    """
+    points, here = [], -np.inf
+    while True:
+        following = [int(np.searchsorted(seed.x, here, side="right")) for seed in seeds]
+        if not seeds or any(index == len(seed.x) for index, seed in zip(following, seeds, strict=True)):
+            break
+        here = max(seed.x[index] for index, seed in zip(following, seeds, strict=True))
+        points.append(here)
+    x = np.array(points, dtype=float)
+    y = [seed.y[np.searchsorted(seed.x, x, side="right") - 1] for seed in seeds]
+    return Aligned(x=x, y=np.array(y, dtype=float).reshape(len(seeds), len(x)))
+
+
+def mean_interval(values: Float[np.ndarray, "seed *rest"], confidence: float = 0.95) -> Interval:
+    """Mean over seeds, and mean -+ t_{n-1} s / sqrt(n), where s is the sample standard deviation (Student's t).
+
+    Seeds whose value is NaN are left out, point by point. Of one seed there is no interval: its bounds are NaN. Of none, all is NaN.
+    """
+    known = np.isfinite(values)
+    count = known.sum(axis=0)
+    n = np.where(count > 0, count, np.nan)
+    mean = np.where(known, values, 0.0).sum(axis=0) / n
+    freedom = np.where(count > 1, n - 1, np.nan)
+    variance = (np.where(known, values - mean, 0.0) ** 2).sum(axis=0) / freedom
+    half = scipy.special.stdtrit(freedom, 0.5 + confidence / 2) * np.sqrt(variance / n)
+    return Interval(mean=mean, low=mean - half, high=mean + half)
+
+
+# ------------------------------------------------------------------------------------------------------------ several tasks
+#
+# Agarwal et al. 2021, Deep RL at the Edge of the Statistical Precipice: the statistics of `rliable`, with intervals from a bootstrap that
+# is stratified by task. rliable 1.2.0 wants arch 7, which cannot be imported beside pandas 3; SciPy's bootstrap draws from each sample
+# (task) on its own, which is the same.
+
+RESAMPLES = 2000
+"""Of each bootstrap."""
+
+
+class Estimate(NamedTuple):
+    """A number with the bounds of its 95% confidence interval; NaN where a task has one seed only."""
+
+    value: float
+    low: float
+    high: float
+
+
+def interquartile_mean(scores: Sequence[Float[np.ndarray, " seed"]]) -> Estimate:
+    """The mean of the middle half of all scores of all tasks (IQM)."""
+    return _bootstrap(scores, lambda *tasks, axis=-1: scipy.stats.trim_mean(np.concatenate(tasks, axis=axis), 0.25, axis=axis))
+
+
+def probability_of_improvement(x: Sequence[Float[np.ndarray, " seed"]], y: Sequence[Float[np.ndarray, " seed"]]) -> Estimate:
+    """How likely a seed of X beats one of Y on a task drawn at random: the mean over tasks of P(X > Y) + P(X = Y) / 2."""
+
+    def statistic(*tasks: np.ndarray, axis: int = -1) -> np.ndarray:
+        half = len(tasks) // 2
+        wins = [_wins(a, b, axis) for a, b in zip(tasks[:half], tasks[half:], strict=True)]
+        return np.mean(wins, axis=0)
+
+    return _bootstrap([*x, *y], statistic)
+
+
+def performance_profile(scores: Sequence[Float[np.ndarray, " seed"]], levels: Float[np.ndarray, " level"]) -> Interval:
+    """The share of seeds whose score is above each level, the mean over tasks, with pointwise intervals."""
+
+    def above(level: float) -> Callable[..., np.ndarray]:
+        return lambda *tasks, axis=-1: np.mean([np.mean(task > level, axis=axis) for task in tasks], axis=0)
+
+    found = [_bootstrap(scores, above(level)) for level in levels]
+    value, low, high = np.array(found).T.reshape(3, -1)
+    return Interval(mean=value, low=low, high=high)
+
+
+def _wins(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
+    """The share of pairs of a seed of `a` and one of `b` of which `a` is the larger; ties count half."""
+    a, b = np.moveaxis(a, axis, -1)[..., :, None], np.moveaxis(b, axis, -1)[..., None, :]
+    return np.mean((a > b) + 0.5 * (a == b), axis=(-2, -1))
+
+
+def _bootstrap(samples: Sequence[np.ndarray], statistic: Callable[..., Any]) -> Estimate:
+    """Percentile bootstrap that draws from each sample apart. The draws are the same every time."""
+    value = float(statistic(*samples))
+    if min(len(sample) for sample in samples) < 2:
+        return Estimate(value, np.nan, np.nan)
+    drawn = scipy.stats.bootstrap(samples, statistic, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(0), batch=200)
+    return Estimate(value, float(drawn.confidence_interval.low), float(drawn.confidence_interval.high))

@@ -1,0 +1,39 @@
+"""Film greedy episodes, the best and the worst."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+import dop
+from dop.cli.output import listed
+from dop.cli.run import RunOptions
+
+USAGE = "RUN [options]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(RunOptions):
+    """Film greedy episodes with the newest checkpoint: the best and the worst by return."""
+
+    out: Path | None = None
+    """Folder for the films. Default: films/ in the run directory."""
+    format: Literal["gif", "mp4"] = "gif"
+    """mp4 needs the program ffmpeg."""
+    episodes: int = 32
+    """Episodes to choose from."""
+    seed: int = 0
+    """Which episodes: the same number gives the same ones."""
+    run_seed: int | None = None
+    """Which of the run's seeds. Default: its first."""
+
+
+def run(arguments: Sequence[str]) -> None:
+    """`dop render RUN`"""
+    options = tyro.cli(Options, args=arguments, prog="dop render")
+    chosen = {name: getattr(options, name) for name in ("out", "episodes", "seed", "run_seed")}
+    listed(dop.views.render(options.run, kind=options.format, **chosen, **options.source))

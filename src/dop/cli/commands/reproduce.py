@@ -1,0 +1,27 @@
+"""The paper's figures and theorems; `dop reproduce` lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import tyro
+
+from dop import paper
+from dop.cli.output import say
+from dop.storage import files
+
+USAGE = "NAME [options]"
+
+
+def run(arguments: Sequence[str]) -> None:
+    """`dop reproduce NAME [options]`"""
+    if not arguments or arguments[0].startswith("-"):
+        say("usage: dop reproduce NAME [options]; `dop reproduce NAME --help` explains the options\nof the paper:")
+        for name, found in paper.reproductions().items():
+            say(f"  {name:14}{found.summary}")
+        return
+    module = paper.get(arguments[0])
+    options = tyro.cli(module.Options, args=arguments[1:], prog=f"dop reproduce {arguments[0]}")
+    out = files.check_place(files.checked_path("--out", options.out), folder=True)
+    module.reproduce(replace(options, out=out), say)

@@ -1,0 +1,54 @@
+"""Environments whose code is not the library's: whatever they raise, `sys.exit` too, becomes a sentence that names them and the place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from dop.envs.making.places import place_of
+from dop.errors import ConfigError
+from dop.plugins import named
+from dop.types import HostEnvironment, TimeStep
+
+
+class Guarded:
+    """A `HostEnvironment` all of whose errors are sentences."""
+
+    def __init__(self, environment: HostEnvironment) -> None:
+        self._environment, self.spec = environment, environment.spec
+        self._name = getattr(self.spec, "name", type(environment).__name__)
+
+    def reset(self, seed: int) -> TimeStep:
+        return self._call("reset", seed)
+
+    def step(self, action: np.ndarray) -> TimeStep:
+        return self._call("step", action)
+
+    def render(self) -> np.ndarray | None:
+        return self._call("render")
+
+    def close(self) -> None:
+        self._call("close")
+
+    def _call(self, function: str, *arguments: Any) -> Any:
+        method = getattr(self._environment, function)
+        with named(f"{self._name}: {function} raised"):
+            answer = method(*arguments)
+        if function in ("reset", "step") and not hasattr(answer, "obs"):
+            raise ConfigError(f"{self._name}: {function} gave {type(answer).__name__}, not a dop.TimeStep{place_of(method)}.")
+        return answer
+
+
+def made(make: Callable[[], Any], name: str) -> Guarded:
+    """The environment outside JAX that `make` makes, which is called `name`.
+
+    Raises:
+        ConfigError: it makes none.
+    """
+    with named(f"{name} cannot be made"):
+        environment = make()
+        if not isinstance(environment, HostEnvironment):
+            raise ConfigError(f"{name}: what makes it{place_of(make)} gave {type(environment).__name__}; it must give an environment.")
+        return Guarded(environment)

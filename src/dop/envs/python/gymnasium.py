@@ -1,0 +1,188 @@
+"""Gymnasium environments of a team, whose spaces are tuples, by package and id: `gymnasium:lbforaging:Foraging-8x8-2p-3f-v3`.
+
+The package is imported first, so that it registers its environments. Needs `pip install 'dop-marl[hosts]'` and that package. Options other
+than those of `_team.Common` go to `gymnasium.make`.
+
+Agents      agent_0, agent_1, ..., one for each entry of `observation_space`. All act all the time.
+Team        All agents; or, with the option `team`, those that it names. The others then act by a script (`_others`).
+End         As Gymnasium says, with one flag for all or one for each agent: it is over when everybody is one or the other, and truncated
+            unless all have terminated; `terminated` wins over `truncated`. Terminated exactly at the environment's own limit, or at
+            that of a wrapper (TimeLimit), is truncated (`_team`).
+Masks       `get_avail_actions()`, or `get_avail_agent_actions(i)`, of the environment under its wrappers; else `action_mask` in an
+            agent's observation, or, one for each agent, in the info; else everything is legal.
+State       `get_state()`, or else the observations joined, also where it raises when an episode starts, or gives no vector.
+Reward      A list is summed (`reward="sum"`) or averaged (`"mean"`); a number is the team's.
+            A reward of several objectives is refused, or weighed as `reward_weights` says.
+Metrics     `metrics` names numbers in the info: as they last were; 0 before there is one.
+Time limit  `spec.max_episode_steps`, or `max_episode_steps`, `_max_episode_steps` or `max_steps` of the environment or of its wrappers, or
+            the option `time_limit`, the shortest one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import operator
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dop import plugins
+from dop.envs.making import makers
+from dop.envs.python import _answers, _others, _reseeded, _rewards, _spaces, _team
+from dop.envs.python._others import Others
+from dop.envs.python._reseeded import Reseeded
+from dop.envs.python._spaces import SpaceTeam
+from dop.envs.python._team import Common, Limits, Moment
+from dop.errors import ConfigError, MissingExtraError
+
+FAMILY = "gymnasium"
+ADAPTS = "PACKAGE:ID"
+
+
+def make(variant: str | None, **options: Any) -> Gymnasium | Reseeded:
+    """The environment that `variant`, a module and an id, names, made with `options`.
+
+    Raises:
+        MissingExtraError: Gymnasium is not installed.
+        ConfigError: no such module or id, or an environment that cannot be used; the message says why.
+    """
+    name = f"{FAMILY}:{variant or ''}"
+    common, options = Common.split(options)
+    if importlib.util.find_spec(FAMILY) is None:
+        raise MissingExtraError(FAMILY, "hosts", name)
+    module, _, environment_id = (variant or "").rpartition(":")
+    if not environment_id:
+        raise ConfigError(f"{name} names no environment; for example gymnasium:lbforaging:Foraging-8x8-2p-3f-v3.")
+    import gymnasium  # noqa: PLC0415
+
+    def adapt(seeds: Mapping[str, int]) -> Gymnasium:
+        try:
+            if module:
+                importlib.import_module(module)
+            # Its checker complains of rewards that are lists.
+            env = gymnasium.make(environment_id, disable_env_checker=True, **{**options, **seeds})
+        except (ImportError, TypeError, gymnasium.error.Error) as error:
+            raise ConfigError(f"{name} cannot be made with the options {options}: {error}.") from error
+        return Gymnasium(name, env, version=makers.version_of(module or FAMILY, revision=1), common=common, options=options)
+
+    with plugins.named(f"{name} cannot be made with the options {options}"):
+        return _reseeded.make(adapt, name, options)
+
+
+class Gymnasium(SpaceTeam):
+    """A `HostEnvironment` around a Gymnasium environment of a team. `env` may be one of your own, made already."""
+
+    def __init__(
+        self,
+        name: str,
+        env: Any,
+        *,
+        version: str,
+        common: Common | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.env, self.common, self.raw = env, common or Common(), env.unwrapped
+        seen, acted = (_parts(name, which, space) for which, space in (("see", env.observation_space), ("act in", env.action_space)))
+        if len(seen) != len(acted):
+            raise ConfigError(f"{name} has {len(seen)} observation and {len(acted)} action spaces; each agent needs one of each.")
+        everybody = {f"agent_{i}": both for i, both in enumerate(zip(seen, acted, strict=True))}
+        self._n = len(everybody)
+        self._places = _others.places(name, list(everybody), self.common.team)
+        spaces = {f"agent_{i}": everybody[f"agent_{i}"] for i in self._places}
+        scripted = {i: _spaces.actions(acted[i], f"{name}: agent_{i}") for i in range(self._n) if i not in self._places}
+        self._others = Others(name, self.common.others or "random", scripted)
+        self.limits = Limits.of(env)
+        limit = self.limits.shortest(name, self.common.time_limit, "as max_episode_steps or max_steps")
+        if hasattr(self.raw, "get_state"):
+            env.reset(seed=0)
+        self.spec = self._describe(
+            name, version, spaces, state_size=self._find_state(self.raw, "get_state"), time_limit=limit, options=options or {}
+        )
+
+    def _start(self, seed: int) -> Moment:
+        self._metrics: dict[str, float] = {}
+        self._others.start(seed)
+        obs, info = _team.answers(self.spec.name, "reset", self.env.reset(seed=seed), 2)
+        return self._moment(obs, info)
+
+    def _advance(self, action: np.ndarray) -> Moment:
+        told = [own.write(a) for own, a in zip(self._actions, action, strict=True)]
+        if len(told) < self._n:
+            team = dict(zip(self._places, told, strict=True))
+            told = [team[i] if i in team else self._others.act(i) for i in range(self._n)]
+        obs, rewards, terminated, truncated, info = _team.answers(self.spec.name, "step", self.env.step(tuple(told)), 5)
+        ended, cut = self._flags("terminated", terminated), self._flags("truncated", truncated)
+        over = all(map(operator.or_, ended, cut))
+        reward = _team.team_reward(self._earned(rewards), len(self._places), self.common.reward)
+        # A wrapper that cuts does not look whether the task has ended.
+        certain = any(cut) and self._t not in self.limits.around
+        return self._moment(obs, info, reward=reward, terminated=over and all(ended), truncated=over and not all(ended), certain=certain)
+
+    def _flags(self, what: str, given: Any) -> tuple[bool, ...]:
+        """Of each of the team."""
+        flags = _answers.flags(self.spec.name, what, given, self._n)
+        return tuple(flags[i] for i in self._places)
+
+    def _earned(self, rewards: Any) -> tuple[float, ...]:
+        """What each of the team earned, or all together, if there is one reward for all.
+
+        Raises:
+            ConfigError: there is one for all, but not all are the team.
+        """
+        earned = _rewards.agent_rewards(self.spec.name, rewards, self._n, self.common.reward_weights)
+        if len(earned) == self._n:
+            earned = tuple(earned[i] for i in self._places)
+        elif len(self._places) < self._n:
+            raise ConfigError(f"{self.spec.name} gives one reward for all agents; the team is not all of them.")
+        self.agent_rewards = earned
+        return earned
+
+    def _moment(self, obs: Any, info: Mapping[str, Any], **how: Any) -> Moment:
+        self._metrics |= self._numbers(info)
+        over = bool(how.get("terminated") or how.get("truncated"))
+        seen = self._each("the observations", obs)
+        masks = self._masks(seen, info)
+        self._others.allow({i: mask for i, mask in enumerate(masks) if i not in self._places})
+        return Moment(
+            obs=[self._observed(place, seen[i]) for place, i in enumerate(self._places)],
+            legal=[self._allowed(place, None, {_spaces.MASK: masks[i]}, over=over) for place, i in enumerate(self._places)],
+            state=self._state(over=over),
+            metrics=self._metrics,
+            **how,
+        )
+
+    def _masks(self, seen: Sequence[Any], info: Mapping[str, Any]) -> Sequence[Any]:
+        """What the environment says each agent may do; None where it says nothing."""
+        if hasattr(self.raw, "get_avail_actions"):
+            return self._each("get_avail_actions()", self.raw.get_avail_actions())
+        if hasattr(self.raw, "get_avail_agent_actions"):
+            return [self.raw.get_avail_agent_actions(i) for i in range(self._n)]
+        told = self._each(f"in its info the {_spaces.MASK}s", info.get(_spaces.MASK))
+        return [_spaces.mask_in(one, {_spaces.MASK: mask}) for one, mask in zip(seen, told, strict=True)]
+
+    def _each(self, what: str, given: Any) -> Sequence[Any]:
+        """What was given of each agent; None of each, if nothing was.
+
+        Raises:
+            ConfigError: it is of another number of agents.
+        """
+        if _answers.nothing(given):
+            return [None] * self._n
+        if not hasattr(given, "__len__") or len(given) != self._n:
+            raise ConfigError(f"{self.spec.name}: {what} are {_answers.shown(given)}; there must be one for each of {self._n} agents.")
+        return given
+
+    def render(self) -> np.ndarray | None:
+        """Its picture, if it was made with the option `render_mode="rgb_array"`."""
+        picture = self.env.render() if self.env.render_mode == "rgb_array" else None
+        return picture if isinstance(picture, np.ndarray) else None
+
+
+def _parts(name: str, what: str, space: Any) -> Sequence[Any]:
+    from gymnasium import spaces  # noqa: PLC0415
+
+    if not isinstance(space, spaces.Tuple) or not space.spaces:
+        raise ConfigError(f"{name} is not for a team: its agents {what} {space}, which should be a Tuple with one space for each of them.")
+    return space.spaces

@@ -1,0 +1,101 @@
+"""Teams of recurrent agents: one step of all of them, and whole episodes of a batch.
+
+What an agent's network gives (logits for an actor, Q_i(tau_i, .) for a value-based agent) is up to the algorithm.
+Arrays of an update have time first, then the episode of the batch: the loops of `dop.learning.dynamic_scan` walk over time and stop at the longest episode.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from dop import returns
+from dop.learning import dynamic_scan
+from dop.networks.layers import PerAgent, RecurrentAgent
+from dop.types import EnvSpec, Episode, Sharing
+
+Team: TypeAlias = PerAgent[RecurrentAgent]
+
+
+class Memory(eqx.Module):
+    """What each agent carries through an episode."""
+
+    hidden: Float[Array, "agent hidden"]
+    last_action: Int[Array, " agent"]
+    """-1 at the start."""
+
+
+def make_team(spec: EnvSpec, hidden_size: int, *, sharing: Sharing, key: PRNGKeyArray) -> Team:
+    """One network for all agents, told apart by the agent id, one for each type, or one each."""
+
+    def make(key: PRNGKeyArray) -> RecurrentAgent:
+        return RecurrentAgent(spec.obs_size, spec.action_size, spec.n_agents, hidden_size, key=key)
+
+    return PerAgent(make, spec.groups(sharing), key=key)
+
+
+def initial_memory(n_agents: int, hidden_size: int) -> Memory:
+    """At the start of an episode."""
+    return Memory(hidden=jnp.zeros((n_agents, hidden_size)), last_action=jnp.full((n_agents,), -1, jnp.int32))
+
+
+def step_team(
+    team: Team, hidden: Float[Array, "agent hidden"], obs: Float[Array, "agent obs"], last_action: Int[Array, " agent"]
+) -> tuple[Float[Array, "agent hidden"], Float[Array, "agent action"]]:
+    """All agents of one environment, one step on."""
+    ids = jnp.arange(team.n_agents)
+    return team.map(lambda net, *x: net(*x), hidden, obs, last_action, ids, in_axes=(0, 0, 0, 0))
+
+
+def step_teams(
+    team: Team, hidden: Float[Array, "episode agent hidden"], x: tuple[Array, Array]
+) -> tuple[Float[Array, "episode agent hidden"], Float[Array, "episode agent action"]]:
+    """`step_team` in a batch of episodes, as `loops.scan` wants it."""
+    return jax.vmap(step_team, in_axes=(None, 0, 0, 0))(team, hidden, *x)
+
+
+def start(team: Team, episodes: Episode) -> tuple[Float[Array, "episode agent hidden"], Int[Array, "time+1 episode agent"]]:
+    """What the agents remember at the start of a batch of episodes, and the last action that they see at each step."""
+    last_action = jnp.concatenate([jnp.full_like(episodes.action[:1], -1), episodes.action])
+    hidden_size, dtype = team.network.output_layer.in_features, jax.tree.leaves(team)[0].dtype
+    return jnp.zeros((*last_action.shape[1:], hidden_size), dtype), last_action
+
+
+def unroll(team: Team, episodes: Episode, length: Int[Array, ""]) -> Float[Array, "time+1 episode agent action"]:
+    """The agents' outputs on the first `length` steps of every episode (time first); 0 after."""
+    hidden, last_action = start(team, episodes)
+    return dynamic_scan.scan(step_teams, team, hidden, (episodes.obs, last_action), length)
+
+
+def time_first(episodes: Episode) -> Episode:
+    """A batch of episodes with its leading axes (episode, time) exchanged. `final_action`, which has no time, is turned too."""
+    return jax.tree.map(lambda x: x.swapaxes(0, 1), episodes)
+
+
+def actions(episode: Episode) -> Int[Array, "time+1 agent"]:
+    """What was done at each step of one episode, and, in the slot after its last, what would have been done there."""
+    length = jnp.sum(episode.mask, dtype=jnp.int32)
+    return jnp.concatenate([episode.action, episode.final_action[None]]).at[length].set(episode.final_action)
+
+
+def lambda_return(episode: Episode, q_next: Float[Array, " time"], *, gamma: float, lambda_: float) -> Float[Array, " time"]:
+    """TD(lambda) of every step of one episode, from the team's value of each next step.
+
+    The last step bootstraps from its own `q_next` if the episode was cut, from nothing if it terminated; what comes after does not matter.
+    """
+    goes_on = jnp.append(episode.mask[1:], False)
+    return returns.td_lambda(episode.reward, gamma * (1.0 - episode.terminated), q_next, lambda_ * goes_on)
+
+
+def longest(episodes: Episode) -> Int[Array, ""]:
+    """Steps of the longest episode; axes: time, episode."""
+    return jnp.max(jnp.sum(episodes.mask, axis=0, dtype=jnp.int32))
+
+
+def end_to_end(x: Array) -> Array:
+    """Episodes laid one after another: time and episode become one axis."""
+    return x.reshape(-1, *x.shape[2:])

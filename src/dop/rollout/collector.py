@@ -1,0 +1,275 @@
+"""Play on the host: the policy plays whole episodes in environments outside JAX. Only `step` leaves the device.
+
+It stores what `dop.training.collect` stores. An arena has a number of lanes for every seed; a lane is one environment, a slot of the board.
+Lanes are in groups: while the workers step one, the policy thinks for another, in one jitted call for the whole group. What the agents
+remember stays on the device. All that is random in an episode comes from the key of the call and the episode's own seed, so that it is the
+same whatever happens beside it, and whoever steps it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, DTypeLike, Float32, Int, PRNGKeyArray, PyTree, Shaped, UInt32
+
+from dop.devices import parallel
+from dop.envs.making.seeding import mixed
+from dop.rollout.shared_memory import IDLE, RESET, STEP
+from dop.rollout.workers import Workers
+from dop.training.collect import EpisodeSummary, episode_shape
+from dop.types import Algorithm, Choice, EnvSpec, Episode, Learner, TimeStep
+
+
+class Played(NamedTuple):
+    """NumPy arrays; leading axes: seed, episode."""
+
+    episodes: Episode
+    """The last episode of every lane: all of them, where there are as many episodes as lanes."""
+    summary: EpisodeSummary
+    dropped: Int[np.ndarray, " seed"]
+    """Episodes that were begun and lost with their worker; others took their places."""
+
+
+class Arena:
+    """Environments that play episodes side by side for all seeds, with exploration or without.
+
+    Args:
+        workers: who steps them.
+        groups: which of the workers' groups are the arena's, each as `slots_of` says.
+        lanes: of every seed.
+    """
+
+    def __init__(
+        self,
+        algorithm: Algorithm[Any, Any],
+        spec: EnvSpec,
+        workers: Workers,
+        groups: Sequence[int],
+        *,
+        lanes: int,
+        explore: bool,
+        devices: Mesh,
+    ) -> None:
+        self._algorithm, self._spec, self._workers, self._explore, self._devices = algorithm, spec, workers, explore, devices
+        parts = np.array_split(np.arange(lanes), len(groups))
+        self._lanes = lanes
+        self._groups = [_Group(number, part, workers, algorithm, spec, devices) for number, part in zip(groups, parts, strict=True)]
+        self._act: Callable[..., Any] | None = None
+
+    def play(
+        self, learner: Learner, key: PRNGKeyArray, episode_seeds: Int[np.ndarray, "seed episode"], dtype: DTypeLike = np.float32
+    ) -> Played:
+        """One episode for each of `episode_seeds`, shared out to the lanes; `learner` and `key` have a leading seed axis."""
+        leaves, tree = jax.tree.flatten(learner)
+        if self._act is None:
+            act = _act(self._algorithm, self._spec, tree, explore=self._explore)
+            self._act = parallel.over_seeds(act, self._devices, donate=True, small=True)
+        ledger = _Ledger(self._spec, self._lanes, episode_seeds, dtype)
+        key_data = jax.random.key_data(key)
+        for group in self._groups:
+            group.begin(ledger)
+        under_way = self._groups
+        while under_way:
+            under_way = [group for group in under_way if group.turn(ledger, self._act, leaves, key_data)]
+        return ledger.played()
+
+
+def slots_of(n_seeds: int, lanes: int, groups: int, first: int) -> list[tuple[int, ...]]:
+    """The slots of an arena's groups, from `first` on: in each the seeds one after another, each with its lanes of the group."""
+    ends = first + np.cumsum([n_seeds * len(part) for part in np.array_split(np.arange(lanes), groups)])
+    return [tuple(range(start, end)) for start, end in zip([first, *ends[:-1]], ends, strict=True)]
+
+
+def _act(algorithm: Algorithm[Any, Any], spec: EnvSpec, tree: Any, *, explore: bool) -> Callable[..., tuple[Choice, PyTree]]:
+    """What the agents of one seed do in the environments of a group; the learner comes as a list, which a call takes up faster."""
+
+    def act(
+        memory: PyTree,
+        learner: list[Array],
+        key_data: UInt32[Array, " word"],
+        step: TimeStep,
+        seed: UInt32[Array, " lane"],
+        t: Int[Array, " lane"],
+    ) -> tuple[Choice, PyTree]:
+        one_learner, key = jax.tree.unflatten(tree, learner), jax.random.wrap_key_data(key_data)
+        first = algorithm.initial_memory(spec)
+
+        def one(memory: PyTree, step: TimeStep, seed: UInt32[Array, ""], t: Int[Array, ""]) -> tuple[Choice, PyTree]:
+            memory = jax.tree.map(lambda new, old: jnp.where(t == 0, new, old), first, memory)
+            key_step = jax.random.fold_in(jax.random.fold_in(key, seed), t)
+            return algorithm.act(one_learner, memory, step, key_step, explore=explore)
+
+        return jax.vmap(one)(memory, step, seed, t)
+
+    return act
+
+
+class _Ledger:
+    """What is written down of the episodes under way, as they go. Episodes and tapes of all seeds stand in one row each, seeds first."""
+
+    def __init__(self, spec: EnvSpec, lanes: int, episode_seeds: Int[np.ndarray, "seed episode"], dtype: DTypeLike) -> None:
+        self.n_seeds, self.n_episodes = episode_seeds.shape
+        self.lanes, self.time_limit = lanes, spec.time_limit
+        self.episode_seeds = episode_seeds
+        self._tape = jax.tree.map(lambda x: np.zeros((self.n_seeds * lanes, *x.shape), x.dtype), episode_shape(spec, dtype))
+        self._return = np.zeros(episode_seeds.size, np.float32)
+        self._length = np.zeros(episode_seeds.size, np.int32)
+        self._metrics = np.zeros((episode_seeds.size, len(spec.metrics)), np.float32)
+        self.dropped = np.zeros(self.n_seeds, np.int32)
+
+    def started(self, tape: Int[np.ndarray, " row"], episode: Int[np.ndarray, " row"], answer: dict[str, np.ndarray]) -> None:
+        """Episodes begin; what was on their tapes is gone."""
+        for array in jax.tree.leaves(self._tape):
+            array[tape] = 0
+        self._return[episode] = 0
+        for name in ("obs", "state", "legal"):
+            getattr(self._tape, name)[tape, 0] = answer[name]
+
+    def chosen(
+        self,
+        tape: Int[np.ndarray, " row"],
+        t: Int[np.ndarray, " row"],
+        action: Shaped[np.ndarray, "row ..."],
+        probability: Float32[np.ndarray, "row agent"],
+    ) -> None:
+        """What is done at step `t`."""
+        self._tape.action[tape, t] = action
+        self._tape.behaviour[tape, t] = probability
+
+    def stepped(
+        self, tape: Int[np.ndarray, " row"], episode: Int[np.ndarray, " row"], t: Int[np.ndarray, " row"], answer: dict[str, np.ndarray]
+    ) -> None:
+        """What came of step `t`."""
+        for name in ("obs", "state", "legal"):
+            getattr(self._tape, name)[tape, t + 1] = answer[name]
+        self._tape.reward[tape, t] = answer["reward"]
+        self._tape.terminated[tape, t] = answer["terminated"]
+        self._tape.mask[tape, t] = True
+        self._return[episode] += answer["reward"]
+        self._length[episode] = t + 1
+        self._metrics[episode] = answer["metrics"]
+
+    def finished(self, tape: Int[np.ndarray, " row"], action: Shaped[np.ndarray, "row ..."]) -> None:
+        """What would have been done after the last step."""
+        self._tape.final_action[tape] = action
+
+    def played(self) -> Played:
+        """Everything, with the seed axis apart."""
+
+        def apart(x: np.ndarray) -> np.ndarray:
+            return x.reshape(self.n_seeds, len(x) // self.n_seeds, *x.shape[1:])  # not -1: there may be no metrics
+
+        summary = EpisodeSummary(undiscounted_return=self._return, length=self._length, metrics=self._metrics)  # pyright: ignore[reportArgumentType]
+        return Played(*jax.tree.map(apart, (self._tape, summary)), dropped=self.dropped)
+
+
+class _Group:
+    """Lanes that are stepped together. A row is one lane of one seed, and a slot of the board."""
+
+    def __init__(
+        self, number: int, lanes: Int[np.ndarray, " lane"], workers: Workers, algorithm: Algorithm[Any, Any], spec: EnvSpec, devices: Mesh
+    ) -> None:
+        self._number, self._workers = number, workers
+        self._slots = np.array(workers.groups[number])
+        n_seeds = len(self._slots) // len(lanes)
+        self._of_seed, self._lane = (x.ravel() for x in np.meshgrid(np.arange(n_seeds), lanes, indexing="ij"))
+        self._board = workers.board.rows(slice(self._slots[0], self._slots[-1] + 1))
+        self._seed, self._t = np.zeros(len(self._slots), np.uint32), np.zeros(len(self._slots), np.int32)
+        grid = (n_seeds, len(lanes))
+        view: dict[str, Any] = {name: x.reshape(*grid, *x.shape[1:]) for name, x in self._board.answer().items()}
+        self._seen = (TimeStep(**view), self._seed.reshape(grid), self._t.reshape(grid))
+        """Views, by seed and lane: what `act` sees."""
+        memory = jax.tree.map(lambda x: jnp.broadcast_to(x, (*grid, *x.shape)).copy(), algorithm.initial_memory(spec))
+        self._memory = parallel.place(memory, devices)
+        self._episode = self._lane.copy()
+        """Which of its seed's episodes a row is at."""
+        self._attempt = np.zeros_like(self._lane)
+        """How often that episode was lost."""
+        self._asked = np.full(len(self._slots), IDLE, np.int8)
+
+    def begin(self, ledger: _Ledger) -> None:
+        """Have every lane start its first episode."""
+        self._episode[:] = self._lane
+        self._attempt[:] = 0
+        self._asked[:] = IDLE
+        self._start(np.flatnonzero(self._episode < ledger.n_episodes), ledger)
+        self._send(self._asked)
+
+    def turn(self, ledger: _Ledger, act: Callable[..., Any], learner: list[Array], key_data: UInt32[Array, "seed word"]) -> bool:
+        """Take the answers, think, and ask for more; False when there is no more to ask for."""
+        self._receive(ledger)
+        ended = self._write(ledger)
+        choice, self._memory = act(self._memory, learner, key_data, *self._seen)
+        action, probability = (np.asarray(x).reshape(len(ended), *x.shape[2:]) for x in (choice.action, choice.probability))
+        self._ask(ledger, ended, action, probability)
+        self._send(self._asked)
+        return bool(self._asked.any())
+
+    def _start(self, rows: Int[np.ndarray, " row"], ledger: _Ledger) -> None:
+        drawn = ledger.episode_seeds[self._of_seed[rows], self._episode[rows]]
+        self._seed[rows] = [_seed(int(seed), int(attempt)) for seed, attempt in zip(drawn, self._attempt[rows], strict=True)]
+        self._asked[rows] = RESET
+
+    def _send(self, command: Int[np.ndarray, " row"]) -> None:
+        self._board.command[:] = command
+        self._board.seed[:] = self._seed
+        self._workers.send(self._number)
+
+    def _receive(self, ledger: _Ledger) -> None:
+        """Wait for all answers; episodes that were lost start again, from other seeds, until all rows have answered."""
+        while len(slots := self._workers.receive(self._number)):
+            rows = np.flatnonzero(np.isin(self._slots, slots) & (self._asked != IDLE))
+            np.add.at(ledger.dropped, self._of_seed[rows], 1)
+            self._attempt[rows] += 1
+            self._start(rows, ledger)
+            self._send(np.where(np.isin(np.arange(len(self._slots)), rows), RESET, IDLE))
+
+    def _write(self, ledger: _Ledger) -> Bool[np.ndarray, " row"]:
+        """Note the answers, and whose episode has ended."""
+        t, tape, episode = self._t, self._tape(ledger), self._of_seed * ledger.n_episodes + self._episode
+        begun, stepped = np.flatnonzero(self._asked == RESET), np.flatnonzero(self._asked == STEP)
+        if len(begun):
+            ledger.started(tape[begun], episode[begun], self._board.answer(begun))
+            t[begun] = 0
+        ended = np.zeros(len(t), bool)
+        if len(stepped):
+            answer = self._board.answer(stepped)
+            ledger.stepped(tape[stepped], episode[stepped], t[stepped], answer)
+            t[stepped] += 1
+            ended[stepped] = answer["terminated"] | answer["truncated"] | (t[stepped] >= ledger.time_limit)
+        return ended
+
+    def _ask(
+        self,
+        ledger: _Ledger,
+        ended: Bool[np.ndarray, " row"],
+        action: Shaped[np.ndarray, "row ..."],
+        probability: Float32[np.ndarray, "row agent"],
+    ) -> None:
+        """A step of those whose episode goes on, and the next episode, if there is one, of the others."""
+        tape = self._tape(ledger)
+        going = np.flatnonzero((self._asked != IDLE) & ~ended)
+        ledger.chosen(tape[going], self._t[going], action[going], probability[going])
+        self._board.action[going] = action[going]
+        self._asked[going] = STEP
+        if ended.any():
+            rows = np.flatnonzero(ended)
+            ledger.finished(tape[rows], action[rows])
+            self._workers.completed(self._slots[rows])
+            self._asked[rows] = IDLE
+            self._episode[rows] += ledger.lanes
+            self._attempt[rows] = 0
+            self._start(rows[self._episode[rows] < ledger.n_episodes], ledger)
+
+    def _tape(self, ledger: _Ledger) -> Int[np.ndarray, " row"]:
+        return self._of_seed * ledger.lanes + self._lane
+
+
+def _seed(drawn: int, attempt: int) -> int:
+    """The seed of an episode; another one, below 2**31 too, for every further attempt to play it."""
+    return drawn if attempt == 0 else mixed(drawn, attempt)

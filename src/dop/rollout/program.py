@@ -1,0 +1,206 @@
+"""Learning in environments outside JAX: the counterpart of `dop.training.program.Program`. Collection is on the host (`dop.rollout.collector`); what
+is done with the episodes is the same code, jitted once: add, sample, update.
+
+What an environment is like inside cannot be saved. Every iteration plays whole episodes, whose seeds come from the key of the run's state:
+a run that is resumed starts new ones where it was saved, with the seeds that they would have had.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Int, PRNGKeyArray
+
+from dop import envs
+from dop.devices import parallel
+from dop.envs.making import foreign
+from dop.envs.validation.repeats import all_start_alike
+from dop.errors import ConfigError
+from dop.rollout.collector import Arena, Played, slots_of
+from dop.rollout.shared_memory import Maker
+from dop.rollout.worker_process import processes
+from dop.rollout.worker_ray import RayWorkers
+from dop.rollout.workers import Job, Workers, local
+from dop.storage import run_directory
+from dop.training.collect import EpisodeSummary
+from dop.training.program import Learning, RunState
+from dop.types import Algorithm, EnvSpec, Learner, Metrics
+
+
+@dataclass(frozen=True)
+class Source:
+    """An environment outside JAX, of which there are to be several."""
+
+    spec: EnvSpec
+    make: Maker
+    """Makes one more."""
+    seeded: bool = False
+    """Whether a seed is among the options of its maker."""
+
+
+class HostProgram(Learning):
+    """Learning in an environment that is not written in JAX."""
+
+    environment: Source = eqx.field(static=True)
+
+    @property
+    def spec(self) -> EnvSpec:
+        return self.environment.spec
+
+    def drive(self, protocol: run_directory.Protocol) -> HostDriver:
+        return HostDriver(self, protocol)
+
+    def check(self, protocol: run_directory.Protocol) -> None:
+        """Compare what a new environment does in a short episode with what its spec promises; later answers are compared when they come.
+
+        Raises:
+            ConfigError: the first difference, by name; or there are more workers than environments.
+        """
+        lanes, (_, count) = self.algorithm.episodes_per_iteration * len(protocol.seeds), protocol.workers
+        if count > lanes:
+            raise ConfigError(
+                f"env_workers={protocol.env_workers} are more than the {lanes} environments that run at once "
+                f"(episodes_per_iteration x seeds): use at most {lanes}."
+            )
+        source = self.environment
+        with contextlib.closing(foreign.made(source.make, self.spec.name)) as environment:
+            envs.check(environment)
+        if source.seeded and all_start_alike(lambda: foreign.made(source.make, self.spec.name)):
+            logging.getLogger("dop").warning(
+                "%s: a seed is among its options, and episodes with other seeds start the same in new environments. If that seed decides "
+                "what is drawn, all environments play copies of each other: let reset(seed) decide it. `dop check-env` tells more.",
+                self.spec.name,
+            )
+
+
+class HostDriver:
+    """The `Driver` of a `HostProgram`.
+
+    There are environments for training and others for evaluation, as many of each as an iteration has episodes. They are made when they are
+    first needed, by the same workers.
+    """
+
+    def __init__(self, program: HostProgram, protocol: run_directory.Protocol) -> None:
+        self.program, self._protocol = program, protocol
+        self._lanes = program.algorithm.episodes_per_iteration
+        self._devices = devices = parallel.mesh(len(protocol.seeds))
+        self._start = parallel.over_seeds(program.start, devices)
+        self._add = parallel.over_seeds(program.add, devices, donate=True)
+        self._learn = parallel.over_seeds(program.learn, devices, donate=True)
+        self._over_iterations = parallel.over_seeds(program.over_iterations, devices)
+        self._report = parallel.over_seeds(program.evaluation_report, devices)
+        self._collection_keys = parallel.over_seeds(program.collection_keys, devices)
+        self._evaluation_key = parallel.over_seeds(program.evaluation_key, devices)
+        self._dropped = np.zeros(len(protocol.seeds), np.int32)
+        """Since they were last reported."""
+        self._named = False
+        """Whether it was told which metrics there are none of."""
+
+    def start(self, keys: PRNGKeyArray, prepare: Callable[[RunState], RunState] = lambda state: state) -> RunState:
+        state = prepare(self._start(keys))
+        for _ in range(self.program.warmup_iterations):
+            key, played = self.collect(state)
+            state, _ = self._add(state, key, played.episodes, played.summary)
+        return state
+
+    def collect(self, state: RunState) -> tuple[PRNGKeyArray, Played]:
+        """What the run goes on from, and the episodes of one iteration, without learning."""
+        key, key_collect = self._collection_keys(state)
+        return key, self._play(self._training, state.learner, key_collect, self._lanes)
+
+    def chunk(self, state: RunState) -> tuple[RunState, Metrics]:
+        reports = []
+        for _ in range(self._protocol.iterations_per_chunk):
+            key, played = self.collect(state)
+            state, report = self._learn(state, key, played.episodes, played.summary)
+            reports.append(report)
+        dropped, self._dropped = self._dropped, np.zeros_like(self._dropped)
+        metrics = self._over_iterations(state.learner, jax.tree.map(lambda *x: np.stack(x, axis=1), *reports))
+        return state, metrics | {"episodes_dropped": dropped}
+
+    def evaluate(self, state: RunState) -> Metrics:
+        return self._report(self.play(state, self._evaluation_key(state), self._protocol.eval_episodes, sampled=False))
+
+    def play(self, state: RunState, keys: PRNGKeyArray, episodes: int, *, sampled: bool) -> EpisodeSummary:
+        summary = self._play(self._sampling if sampled else self._evaluating, state.learner, keys, episodes).summary
+        self._name_missing()
+        return summary
+
+    def _name_missing(self) -> None:
+        """Warn, after the first evaluation, of metrics that no episode has had."""
+        if not self._named:
+            self._named = True
+            given = np.any(self._workers.board.appeared, axis=0).tolist()
+            for name in (name for name, has in zip(self.program.spec.metrics, given, strict=True) if not has):
+                logging.getLogger("dop").warning(
+                    "%s: the metric %s has not been in the environment's infos so far, and is reported as 0; `dop check-env` names those "
+                    "that there are.",
+                    *(self.program.spec.name, name),
+                )
+
+    def close(self) -> None:
+        """Close all environments; should they be needed again, they are made anew."""
+        if "_workers" in self.__dict__:
+            self._workers.close()
+        for name in ("_workers", "_training", "_evaluating", "_sampling"):
+            self.__dict__.pop(name, None)
+
+    def _play(self, arena: Arena, learner: Learner, keys: PRNGKeyArray, episodes: int) -> Played:
+        played = arena.play(learner, keys, _episode_seeds(keys, episodes), self.program.episode.obs.dtype)
+        self._dropped += played.dropped
+        return played
+
+    @functools.cached_property
+    def _training(self) -> Arena:
+        return self._arena(self.program.algorithm, 0, explore=True)
+
+    @functools.cached_property
+    def _evaluating(self) -> Arena:
+        return self._arena(self.program.algorithm, 1, explore=False)
+
+    @functools.cached_property
+    def _sampling(self) -> Arena:
+        return self._arena(self.program.sampling, 1, explore=True)
+
+    def _arena(self, algorithm: Algorithm[Any, Any], half: int, *, explore: bool) -> Arena:
+        """In the environments for training, which are the first half of the workers' groups, or in those for evaluation."""
+        groups = np.split(np.arange(len(self._workers.groups)), 2)[half].tolist()
+        return Arena(algorithm, self.program.spec, self._workers, groups, lanes=self._lanes, explore=explore, devices=self._devices)
+
+    @functools.cached_property
+    def _workers(self) -> Workers:
+        kind, count = self._protocol.workers
+        n_seeds = len(self._protocol.seeds)
+        # Nothing is stepped while the policy thinks if it is this process that steps.
+        halves = 1 if kind == "local" else min(2, self._lanes)
+        training = slots_of(n_seeds, self._lanes, halves, 0)
+        evaluating = slots_of(n_seeds, self._lanes, halves, n_seeds * self._lanes)
+        job = Job(
+            make=self.program.environment.make,
+            spec=self.program.spec,
+            n_slots=2 * n_seeds * self._lanes,
+            groups=(*training, *evaluating),
+            timeout=self._protocol.env_timeout,
+        )
+        return _hire(kind, job, count)
+
+
+def _hire(kind: run_directory.WorkerKind, job: Job, count: int) -> Workers:
+    """Workers of one of the three kinds."""
+    if kind == "local":
+        return local(job)
+    return processes(job, count) if kind == "processes" else RayWorkers(job, count)
+
+
+def _episode_seeds(keys: PRNGKeyArray, episodes: int) -> Int[np.ndarray, "seed episode"]:
+    """What the environments draw from: for each run's key, numbers below 2**31, which every environment takes."""
+    words = np.asarray(jax.random.key_data(keys))
+    return np.stack([np.random.SeedSequence(w.tolist()).generate_state(episodes) >> 1 for w in words])

@@ -1,0 +1,247 @@
+"""Where environments outside JAX are stepped: a board of NumPy arrays for what is asked and answered, and a stage that does what it says.
+
+A slot is the place of one environment: a row of every array of the board. The board may lie in memory that processes share; the stage runs
+in the process of the environments (`dop.rollout.workers`). What an environment gives is compared with its spec here, at every step.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from typing import Any, TypeAlias
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int8, Int32, Int64
+
+from dop.envs.making.places import place_of
+from dop.envs.validation.checks import check_same
+from dop.errors import ConfigError
+from dop.plugins import RaisedError, explain
+from dop.types import EnvSpec, HostEnvironment, TimeStep
+
+Maker: TypeAlias = Callable[[], HostEnvironment]
+"""Makes one more of the environment. It is pickled where environments live in processes of their own."""
+
+IDLE, STEP, RESET = 0, 1, 2
+"""What may be asked of a slot."""
+_ALIGNMENT = 64
+_KINDS = {"obs": "fiu", "state": "fiu", "legal": "b", "reward": "fiu", "terminated": "b", "truncated": "b", "metrics": "fiu"}
+"""The fields of a `TimeStep`, and the kinds of NumPy types that they may have."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """What is asked of every slot, and its newest answer."""
+
+    command: Int8[np.ndarray, " slot"]
+    """IDLE, STEP or RESET."""
+    seed: Int64[np.ndarray, " slot"]
+    """Of the episode that RESET starts."""
+    action: Int32[np.ndarray, "slot agent"] | Float32[np.ndarray, "slot agent action"]
+    """For STEP."""
+    obs: Float32[np.ndarray, "slot agent obs"]
+    state: Float32[np.ndarray, "slot state"]
+    legal: Bool[np.ndarray, "slot agent action"]
+    reward: Float32[np.ndarray, " slot"]
+    terminated: Bool[np.ndarray, " slot"]
+    truncated: Bool[np.ndarray, " slot"]
+    metrics: Float32[np.ndarray, "slot metric"]
+    appeared: Bool[np.ndarray, "slot metric"]
+    """Whether the environment has given the metric in any episode that it has ended; the others are 0 for want of a number."""
+
+    @classmethod
+    def over(cls, spec: EnvSpec, slots: int, memory: Any) -> Board:
+        """A board in `memory`, a writable buffer of at least `nbytes`."""
+        arrays, offset = {}, 0
+        for name, (shape, dtype) in _layout(spec, slots).items():
+            count = int(np.prod(shape))
+            arrays[name] = np.frombuffer(memory, dtype, count, offset).reshape(shape)
+            offset += _aligned(count * dtype.itemsize)
+        return cls(**arrays)
+
+    @staticmethod
+    def nbytes(spec: EnvSpec, slots: int) -> int:
+        """Size of such a board."""
+        return sum(_aligned(int(np.prod(shape)) * dtype.itemsize) for shape, dtype in _layout(spec, slots).values())
+
+    def rows(self, slots: slice | np.ndarray) -> Board:
+        """The rows of some slots: a part of this board if `slots` is a slice, else a copy."""
+        return Board(**{field.name: getattr(self, field.name)[slots] for field in fields(self)})
+
+    def asked(self, slots: np.ndarray) -> dict[str, np.ndarray]:
+        """What some slots are to do."""
+        return {name: getattr(self, name)[slots] for name in ("command", "seed", "action")}
+
+    def put(self, slots: np.ndarray, rows: dict[str, np.ndarray]) -> None:
+        """Overwrite some slots' rows of some arrays, by their names."""
+        for name, row in rows.items():
+            getattr(self, name)[slots] = row
+
+    def answer(self, slots: slice | np.ndarray = slice(None)) -> dict[str, np.ndarray]:
+        """The fields of some slots' `TimeStep`s."""
+        return {name: getattr(self, name)[slots] for name in _KINDS}
+
+    def told(self, slots: np.ndarray) -> dict[str, np.ndarray]:
+        """All that comes from some slots' environments."""
+        return {**self.answer(slots), "appeared": self.appeared[slots]}
+
+
+def _layout(spec: EnvSpec, slots: int) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    n, discrete = spec.n_agents, spec.action_kind == "discrete"
+    layout: dict[str, tuple[tuple[int, ...], Any]] = {
+        "command": ((), np.int8),
+        "seed": ((), np.int64),
+        "action": (spec.action_shape, np.int32 if discrete else np.float32),
+        "obs": ((n, spec.obs_size), np.float32),
+        "state": ((spec.state_size,), np.float32),
+        "legal": ((n, spec.action_size), np.bool_),
+        "reward": ((), np.float32),
+        "terminated": ((), np.bool_),
+        "truncated": ((), np.bool_),
+        "metrics": ((len(spec.metrics),), np.float32),
+        "appeared": ((len(spec.metrics),), np.bool_),
+    }
+    return {name: ((slots, *shape), np.dtype(dtype)) for name, (shape, dtype) in layout.items()}
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGNMENT) * _ALIGNMENT
+
+
+class Stage:
+    """Some slots' environments, each made when it is first needed and stepped in turn."""
+
+    def __init__(self, make: Maker, spec: EnvSpec, board: Board) -> None:
+        self._make, self._spec, self._board = make, spec, board
+        self._environments: dict[int, HostEnvironment] = {}
+        self._checks: dict[int, Check] = {}
+
+    def run(self, slots: Iterable[int]) -> None:
+        """Do what the board asks of these slots, and put the answers there.
+
+        Raises:
+            ConfigError: an answer is not what the spec promises.
+            EndedError: an environment would have ended this process, or could not be made.
+        """
+        board, command = self._board, RESET
+        try:
+            for slot in slots:
+                command = board.command[slot]
+                if command == RESET:
+                    self._reset(slot, int(board.seed[slot]))
+                elif command == STEP:
+                    step = self._environments[slot].step(board.action[slot].copy())
+                    self._checks[slot].step(step)
+                    if step.terminated or step.truncated:
+                        board.appeared[slot] = self._appeared(self._environments[slot])
+        except SystemExit as error:
+            function = "reset" if command == RESET else "step"
+            raise EndedError(f"{self._spec.name}: {function} raised: {explain(error)}") from error
+        except RaisedError as error:  # its maker did, who may do better another time
+            raise EndedError(str(error)) from error
+
+    def close(self) -> None:
+        """Close every environment, also if one of them cannot; later ones are made anew."""
+        environments, self._environments = self._environments, {}
+        for environment in environments.values():
+            try:
+                environment.close()
+            except (Exception, SystemExit) as error:  # it is somebody else's
+                logging.getLogger("dop").warning("%s could not be closed: %s", self._spec.name, explain(error))
+
+    def _appeared(self, environment: HostEnvironment) -> list[bool]:
+        """Which metrics an environment has had; those that adapt nothing always have all."""
+        names = getattr(environment, "appeared", self._spec.metrics)
+        return [name in names for name in self._spec.metrics]
+
+    def _reset(self, slot: int, seed: int) -> None:
+        if slot not in self._environments:
+            environment = self._make()
+            if not isinstance(environment, HostEnvironment):
+                gave = type(environment).__name__
+                raise ConfigError(f"{self._spec.name}: what makes it gave {gave} in place of another environment{place_of(self._make)}.")
+            self._environments[slot] = environment
+            check_same(self._spec, environment.spec)
+            self._checks[slot] = Check(self._spec, self._board.answer(slice(slot, slot + 1)), environment)
+        self._checks[slot].reset(self._environments[slot].reset(seed), seed)
+
+
+class EndedError(Exception):
+    """An environment that would have ended the process that it is in, or that could not be made; the message says where."""
+
+
+def ending(error: Exception) -> str:
+    """How an environment ended a worker: the sentence, or, of what it raised, the traceback. To be called where `error` is caught."""
+    return str(error) if isinstance(error, EndedError) else traceback.format_exc()
+
+
+class Check:
+    """Copies the answers of one environment to their rows (arrays of length 1), and refuses what its spec does not allow."""
+
+    def __init__(self, spec: EnvSpec, rows: dict[str, np.ndarray], environment: HostEnvironment | None = None) -> None:
+        self._spec, self._environment = spec, environment
+        self._rows = {name: (row[0, ...], kinds, row.shape[1:]) for (name, kinds), row in zip(_KINDS.items(), rows.values(), strict=True)}
+        exists = np.arange(spec.action_size) < np.array(spec.action_sizes)[:, None]
+        self._absent = None if exists.all() else ~exists
+        self._seed, self._steps = 0, 0
+
+    def reset(self, step: TimeStep, seed: int) -> None:
+        """Take the answer to a reset."""
+        self._seed, self._steps = seed, 0
+        self._take(step)
+        if step.terminated or step.truncated:
+            raise self._refusal("an episode that has ended already; reset must start one")
+
+    def step(self, step: TimeStep) -> None:
+        """Take the answer to a step."""
+        self._steps += 1
+        self._take(step)
+        if step.terminated and step.truncated:
+            raise self._refusal("both terminated and truncated; an episode either ended (terminated) or was cut (truncated)")
+
+    def _take(self, step: TimeStep) -> None:
+        given = getattr(step, "__dict__", {})  # in less time than attribute by attribute
+        if not _KINDS.keys() <= given.keys():
+            function = "step" if self._steps else "reset"
+            raise self._refusal(f"{type(step).__name__}, not a dop.TimeStep{place_of(getattr(self._environment, function, None))}")
+        with np.errstate(over="ignore"):  # infinite in float32: refused below
+            for name, (row, kinds, shape) in self._rows.items():
+                value = np.asarray(given[name])
+                if value.shape != shape or value.dtype.kind not in kinds:
+                    kind = "bool" if kinds == "b" else "float"
+                    raise self._refusal(f"{name} as {value.dtype}{list(value.shape)}, its spec says {kind}{list(shape)}")
+                row[...] = value
+                # A sum takes half the time of looking at each, and is finite only if all are; it can be infinite for another reason.
+                if kinds != "b" and not math.isfinite(np.add.reduce(row, axis=None)) and not np.isfinite(row).all():
+                    raise self._refusal(f"{_worst(name, value, ~np.isfinite(row))}; every number must be finite (in float32)")
+        self._check_bound()
+        self._check_legal()
+
+    def _check_bound(self) -> None:
+        bound = self._spec.obs_bound
+        for name in ("obs", "state") if bound is not None else ():
+            beyond = np.abs(self._rows[name][0]) > bound
+            if beyond.any():
+                raise self._refusal(f"{_worst(name, self._rows[name][0], beyond)}; its spec says that none is larger than {bound}")
+
+    def _check_legal(self) -> None:
+        legal = self._rows["legal"][0]
+        if self._absent is not None and (legal & self._absent).any():
+            agent, action = np.argwhere(legal & self._absent)[0]
+            name, size = self._spec.agents[agent], self._spec.action_sizes[agent]
+            raise self._refusal(f"action {action} of {name} as legal, which has only {size}")
+
+    def _refusal(self, what: str) -> ConfigError:
+        when = f"step {self._steps}" if self._steps else "reset"
+        return ConfigError(f"{self._spec.name}: {when} of the episode with seed {self._seed} gave {what}.")
+
+
+def _worst(name: str, value: np.ndarray, bad: Bool[np.ndarray, "..."]) -> str:
+    """The first bad entry, as `obs[1, 3] = nan`."""
+    if not value.ndim:
+        return f"{name} = {value}"
+    place = tuple(np.argwhere(bad)[0])
+    return f"{name}[{', '.join(map(str, place))}] = {value[place]}"

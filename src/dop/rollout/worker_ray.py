@@ -1,0 +1,150 @@
+"""Environments in Ray actors, on this machine or many: the cluster that RAY_ADDRESS names, or one of this process's own on this machine.
+
+What is asked of a group's slots goes there as arrays, and so do the answers back; there is no memory to share. The other machines need the
+same Python packages, and the environment. Ray spreads the actors over them. The extra: `pip install 'dop-marl[ray]'`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from dop.errors import ConfigError, DopError, MissingExtraError
+from dop.rollout.shared_memory import Board, Stage, ending
+from dop.rollout.worker_process import GRACE, START_TIMEOUT
+from dop.rollout.workers import Job, WorkerDiedError, Workers
+
+Rows: TypeAlias = dict[str, np.ndarray]
+
+
+class Failure(NamedTuple):
+    """An environment that broke a promise (`refused`), or raised."""
+
+    refused: bool
+    text: str
+
+
+class Actor:
+    """What stands on the other machine: a stage with a board of its own.
+
+    Args:
+        path: where the trainer finds its modules; what is not there on this machine does no harm.
+        job: pickled, so that it is read only after `path` is known.
+    """
+
+    def __init__(self, path: list[str], job: bytes) -> None:
+        sys.path.extend(place for place in path if place not in sys.path)
+        made: Job = pickle.loads(job)  # noqa: S301  # from the trainer, as this class is
+        self._board = Board.over(made.spec, made.n_slots, bytearray(Board.nbytes(made.spec, made.n_slots)))
+        self._stage = Stage(made.make, made.spec, self._board)
+
+    def run(self, slots: np.ndarray, asked: Rows) -> Rows | Failure:
+        """As `Stage.run`; the answers of these slots. What is raised comes back as text: not every exception can be pickled."""
+        self._board.put(slots, asked)
+        try:
+            self._stage.run(slots.tolist())
+        except DopError as error:
+            return Failure(refused=True, text=str(error))
+        except Exception as error:
+            return Failure(refused=False, text=ending(error))
+        return self._board.told(slots)
+
+    def close(self) -> None:
+        self._stage.close()
+
+
+class RayWorker:
+    """A worker that is a Ray actor; see `dop.rollout.workers.Worker`."""
+
+    def __init__(self, ray: Any, job: Job, board: Board) -> None:
+        self._ray, self._board, self._timeout = ray, board, job.timeout
+        self._slots = [np.array(group, np.int64) for group in job.groups]
+        remote = ray.remote(Actor).options(num_cpus=0, scheduling_strategy="SPREAD", max_restarts=0)
+        self._actor = remote.remote([place or str(Path.cwd()) for place in sys.path], ray.cloudpickle.dumps(job))
+        self._since = time.monotonic() + max(START_TIMEOUT - job.timeout, 0)
+        """When it last showed that it is alive, or was first asked for something since; before that, it has time to start."""
+        self._pending: dict[int, Any] = {}
+        self._closing: Any = None
+
+    def send(self, group: int) -> None:
+        slots = self._slots[group]
+        self._pending[group] = self._actor.run.remote(slots, self._board.asked(slots))
+        self._since = max(self._since, time.monotonic())
+
+    def receive(self, group: int) -> None:
+        errors = self._ray.exceptions
+        try:
+            answer = self._ray.get(self._pending.pop(group), timeout=max(self._since + self._timeout - time.monotonic(), 0))
+        except errors.GetTimeoutError:
+            raise WorkerDiedError(f"gave no answer for {self._timeout:g} seconds (--env-timeout)") from None
+        except errors.RayError as error:
+            raise WorkerDiedError(f"was lost by Ray: {error}") from None
+        self._since = time.monotonic()
+        if isinstance(answer, Failure):
+            raise ConfigError(answer.text) if answer.refused else WorkerDiedError(f"raised\n\n{answer.text}")
+        self._board.put(self._slots[group], answer)
+
+    def dismiss(self) -> None:
+        with contextlib.suppress(self._ray.exceptions.RayError):
+            self._closing = self._actor.close.remote()
+
+    def stop(self) -> None:
+        if self._closing is not None:
+            with contextlib.suppress(self._ray.exceptions.RayError):
+                self._ray.get(self._closing, timeout=GRACE)
+            self._closing = None
+        self._ray.kill(self._actor)
+
+
+class RayWorkers(Workers):
+    """Workers that are Ray actors, and the cluster if it was started for them."""
+
+    def __init__(self, job: Job, count: int) -> None:
+        ray = _ray()
+        self._ray, self._ours = ray, not ray.is_initialized()
+        if self._ours:
+            _connect(ray)
+        board = Board.over(job.spec, job.n_slots, bytearray(Board.nbytes(job.spec, job.n_slots)))
+        super().__init__(job, board, count, lambda own, board: RayWorker(ray, own, board))
+
+    def close(self) -> None:
+        try:
+            super().close()
+        finally:
+            if self._ours:
+                self._ours = False
+                self._ray.shutdown()
+
+
+def _ray() -> Any:
+    try:
+        import ray  # noqa: PLC0415  # pyright: ignore[reportMissingImports]  # an extra
+    except ImportError as error:
+        raise MissingExtraError("ray", "ray", "--env-workers ray:N") from error
+    return ray
+
+
+def _connect(ray: Any) -> None:
+    """To the cluster of RAY_ADDRESS, which Ray reads by itself, or to a new one on this machine, which goes when the run ends."""
+    own: dict[str, Any] = {}
+    if "RAY_ADDRESS" not in os.environ:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        own = {"address": "local", "include_dashboard": False}
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    with warnings.catch_warnings():
+        # Ray forks only to start a program, which JAX's threads do not mind.
+        warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
+        ray.init(log_to_driver=False, logging_level="error", **own)
+    # Ray takes the signal for itself, and would end the trainer before it has saved.
+    if callable(on_sigterm) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_sigterm)

@@ -1,0 +1,280 @@
+"""Learning: collect, add, sample, update, many times over.
+
+`Learning` is what every run does with episodes, wherever they come from. `Program` adds where they come from if the environment is written
+in JAX: everything is then one jitted chunk of fixed length. `dop.rollout.program` has its counterpart for environments that are not.
+
+Everything that a run needs to go on stands in `RunState`; evaluation, records and checkpoints happen between chunks, on the host.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Protocol
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from dop import envs
+from dop.devices import parallel
+from dop.errors import ConfigError
+from dop.learning.normalisation import RunningMoments
+from dop.learning.replay import Replay, allocate, size_in_bytes
+from dop.storage import run_directory
+from dop.training import non_finite
+from dop.training.collect import EpisodeSummary, collect, episode_shape, storage_dtype
+from dop.types import Algorithm, Environment, EnvSpec, Episode, Learner, Metrics, Samples, Scheduled
+
+MOST_AT_ONCE = 1000
+"""Episodes of one seed that are played side by side where any number may be asked for, so that memory does not grow with it."""
+
+
+class RunState(eqx.Module):
+    """One seed's run: everything that a checkpoint needs, and nothing else."""
+
+    learner: Learner
+    replay: Replay[Episode]
+    iteration: Int[Array, ""]
+    key: PRNGKeyArray
+    """Advances with every iteration."""
+    eval_key: PRNGKeyArray
+    """Never advances: evaluations fold the iteration into it, so that they do not disturb training."""
+    rewards: RunningMoments | None = None
+    """Of all steps collected, where rewards are standardised."""
+
+
+class Driver(Protocol):
+    """All seeds of a run, side by side: every array of a state, of metrics and of keys has a leading seed axis. What a `Trainer` drives."""
+
+    def start(self, keys: PRNGKeyArray, prepare: Callable[[RunState], RunState] = lambda state: state) -> RunState:
+        """A fresh state, prepared, then warmed up."""
+        ...
+
+    def chunk(self, state: RunState) -> tuple[RunState, Metrics]:
+        """The protocol's `iterations_per_chunk` iterations of learning, and the means of what they report. `state` is used up."""
+        ...
+
+    def evaluate(self, state: RunState) -> Metrics:
+        """The protocol's `eval_episodes` greedy episodes; they do not disturb training."""
+        ...
+
+    def play(self, state: RunState, keys: PRNGKeyArray, episodes: int, *, sampled: bool) -> EpisodeSummary:
+        """Episodes under keys of the caller's, greedy ones or those of `Learning.sampling`; axes: seed, episode."""
+        ...
+
+    def close(self) -> None:
+        """Let go of environments and processes. Closing twice is allowed."""
+        ...
+
+
+class Learning(eqx.Module):
+    """One seed's learning, whatever the episodes come from. Pure; fixed for a whole run."""
+
+    algorithm: Algorithm[Any, Any] = eqx.field(static=True)
+    precision: str = eqx.field(static=True, default="auto", kw_only=True)
+    on_non_finite: str = eqx.field(static=True, default="stop", kw_only=True)
+    reward_scale: float = eqx.field(static=True, default=1.0, kw_only=True)
+    standardise_rewards: bool = eqx.field(static=True, default=False, kw_only=True)
+
+    @property
+    @abstractmethod
+    def spec(self) -> EnvSpec:
+        """Of the environment."""
+
+    @abstractmethod
+    def drive(self, protocol: run_directory.Protocol) -> Driver:
+        """All seeds of `protocol`."""
+
+    @abstractmethod
+    def check(self, protocol: run_directory.Protocol) -> None:
+        """Raise ConfigError if the environment is not what its spec says, or this protocol cannot be had with it."""
+
+    @property
+    def episode(self) -> Episode:
+        """Shapes and types of an episode as the replay keeps it."""
+        return episode_shape(self.spec, storage_dtype(self.spec, self.precision))
+
+    @property
+    def replay_bytes(self) -> int:
+        """Memory of one seed's replay."""
+        return size_in_bytes(self.episode, self.algorithm.replay_capacity)
+
+    @property
+    def warmup_iterations(self) -> int:
+        """Collections without learning at the start."""
+        return -(-self.algorithm.warmup_episodes // self.algorithm.episodes_per_iteration)
+
+    def start(self, key: PRNGKeyArray) -> RunState:
+        """A fresh run."""
+        key_init, key_run, key_eval = jax.random.split(key, 3)
+        return RunState(
+            learner=self.algorithm.init(key_init, self.spec),
+            replay=allocate(self.episode, self.algorithm.replay_capacity),
+            iteration=jnp.zeros((), jnp.int32),
+            key=key_run,
+            eval_key=key_eval,
+            rewards=RunningMoments.start(1) if self.standardise_rewards else None,
+        )
+
+    def collection_keys(self, state: RunState) -> tuple[PRNGKeyArray, PRNGKeyArray]:
+        """What the run goes on from once the next episodes are played, and what they depend on."""
+        key, key_collect = jax.random.split(state.key)
+        return key, key_collect
+
+    def evaluation_key(self, state: RunState) -> PRNGKeyArray:
+        """What an evaluation now depends on."""
+        return jax.random.fold_in(state.eval_key, state.iteration)
+
+    def add(self, state: RunState, key: PRNGKeyArray, episodes: Episode, summary: EpisodeSummary) -> tuple[RunState, Metrics]:
+        """Keep the episodes that were played, count their steps and report them; `key` is the first of `collection_keys`."""
+        found = non_finite.of_episodes(episodes)
+        if self.on_non_finite == "skip":
+            episodes, found["emptied_episodes"] = non_finite.emptied(episodes)
+        learner = eqx.tree_at(lambda x: x.env_steps, state.learner, state.learner.env_steps + jnp.sum(summary.length))
+        rewards = None if state.rewards is None else state.rewards.update(episodes.reward[..., None], episodes.mask)
+        state = replace(state, learner=learner, replay=state.replay.add(episodes), key=key, rewards=rewards)
+        return state, self.report(summary) | found
+
+    def rewarded(self, state: RunState) -> Replay[Episode]:
+        """The replay as the algorithm sees it: with scaled rewards. What is kept, reported and evaluated has the environment's own."""
+        if self.reward_scale == 1 and state.rewards is None:
+            return state.replay
+        scale = self.reward_scale if state.rewards is None else self.reward_scale / state.rewards.scale[0]
+        return eqx.tree_at(lambda replay: replay.items.reward, state.replay, state.replay.items.reward * scale)
+
+    def learn(self, state: RunState, key: PRNGKeyArray, episodes: Episode, summary: EpisodeSummary) -> tuple[RunState, Metrics]:
+        """One iteration: add, sample, update."""
+        state, report = self.add(state, key, episodes, summary)
+        key, key_sample, key_update = jax.random.split(state.key, 3)
+        batch = self.algorithm.sample(self.rewarded(state), key_sample)
+        learner, metrics = self.algorithm.update(state.learner, batch, key_update)
+        report |= non_finite.of_update(metrics)
+        if self.on_non_finite == "skip":
+            learner, report["skipped_updates"] = non_finite.undone_if_bad(state.learner, learner, metrics)
+        return replace(state, learner=learner, iteration=state.iteration + 1, key=key), report | metrics
+
+    @property
+    def sampling(self) -> Algorithm[Any, Any]:
+        """What plays where episodes are to be sampled: the stochastic policy where the algorithm has one, else its exploration."""
+        return self.algorithm.sampling() if isinstance(self.algorithm, Samples) else self.algorithm
+
+    def over_iterations(self, learner: Learner, metrics: Metrics) -> Metrics:
+        """What a chunk reports of its iterations (leading axis): means, what was not finite (`dop.training.non_finite`), and where the schedules
+        of the `learner` that it ends with are."""
+        schedules = self.algorithm.schedules(learner) if isinstance(self.algorithm, Scheduled) else {}
+        return non_finite.over_iterations(metrics, ignore_nan=self.on_non_finite == "skip") | schedules
+
+    def report(self, summary: EpisodeSummary) -> Metrics:
+        """Means over episodes, under PyMARL's names, and how far returns spread; the standard deviation is that of these episodes (n)."""
+        named = dict(zip((f"{name}_mean" for name in self.spec.metrics), summary.metrics.T, strict=True))
+        values: dict[str, Float[Array, " episode"]] = {
+            "return_mean": summary.undiscounted_return,
+            "ep_length_mean": summary.length.astype(jnp.float32),
+            **named,
+        }
+        returns = summary.undiscounted_return
+        spread = {"return_std": jnp.std(returns), "return_min": jnp.min(returns), "return_max": jnp.max(returns)}
+        return jax.tree.map(jnp.mean, values) | spread
+
+    def evaluation_report(self, summary: EpisodeSummary) -> Metrics:
+        """`report` of an evaluation."""
+        return {f"test_{name}": value for name, value in self.report(summary).items()}
+
+
+class Program(Learning):
+    """Learning in an environment that is written in JAX: collection is part of what is compiled."""
+
+    environment: Environment = eqx.field(static=True)
+
+    @property
+    def spec(self) -> EnvSpec:
+        return self.environment.spec
+
+    def drive(self, protocol: run_directory.Protocol) -> CompiledDriver:
+        return CompiledDriver(self, protocol)
+
+    def check(self, protocol: run_directory.Protocol) -> None:
+        """Compare what the environment gives with what its spec promises, without computing anything.
+
+        Raises:
+            ConfigError: the first difference, by name; or the protocol has workers for what needs none.
+        """
+        if protocol.workers[0] != "local":
+            raise ConfigError(
+                f"env_workers={protocol.env_workers} is for environments that are not written in JAX; {self.spec.name} is, and is stepped "
+                "inside of the compiled program. Leave env_workers out."
+            )
+        envs.check(self.environment)
+
+    def warm_up(self, state: RunState) -> RunState:
+        """Collect the `warmup_episodes` without learning."""
+
+        def body(state: RunState, _: None) -> tuple[RunState, None]:
+            return self.add(state, *self._collect(state))[0], None
+
+        return jax.lax.scan(body, state, length=self.warmup_iterations)[0]
+
+    def chunk(self, state: RunState, iterations: int) -> tuple[RunState, Metrics]:
+        """`iterations` iterations of learning, and the means of what they report."""
+        state, metrics = jax.lax.scan(lambda s, _: self.learn(s, *self._collect(s)), state, length=iterations)
+        return state, self.over_iterations(state.learner, metrics)
+
+    def evaluate(self, state: RunState, episodes: int) -> Metrics:
+        """Greedy episodes in environments of their own."""
+        return self.evaluation_report(self.play(state.learner, self.evaluation_key(state), episodes))
+
+    def play(self, learner: Learner, key: PRNGKeyArray, episodes: int, *, sampled: bool = False) -> EpisodeSummary:
+        """Episodes side by side, greedy ones or those of `sampling`."""
+        algorithm = self.sampling if sampled else self.algorithm
+        return collect(algorithm, self.environment, learner, key, episodes=episodes, explore=sampled)[1]
+
+    def _collect(self, state: RunState) -> tuple[PRNGKeyArray, Episode, EpisodeSummary]:
+        """What `add` and `learn` take beside the state."""
+        key, key_collect = self.collection_keys(state)
+        episodes, summary = collect(
+            self.algorithm,
+            self.environment,
+            state.learner,
+            key_collect,
+            episodes=self.algorithm.episodes_per_iteration,
+            explore=True,
+            dtype=self.episode.obs.dtype,
+        )
+        return key, episodes, summary
+
+
+class CompiledDriver:
+    """The `Driver` of a `Program`: every method is one compiled call for all seeds."""
+
+    def __init__(self, program: Program, protocol: run_directory.Protocol) -> None:
+        self._program = program
+        self._devices = devices = parallel.mesh(len(protocol.seeds))
+        self._start = parallel.over_seeds(program.start, devices)
+        self._warm_up = parallel.over_seeds(program.warm_up, devices, donate=True)
+        self._chunk = parallel.over_seeds(lambda s: program.chunk(s, protocol.iterations_per_chunk), devices, donate=True)
+        self._evaluate = parallel.over_seeds(lambda s: program.evaluate(s, protocol.eval_episodes), devices)
+
+    def start(self, keys: PRNGKeyArray, prepare: Callable[[RunState], RunState] = lambda state: state) -> RunState:
+        return self._warm_up(prepare(self._start(keys)))
+
+    def chunk(self, state: RunState) -> tuple[RunState, Metrics]:
+        return self._chunk(state)
+
+    def evaluate(self, state: RunState) -> Metrics:
+        return self._evaluate(state)
+
+    def play(self, state: RunState, keys: PRNGKeyArray, episodes: int, *, sampled: bool) -> EpisodeSummary:
+        """In batches of one size, the first under `keys` themselves; what the last has too many is left out."""
+        batches = -(-episodes // MOST_AT_ONCE)
+        size = -(-episodes // batches)
+        play = parallel.over_seeds(lambda learner, key: self._program.play(learner, key, size, sampled=sampled), self._devices)
+        later = (jax.vmap(jax.random.fold_in, (0, None))(keys, batch) for batch in range(1, batches))
+        played = [jax.device_get(play(state.learner, parallel.place(each, self._devices))) for each in (keys, *later)]
+        return jax.tree.map(lambda *x: np.concatenate(x, axis=1)[:, :episodes], *played)
+
+    def close(self) -> None:
+        """There is nothing to let go of."""

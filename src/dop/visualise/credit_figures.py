@@ -1,0 +1,282 @@
+"""Pictures of who earned what: one episode as a time line beside its film, and many episodes by agent, by action and over training.
+
+`dop.analysis.credit` says what the quantities mean. An agent's colour is the same everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from dop.analysis.credit import Judged, grid
+from dop.analysis.playback import Take
+from dop.analysis.statistics import Interval, mean_interval
+from dop.errors import ConfigError
+from dop.loggers.progress import compact
+from dop.types import EnvSpec
+from dop.visualise.film import Picture, colours_of, draw_scene, pixels, words
+from dop.visualise.texts import visible
+
+ROWS = (
+    ("k", "weight k"),
+    ("q", "value Q(a)"),
+    ("advantage", "advantage k (Q(a) - E Q)"),
+    ("credit", "credit k (Q(a) - mean Q)"),
+)
+"""What a time line shows, from above; each a field of `Judged`."""
+_INK, _FAINT = "#333333", "#e6e6e6"
+
+
+def judged(take: Take) -> Judged:
+    """What the critic says of an episode.
+
+    Raises:
+        ConfigError: its algorithm says nothing.
+    """
+    if take.judged is None:
+        raise ConfigError("This algorithm does not say who earned what: it has no method `credit` (see dop.types.AssignsCredit).")
+    return take.judged
+
+
+# -------------------------------------------------------------------------------------------------------------- one episode
+
+
+def episode_figure(environment: Any, take: Take, *, title: str, scenes: int = 6) -> Figure:
+    """Scenes of an episode above, the time lines of every agent below, and what each did."""
+    rest = _actions_height(take.spec)
+    picture = Figure(figsize=(11, 9.25 + rest), layout="constrained", facecolor="white")
+    above, below = picture.subfigures(2, 1, squeeze=False, height_ratios=(2.2, 7.05 + rest)).ravel()
+    moments = np.unique(np.linspace(0, take.length, min(scenes, take.length + 1)).round().astype(int))
+    for axes, t in zip(above.subplots(1, len(moments), squeeze=False)[0], moments, strict=True):
+        draw_scene(axes, environment, take, int(t))
+        axes.set_title(f"step {t}", fontsize=8, color=_INK)
+    rows = below.subplots(len(ROWS) + 2, 1, sharex=True, height_ratios=[1] * (len(ROWS) + 1) + [rest])
+    _draw_lines(rows[: len(ROWS)], take)
+    dress(rows[len(ROWS)], "reward")
+    rows[len(ROWS)].bar(range(take.length), take.steps.reward[1:], color="#999999", width=0.8)
+    _draw_actions(rows[-1], take, inches=10)
+    picture.suptitle(f"{title}: return {take.undiscounted_return:.2f}", fontsize=12, fontweight="bold", color=_INK)
+    _name_agents(picture, take.spec)
+    return picture
+
+
+def film(environment: Any, take: Take, *, title: str) -> Iterator[Picture]:
+    """The episode, with its time lines and actions beside it and a cursor at the step that is shown."""
+    rest = _actions_height(take.spec)
+    picture = Figure(figsize=(10, 4.5 + rest), dpi=100, layout="constrained", facecolor="white")
+    left, right = picture.subfigures(1, 2, squeeze=False, width_ratios=(1, 1.2)).ravel()
+    scene = left.subplots()
+    lines = right.subplots(len(ROWS) + 1, 1, sharex=True, height_ratios=[1] * len(ROWS) + [rest])
+    _draw_lines(lines[: len(ROWS)], take)
+    _draw_actions(lines[-1], take, inches=4.5)
+    cursors = [axes.axvline(0, color=_INK, linewidth=1, alpha=0.5, zorder=0) for axes in lines]
+    _name_agents(picture, take.spec)
+    for t in range(take.length + 1):
+        draw_scene(scene, environment, take, t)
+        scene.set_title(f"{title}\nstep {t} of {take.length}", loc="left", fontsize=9, color=_INK)
+        for cursor in cursors:
+            cursor.set_xdata([t, t])
+        yield pixels(picture)
+        scene.clear()
+
+
+def timeline_figure(take: Take, *, left: float, right: float) -> Figure:
+    """The time lines alone; `left` and `right`: where their axes begin and end, as shares of the width."""
+    picture = Figure(figsize=(5.4, 5.6), facecolor="white")
+    rows = picture.subplots(len(ROWS), 1, sharex=True)
+    picture.subplots_adjust(left=left, right=right, top=0.96, bottom=0.08, hspace=0.35)
+    _draw_lines(rows, take)
+    rows[-1].set_xlim(0, max(1, take.length - 1))
+    rows[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    rows[-1].set_xlabel("step", fontsize=8, color=_INK)
+    return picture
+
+
+def _draw_lines(rows: Sequence[Axes], take: Take) -> None:
+    said, colours = judged(take), colours_of(take.spec.n_agents)
+    for axes, (field, label) in zip(rows, ROWS, strict=True):
+        for agent, colour in enumerate(colours):
+            values = getattr(said, field)[:, agent]
+            marker = "o" if take.length < 15 else ""
+            axes.plot(values, color=colour, linewidth=1.4, marker=marker, markersize=3)
+        dress(axes, label)
+
+
+def _actions_height(spec: EnvSpec) -> float:
+    """Inches for a row of actions an agent."""
+    return 0.25 + 0.16 * spec.n_agents
+
+
+def _draw_actions(axes: Axes, take: Take, *, inches: float) -> None:
+    """One row an agent: its action as a number, or its components; of so many steps as fit side by side."""
+    n = take.spec.n_agents
+    axes.set_yticks(range(n), map(visible, take.spec.agents), fontsize=7)
+    axes.set(ylim=(n - 0.5, -0.5), xlim=(-0.5, take.length - 0.5))
+    axes.set_xlabel("step", fontsize=8, color=_INK)
+    texts = [[words(take.spec, action[agent], agent) for agent in range(n)] for action in take.actions]
+    longest = max(len(text) for row in texts for text in row)
+    size = 7 if longest < 10 else 5
+    fitting = max(1, int(72 * inches / (0.6 * size * (longest + 1))))
+    every = -(-take.length // fitting)
+    side = "center" if every == 1 else "left"  # a long text before the first step would lie on the agents' names
+    for t in range(0, max(1, take.length - every + 1), every):
+        for agent, colour in enumerate(colours_of(n)):
+            axes.text(t, agent, texts[t][agent], ha=side, va="center", fontsize=size, color=colour)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelcolor=_INK)
+    axes.tick_params(axis="x", labelsize=7.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _name_agents(picture: Figure, spec: EnvSpec) -> None:
+    handles = [Line2D([], [], color=colour, label=name) for name, colour in zip(spec.agents, colours_of(spec.n_agents), strict=True)]
+    picture.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 8), frameon=False, fontsize=8, labelcolor=_INK)
+
+
+def dress(axes: Axes, label: str) -> None:
+    """Scales, labels and a faint grid."""
+    axes.set_title(label, loc="left", fontsize=8.5, color=_INK)
+    axes.grid(color=_FAINT, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=7.5, color=_FAINT, labelcolor=_INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#999999")
+
+
+# ------------------------------------------------------------------------------------------------------------ many episodes
+
+
+class ByAction(NamedTuple):
+    """What numbered actions earned."""
+
+    credit: Float[np.ndarray, "agent action"]
+    """Mean over the steps at which the agent took the action; NaN where it never did."""
+    times: Int[np.ndarray, "agent action"]
+    """How many steps that were."""
+
+
+def by_agent(takes: Sequence[Take], field: str = "credit") -> Interval:
+    """Every agent's mean over the steps of an episode, then over episodes, with 95% intervals over episodes."""
+    return mean_interval(np.stack([np.mean(getattr(judged(take), field), axis=0) for take in takes]))
+
+
+def by_action(takes: Sequence[Take]) -> ByAction:
+    """What the actions that were taken earned; for actions that are numbers."""
+    spec = takes[0].spec
+    total, count = np.zeros((spec.n_agents, spec.action_size)), np.zeros((spec.n_agents, spec.action_size), int)
+    for take in takes:
+        agents = np.broadcast_to(np.arange(spec.n_agents), take.actions.shape)
+        np.add.at(total, (agents, take.actions), judged(take).credit)
+        np.add.at(count, (agents, take.actions), 1)
+    return ByAction(credit=np.where(count > 0, total / np.maximum(count, 1), np.nan), times=count)
+
+
+def over_action(takes: Sequence[Take]) -> Float[np.ndarray, "agent component point"]:
+    """k_i Q_i over each component of a continuous action (Fig. 4 right), the mean over all steps, less that of the curve's own mean."""
+    curves = np.concatenate([np.asarray(judged(take).k)[..., None, None] * judged(take).values for take in takes])
+    mean = curves.mean(axis=0)
+    return mean - mean.mean(axis=-1, keepdims=True)
+
+
+def summary_figure(takes: Sequence[Take], training: Mapping[int, Sequence[Take]], *, title: str) -> Figure:
+    """Credit by agent, by action, and over the run's snapshots (`training`: environment steps, then episodes played then)."""
+    spec = takes[0].spec
+    picture = Figure(figsize=(12.5, 4.2 + 0.08 * spec.n_agents), layout="constrained", facecolor="white")
+    left, middle, right = picture.subplots(1, 3)
+    _draw_by_agent(left, spec, by_agent(takes))
+    if spec.action_kind == "discrete":
+        _draw_by_action(middle, spec, by_action(takes))
+    else:
+        _draw_over_action(middle, takes)
+    _draw_training(right, spec, training)
+    picture.suptitle(f"{title}: credit in {len(takes)} greedy episodes", fontsize=12, fontweight="bold", color=_INK)
+    _name_agents(picture, spec)
+    return picture
+
+
+def _draw_by_agent(axes: Axes, spec: EnvSpec, found: Interval) -> None:
+    half = np.nan_to_num(found.high - found.mean)
+    axes.barh(range(spec.n_agents), found.mean, xerr=half, color=colours_of(spec.n_agents), ecolor=_INK, capsize=2)
+    dress(axes, "mean credit of a step, by agent")
+    axes.set_yticks(range(spec.n_agents), map(visible, spec.agents), fontsize=7)
+    axes.invert_yaxis()
+    axes.axvline(0, color=_INK, linewidth=0.8)
+
+
+def _draw_by_action(axes: Axes, spec: EnvSpec, found: ByAction) -> None:
+    dress(axes, "mean credit of an action when it is taken (how often)")
+    top = np.nanmax(np.abs(found.credit)) or 1.0
+    shown = axes.imshow(found.credit, cmap="PuOr", vmin=-top, vmax=top, aspect="auto")
+    axes.set_yticks(range(spec.n_agents), map(visible, spec.agents), fontsize=7)
+    axes.set_xlabel("action", fontsize=8, color=_INK)
+    axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
+    axes.grid(visible=False)
+    if found.times.size <= 120:
+        steps = max(1, found.times[0].sum())
+        for (agent, action), count in np.ndenumerate(found.times):
+            text = f"{found.credit[agent, action]:.2g}\n{count / steps:.0%}" if count else ""
+            dark = count and abs(found.credit[agent, action]) > 0.6 * top
+            axes.text(action, agent, text, ha="center", va="center", fontsize=6, color="white" if dark else _INK)
+    axes.figure.colorbar(shown, ax=axes, shrink=0.8).ax.tick_params(labelsize=7)
+
+
+def _draw_over_action(axes: Axes, takes: Sequence[Take]) -> None:
+    spec = takes[0].spec
+    # A dash, and one dot more for every further component.
+    styles = ["-", *((0, (5, 2) + (1, 2) * dots) for dots in range(spec.action_size - 1))]
+    dress(axes, "k Q over one component of the action, less its mean")
+    axes.set_xlabel("the component's value", fontsize=8, color=_INK)
+    for agent, curves in enumerate(over_action(takes)):
+        for component in range(spec.action_sizes[agent]):
+            colour = colours_of(spec.n_agents)[agent]
+            axes.plot(grid(spec.action_kind), curves[component], linestyle=styles[component], color=colour, linewidth=1.3)
+    handles = [Line2D([], [], color=_INK, linestyle=style, label=str(component)) for component, style in enumerate(styles)]
+    axes.legend(handles=handles, title="component", title_fontsize=7, fontsize=7, handlelength=7, labelcolor=_INK, framealpha=0.7)
+
+
+def _draw_training(axes: Axes, spec: EnvSpec, training: Mapping[int, Sequence[Take]]) -> None:
+    dress(axes, "mean credit of a step, over training")
+    axes.set_xlabel("environment steps", fontsize=8, color=_INK)
+    if len(training) < 2:
+        axes.text(0.5, 0.5, "this run kept no snapshots", ha="center", transform=axes.transAxes, color="#777777", fontsize=9)
+        return
+    found = np.stack([by_agent(takes).mean for takes in training.values()])
+    for agent, colour in enumerate(colours_of(spec.n_agents)):
+        axes.plot(list(training), found[:, agent], color=colour, marker="o", markersize=3, linewidth=1.4)
+    axes.xaxis.set_major_formatter(lambda value, _: compact(value))
+
+
+def as_data(takes: Mapping[str, Take], many: Sequence[Take], training: Mapping[int, Sequence[Take]]) -> dict[str, Any]:
+    """Everything that the pictures show, as numbers."""
+    spec = many[0].spec
+    episodes = {
+        name: {field: _listed(getattr(judged(take), field)) for field, _ in ROWS}
+        | {"action": _listed(take.actions), "reward": _listed(take.steps.reward[1:]), "return": take.undiscounted_return}
+        for name, take in takes.items()
+    }
+    found = by_agent(many)
+    summary: dict[str, Any] = {"episodes": len(many), "credit": _listed(found.mean), "low": _listed(found.low), "high": _listed(found.high)}
+    if spec.action_kind == "discrete":
+        earned = by_action(many)
+        summary |= {"credit_by_action": _listed(earned.credit), "times_taken": _listed(earned.times)}
+    else:
+        summary |= {"component": _listed(grid(spec.action_kind)), "value_over_component": _listed(over_action(many))}
+    over = [{"env_steps": steps, "credit": _listed(by_agent(played).mean)} for steps, played in training.items()]
+    return {"agents": list(spec.agents), "episodes": episodes, "summary": summary, "training": over}
+
+
+def _listed(values: Any) -> Any:
+    """Arrays as JSON has them: what is not a number is null."""
+    array = np.asarray(values)
+    if array.dtype.kind != "f":
+        return array.tolist()
+    known = array.astype(object)
+    known[~np.isfinite(array)] = None
+    return known.tolist()

@@ -1,0 +1,380 @@
+"""The report: one HTML file that needs nothing else. Curves, comparison, what differs, films with who earned what.
+
+Made of a template, two small files beside this one (`page.css`, `page.js`) and SVG. It reads in light and dark, on a phone, by keyboard and
+by a screen reader: headings in order, every picture with a description and its numbers in a table, nothing that moves unasked.
+
+A run directory may come from anybody: every text of it is escaped (`dop.visualise.report.html`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any, TypeAlias
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dop.analysis import statistics
+from dop.analysis.compare import SCORE, Comparison, Entry, Line, Task, hyper_parameters
+from dop.analysis.playback import Take
+from dop.analysis.statistics import Estimate
+from dop.errors import ConfigError, is_finite, plain, shown
+from dop.loggers.progress import clock
+from dop.storage.records import Record
+from dop.visualise import credit_figures, film
+from dop.visualise.curves import PANELS, Panel, metric_words, panel_figure, style
+from dop.visualise.report import html
+
+_INK = "#333333"
+Bounds: TypeAlias = tuple[float, float]
+"""The value of a metric that counts as 0, and the larger one that counts as 1."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Showing:
+    """What can be watched of one line of one task."""
+
+    task: str
+    label: str
+    run: str
+    environment: Any
+    examples: Mapping[str, Take]
+    """By name: best, worst."""
+    many: Sequence[Take]
+    training: Mapping[int, Sequence[Take]]
+
+
+def build(
+    comparison: Comparison, showings: Sequence[Showing], missing: Sequence[str], *, made: str, bounds: Mapping[str, Bounds] | None = None
+) -> str:
+    """The whole page.
+
+    Args:
+        comparison: of the runs.
+        showings: what can be watched.
+        missing: why something cannot, in words.
+        made: date and time, in words.
+        bounds: what counts as 0 and as 1, by title of a task.
+    """
+    bounds = bounds or {}
+    title = ", ".join(dict.fromkeys(task.environment for task in comparison.tasks))
+    parts = [
+        *(_task(comparison, task) for task in comparison.tasks),
+        _together(comparison, bounds),
+        _hyper_parameters(comparison),
+        *(_showing(showing) for showing in showings),
+        _origin(comparison),
+    ]
+    whole = html.piece(
+        "page",
+        title=title,
+        count=_count(comparison),
+        made=made,
+        version=metadata.version("dop-marl"),
+        style=html.own_file("page.css"),
+        script=html.own_file("page.js"),
+        remarks=[*comparison.remarks, *missing],
+        parts=parts,
+    )
+    return str(whole)
+
+
+def _count(comparison: Comparison) -> str:
+    def of(number: int, word: str) -> str:
+        return f"{number} {word}{'' if number == 1 else 's'}"
+
+    return f"{of(len(comparison.entries), 'run')}, {of(len(comparison.labels), 'method')}, {of(len(comparison.tasks), 'task')}"
+
+
+# -------------------------------------------------------------------------------------------------------------------- tasks
+
+
+def _task(comparison: Comparison, task: Task) -> Markup:
+    """Curves and a table of one task."""
+    by_label = _in_order(comparison, task)
+    panels = [Panel(metric=task.metric, axis="env_steps", title=metric_words(task.metric), share=True)] if task.share else []
+    panels += [panel for panel in PANELS[1:] if any(statistics.curves(kept, panel.metric) for kept in by_label.values())]
+    drawn = [html.figure(panel_figure(panel, by_label), title=panel.title, description=_describe(task, panel.metric)) for panel in panels]
+    legend = [(_look(comparison, line.label), line.label) for line in task.lines]
+    bands = "Bold: mean over seeds; thin: single seeds; band, from three seeds on: 95% confidence interval of the mean (Student's t)."
+    rows = [_row(comparison, task, line) for line in task.lines]
+    header = ("method", "seeds", f"{metric_words(task.metric)} at the end", "return at the end", "environment steps", "time a seed")
+    caption = f"{task.title}: at the end is {SCORE}; with 95% intervals over seeds"
+    ends = html.table(caption, header, rows)
+    return html.piece("task", title=task.title, legend=legend, bands=bands, figures=drawn, ends=ends)
+
+
+def _in_order(comparison: Comparison, task: Task) -> dict[str, list[Record]]:
+    """A label's place gives its colour, here and everywhere."""
+    own = {line.label: line.records for line in task.lines}
+    return {label: own.get(label, []) for label in comparison.labels}
+
+
+def _describe(task: Task, metric: str) -> str:
+    ends = [f"{line.label} ends at {_number(float(np.mean(line.scores(metric))))}" for line in task.lines if len(line.scores(metric))]
+    return f"{task.title}. " + "; ".join(ends or ["nothing finite since learning began"]) + "."
+
+
+def _row(comparison: Comparison, task: Task, line: Line) -> list[str]:
+    last = [max((r for r in line.records if r.seed == seed), key=lambda r: r.env_steps) for seed in line.seeds]
+    steps, seconds = [r.env_steps for r in last], [r.wall_seconds for r in last]
+    return [
+        _named(comparison, line.label),
+        str(len(line.seeds)),
+        _interval(line.scores(task.metric), share=task.share),
+        _interval(line.scores("test_return_mean")),
+        _range(f"{min(steps):,}", f"{max(steps):,}"),
+        _range(clock(min(seconds)), clock(max(seconds))),
+    ]
+
+
+def _range(low: str, high: str) -> str:
+    return low if low == high else f"{low} to {high}"
+
+
+def _interval(scores: np.ndarray, *, share: bool = False) -> str:
+    found = statistics.mean_interval(scores)
+    if len(scores) < 2:
+        return _number(float(found.mean), share)
+    low, high = (np.clip(x, 0, 1) if share else x for x in (found.low, found.high))
+    return f"{_number(float(found.mean), share)} [{_number(float(low), share)}, {_number(float(high), share)}]"
+
+
+def _number(value: float, share: bool = False) -> str:
+    return "-" if not np.isfinite(value) else f"{value:.0%}" if share else f"{value:.3g}"
+
+
+def _look(comparison: Comparison, label: str) -> str:
+    return html.line_look(comparison.labels.index(label))
+
+
+def _named(comparison: Comparison, label: str) -> Markup:
+    return html.piece("named", look=_look(comparison, label), name=label)
+
+
+# ----------------------------------------------------------------------------------------------------------------- together
+
+
+def _together(comparison: Comparison, bounds: Mapping[str, Bounds]) -> Markup:
+    """Statistics over all tasks that a method has played, beside the other methods that have played the same."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for label in comparison.labels:
+        played = tuple(
+            task.title for task in comparison.tasks for line in task.lines if line.label == label and line.scores(task.metric).size
+        )
+        groups.setdefault(played, []).append(label)
+    blocks = [_block(comparison, titles, labels, bounds) for titles, labels in groups.items() if titles]
+    return html.piece("together", blocks=blocks)
+
+
+def _block(comparison: Comparison, titles: Sequence[str], labels: Sequence[str], bounds: Mapping[str, Bounds]) -> dict[str, Any]:
+    """Statistics of methods that have played the same tasks."""
+    tasks = [task for task in comparison.tasks if task.title in titles]
+    scores = scores_of(tasks, labels, bounds)
+    words = [_score_words(tasks, scores, bounds)]
+    unbounded = [task.title for task in tasks if not (task.share or task.title in bounds)]
+    ends, figures = [], []
+    if unbounded and len(tasks) > 1:
+        advice = " ".join(f"--bounds '{title}=LOW:HIGH'" for title in unbounded)
+        words.append(f"Scores in different units have no common mean. To have one, say which returns count as 0 and as 1: {advice}.")
+    else:
+        means = {label: statistics.interquartile_mean(own) for label, own in scores.items()}
+        rows = [[_named(comparison, label), _estimate(means[label])] for label in labels]
+        ends.append(html.table("Interquartile mean of the scores", ("method", "IQM"), rows))
+        figures += [_profiles(labels, scores, "return" if unbounded else "score")] if len(labels) > 1 else []
+    if len(labels) > 1:
+        figures.append(_improvement(comparison, labels, scores))
+    return {"words": words, "ends": ends, "figures": figures}
+
+
+def scores_of(tasks: Sequence[Task], labels: Sequence[str], bounds: Mapping[str, Bounds] | None = None) -> dict[str, list[np.ndarray]]:
+    """By method, then by task: a score of every seed. No other method has a part in it.
+
+    `bounds`, by title of a task, are what counts as 0 and as 1. A score beyond them is below 0 or above 1. Without, scores are as they are.
+    """
+    found: dict[str, list[np.ndarray]] = {label: [] for label in labels}
+    for task in tasks:
+        low, high = (bounds or {}).get(task.title, (0.0, 1.0))
+        for line in task.lines:
+            if line.label in found:
+                found[line.label].append((line.scores(task.metric) - low) / (high - low))
+    return found
+
+
+def _is_pair(pair: Any) -> bool:
+    return isinstance(pair, list | tuple) and len(pair) == 2 and all(_is_number(plain(number)) for number in pair)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) or is_finite(value)
+
+
+def check_bounds(bounds: Mapping[str, Bounds], comparison: Comparison) -> None:
+    """Raise ConfigError for bounds that cannot be meant."""
+    if not isinstance(bounds, Mapping) or not all(_is_pair(pair) for pair in bounds.values()):
+        raise ConfigError(f"bounds must be a dict from tasks to two numbers each, for example {{'mill': (0, 20)}}; got {shown(bounds)}.")
+    tasks = {task.title: task for task in comparison.tasks}
+    for title, (low, high) in bounds.items():
+        if title not in tasks:
+            raise ConfigError(f"There is no task {title!r} to give bounds for. There are: {', '.join(tasks)}.")
+        if not (abs(low) <= statistics.LARGEST and abs(high) <= statistics.LARGEST and high - low > 1 / statistics.LARGEST):
+            raise ConfigError(f"Bounds must be two finite numbers, the lower one first; {title} has {low:g}:{high:g}.")
+        if tasks[title].share and not 0 <= low < high <= 1:
+            metric = metric_words(tasks[title].metric).lower()
+            raise ConfigError(
+                f"The score of {title} is the {metric}, a fraction from 0 to 1, so that bounds {low:g}:{high:g} do not fit. Leave them out."
+            )
+
+
+def _score_words(tasks: Sequence[Task], scores: Mapping[str, list[np.ndarray]], bounds: Mapping[str, Bounds]) -> str:
+    """What a score is, and what was done with it."""
+    kinds: dict[str, list[str]] = {}
+    for task in tasks:
+        if task.title in bounds:
+            low, high = bounds[task.title]
+            what = f"{metric_words(task.metric).lower()}, scaled so that {low:g} is 0 and {high:g} is 1"
+        else:
+            what = f"{metric_words(task.metric).lower()}, {'from 0 to 1' if task.share else 'as it is'}"
+        kinds.setdefault(what, []).append(task.title)
+    each = " ".join(f"On {', '.join(titles)}: {what}." for what, titles in kinds.items())
+    values = np.concatenate([own for of_tasks in scores.values() for own in of_tasks])
+    outside = " Some scores are beyond the bounds." if bounds and (values.min() < 0 or values.max() > 1) else ""
+    return (
+        f"A seed's score is {SCORE}. {each}{outside} It does not depend on the other methods of this page. "
+        "Intervals: 95%, bootstrap stratified by task (Agarwal et al. 2021); none where a task has one seed only."
+    )
+
+
+def _estimate(found: Estimate) -> str:
+    return f"{found.value:.3f}" if np.isnan(found.low) else f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+
+
+def _profiles(labels: Sequence[str], scores: Mapping[str, list[np.ndarray]], what: str) -> Markup:
+    """`what`: the name of the axis. That of scores has 0 to 1, and more where scores are beyond; that of returns what there is."""
+    picture, axes = _small_figure()
+    values = np.concatenate([own for of_tasks in scores.values() for own in of_tasks])
+    ends = (values.min(), values.max()) if what == "return" else (min(0.0, values.min()), max(1.0, values.max()))
+    levels = np.linspace(*ends, 41)
+    for place, label in enumerate(labels):
+        found = statistics.performance_profile(scores[label], levels)
+        axes.plot(levels, found.mean, **style(place))
+        axes.fill_between(levels, found.low, found.high, color=style(place)["color"], alpha=0.15, linewidth=0)
+    axes.set(ylim=(-0.02, 1.02))
+    axes.set_xlabel(what, fontsize=9, color=_INK)
+    axes.set_ylabel("fraction of seeds above it", fontsize=9, color=_INK)
+    means = [f"the mean {what} of {label} is {_number(float(np.mean(np.concatenate(scores[label]))))}" for label in labels]
+    return html.figure(picture, title="Performance profiles", description=f"Fraction of seeds above each {what}; {'; '.join(means)}.")
+
+
+def _improvement(comparison: Comparison, labels: Sequence[str], scores: Mapping[str, list[np.ndarray]]) -> Markup:
+    rows = []
+    for place, x in enumerate(labels):
+        for y in labels[place + 1 :]:
+            found = statistics.probability_of_improvement(scores[x], scores[y])
+            pair = html.piece("pair", looks=[_look(comparison, x), _look(comparison, y)], names=[x, y])
+            rows.append([pair, _estimate(found)])
+    shown = html.table("How likely a seed of the first beats one of the second, on a task drawn at random", ("pair", "probability"), rows)
+    return html.piece("figure", title="Probability of improvement", drawn=shown)
+
+
+def _small_figure() -> tuple[Figure, Axes]:
+    picture = Figure(figsize=(4.8, 3.2), layout="constrained", facecolor="white")
+    axes = picture.subplots()
+    credit_figures.dress(axes, "")
+    return picture, axes
+
+
+# ------------------------------------------------------------------------------------------------------------------- tables
+
+
+def _hyper_parameters(comparison: Comparison) -> Markup:
+    found = hyper_parameters(comparison)
+    names = list(next(iter(found.values())))
+    if len(found) < 2 or not names:
+        return Markup()
+    rows = [[name, *("-" if own[name] is None else str(own[name]) for own in found.values())] for name in names]
+    shown = html.table("Hyper-parameters and ways of measuring that are not the same everywhere", ("field", *found), rows)
+    return html.piece("differences", count=len(names), fields=shown)
+
+
+def _origin(comparison: Comparison) -> Markup:
+    rows = [[entry.name, *_made_by(entry)] for entry in comparison.entries]
+    header = ("run", "algorithm", "environment, version", "seeds", "dop", "versions", "machine")
+    return html.piece("origin", runs=html.table("Where the numbers are from", header, rows, wrap=True))
+
+
+def _made_by(entry: Entry) -> list[str]:
+    spec, made_by = entry.config.environment_spec, entry.made_by
+    versions = ", ".join(f"{name} {version}" for name, version in (made_by["versions"] or {}).items())
+    seeds = ", ".join(map(str, entry.config.protocol.seeds))
+    machine = f"{made_by['device']}; {made_by['machine']}"
+    return [entry.config.algorithm, f"{spec['name']}, {spec['version']}", seeds, str(made_by["library_version"]), versions, machine]
+
+
+# -------------------------------------------------------------------------------------------------------------------- films
+
+_LEFT, _RIGHT = 0.09, 0.985
+"""Where the axes of a time line begin and end, as shares of its width: the page's cursor moves between them."""
+
+
+def _showing(showing: Showing) -> Markup:
+    """Films and credit of one line."""
+    films = [
+        {
+            "title": f"{name.capitalize()} of {len(showing.many)} episodes: return {take.undiscounted_return:.2f}",
+            "player": _player(showing, take),
+        }
+        for name, take in showing.examples.items()
+    ]
+    credit = html.piece("no_credit") if showing.many[0].judged is None else _credit(showing)
+    return html.piece("showing", task=showing.task, label=showing.label, run=showing.run, films=films, credit=credit)
+
+
+def _credit(showing: Showing) -> Markup:
+    """Who earned what, in words and as a picture."""
+    judged = credit_figures.judged(showing.many[0])
+    whole = (
+        "The team's value is the sum of k Q over the agents plus b."
+        if judged.b is not None
+        else "Each agent's Q is the team's whole value."
+    )
+    picture = credit_figures.summary_figure(showing.many, showing.training, title=showing.label)
+    found = credit_figures.by_agent(showing.many)
+    means = "; ".join(f"{agent} {mean:.3g}" for agent, mean in zip(showing.many[0].spec.agents, found.mean, strict=True))
+    words = f"Mean credit of a step by agent: {means}. Also by action, and over training."
+    return html.piece("credit", whole=whole, words=words, image=html.png(film.pixels(picture), colours=128))
+
+
+def _player(showing: Showing, take: Take) -> Markup:
+    spec = take.spec
+    frames, still = [], Figure(figsize=(3.6, 3.6), dpi=100, layout="constrained", facecolor="white")
+    scene = still.subplots()
+    for t in range(take.length + 1):
+        film.draw_scene(scene, showing.environment, take, t)
+        frames.append(html.png(film.pixels(still)))
+        scene.clear()
+    fields = ["action", *(field for field, _ in credit_figures.ROWS if take.judged is not None)]
+    steps = {"action": [[film.words(spec, action[i], i) for i in range(spec.n_agents)] for action in take.actions]}
+    steps |= {field: np.vectorize(lambda x: f"{x:.3g}")(getattr(take.judged, field)).tolist() for field in fields[1:]}
+    earned = [f"{x:.2f}" for x in np.cumsum(take.steps.reward)]
+    speed = min(max(take.length / 8, 1.5), 10)
+    data = {"frames": frames, "earned": earned, "fields": fields, "steps": steps, "speed": speed, "left": _LEFT, "right": _RIGHT}
+    looks = [html.colour_look(colour) for colour in film.colours_of(spec.n_agents)]
+    rows = [[html.piece("named", look=look, name=name), *("" for _ in fields)] for name, look in zip(spec.agents, looks, strict=True)]
+    shown = html.table("What each agent does at this step, and what the critic says of it", ("agent", *fields), rows)
+    alt = f"{showing.task} as a film; the table beside it says the same in numbers"
+    return html.piece("player", alt=alt, length=take.length, steps=shown, timeline=_timeline(take), data=data)
+
+
+def _timeline(take: Take) -> Markup:
+    if take.judged is None or take.length == 1:  # the table says all of a single step
+        return Markup()
+    picture = credit_figures.timeline_figure(take, left=_LEFT, right=_RIGHT)
+    total = np.sum(take.judged.credit, axis=0)
+    words = "; ".join(f"{name} {x:.3g}" for name, x in zip(take.spec.agents, total, strict=True))
+    title, description = "Weight, value, advantage and credit of each agent over the episode", f"Credit in all: {words}."
+    return html.piece("timeline", drawn=html.svg(picture, title=title, description=description), left=100 * _LEFT)

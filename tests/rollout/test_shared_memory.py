@@ -1,0 +1,133 @@
+"""What an environment outside JAX gives is compared with its spec, and refused by name, with the value and the step."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+import pytest
+
+import dop
+from dop.rollout.shared_memory import RESET, STEP, Board, Stage
+from dop.types import TimeStep
+from python_environments import Walk
+
+
+class Wrong(Walk):
+    """Gives something else than `Walk` for one field, at its second step or at `reset`."""
+
+    change: Any = None
+    at: str = "step"
+
+    def _answer(self, asked: str, what: Any, reward: float) -> TimeStep:
+        self._length = 99
+        step = super()._answer(asked, what, reward)
+        if asked != self.at or self._t == 1:
+            return step
+        name, value = self.change
+        return eqx.tree_at(lambda x: getattr(x, name), step, value(getattr(step, name)) if callable(value) else value)
+
+
+def run(walk: Walk, actions: int = 2) -> Board:
+    """One episode of seed 5 on a board of its own."""
+    board = Board.over(walk.spec, 1, bytearray(Board.nbytes(walk.spec, 1)))
+    stage = Stage(lambda: walk, walk.spec, board)
+    board.seed[:] = 5
+    for command in (RESET, *[STEP] * actions):
+        board.command[:] = command
+        stage.run([0])
+    stage.close()
+    assert walk.closed == 1
+    return board
+
+
+def put(place: tuple[int, ...], value: float) -> Any:
+    def change(array: np.ndarray) -> np.ndarray:
+        array = array.copy()
+        array[place] = value
+        return array
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("obs", put((1, 0), np.nan)), r"step 2 of the episode with seed 5 gave obs\[1, 0\] = nan; every number must be finite"),
+        (("obs", put((0, 2), -101.0)), r"obs\[0, 2\] = -101.0; its spec says that none is larger than 100.0"),
+        (("obs", lambda x: x[:1]), r"obs as float32\[1, 3\], its spec says float\[2, 3\]"),
+        (("obs", lambda x: x.astype(str)), r"obs as <U32\[2, 3\], its spec says float\[2, 3\]"),
+        (("state", put((1,), np.inf)), r"state\[1\] = inf"),
+        (("state", lambda x: x.astype(np.float64) * 0 + 1e300), r"state\[0\] = 1e\+300; every number must be finite \(in float32\)"),
+        (("reward", np.float32(np.nan)), r"reward = nan"),
+        (("reward", np.zeros(2)), r"reward as float64\[2\], its spec says float\[\]"),
+        (("legal", lambda x: x.astype(int)), r"legal as int64\[2, 4\], its spec says bool\[2, 4\]"),
+        (("legal", put((0, 3), True)), r"action 3 of agent_0 as legal, which has only 3"),
+        (("terminated", 1), r"terminated as int64\[\], its spec says bool"),
+        (("metrics", put((0,), -np.inf)), r"metrics\[0\] = -inf"),
+    ],
+)
+def test_refusals(change: Any, words: str):
+    walk = Wrong()
+    walk.change = change
+    with pytest.raises(dop.ConfigError, match=rf"host_environments:Walk: .*{words}"):
+        run(walk)
+
+
+@pytest.mark.parametrize("at", ["reset", "step"])
+def test_ends_that_cannot_be(at: str):
+    walk = Wrong(time_limit=2)
+    walk.change, walk.at = ("terminated", np.True_), at
+    words = "reset .* gave an episode that has ended already" if at == "reset" else "both terminated and truncated"
+    with pytest.raises(dop.ConfigError, match=words):
+        run(walk)
+
+
+def test_whole_numbers_and_double_precision_are_taken():
+    walk = Wrong()
+    walk.change = ("state", np.array([3, -2]))
+    assert run(walk).state[0].tolist() == [3.0, -2.0]
+    walk = Wrong()
+    walk.change = ("reward", 0.25)
+    assert run(walk).reward.tolist() == [0.25]
+
+
+def test_large_numbers_whose_sum_is_not_finite_are_taken():
+    spec = dataclasses.replace(Walk().spec, obs_bound=None)
+    board = Board.over(spec, 1, bytearray(Board.nbytes(spec, 1)))
+    walk = Wrong()
+    walk.change = ("state", np.full(2, 3e38))
+    stage = Stage(lambda: walk, walk.spec, board)
+    walk.change = ("metrics", np.full(2, 3e38))
+    for command in (RESET, STEP, STEP):
+        board.command[:] = command
+        stage.run([0])
+    np.testing.assert_allclose(board.metrics[0], 3e38)
+
+
+def test_an_environment_that_is_not_the_same_again_is_refused():
+    walk = Walk()
+    board = Board.over(walk.spec, 1, bytearray(Board.nbytes(walk.spec, 1)))
+    stage = Stage(lambda: walk, dataclasses.replace(walk.spec, time_limit=6), board)
+    board.command[:] = RESET
+    with pytest.raises(dop.ConfigError, match="not the same whenever it is made: its time_limit was 6, then 5"):
+        stage.run([0])
+
+
+def test_which_metrics_have_appeared_is_told_with_the_answers():
+    """Those of an adapter at the end of an episode; of others all are there."""
+    for make, given in ((functools.partial(dop.make, "odd_games:Won", metrics=["won", "wonn"]), [True, False]), (Walk, [True, True])):
+        spec = make().spec
+        board = Board.over(spec, 2, bytearray(Board.nbytes(spec, 2)))
+        stage = Stage(make, spec, board)
+        board.command[1] = RESET
+        stage.run([1])
+        assert not board.appeared.any()
+        board.command[1] = STEP
+        while not (board.terminated[1] or board.truncated[1]):
+            stage.run([1])
+        assert board.told(np.array([1]))["appeared"].tolist() == [given]
+        assert not board.appeared[0].any()

@@ -1,0 +1,116 @@
+"""Nothing that is asked for is written over what it is made of, or over what a run is kept in."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dop
+from dop import api, views
+from dop.cli import main
+from dop.errors import ConfigError, RunError
+from dop.storage import files
+from dop.storage.run_directory import RunFolder
+from run_factories import plant
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return plant(tmp_path_factory.mktemp("runs") / "run")
+
+
+def held(run: RunFolder) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(run.path.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "metrics.jsonl", "checkpoints/2/state/x", "snapshots/x.npz", "tensorboard/x", "initial.npz"]
+)
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda run, out: views.report([run], out=out, films=False),
+        lambda run, out: views.plot([run], data=out),
+        lambda run, out: files.check_place(out, option="--csv"),
+    ],
+)
+def test_a_runs_own_files_are_no_place_for_others(run: RunFolder, name: str, ask: Any, tmp_path: Path):
+    before = held(run)
+    link = tmp_path / "link"
+    link.symlink_to(run.path)
+    for folder in (run.path, link):
+        with pytest.raises(RunError, match=f"{Path(name).name} is what the run .* is kept in: choose another --(out|data|csv)"):
+            ask(run.path, folder / name)
+    assert held(run) == before
+
+
+def test_other_names_in_a_run_are_free(run: RunFolder):
+    assert files.check_place(run.path / "notes" / "curves.pdf") == run.path / "notes" / "curves.pdf"
+    assert files.check_place(run.path / "curve.png") == run.path / "curve.png"
+
+
+def test_evaluate_refuses_before_it_plays(run: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    for place, words in ((run.metrics, "is what the run"), (run.path / ("x" * 300), "File name too long")):
+        monkeypatch.setattr("sys.argv", ["dop", "evaluate", str(run.path), "--csv", str(place)])
+        monkeypatch.setattr(api, "evaluate_episodes", lambda *_, **__: pytest.fail("it plays"))
+        with pytest.raises(SystemExit, match="2"):
+            main()
+        assert words in capsys.readouterr().err
+
+
+def test_figure_data_and_others_are_different_files(run: RunFolder, tmp_path: Path):
+    others = tmp_path / "others.json"
+    step = {"step_count": 1, "return": [1.0]}
+    others.write_text(json.dumps({"e": {"t": {"m": {"r": {"step_0": step}}}}}))
+    before = others.read_bytes()
+    asked: list[dict[str, Any]] = [{"out": tmp_path / "a.pdf", "data": tmp_path / "a.pdf"}, {"data": others}]
+    for places in asked:
+        with pytest.raises(ConfigError, match="would be written over"):
+            views.plot([run.path], others=[others], **places)
+    assert others.read_bytes() == before
+    assert not (tmp_path / "a.pdf").exists()
+
+
+def test_a_link_to_a_device_is_no_file(tmp_path: Path):
+    """Written to, the link would be replaced, and nothing would reach what it leads to."""
+    (tmp_path / "stdout").symlink_to("/dev/null")
+    with pytest.raises(RunError, match="stdout is a link to something else, not a file"):
+        files.check_place(tmp_path / "stdout")
+    (tmp_path / "old").write_text("old")
+    (tmp_path / "usual").symlink_to(tmp_path / "old")
+    assert files.check_place(tmp_path / "usual") == tmp_path / "usual"
+    assert os.path.islink(tmp_path / "usual")  # noqa: PTH114
+
+
+# ---------------------------------------------------------------------------------------------------------------- what is asked
+
+
+@pytest.mark.parametrize("sampled", ["greedy", 1, None, float("nan")])
+def test_sampled_is_true_or_false(run: RunFolder, sampled: Any):
+    with pytest.raises(ConfigError, match="sampled must be True or False"):
+        dop.evaluate(run.path, sampled=sampled)
+
+
+@pytest.mark.parametrize("scale", [None, 1.5, "percent", [None], ["bogus"], [["percent"]], (None, "percent")])
+def test_scales_are_said_in_words(run: RunFolder, scale: Any, tmp_path: Path):
+    others = tmp_path / "others.json"
+    others.write_text(json.dumps({"e": {"t": {"m": {"r": {"step_0": {"step_count": 1, "win_rate": [0.78]}}}}}}))
+    with pytest.raises(ConfigError, match="others_scale must be a list of fraction or percent"):
+        views.plot([], others=[others], others_scale=scale, out=tmp_path / "a.pdf", metric="test_battle_won_mean")
+
+
+@pytest.mark.parametrize("bounds", [1.5, "x", {"matrix-game": 1}, ("a", 1), {"matrix-game": (0,)}, {"matrix-game": ("0", "1")}])
+def test_bounds_are_pairs_of_numbers(run: RunFolder, bounds: Any, tmp_path: Path):
+    with pytest.raises(ConfigError, match="bounds must be a dict from tasks to two numbers each"):
+        views.report([run.path], out=tmp_path / "page.html", films=False, bounds=bounds)
+
+
+def test_records_of_a_seed_that_the_run_has_not_leave_the_page(run: RunFolder, tmp_path: Path):
+    folder = plant(tmp_path / "other")
+    folder.metrics.write_text(folder.metrics.read_text().replace('"seed": 0', '"seed": 5'))
+    page = views.report([folder.path], out=tmp_path / "page.html").read_text()
+    assert "its records are of seed 5, which no config.json of its runs has" in page
