@@ -22,14 +22,14 @@ from machine import describe, seconds
 class RandomPolicy:
     """Uniform over legal actions, nothing remembered: what collection costs without networks."""
 
-    def initial_memory(self, _: dop.EnvSpec) -> tuple[()]:
+    def initial_carry(self, _: dop.EnvSpec) -> tuple[()]:
         return ()
 
-    def act(self, _learner: Any, memory: Any, step: dop.TimeStep, key: jax.Array, *, explore: bool) -> tuple[dop.Choice, Any]:
+    def act(self, _learner: Any, carry: Any, step: dop.TimeStep, key: jax.Array, *, explore: bool) -> tuple[dop.PolicyOutput, Any]:
         del explore
-        policy = jax.vmap(policies.uniform)(step.legal)
+        policy = jax.vmap(policies.uniform)(step.action_mask)
         action = jax.vmap(policies.sample)(jax.random.split(key, policy.shape[0]), policy)
-        return dop.Choice(action=action, probability=jnp.max(policy, axis=-1)), memory
+        return dop.PolicyOutput(action=action, behaviour_prob=jnp.max(policy, axis=-1)), carry
 
 
 def steps_per_second(algorithm: Any, environment: dop.Environment, learner: Any, episodes: int) -> float:

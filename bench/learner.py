@@ -58,10 +58,10 @@ def episodes(key: jax.Array, shape: Shape, lengths: jax.Array) -> Episode:
     return Episode(
         obs=random_like(k[0], (batch, horizon + 1, n, shape.obs)),
         state=random_like(k[1], (batch, horizon + 1, shape.state)),
-        legal=jnp.ones((batch, horizon + 1, n, shape.actions), bool),
+        action_mask=jnp.ones((batch, horizon + 1, n, shape.actions), bool),
         action=jax.random.randint(k[2], (batch, horizon, n), 0, shape.actions),
         final_action=jnp.zeros((batch, n), jnp.int32),
-        behaviour=jnp.full((batch, horizon, n), 1 / shape.actions),
+        behaviour_prob=jnp.full((batch, horizon, n), 1 / shape.actions),
         reward=jnp.where(mask, jax.random.normal(k[3], (batch, horizon)), 0),
         terminated=jnp.zeros((batch, horizon), bool),
         mask=mask,

@@ -26,7 +26,7 @@ from mpe2 import simple_spread_v3
 
 import dop
 from dop.devices import parallel
-from dop.rollout.program import HostDriver, HostProgram, Source
+from dop.rollout.program import PythonDriver, PythonProgram, Source
 from machine import describe
 
 ENVIRONMENT, LIMIT = "pettingzoo:mpe2.simple_spread_v3", 25
@@ -91,7 +91,7 @@ def collect(options: argparse.Namespace, workers: int) -> Found:
     """The best of each figure in `repeats` times `iterations`."""
     source = Source(Timed(options.agents).spec, Maker(options.agents))
     algorithm = dop.StochasticDOP(episodes_per_iteration=options.environments)
-    driver = HostDriver(HostProgram(algorithm=algorithm, environment=source), dop.Protocol(env_workers=workers))
+    driver = PythonDriver(PythonProgram(algorithm=algorithm, environment=source), dop.TrainConfig(env_workers=workers))
     try:
         state = parallel.over_seeds(driver.program.start, parallel.mesh(1))(parallel.keys((0,)))
         driver.collect(state)
@@ -102,7 +102,7 @@ def collect(options: argparse.Namespace, workers: int) -> Found:
         driver.close()
 
 
-def timed(driver: HostDriver, state: Any, iterations: int, workers: int) -> Found:
+def timed(driver: PythonDriver, state: Any, iterations: int, workers: int) -> Found:
     start = np.array([time.perf_counter(), processor_seconds()])
     played = [driver.collect(state)[1].summary for _ in range(iterations)]
     wall, processor = np.array([time.perf_counter(), processor_seconds()]) - start

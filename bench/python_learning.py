@@ -94,7 +94,7 @@ def train(task: Task, algorithm: dop.Algorithm[Any, Any], seed: int) -> dict[str
 
 def uniform(seed: int) -> Policy:
     rng = np.random.default_rng(seed)
-    return lambda spec, step: random_action(rng, spec, np.asarray(step.legal))
+    return lambda spec, step: random_action(rng, spec, np.asarray(step.action_mask))
 
 
 def nearest(distance: np.ndarray) -> np.ndarray:

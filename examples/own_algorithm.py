@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from dop import losses, policies
 from dop.errors import ConfigError, check_positive
-from dop.types import Choice, EnvSpec, Episode, Learner, Metrics, TimeStep
+from dop.types import EnvSpec, Episode, Learner, Metrics, PolicyOutput, TimeStep
 
 
 class ReinforceLearner(Learner):
@@ -48,17 +48,17 @@ class Reinforce:
         weights = jnp.zeros((spec.n_agents, spec.action_size, spec.obs_size))
         return ReinforceLearner(env_steps=jnp.zeros((), jnp.int32), weights=weights)
 
-    def initial_memory(self, spec: EnvSpec) -> tuple[()]:
+    def initial_carry(self, spec: EnvSpec) -> tuple[()]:
         return ()
 
-    def act(self, learner: ReinforceLearner, memory: Any, step: TimeStep, key: PRNGKeyArray, *, explore: bool) -> tuple[Choice, Any]:
-        policy = self.policies_of(learner.weights, step.obs, step.legal)
+    def act(self, learner: ReinforceLearner, carry: Any, step: TimeStep, key: PRNGKeyArray, *, explore: bool) -> tuple[PolicyOutput, Any]:
+        policy = self.policies_of(learner.weights, step.obs, step.action_mask)
         drawn = jax.vmap(policies.sample)(jax.random.split(key, len(policy)), policy)
-        action = drawn if explore else jax.vmap(policies.greedy)(policy, step.legal)
-        return Choice(action=action, probability=policies.probability(policy, action)), memory
+        action = drawn if explore else jax.vmap(policies.greedy)(policy, step.action_mask)
+        return PolicyOutput(action=action, behaviour_prob=policies.probability(policy, action)), carry
 
-    def policies_of(self, weights: Array, obs: Float[Array, "agent obs"], legal: Array) -> Float[Array, "agent action"]:
-        return jax.vmap(policies.masked_softmax)(jnp.einsum("iao,io->ia", weights, obs), legal)
+    def policies_of(self, weights: Array, obs: Float[Array, "agent obs"], action_mask: Array) -> Float[Array, "agent action"]:
+        return jax.vmap(policies.masked_softmax)(jnp.einsum("iao,io->ia", weights, obs), action_mask)
 
     def sample(self, replay: Any, key: PRNGKeyArray) -> Episode:
         return replay.latest(self.episodes_per_iteration)
@@ -68,7 +68,7 @@ class Reinforce:
         better = to_go - losses.masked_mean(to_go, batch.mask)
 
         def loss(weights: Array) -> Array:
-            policy = jax.vmap(jax.vmap(self.policies_of, (None, 0, 0)), (None, 0, 0))(weights, batch.obs[:, :-1], batch.legal[:, :-1])
+            policy = jax.vmap(jax.vmap(self.policies_of, (None, 0, 0)), (None, 0, 0))(weights, batch.obs[:, :-1], batch.action_mask[:, :-1])
             log = jnp.log(policies.probability(policy, batch.action) + 1e-8)
             return -losses.masked_mean(better * jnp.sum(log, axis=-1), batch.mask)
 

@@ -17,7 +17,7 @@ for t in range(10):
     force, steps = 0.0, t + 1
     for place, (name, policy) in enumerate(team.items()):
         obs = np.array([[omega / 100, t / 10, *np.eye(len(team))[place]]], np.float32)
-        action, _, *hidden = map(np.asarray, policy.run(None, {"obs": obs, "legal": np.ones((1, 2), bool), **memory[name]}))
+        action, _, *hidden = map(np.asarray, policy.run(None, {"obs": obs, "action_mask": np.ones((1, 2), bool), **memory[name]}))
         memory[name] = {"hidden": hidden[0], "last_action": action} if hidden else {}
         force += action[0, 0] - action[0, 1] if action.ndim == 2 else 1 - 2 * action[0]  # a point of the simplex, or a number
     omega = 0.95 * omega + 2 * force

@@ -40,10 +40,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     team = dop.StochasticDOP(
         critic_hidden=16,
         actor_hidden=8,
-        critic_rate=5e-3,
-        actor_rate=5e-3,
+        critic_lr=5e-3,
+        actor_lr=5e-3,
         actor_steps=2,
-        actor_average=0.8,
+        actor_ema_decay=0.8,
         epsilon_end=0.3,
         replay_capacity=64,
         on_policy_capacity=16,

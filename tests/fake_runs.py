@@ -8,7 +8,7 @@ from typing import Any
 
 from dop.analysis.compare import Entry
 from dop.storage.records import Record
-from dop.storage.run_directory import Protocol, RunConfig, RunFolder
+from dop.storage.run_directory import RunConfig, RunFolder, TrainConfig
 
 
 def entry(
@@ -20,7 +20,7 @@ def entry(
     **changes: Any,
 ) -> Entry:
     """A run of `algorithm` on a task whose version, options, hyper-parameters and protocol can be chosen."""
-    protocol = replace(Protocol(env_steps=400, seeds=seeds), **{k: v for k, v in changes.items() if hasattr(Protocol, k)})
+    train_config = replace(TrainConfig(env_steps=400, seeds=seeds), **{k: v for k, v in changes.items() if hasattr(TrainConfig, k)})
     environment = {"name": "game", "version": "1", "metrics": ["won"], "options": [["size", 3]]} | (spec or {})
     config = RunConfig(
         algorithm=changes.get("algorithm", "vdn"),
@@ -28,7 +28,7 @@ def entry(
         environment="game",
         environment_options={},
         environment_spec=environment,
-        protocol=protocol,
+        train_config=train_config,
     )
     records = [
         Record(

@@ -64,20 +64,20 @@ def _episode(key: PRNGKeyArray, spec: EnvSpec, length: Array) -> Episode:
     k_obs, k_state, k_legal, k_action, k_behaviour, k_reward = jax.random.split(key, 6)
     t, n, a = spec.time_limit, spec.n_agents, spec.action_size
     mask = jnp.arange(t) < length
-    present = jnp.arange(t + 1) <= length
+    is_active = jnp.arange(t + 1) <= length
     exists = jnp.arange(a) < jnp.asarray(spec.action_sizes)[:, None]
     observed = jnp.arange(spec.obs_size) < jnp.asarray(spec.obs_sizes)[:, None]
     # Action 0 is always legal, so that no living agent is left without one.
-    legal = exists & (jax.random.bernoulli(k_legal, 0.7, (t + 1, n, a)) | (jnp.arange(a) == 0))
-    action = jax.random.categorical(k_action, jnp.where(legal, 0.0, -jnp.inf)).astype(jnp.int32)
-    behaviour = jax.random.uniform(k_behaviour, (t, n), minval=0.1)
+    action_mask = exists & (jax.random.bernoulli(k_legal, 0.7, (t + 1, n, a)) | (jnp.arange(a) == 0))
+    action = jax.random.categorical(k_action, jnp.where(action_mask, 0.0, -jnp.inf)).astype(jnp.int32)
+    behaviour_prob = jax.random.uniform(k_behaviour, (t, n), minval=0.1)
     return Episode(
-        obs=_where(present, jax.random.normal(k_obs, (t + 1, n, spec.obs_size)) * observed, 0),
-        state=_where(present, jax.random.normal(k_state, (t + 1, spec.state_size)), 0),
-        legal=_where(present, legal, False),
+        obs=_where(is_active, jax.random.normal(k_obs, (t + 1, n, spec.obs_size)) * observed, 0),
+        state=_where(is_active, jax.random.normal(k_state, (t + 1, spec.state_size)), 0),
+        action_mask=_where(is_active, action_mask, False),
         action=_where(mask, action[:-1], 0),
         final_action=action[length],
-        behaviour=_where(mask, behaviour, 0),
+        behaviour_prob=_where(mask, behaviour_prob, 0),
         reward=_where(mask, jax.random.normal(k_reward, (t,)), 0),
         terminated=(jnp.arange(t) == length - 1) & (length < t),
         mask=mask,
@@ -91,14 +91,14 @@ def poison_padding(episodes: Episode, value: float = 1e3) -> Episode:
     NaN is for what promises to survive it, the losses; networks and returns run over the padding and need a finite `value`.
     """
     mask = episodes.mask
-    present = jnp.concatenate([jnp.ones_like(mask[:, :1]), mask], axis=1)
+    is_active = jnp.concatenate([jnp.ones_like(mask[:, :1]), mask], axis=1)
     return Episode(
-        obs=_where(present, episodes.obs, value),
-        state=_where(present, episodes.state, value),
-        legal=_where(present, episodes.legal, True),
-        action=_where(mask, episodes.action, episodes.legal.shape[-1] - 1),
+        obs=_where(is_active, episodes.obs, value),
+        state=_where(is_active, episodes.state, value),
+        action_mask=_where(is_active, episodes.action_mask, True),
+        action=_where(mask, episodes.action, episodes.action_mask.shape[-1] - 1),
         final_action=episodes.final_action,
-        behaviour=_where(mask, episodes.behaviour, value),
+        behaviour_prob=_where(mask, episodes.behaviour_prob, value),
         reward=_where(mask, episodes.reward, value),
         terminated=episodes.terminated,
         mask=mask,

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from tensorboardX.proto import event_pb2
 
 from dop.storage.records import LoggedRun, Logger
-from dop.storage.run_directory import Protocol, RunConfig
+from dop.storage.run_directory import RunConfig, TrainConfig
 
 Event = vars(event_pb2)["Event"]  # Protocol buffers make their classes as they are imported.
 L = TypeVar("L", bound=Logger)
@@ -19,13 +19,13 @@ CONFIG = RunConfig(
     environment="mill",
     environment_options={"n_agents": 2},
     environment_spec={},
-    protocol=Protocol(seeds=(0, 4)),
+    train_config=TrainConfig(seeds=(0, 4)),
 )
 
 
-def opened(logger: L, folder: Path = Path(), *, resumed_at: int | None = None, **protocol: Any) -> L:
+def opened(logger: L, folder: Path = Path(), *, resumed_at: int | None = None, **train_config: Any) -> L:
     """The logger, told of a run in `folder`."""
-    config = CONFIG if not protocol else RunConfig(**{**vars(CONFIG), "protocol": Protocol(**protocol)})
+    config = CONFIG if not train_config else RunConfig(**{**vars(CONFIG), "train_config": TrainConfig(**train_config)})
     logger.open(LoggedRun(path=folder, config=config, resumed_at=resumed_at))
     return logger
 

@@ -12,9 +12,9 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 import dop
 from dop import losses, policies
-from dop.errors import ConfigError, check_positive, check_shares
+from dop.errors import ConfigError, check_fractions, check_positive
 from dop.networks.layers import Linear, PerAgent
-from dop.types import Choice, EnvSpec, Episode, Learner, Metrics, ReplayBuffer, Sharing, TimeStep
+from dop.types import EnvSpec, Episode, Learner, Metrics, PolicyOutput, ReplayBuffer, Sharing, TimeStep
 
 
 class LinearQ(Learner):
@@ -47,7 +47,7 @@ class OwnQ:
 
     def check(self, spec: EnvSpec) -> None:
         check_positive(self, "rate", "episodes_per_iteration", "replay_capacity", "replay_batch")
-        check_shares(self, "gamma", "epsilon_end")
+        check_fractions(self, "gamma", "epsilon_end")
         if spec.action_kind != "discrete":
             raise ConfigError(f"OwnQ needs discrete actions, but those of {spec.name} are a {spec.action_kind}.")
 
@@ -55,16 +55,18 @@ class OwnQ:
         make = lambda key: Linear(spec.obs_size, spec.action_size, key=key)  # noqa: E731
         return LinearQ(env_steps=jnp.zeros((), jnp.int32), q=PerAgent(make, spec.groups(self.share_parameters), key=key))
 
-    def initial_memory(self, spec: EnvSpec) -> tuple[()]:
+    def initial_carry(self, spec: EnvSpec) -> tuple[()]:
         del spec
         return ()
 
-    def act(self, learner: LinearQ, memory: tuple[()], step: TimeStep, key: PRNGKeyArray, *, explore: bool) -> tuple[Choice, tuple[()]]:
+    def act(
+        self, learner: LinearQ, carry: tuple[()], step: TimeStep, key: PRNGKeyArray, *, explore: bool
+    ) -> tuple[PolicyOutput, tuple[()]]:
         q = values(learner.q, step.obs)
-        policy = jax.vmap(policies.epsilon_greedy, (0, 0, None))(q, step.legal, jnp.float32(self.epsilon_end if explore else 0))
+        policy = jax.vmap(policies.epsilon_greedy, (0, 0, None))(q, step.action_mask, jnp.float32(self.epsilon_end if explore else 0))
         drawn = jax.vmap(policies.sample)(jax.random.split(key, len(q)), policy)
-        action = drawn if explore else jax.vmap(policies.greedy)(q, step.legal)
-        return Choice(action=action, probability=policies.probability(policy, action)), memory
+        action = drawn if explore else jax.vmap(policies.greedy)(q, step.action_mask)
+        return PolicyOutput(action=action, behaviour_prob=policies.probability(policy, action)), carry
 
     def sample(self, replay: ReplayBuffer, key: PRNGKeyArray) -> Episode:
         return replay.uniform(key, self.replay_batch)
@@ -77,11 +79,13 @@ class OwnQ:
     def errors(self, q: PerAgent, episode: Episode) -> Float[Array, " time"]:
         """The squared errors of one episode, summed over the agents that are there."""
         value = jax.vmap(values, (None, 0))(q, episode.obs.astype(jnp.float32))
-        best = jax.lax.stop_gradient(jnp.max(jnp.where(episode.legal, value, -jnp.inf), axis=-1, initial=0, where=episode.legal))
+        best = jax.lax.stop_gradient(
+            jnp.max(jnp.where(episode.action_mask, value, -jnp.inf), axis=-1, initial=0, where=episode.action_mask)
+        )
         discount = self.gamma * (1 - episode.terminated)
         target = episode.reward[:, None] + discount[:, None] * best[1:]
-        there: Bool[Array, "time agent"] = episode.legal[:-1].any(axis=-1)
-        return jnp.sum(jnp.where(there, (target - losses.taken(value[:-1], episode.action)) ** 2, 0), axis=-1)
+        there: Bool[Array, "time agent"] = episode.action_mask[:-1].any(axis=-1)
+        return jnp.sum(jnp.where(there, (target - losses.gather_actions(value[:-1], episode.action)) ** 2, 0), axis=-1)
 
 
 def values(q: PerAgent, obs: Float[Array, "agent obs"]) -> Float[Array, "agent action"]:

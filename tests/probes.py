@@ -68,7 +68,7 @@ class Probe:
         return TimeStep(
             obs=jnp.tile(self.observe(state), (self.n_agents, 1)),
             state=self.global_state(state),
-            legal=jnp.ones((self.n_agents, self.n_actions), bool),
+            action_mask=jnp.ones((self.n_agents, self.n_actions), bool),
             reward=reward,
             terminated=ended & self.terminates,
             truncated=ended & (not self.terminates),
@@ -190,7 +190,7 @@ PROBES: tuple[type[Probe], ...] = (ConstantReward, ObservationValue, DelayedRewa
 class OneOf:
     """One of several probes, chosen at run time, so that what learns them is compiled once for all. Where others have more, it is padded.
 
-    Its spec is that of the largest: only `legal`, and when episodes end, say which one is played.
+    Its spec is that of the largest: only `action_mask`, and when episodes end, say which one is played.
     """
 
     probes: tuple[Probe, ...]

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from dop.types import ActionKind, EnvSpec, HostEnvironment, TimeStep
+from dop.types import ActionKind, EnvSpec, PythonEnvironment, TimeStep
 
 Trouble = Literal["raise", "quit", "exit", "kill", "hang"]
 
@@ -85,14 +85,16 @@ class Walk:
         n = spec.n_agents
         observed = np.arange(spec.obs_size) < np.array(spec.obs_sizes)[:, None]
         exists = np.arange(spec.action_size) < np.array(spec.action_sizes)[:, None]
-        legal = exists if self.kind != "discrete" else exists & ((draw.random(exists.shape) < 0.6) | (np.arange(spec.action_size) == 0))
+        action_mask = (
+            exists if self.kind != "discrete" else exists & ((draw.random(exists.shape) < 0.6) | (np.arange(spec.action_size) == 0))
+        )
         if self.mortal:
-            legal = legal & (draw.random(n) > 0.1 * self._t)[:, None]
+            action_mask = action_mask & (draw.random(n) > 0.1 * self._t)[:, None]
         terminated = asked == "step" and self._t >= self._length
         fields: dict[str, Any] = {
             "obs": (draw.normal(size=(n, spec.obs_size)) * observed + (reward * observed)).astype(np.float32),
             "state": (draw.normal(size=spec.state_size) + self._t).astype(np.float32),
-            "legal": legal,
+            "action_mask": action_mask,
             "reward": np.float32(reward),
             "terminated": np.bool_(terminated),
             "truncated": np.bool_(asked == "step" and not terminated and self._t >= self.time_limit),
@@ -127,7 +129,7 @@ def _misbehave(trouble: str) -> None:
     time.sleep(1000)
 
 
-def make(**options: Any) -> HostEnvironment:
+def make(**options: Any) -> PythonEnvironment:
     """`Walk`, as `dop.make` calls it; JSON has lists for tuples."""
     tuples: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
     return Walk(**tuples)

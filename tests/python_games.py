@@ -47,7 +47,7 @@ class Script:
         self.reward, self.score = rng.normal(size=(t + 1, n)), rng.random((t + 1, n))
         self.terminates, self.truncates = rng.random((t + 1, n)) < 0.6, rng.random((t + 1, n)) < 0.4
 
-    def legal(self, t: int, i: int) -> np.ndarray:
+    def action_mask(self, t: int, i: int) -> np.ndarray:
         """What agent i may do at step t, if it is there."""
         return np.ones(self.action_sizes[i], bool) if self.box or self.masks == "none" else self.allowed[t][i]
 
@@ -56,7 +56,7 @@ class Script:
         if self.box:
             if action.shape != (self.action_sizes[i],) or action.dtype != np.float32 or (np.abs(action - 1) > 3).any():
                 raise ValueError(f"{action} is outside of [-2, 4]")
-        elif not isinstance(action, int) or not self.legal(t, i)[action]:
+        elif not isinstance(action, int) or not self.action_mask(t, i)[action]:
             raise ValueError(f"agent {i} may not do {action!r} at step {t}")
 
 
@@ -292,7 +292,7 @@ class Skirmish:
 
 @dataclass
 class Lights:
-    """A `HostEnvironment` written by hand: two agents see a light each and earn by pressing its button. `fault` is what is wrong."""
+    """A `PythonEnvironment` written by hand: two agents see a light each and earn by pressing its button. `fault` is what is wrong."""
 
     fault: str = ""
     noise: np.random.Generator = field(default_factory=np.random.default_rng)
@@ -321,31 +321,31 @@ class Lights:
             self.shared = getattr(self, "shared", obs)
             self.shared[:] = obs
             obs = self.shared
-        legal = np.array([[True, True, False], [True, True, True]])
+        action_mask = np.array([[True, True, False], [True, True, True]])
         over = self.t == 5 and self.fault != "endless"
         fields: dict[str, Any] = {
             "obs": obs,
             "state": self.bits.astype(np.float32),
-            "legal": legal,
+            "action_mask": action_mask,
             "reward": np.float32(reward),
             "terminated": np.bool_(over and self.fault == "both"),
             "truncated": np.bool_(over),
             "metrics": np.zeros(0, np.float32),
         }
-        return TimeStep(**fields | self._broken(obs, legal))
+        return TimeStep(**fields | self._broken(obs, action_mask))
 
-    def _broken(self, obs: np.ndarray, legal: np.ndarray) -> dict[str, Any]:
+    def _broken(self, obs: np.ndarray, action_mask: np.ndarray) -> dict[str, Any]:
         padded = obs.copy()
         padded[0, 2] = 1
         return {
             "shape": {"obs": obs[:, :2]},
-            "type": {"legal": legal.astype(np.float32)},
+            "type": {"action_mask": action_mask.astype(np.float32)},
             "number": {"reward": 0.0},
             "nan": {"state": np.array([np.nan, 0], np.float32)},
             "padding": {"obs": padded},
-            "beyond": {"legal": np.ones((2, 3), bool)},
-            "nobody": {"legal": np.zeros((2, 3), bool)},
-            "never": {"legal": legal & [[True], [False]]},
+            "beyond": {"action_mask": np.ones((2, 3), bool)},
+            "nobody": {"action_mask": np.zeros((2, 3), bool)},
+            "never": {"action_mask": action_mask & [[True], [False]]},
         }.get(self.fault, {})
 
     def render(self) -> np.ndarray | None:

@@ -128,7 +128,7 @@ def test_train_by_name_and_quietly(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert run.path.parent == Path("runs/matrix-game/stochastic-dop")
     config = RunFolder(run.path).read_config()
     assert config.environment_options == options
-    assert config.protocol == dop.Protocol(env_steps=16, seeds=(0,), threads=cpu_threads.in_use(), **PROTOCOL)
+    assert config.train_config == dop.TrainConfig(env_steps=16, seeds=(0,), threads=cpu_threads.in_use(), **PROTOCOL)
     assert dop.StochasticDOP(**config.hyper_parameters) == TINY
 
 
@@ -170,7 +170,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("train", {"seeds": [1.5]}, r"seeds must be a tuple of whole numbers, got \(1\.5,\)"),
     ("train", {"seeds": [2**32]}, r"seeds must be below 2\*\*32"),
     ("train", {"seeds": 10**30}, "At most 256 seeds"),
-    ("train", {"eval_intervall": 3}, "no argument or field of dop.Protocol 'eval_intervall'. Did you mean 'eval_interval'"),
+    ("train", {"eval_intervall": 3}, "no argument or field of dop.TrainConfig 'eval_intervall'. Did you mean 'eval_interval'"),
     ("train", {"env_steps": 1e6}, r"env_steps must be a whole number, got 1000000\.0\. Write 1000000\."),
     ("train", {"env_steps": 10**5000}, "env_steps must be below .* got a number of 16610 bits"),
     ("train", {"env_workers": "ray:" + "9" * 5000}, "env_workers must be 0, a number of processes, or ray:N"),
@@ -228,11 +228,11 @@ def test_numbers_of_numpy_are_numbers(tmp_path: Path):
     numpys: Any = dataclasses.replace(VDN, gamma=np.float32(0.9), replay_batch=np.int64(2), agent_hidden=np.uint8(4))
     pythons = dataclasses.replace(VDN, gamma=float(np.float32(0.9)))
     options = {"n_agents": np.int64(2), "n_actions": np.int32(2), "optimal_reward": steps, "relaxed": np.bool_(False)}
-    protocol: dict[str, Any] = {name: np.int64(value) for name, value in measured.items()}
-    protocol |= {"env_steps": np.int32(8), "seeds": [np.int64(3)]}
+    train_config: dict[str, Any] = {name: np.int64(value) for name, value in measured.items()}
+    train_config |= {"env_steps": np.int32(8), "seeds": [np.int64(3)]}
     more: dict[str, Any] = {"env_steps": np.int64(16)}
     shown: dict[str, Any] = {"episodes": np.int32(4), "seed": np.uint8(3)}
-    run = dop.train(numpys, "matrix-game", environment_options=options, run_dir=tmp_path / "a", quiet=True, **protocol)
+    run = dop.train(numpys, "matrix-game", environment_options=options, run_dir=tmp_path / "a", quiet=True, **train_config)
     run = dop.resume(run.path, quiet=True, **more)
     game = dop.make("matrix-game", n_agents=2, n_actions=2, optimal_reward=third)
     other = dop.train(pythons, game, seeds=[3], env_steps=16, run_dir=tmp_path / "b", quiet=True, **measured)

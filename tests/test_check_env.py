@@ -82,8 +82,8 @@ FAULTS = {
     "bound": ("bound", r"an entry of observation or state is 1 in size after reset; obs_bound is 0\.5"),
     "padding": ("padding", "left sees 2 numbers, but has others than 0 after them"),
     "beyond": ("padding", "left has 2 actions, but may take one beyond them"),
-    "nobody": ("legal", "nobody has a legal action after reset, though it goes on"),
-    "never": ("legal", "right never had a legal action"),
+    "nobody": ("action_mask", "nobody has a legal action after reset, though it goes on"),
+    "never": ("action_mask", "right never had a legal action"),
     "start": ("start", "reset gives a reward of 1"),
     "both": ("end", "step 5 is both terminated and truncated"),
     "endless": ("end", "it goes on after 5 steps, its time limit"),
@@ -230,8 +230,8 @@ def test_returns_of_the_matrix_game(capsys: pytest.CaptureFixture[str]):
 def test_doing_nothing(kind: Any, expected: Any):
     sizes: dict[str, Any] = {"obs_sizes": (1,) * 3, "action_sizes": (3,) * 3, "state_size": 1, "time_limit": 1}
     spec = dop.EnvSpec(name="x", version="1", agents=("a", "b", "c"), action_kind=kind, **sizes)
-    legal = np.array([[False, True, True], [True, False, False], [False, False, False]])
-    np.testing.assert_allclose(no_op(spec, legal), expected)
+    action_mask = np.array([[False, True, True], [True, False, False], [False, False, False]])
+    np.testing.assert_allclose(no_op(spec, action_mask), expected)
 
 
 def test_a_game_that_takes_long_is_played_less(monkeypatch: pytest.MonkeyPatch):
@@ -357,7 +357,7 @@ def test_who_is_not_there_is_told():
     class Leaves(python_games.Lights):
         def _look(self, reward: float) -> Any:
             step: Any = super()._look(reward)
-            return dataclasses.replace(step, legal=step.legal & np.array([[True], [self.t < 2]]))
+            return dataclasses.replace(step, action_mask=step.action_mask & np.array([[True], [self.t < 2]]))
 
     found = survey(Leaves, episodes=1, seed=0)
     assert not found.faults
@@ -415,7 +415,7 @@ def jaxmarls() -> Any:
 
 def test_from_python_too():
     maker: Any = odd_games.Silent
-    program = dop.api._program(dop.VDN(), maker, {}, dop.Protocol())
+    program = dop.api._program(dop.VDN(), maker, {}, dop.TrainConfig())
     assert program.spec.agents == ("a", "b")
     assert pickle.loads(pickle.dumps(program.environment.make))().spec == program.spec  # type: ignore  # noqa: S301
     objects: list[tuple[Any, str]] = [
@@ -425,7 +425,7 @@ def test_from_python_too():
     ]
     for one, words in objects:
         with pytest.raises(ConfigError, match=words):
-            dop.api._program(dop.VDN(), one, {}, dop.Protocol())
+            dop.api._program(dop.VDN(), one, {}, dop.TrainConfig())
 
 
 # ------------------------------------------------------------------------------------------------------------- hundreds of agents

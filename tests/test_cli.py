@@ -210,8 +210,8 @@ def test_mistakes_are_found_before_anything_is_compiled(tmp_path: Path):
 
 def test_train_resume_evaluate(tmp_path: Path):
     game = ["--env", "matrix-game", "--env-args", "n_agents=2", "n_actions=2", "--env-steps", 64, "--seeds", 2]
-    protocol = ["--eval-interval", 32, "--eval-episodes", 4, "--checkpoint-interval", 32, "--chunk-iterations", 4]
-    result = dop_process(tmp_path, "train", "stochastic-dop", *game, *protocol, *TINY, "--first-seed", 3, "--share-parameters", "none")
+    train_config = ["--eval-interval", 32, "--eval-episodes", 4, "--checkpoint-interval", 32, "--chunk-iterations", 4]
+    result = dop_process(tmp_path, "train", "stochastic-dop", *game, *train_config, *TINY, "--first-seed", 3, "--share-parameters", "none")
     assert result.returncode == 0, result.stderr
     assert "finished after 64 environment steps" in result.stdout
     assert "greedy" in result.stderr  # progress; results go to the standard output
@@ -223,7 +223,7 @@ def test_train_resume_evaluate(tmp_path: Path):
     assert config["environment"] == "matrix-game"
     assert config["environment_options"] == {"n_agents": 2, "n_actions": 2}
     assert config["environment_spec"]["version"] == "1"
-    assert config["protocol"] | {"seeds": [3, 4], "env_steps": 64, "eval_interval": 32} == config["protocol"]
+    assert config["train_config"] | {"seeds": [3, 4], "env_steps": 64, "eval_interval": 32} == config["train_config"]
     hyper = {"critic_hidden": 8, "actor_hidden": 8, "share_parameters": "none", "gamma": 0.99}
     assert config["hyper_parameters"] | hyper == config["hyper_parameters"]
     assert config["hyper_parameters"].keys() == {field.name for field in dataclasses.fields(dop.StochasticDOP)}

@@ -106,11 +106,11 @@ def test_several_fields_together_and_what_they_would_need(name: str, data: st.Da
 @few(max_examples=150)
 @given(data=st.data())
 def test_every_field_of_a_protocol(data: st.DataObject):
-    hints = get_type_hints(dop.Protocol)
+    hints = get_type_hints(dop.TrainConfig)
     changed = data.draw(st.lists(st.sampled_from(list(hints)), min_size=1, max_size=2, unique=True))
     values: dict[str, Any] = {field: data.draw(st.one_of(likely(hints[field]), st.lists(NUMBERS).map(tuple))) for field in changed}
-    protocol = dop.Protocol(**values)
-    sentence = answered(protocol.check)
+    train_config = dop.TrainConfig(**values)
+    sentence = answered(train_config.check)
     assert sentence is None or any(field in sentence for field in changed)
 
 

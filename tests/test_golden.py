@@ -111,19 +111,21 @@ def episode_of(golden: dict[str, Array]) -> Episode:
     return Episode(
         obs=golden["obs"],
         state=golden["state"],
-        legal=golden["avail_actions"].astype(bool),
+        action_mask=golden["avail_actions"].astype(bool),
         action=jnp.where(mask[:, None], action[:-1], 0),
         final_action=action[length],
-        behaviour=jnp.ones(action[:-1].shape),
+        behaviour_prob=jnp.ones(action[:-1].shape),
         reward=golden["reward"][:-1, 0],
         terminated=golden["terminated"][:-1, 0].astype(bool),
         mask=mask,
     )
 
 
-def mixed_policy(logits: Float[Array, " action"], legal: Array, epsilon: float) -> Float[Array, " action"]:
+def mixed_policy(logits: Float[Array, " action"], action_mask: Array, epsilon: float) -> Float[Array, " action"]:
     """The released code's policy, by way of the library's masked mixture."""
-    return policies.epsilon_mixture(policies.masked_softmax(logits, legal), legal, policies.unmasked_epsilon(logits, legal, epsilon))
+    return policies.epsilon_mixture(
+        policies.masked_softmax(logits, action_mask), action_mask, policies.unmasked_epsilon(logits, action_mask, epsilon)
+    )
 
 
 def over(axes: int, f: Callable[..., Any]) -> Callable[..., Any]:
@@ -151,9 +153,9 @@ def test_tree_backup(case: int) -> None:
 def test_td_lambda(case: int) -> None:
     g = family(f"td_raw/{case}")
     mask, terminated = g["mask"][..., 0], g["terminated"][..., 0]
-    goes_on = np.append(mask[:, 1:], np.zeros_like(mask[:, :1]), axis=1)
+    continues = np.append(mask[:, 1:], np.zeros_like(mask[:, :1]), axis=1)
     discount = jnp.asarray(g["gamma"] * (1 - terminated))
-    got = over(1, td_lambda)(jnp.asarray(g["reward"][..., 0]), discount, jnp.asarray(g["q_taken"][:, 1:, 0]), g["lambda"] * goes_on)
+    got = over(1, td_lambda)(jnp.asarray(g["reward"][..., 0]), discount, jnp.asarray(g["q_taken"][:, 1:, 0]), g["lambda"] * continues)
     assert_close(jnp.where(mask > 0, got, 0), np.where(mask > 0, g["target"][..., 0], 0))
 
 
@@ -197,16 +199,16 @@ def test_actor() -> None:
     time_first = (jnp.asarray(g["obs"]).swapaxes(0, 1), last_action.swapaxes(0, 1))
     _, outputs = jax.jit(jax.lax.scan, static_argnums=0)(step, jnp.zeros((batch, n, 64)), time_first)
     hidden, logits = (x.swapaxes(0, 1) for x in outputs)
-    legal = jnp.asarray(g["avail_actions"], bool)
+    action_mask = jnp.asarray(g["avail_actions"], bool)
     epsilon = float(g["epsilon"])
-    everywhere = jnp.ones_like(legal)
+    everywhere = jnp.ones_like(action_mask)
     unmasked = lambda x, m: policies.epsilon_mixture(jax.nn.softmax(x), m, epsilon)  # noqa: E731
     filled = g["filled"][..., None].astype(bool)
     # On padding the reference's inputs are not ours to imitate: both policies and hidden states are compared on filled slots.
     for got, expected in (
         (hidden, g["hidden"]),
         (over(3, unmasked)(logits, everywhere), g["pi_raw"]),
-        (over(3, lambda x, m: mixed_policy(x, m, epsilon))(logits, legal), g["pi"]),
+        (over(3, lambda x, m: mixed_policy(x, m, epsilon))(logits, action_mask), g["pi"]),
     ):
         assert_close(jnp.where(filled, got, 0), np.where(filled, expected, 0))
 
@@ -215,13 +217,13 @@ def test_actor() -> None:
 def test_actor_loss(case: int) -> None:
     g = family(f"actor_loss/{case}")
     steps = g["k"].shape[1]
-    legal = jnp.asarray(g["avail_actions"], bool)
+    action_mask = jnp.asarray(g["avail_actions"], bool)
     mask = jnp.arange(steps) < g["length"][:, None]
     q, k, action = jnp.asarray(g["q_vals"]), jnp.asarray(g["k"]), jnp.asarray(g["actions"][..., 0], jnp.int32)
     end_to_end = lambda x: x[:, :steps].reshape(-1, *x.shape[2:])  # noqa: E731
 
     def loss(logits: Array) -> Array:
-        policy = over(3, lambda x, m: mixed_policy(x, m, float(g["epsilon"])))(logits, legal)
+        policy = over(3, lambda x, m: mixed_policy(x, m, float(g["epsilon"])))(logits, action_mask)
         return losses.stochastic_dop_actor(*(end_to_end(x) for x in (policy, q, k, action, mask)))
 
     value, gradient = jax.jit(jax.value_and_grad(loss))(jnp.asarray(g["logits"]))
@@ -235,13 +237,13 @@ def test_actor_loss(case: int) -> None:
 def released_with(g: Numbers, on_policy_batch: int) -> StochasticDOP:
     """The released preset, with the golden epsilon; everything else must be as it stands."""
     preset = StochasticDOP.presets()["released"]
-    mine = (preset.actor_rate, preset.critic_rate, preset.rms_decay, preset.rms_eps, preset.max_grad_norm)
+    mine = (preset.actor_lr, preset.critic_lr, preset.rms_decay, preset.rms_eps, preset.max_grad_norm)
     assert mine == tuple(g[f"hp/{name}"] for name in ("lr", "critic_lr", "optim_alpha", "optim_eps", "grad_norm_clip"))
     mine = (preset.gamma, preset.td_lambda, preset.tb_lambda, preset.tb_steps)
     assert mine == tuple(g[f"hp/{name}"] for name in ("gamma", "td_lambda", "tb_lambda", "n_step"))
     epsilon = float(g["epsilon"])
     # Zero steps: a constant epsilon in full precision.
-    return replace(preset, epsilon_start=epsilon, epsilon_end=epsilon, epsilon_steps=0, on_policy_batch=on_policy_batch)
+    return replace(preset, epsilon_start=epsilon, epsilon_end=epsilon, epsilon_anneal_steps=0, on_policy_batch=on_policy_batch)
 
 
 class Iteration(eqx.Module):
@@ -262,7 +264,7 @@ def iteration(request: pytest.FixtureRequest) -> tuple[int, Iteration]:
         batch, steps, n = on.action.shape
         sizes = (on.state.shape[-1], on.obs.shape[-1])
         spec = make_spec(
-            n_agents=n, obs_sizes=(sizes[1],) * n, action_sizes=(on.legal.shape[-1],) * n, state_size=sizes[0], time_limit=steps
+            n_agents=n, obs_sizes=(sizes[1],) * n, action_sizes=(on.action_mask.shape[-1],) * n, state_size=sizes[0], time_limit=steps
         )
         algorithm = released_with(family(f"iter/{case}"), batch)
         w = lambda name: family(f"iter/{case}/w0/{name}")  # noqa: E731

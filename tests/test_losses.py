@@ -214,12 +214,12 @@ def test_entropy_has_a_finite_gradient_at_probability_0() -> None:
 
 def test_utility_rms_equals_the_sums_written_out() -> None:
     rng = np.random.default_rng(0)
-    utility, legal = rng.normal(size=(4, 3, 5)).astype(np.float32), rng.random((4, 3, 5)) < 0.5
-    legal[..., 0] = True
+    utility, action_mask = rng.normal(size=(4, 3, 5)).astype(np.float32), rng.random((4, 3, 5)) < 0.5
+    action_mask[..., 0] = True
     mask = np.array([True, True, False, True])
     utility[2] = np.nan
-    squares = [np.mean(utility[t, i][legal[t, i]] ** 2) for t in range(4) if mask[t] for i in range(3)]
-    got = losses.utility_rms(jnp.asarray(utility), jnp.asarray(legal), jnp.asarray(mask))
+    squares = [np.mean(utility[t, i][action_mask[t, i]] ** 2) for t in range(4) if mask[t] for i in range(3)]
+    got = losses.utility_rms(jnp.asarray(utility), jnp.asarray(action_mask), jnp.asarray(mask))
     np.testing.assert_allclose(got, np.sqrt(np.mean(squares)), rtol=1e-5)
 
 

@@ -233,7 +233,7 @@ SOMETHING = 3
     [
         (
             "test_own_algorithm:Lacking",
-            r"Lacking is not an algorithm: it has no check, init, initial_memory, sample, update",
+            r"Lacking is not an algorithm: it has no check, init, initial_carry, sample, update",
         ),
         ("test_own_algorithm:Thawed", "Thawed must be a frozen dataclass"),
         ("test_own_algorithm:Bare", r"Bare declares more, but is not decorated itself.*@dataclass\(frozen=True"),

@@ -24,22 +24,22 @@ masked_softmax = jax.jit(policies.masked_softmax)
 slope = jax.jit(jax.jacobian(policies.masked_softmax))
 
 
-@given(logits=LOGITS, legal=LEGAL)
+@given(logits=LOGITS, action_mask=LEGAL)
 @settings(max_examples=200, deadline=None)
-def test_masked_softmax_of_any_finite_logits(logits: list[float], legal: list[bool]) -> None:
-    x, m = jnp.array(logits, jnp.float32), jnp.array(legal)
+def test_masked_softmax_of_any_finite_logits(logits: list[float], action_mask: list[bool]) -> None:
+    x, m = jnp.array(logits, jnp.float32), jnp.array(action_mask)
     policy = masked_softmax(x, m)
     np.testing.assert_array_equal(policy[~m], 0.0)
-    np.testing.assert_allclose(jnp.sum(policy), 1.0 if any(legal) else 0.0, rtol=1e-6)
+    np.testing.assert_allclose(jnp.sum(policy), 1.0 if any(action_mask) else 0.0, rtol=1e-6)
     gradient = slope(x, m)
     assert np.all(np.isfinite(gradient))
     np.testing.assert_array_equal(gradient[:, ~m], 0.0)
 
 
-@given(logits=MODEST_LOGITS, legal=LEGAL, shift=st.floats(-32, 32, width=32))
+@given(logits=MODEST_LOGITS, action_mask=LEGAL, shift=st.floats(-32, 32, width=32))
 @settings(max_examples=50, deadline=None)
-def test_masked_softmax_does_not_see_a_shift(logits: list[float], legal: list[bool], shift: float) -> None:
-    x, m = jnp.array(logits, jnp.float32), jnp.array(legal)
+def test_masked_softmax_does_not_see_a_shift(logits: list[float], action_mask: list[bool], shift: float) -> None:
+    x, m = jnp.array(logits, jnp.float32), jnp.array(action_mask)
     np.testing.assert_allclose(masked_softmax(x + shift, m), masked_softmax(x, m), rtol=1e-4, atol=1e-7)
 
 
@@ -52,31 +52,31 @@ def test_masked_softmax_is_the_softmax_of_the_legal_ones() -> None:
 
 
 def test_epsilon_mixture_by_hand() -> None:
-    policy, legal = jnp.array([0.8, 0.2, 0.0, 0.0]), jnp.array([True, True, False, True])
+    policy, action_mask = jnp.array([0.8, 0.2, 0.0, 0.0]), jnp.array([True, True, False, True])
     # 0.7 policy + 0.3 / 3
-    np.testing.assert_allclose(policies.epsilon_mixture(policy, legal, 0.3), [0.66, 0.24, 0.0, 0.1], rtol=1e-6)
+    np.testing.assert_allclose(policies.epsilon_mixture(policy, action_mask, 0.3), [0.66, 0.24, 0.0, 0.1], rtol=1e-6)
     np.testing.assert_array_equal(policies.epsilon_mixture(jnp.zeros(4), jnp.zeros(4, bool), 0.3), 0.0)
 
 
 @jax.jit
-def released_policy(logits: jax.Array, legal: jax.Array, epsilon: jax.Array) -> jax.Array:
+def released_policy(logits: jax.Array, action_mask: jax.Array, epsilon: jax.Array) -> jax.Array:
     """The released code, word for word: mix, cut, rescale."""
     u = (1 - epsilon) * jax.nn.softmax(logits) + epsilon / logits.size
-    p = jnp.where(legal, u, 0)
+    p = jnp.where(action_mask, u, 0)
     return p / jnp.sum(p)
 
 
 @jax.jit
-def policy_by_epsilon(logits: jax.Array, legal: jax.Array, epsilon: jax.Array) -> jax.Array:
-    share = policies.unmasked_epsilon(logits, legal, epsilon)
-    return policies.epsilon_mixture(policies.masked_softmax(logits, legal), legal, share)
+def policy_by_epsilon(logits: jax.Array, action_mask: jax.Array, epsilon: jax.Array) -> jax.Array:
+    share = policies.unmasked_epsilon(logits, action_mask, epsilon)
+    return policies.epsilon_mixture(policies.masked_softmax(logits, action_mask), action_mask, share)
 
 
-@given(logits=MODEST_LOGITS, legal=LEGAL, epsilon=EPSILON)
+@given(logits=MODEST_LOGITS, action_mask=LEGAL, epsilon=EPSILON)
 @settings(max_examples=100, deadline=None)
-def test_unmasked_epsilon_gives_the_released_policy(logits: list[float], legal: list[bool], epsilon: float) -> None:
-    assume(any(legal))
-    x, m, e = jnp.array(logits, jnp.float32), jnp.array(legal), jnp.float32(epsilon)
+def test_unmasked_epsilon_gives_the_released_policy(logits: list[float], action_mask: list[bool], epsilon: float) -> None:
+    assume(any(action_mask))
+    x, m, e = jnp.array(logits, jnp.float32), jnp.array(action_mask), jnp.float32(epsilon)
     np.testing.assert_allclose(policy_by_epsilon(x, m, e), released_policy(x, m, e), rtol=1e-4, atol=1e-6)
 
 
@@ -84,10 +84,10 @@ def test_unmasked_epsilon_is_epsilon_where_all_is_legal() -> None:
     np.testing.assert_allclose(policies.unmasked_epsilon(jnp.arange(4.0), jnp.ones(4, bool), 0.3), 0.3, rtol=1e-6)
 
 
-@pytest.mark.parametrize("legal", [[False] * 4, [True, False, False, False]])
-def test_unmasked_epsilon_survives_a_softmax_that_leaves_nothing_legal(legal: list[bool]) -> None:
+@pytest.mark.parametrize("action_mask", [[False] * 4, [True, False, False, False]])
+def test_unmasked_epsilon_survives_a_softmax_that_leaves_nothing_legal(action_mask: list[bool]) -> None:
     logits = jnp.array([0.0, 1e4, 0.0, 0.0])
-    value, gradient = jax.value_and_grad(policies.unmasked_epsilon)(logits, jnp.array(legal), 0.0)
+    value, gradient = jax.value_and_grad(policies.unmasked_epsilon)(logits, jnp.array(action_mask), 0.0)
     assert value == 0.0
     assert np.all(np.isfinite(gradient))
 
@@ -128,24 +128,24 @@ def test_sample_many_never_draws_what_is_impossible(policy: list[float]) -> None
 
 
 def test_mix_before_the_mask_is_the_released_codes_policy() -> None:
-    logits, legal = jnp.array([1.0, 0.0, 3.0, -1.0]), jnp.array([True, True, False, True])
+    logits, action_mask = jnp.array([1.0, 0.0, 3.0, -1.0]), jnp.array([True, True, False, True])
     mixed = 0.7 * jax.nn.softmax(logits) + 0.3 / 4
-    expected = jnp.where(legal, mixed, 0) / jnp.sum(jnp.where(legal, mixed, 0))
-    np.testing.assert_allclose(policies.mix(logits, legal, 0.3, before_mask=True), expected, rtol=1e-5)
-    after = policies.epsilon_mixture(policies.masked_softmax(logits, legal), legal, 0.3)
-    np.testing.assert_array_equal(policies.mix(logits, legal, 0.3, before_mask=False), after)
+    expected = jnp.where(action_mask, mixed, 0) / jnp.sum(jnp.where(action_mask, mixed, 0))
+    np.testing.assert_allclose(policies.mix(logits, action_mask, 0.3, before_mask=True), expected, rtol=1e-5)
+    after = policies.epsilon_mixture(policies.masked_softmax(logits, action_mask), action_mask, 0.3)
+    np.testing.assert_array_equal(policies.mix(logits, action_mask, 0.3, before_mask=False), after)
 
 
 def test_epsilon_greedy_by_hand() -> None:
     # Action 2 has the largest value but is illegal; of the others action 1 is best: 0.7 and 0.3 / 3 each.
-    q, legal = jnp.array([1.0, 2.0, 9.0, -1.0]), jnp.array([True, True, False, True])
-    np.testing.assert_allclose(policies.epsilon_greedy(q, legal, 0.3), [0.1, 0.8, 0.0, 0.1], rtol=1e-6)
+    q, action_mask = jnp.array([1.0, 2.0, 9.0, -1.0]), jnp.array([True, True, False, True])
+    np.testing.assert_allclose(policies.epsilon_greedy(q, action_mask, 0.3), [0.1, 0.8, 0.0, 0.1], rtol=1e-6)
     np.testing.assert_array_equal(policies.epsilon_greedy(q, jnp.zeros(4, bool), 0.3), 0.0)
 
 
 def test_random_actions_are_of_their_kind():
-    legal, keys = jnp.array([True, False, True]), jax.random.split(jax.random.key(0), 2000)
-    number, box, simplex = (jax.vmap(partial(policies.random_action, kind=kind), (0, None))(keys, legal) for kind in KINDS)
+    action_mask, keys = jnp.array([True, False, True]), jax.random.split(jax.random.key(0), 2000)
+    number, box, simplex = (jax.vmap(partial(policies.random_action, kind=kind), (0, None))(keys, action_mask) for kind in KINDS)
     np.testing.assert_allclose(np.bincount(number, minlength=3) / 2000, [0.5, 0, 0.5], atol=0.05)
     assert not box[:, 1].any() and (jnp.abs(box) <= 1).all() and not simplex[:, 1].any() and (simplex >= 0).all()
     np.testing.assert_allclose(box[:, [0, 2]].mean(axis=0), 0, atol=0.06)
@@ -180,12 +180,12 @@ EVERY_WAY = {
 every_way = jax.jit(lambda x, m, e, k: {name: way(x, m, e, k) for name, way in EVERY_WAY.items()})
 
 
-@given(logits=EXTREME, legal=LEGAL, epsilon=EPSILON, seed=st.integers(0, 2**31 - 1))
+@given(logits=EXTREME, action_mask=LEGAL, epsilon=EPSILON, seed=st.integers(0, 2**31 - 1))
 @settings(max_examples=300, deadline=None)
-def test_no_way_of_acting_gives_an_illegal_action_a_chance(logits: list[float], legal: list[bool], epsilon: float, seed: int) -> None:
+def test_no_way_of_acting_gives_an_illegal_action_a_chance(logits: list[float], action_mask: list[bool], epsilon: float, seed: int) -> None:
     """Exactly zero, for any finite logits in float32, and a distribution over the legal actions if there are any."""
-    x, m = jnp.array(logits, jnp.float32), jnp.array(legal)
+    x, m = jnp.array(logits, jnp.float32), jnp.array(action_mask)
     for name, policy in every_way(x, m, jnp.float32(epsilon), jax.random.key(seed)).items():
         np.testing.assert_array_equal(policy[~m], 0.0, err_msg=name)
         assert (policy >= 0).all(), name
-        np.testing.assert_allclose(jnp.sum(policy), 1.0 if any(legal) else 0.0, rtol=1e-5, err_msg=name)
+        np.testing.assert_allclose(jnp.sum(policy), 1.0 if any(action_mask) else 0.0, rtol=1e-5, err_msg=name)

@@ -152,8 +152,8 @@ def test_exact_values_are_fixed_points_of_both_targets() -> None:
     by_td = jax.vmap(partial(td_lambda, lambda_=lambda_))(r, discount, q_next)[:, 0]
     for steps in (1, 2, 3):
         by_backup = jax.vmap(partial(tree_backup, steps=steps))(r, discount, q_now, v_next, f32(lambda_ * pi[s, a][:, :-1]))[:, 0]
-        for behaviour, target in ((pi, by_td), (pi, by_backup), (uniform, by_backup)):
-            probability = moves * np.prod(behaviour[s, a][:, 1:], axis=1)
+        for behaviour_prob, target in ((pi, by_td), (pi, by_backup), (uniform, by_backup)):
+            probability = moves * np.prod(behaviour_prob[s, a][:, 1:], axis=1)
             mean = np.zeros_like(q)
             np.add.at(mean, (s[:, 0], a[:, 0]), probability * np.asarray(target))
             np.testing.assert_allclose(mean, q, rtol=1e-5, atol=1e-5)

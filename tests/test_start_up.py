@@ -107,7 +107,7 @@ def test_type_checkers_know_what_the_names_are():
     assert_type(dop.environments(), tuple[str, ...])
     assert_type(dop.__version__, str)
     assert_type(dop.VDN(), dop.VDN)
-    assert_type(dop.Protocol().eval_episodes, int)
+    assert_type(dop.TrainConfig().eval_episodes, int)
     assert not hasattr(dop, "nonsense") or dop.nonsense  # pyright: ignore[reportAttributeAccessIssue]  # which must be needed
 
 

@@ -61,7 +61,7 @@ class Workers:
         return TimeStep(
             obs=jnp.tile(seen, (2, 1)),
             state=seen,
-            legal=jnp.ones((2, 2), bool),
+            action_mask=jnp.ones((2, 2), bool),
             reward=jnp.float32(reward),
             terminated=jnp.asarray(ended),
             truncated=jnp.zeros((), bool),

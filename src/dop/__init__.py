@@ -30,10 +30,10 @@ if TYPE_CHECKING:  # the same as `_HOMES`, for those who read types
     from dop.envs import make
     from dop.envs import names as environments
     from dop.storage.records import LoggedRun, Logger, Record
-    from dop.storage.run_directory import Protocol
+    from dop.storage.run_directory import TrainConfig
     from dop.training.callbacks import Callback, TrainingEvent
     from dop.training.preflight import Preflight
-    from dop.types import Algorithm, Choice, Environment, EnvSpec, Episode, HostEnvironment, Learner, TimeStep, Transition
+    from dop.types import Algorithm, Environment, EnvSpec, Episode, Learner, PolicyOutput, PythonEnvironment, TimeStep, Transition
 
     __version__: str
 
@@ -47,18 +47,18 @@ _HOMES = {
     "VDN": "dop.algorithms.vdn",
     "Algorithm": "dop.types",
     "Callback": "dop.training.callbacks",
-    "Choice": "dop.types",
+    "PolicyOutput": "dop.types",
     "DeterministicDOP": "dop.algorithms.deterministic_dop",
     "EnvSpec": "dop.types",
     "Environment": "dop.types",
     "Episode": "dop.types",
     "Evaluation": "dop.analysis.evaluation",
-    "HostEnvironment": "dop.types",
+    "PythonEnvironment": "dop.types",
     "Learner": "dop.types",
     "LoggedRun": "dop.storage.records",
     "Logger": "dop.storage.records",
     "Preflight": "dop.training.preflight",
-    "Protocol": "dop.storage.run_directory",
+    "TrainConfig": "dop.storage.run_directory",
     "Record": "dop.storage.records",
     "Run": "dop.api",
     "StochasticDOP": "dop.algorithms.stochastic_dop",
@@ -85,7 +85,6 @@ __all__ = [
     "VDN",
     "Algorithm",
     "Callback",
-    "Choice",
     "ConfigError",
     "DeterministicDOP",
     "DopError",
@@ -93,18 +92,19 @@ __all__ = [
     "Environment",
     "Episode",
     "Evaluation",
-    "HostEnvironment",
     "Learner",
     "LoggedRun",
     "Logger",
     "MissingExtraError",
+    "PolicyOutput",
     "Preflight",
-    "Protocol",
+    "PythonEnvironment",
     "Record",
     "Run",
     "RunError",
     "StochasticDOP",
     "TimeStep",
+    "TrainConfig",
     "TrainingEvent",
     "Transition",
     "UnknownNameError",

@@ -37,19 +37,19 @@ from dop.errors import (
 from dop.loggers.lookup import chosen
 from dop.loggers.progress import Progress
 from dop.renamed import formerly
-from dop.rollout.program import HostProgram, Source
+from dop.rollout.program import PythonProgram, Source
 from dop.storage import files, initial, records
 from dop.storage.records import Logger
-from dop.storage.run_directory import MOST_SEEDS, Protocol, RunConfig, RunFolder, default_folder, said
+from dop.storage.run_directory import MOST_SEEDS, RunConfig, RunFolder, TrainConfig, default_folder, said
 from dop.training.callbacks import Callback, checked
 from dop.training.preflight import Preflight, measure
 from dop.training.program import Program, RunState
 from dop.training.silence import without_compiler_logs
 from dop.training.trainer import Outcome, Trainer, lowest_steps, stop_requested
-from dop.types import Algorithm, Environment, EnvSpec, HostEnvironment
+from dop.types import Algorithm, Environment, EnvSpec, PythonEnvironment
 from dop.visualise import curves
 
-AnyEnvironment: TypeAlias = Environment | HostEnvironment | Callable[[], HostEnvironment]
+AnyEnvironment: TypeAlias = Environment | PythonEnvironment | Callable[[], PythonEnvironment]
 """An environment in JAX; one that is not, which then must be one that `dop.make` can make again; or a function that makes such a one."""
 AnyAlgorithm: TypeAlias = Algorithm[Any, Any] | type[Algorithm[Any, Any]] | str
 """An algorithm that has a run's hyper-parameters; its class; or the name of that."""
@@ -80,7 +80,7 @@ def train(
     algorithm: Algorithm[Any, Any],
     environment: AnyEnvironment | str,
     *,
-    env_steps: int = Protocol.env_steps,
+    env_steps: int = TrainConfig.env_steps,
     seeds: int | Sequence[int] = 1,
     run_dir: Path | str | None = None,
     environment_options: dict[str, Any] | None = None,
@@ -89,7 +89,7 @@ def train(
     loggers: Sequence[Logger | str] = (),
     logger_online: bool = False,
     callbacks: Sequence[Callback] = (),
-    **protocol: Any,
+    **train_config: Any,
 ) -> Run:
     """Train and leave a run directory behind.
 
@@ -110,7 +110,7 @@ def train(
         logger_online: let `wandb` and `mlflow` use the network; without, they write into the run directory.
         callbacks: objects that are told of chunks, evaluations and checkpoints, and may ask to stop (`dop.Callback`). What one of them
             raises ends the run, once it is saved.
-        **protocol: the other fields of `dop.Protocol`.
+        **protocol: the other fields of `dop.TrainConfig`.
 
     Raises:
         ConfigError: something cannot work; nothing has been computed or written.
@@ -118,7 +118,7 @@ def train(
     """
     check_flags(quiet=quiet)
     told = _Told(loggers=chosen(loggers, online=logger_online), callbacks=checked(callbacks), quiet=quiet)
-    plan = _plan(algorithm, environment, env_steps, seeds, run_dir, environment_options, protocol, init_from)
+    plan = _plan(algorithm, environment, env_steps, seeds, run_dir, environment_options, train_config, init_from)
     plan.needs.check()
     trainer = Trainer(plan.program, plan.config, plan.folder)
     plan.folder.create(plan.config)
@@ -131,19 +131,19 @@ def preflight(
     algorithm: Algorithm[Any, Any],
     environment: AnyEnvironment | str,
     *,
-    env_steps: int = Protocol.env_steps,
+    env_steps: int = TrainConfig.env_steps,
     seeds: int | Sequence[int] = 1,
     run_dir: Path | str | None = None,
     environment_options: dict[str, Any] | None = None,
     init_from: Path | str | None = None,
-    **protocol: Any,
+    **train_config: Any,
 ) -> Preflight:
     """What `train` with the same arguments would need, beside what the machine has. Nothing is computed or written.
 
     Raises:
         ConfigError: something cannot work.
     """
-    return _plan(algorithm, environment, env_steps, seeds, run_dir, environment_options, protocol, init_from).needs
+    return _plan(algorithm, environment, env_steps, seeds, run_dir, environment_options, train_config, init_from).needs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,14 +151,14 @@ class _Plan:
     """A run that has not begun."""
 
     config: RunConfig
-    program: Program | HostProgram
+    program: Program | PythonProgram
     folder: RunFolder
     taken: initial.Parts | None
     """What its learner starts from, if that is another run's."""
 
     @property
     def needs(self) -> Preflight:
-        return measure(self.program, len(self.config.protocol.seeds), self.folder)
+        return measure(self.program, len(self.config.train_config.seeds), self.folder)
 
 
 def _plan(
@@ -168,13 +168,13 @@ def _plan(
     seeds: int | Sequence[int],
     run_dir: Path | str | None,
     environment_options: dict[str, Any] | None,
-    protocol: dict[str, Any],
+    train_config: dict[str, Any],
     init_from: Path | str | None = None,
 ) -> _Plan:
     """The arguments of `train`, checked against each other."""
     folder = None if run_dir is None else RunFolder(files.checked_path("run_dir", run_dir))
     algorithm_name = _algorithm_name(algorithm)
-    rules = _rules(env_steps, seeds, protocol)
+    rules = _rules(env_steps, seeds, train_config)
     if environment_options is not None:
         environment_options = envs.checked_options(environment_options)
         if environment_options and not isinstance(environment, str):
@@ -203,7 +203,7 @@ def _plan(
         environment=name,
         environment_options=_as_json(options),
         environment_spec=_as_json(dataclasses.asdict(spec)),
-        protocol=rules,
+        train_config=rules,
         init_from=origin,
     )
     return _Plan(config=config, program=program, folder=folder or default_folder(name, config.algorithm), taken=taken)
@@ -223,18 +223,18 @@ def _algorithm_name(algorithm: Any) -> str:
     return algorithms.name_of(type(algorithm))
 
 
-def _rules(env_steps: int, seeds: Any, protocol: dict[str, Any]) -> Protocol:
+def _rules(env_steps: int, seeds: Any, train_config: dict[str, Any]) -> TrainConfig:
     """The protocol of these arguments.
 
     Raises:
         ConfigError: what cannot work.
         UnknownNameError: there is no field of that name.
     """
-    names = [field.name for field in dataclasses.fields(Protocol)]
-    for name in protocol:
+    names = [field.name for field in dataclasses.fields(TrainConfig)]
+    for name in train_config:
         if name not in names:
-            raise UnknownNameError("argument or field of dop.Protocol", name, (*names, "loggers", "callbacks"))
-    rules = Protocol(env_steps=env_steps, seeds=_chosen_seeds(seeds), **protocol)
+            raise UnknownNameError("argument or field of dop.TrainConfig", name, (*names, "loggers", "callbacks"))
+    rules = TrainConfig(env_steps=env_steps, seeds=_chosen_seeds(seeds), **train_config)
     rules.check()
     return rules
 
@@ -253,7 +253,7 @@ def _chosen_seeds(seeds: Any) -> tuple[int, ...]:
     return tuple(itertools.islice(seeds, MOST_SEEDS + 1))
 
 
-def _settled(rules: Protocol, program: Program | HostProgram) -> Protocol:
+def _settled(rules: TrainConfig, program: Program | PythonProgram) -> TrainConfig:
     """With everything chosen that depends on the environment; a warning says what may surprise."""
     steps = program.algorithm.episodes_per_iteration * program.spec.time_limit
     rules = rules.settled(steps=steps, warm_up=program.warmup_iterations * steps)
@@ -305,8 +305,8 @@ def resume(
             or the name, as a word for its being imported.
         trust: import the modules of the environment and the algorithm that the run directory names, if they are none of the library's: that
             runs their code.
-        on_non_finite: another choice of what happens from now on when a number is not finite; see `dop.Protocol`.
-        threads: another number of threads from now on, which gives other last digits than the run would have had; see `dop.Protocol`.
+        on_non_finite: another choice of what happens from now on when a number is not finite; see `dop.TrainConfig`.
+        threads: another number of threads from now on, which gives other last digits than the run would have had; see `dop.TrainConfig`.
         quiet: as in `train`.
         loggers: as in `train`.
         logger_online: as in `train`.
@@ -322,23 +322,25 @@ def resume(
     folder = RunFolder(files.checked_path("run_dir", run_dir))
     changes = {"env_steps": env_steps, "on_non_finite": on_non_finite, "threads": threads}
     config, program = rebuild(folder, environment, algorithm=algorithm, trust=trust, changes=changes)
-    measure(program, len(config.protocol.seeds), folder).check()
+    measure(program, len(config.train_config.seeds), folder).check()
     trainer = Trainer(program, config, folder)
-    _warn_of_other_bits(folder, config.protocol, trainer.devices.size)
+    _warn_of_other_bits(folder, config.train_config, trainer.devices.size)
     return _run(trainer, told, resumed=True)
 
 
-def _warn_of_other_bits(folder: RunFolder, protocol: Protocol, devices: int) -> None:
+def _warn_of_other_bits(folder: RunFolder, train_config: TrainConfig, devices: int) -> None:
     """Warn where this process computes with other devices or threads than the run did until now."""
-    was = folder.read_config().protocol.threads
-    before, now = folder.devices(len(protocol.seeds)), cpu_threads.in_use()
+    was = folder.read_config().train_config.threads
+    before, now = folder.devices(len(train_config.seeds)), cpu_threads.in_use()
     if devices != before:
         logging.getLogger("dop").warning(
             "%s: %s devices shared its seeds, now %s; the numbers may differ in their last digits. A new process goes on to the same bits.",
             *(folder.path, before, devices),
         )
     if now != was and jax.devices()[0].platform == "cpu":
-        way = "This was asked for." if now == protocol.threads else f"A new process, or PJRT_NPROC={was} before this one, keeps the bits."
+        way = (
+            "This was asked for." if now == train_config.threads else f"A new process, or PJRT_NPROC={was} before this one, keeps the bits."
+        )
         logging.getLogger("dop").warning(
             "%s: JAX computed with %s threads, now with %s; the numbers may differ in their last digits. %s",
             *(folder.path, was or "an unknown number of", now, way),
@@ -400,18 +402,18 @@ def evaluate_episodes(
     check_flags(sampled=sampled)
     folder = RunFolder(files.checked_path("run_dir", run_dir))
     config, program = rebuild(folder, environment, algorithm=algorithm, trust=trust)
-    measure(program, len(config.protocol.seeds), folder).check(saves=False)
+    measure(program, len(config.train_config.seeds), folder).check(saves=False)
     # Not the key that a run with this seed starts from.
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(b"dop.evaluate"))
     with contextlib.closing(Trainer(program, config, folder)) as trainer:
         state = trainer.restore()
         # Each seed of the run plays episodes of its own, whatever other seeds there are.
-        own = jax.vmap(jax.random.fold_in, (None, 0))(key, np.array(config.protocol.seeds, np.uint32))
+        own = jax.vmap(jax.random.fold_in, (None, 0))(key, np.array(config.train_config.seeds, np.uint32))
         keys = place(own, trainer.devices)
         played = trainer.driver.play(state, keys, episodes, sampled=sampled)
     return Evaluation(
         policy="sampled" if sampled else "greedy",
-        seeds=config.protocol.seeds,
+        seeds=config.train_config.seeds,
         env_steps=tuple(np.asarray(state.learner.env_steps).tolist()),
         returns=np.asarray(played.undiscounted_return),
         lengths=np.asarray(played.length),
@@ -461,13 +463,13 @@ def _train(trainer: Trainer, told: _Told, *, resumed: bool) -> Outcome:
 
 def _restored(trainer: Trainer) -> RunState | None:
     """The state that a run goes on from; None for one that was stopped before its first checkpoint, and starts again from its seeds."""
-    folder, goal = trainer.folder, trainer.protocol.env_steps
+    folder, goal = trainer.folder, trainer.train_config.env_steps
     if trainer.checkpoints.empty and not _has_learned(folder):
         folder.metrics.unlink(missing_ok=True)
         return None
     state = trainer.restore()
     done = lowest_steps(state)
-    if goal < min(done, folder.read_config().protocol.env_steps):
+    if goal < min(done, folder.read_config().train_config.env_steps):
         raise ConfigError(f"{folder.path} has {done} environment steps already; a new goal must be more, got {goal}.")
     trainer.rewind(state)
     return state
@@ -479,8 +481,8 @@ def _has_learned(folder: RunFolder) -> bool:
 
 
 def _program(
-    algorithm: Algorithm[Any, Any], environment: AnyEnvironment | str, options: dict[str, Any], rules: Protocol
-) -> Program | HostProgram:
+    algorithm: Algorithm[Any, Any], environment: AnyEnvironment | str, options: dict[str, Any], rules: TrainConfig
+) -> Program | PythonProgram:
     """What is run: one compiled program, or, with an environment outside JAX, one that leaves the device for `step`.
 
     Raises:
@@ -492,12 +494,12 @@ def _program(
         make = _maker(environment, options)
         one = environment if make is None else make()
         _ = getattr(one, "spec", None)  # a property of somebody else's, which is read from here on
-    kept: Any = {name: getattr(rules, name) for name in ("precision", "on_non_finite", "reward_scale", "standardise_rewards")}
-    if isinstance(one, HostEnvironment):
+    kept: Any = {name: getattr(rules, name) for name in ("precision", "on_non_finite", "reward_scale", "normalise_rewards")}
+    if isinstance(one, PythonEnvironment):
         assert make is not None
         foreign.Guarded(one).close()
         seeded = any(options.get(seed) is not None for seed in seeding.NAMES)
-        return HostProgram(algorithm=algorithm, environment=Source(one.spec, make, seeded), **kept)
+        return PythonProgram(algorithm=algorithm, environment=Source(one.spec, make, seeded), **kept)
     if not isinstance(one, Environment):
         raise ConfigError(f"{environment!r} made {type(one).__name__}, which is not an environment: it must have spec, reset and step.")
     return Program(algorithm=algorithm, environment=one, **kept)
@@ -507,12 +509,12 @@ def _maker(environment: AnyEnvironment | str, options: dict[str, Any]) -> Callab
     """What makes `environment` again, as often as is wanted; None for one in JAX, which has no need of it."""
     if isinstance(environment, str):
         return functools.partial(envs.make, environment, **options)
-    if isinstance(environment, type) or (callable(environment) and not isinstance(environment, Environment | HostEnvironment)):
+    if isinstance(environment, type) or (callable(environment) and not isinstance(environment, Environment | PythonEnvironment)):
         # A class makes one, though it has everything that its instances have.
         return functools.partial(envs.made_by, environment, _called(environment), {})
     if way_out := envs.way_out(_called(environment), environment):
         raise ConfigError(f"{type(environment).__name__} is not an environment. {way_out}")
-    if not isinstance(environment, HostEnvironment):
+    if not isinstance(environment, PythonEnvironment):
         if isinstance(environment, Environment):
             return None
         raise ConfigError(f"environment must be a name, an environment, or a function that makes one; got {shown(environment)}.")
@@ -542,7 +544,7 @@ def rebuild(
     algorithm: AnyAlgorithm | None = None,
     trust: bool = False,
     changes: dict[str, Any] | None = None,
-) -> tuple[RunConfig, Program | HostProgram]:
+) -> tuple[RunConfig, Program | PythonProgram]:
     """The configuration of a run, with those `changes` of its protocol that are not None, and its program, checked against each other.
 
     Raises:
@@ -552,18 +554,18 @@ def rebuild(
     check_flags(trust=trust)
     config = folder.read_config()
     wanted = {name: value for name, value in (changes or {}).items() if value is not None}
-    config = replace(config, protocol=replace(config.protocol, **wanted))
-    config.protocol.check()
+    config = replace(config, train_config=replace(config.train_config, **wanted))
+    config.train_config.check()
     environment = _trusted(folder, config.environment, environment, trust)
     # Before anything starts JAX.
-    use_host_devices(folder.devices(len(config.protocol.seeds)))
-    cpu_threads.use(config.protocol.threads or cpu_threads.default())
+    use_host_devices(folder.devices(len(config.train_config.seeds)))
+    cpu_threads.use(config.train_config.threads or cpu_threads.default())
     for change in folder.other_surroundings():
         logging.getLogger("dop").warning("%s: %s; the numbers may differ from what they would have been.", folder.path, change)
     algorithm = _rebuilt(folder, config, algorithm, trust)
     try:
         program = _program(
-            algorithm, config.environment if environment is None else environment, config.environment_options, config.protocol
+            algorithm, config.environment if environment is None else environment, config.environment_options, config.train_config
         )
     except (UnknownNameError, ConfigError) as error:
         hint = "Go where it was trained, or from Python pass it: environment=..."
@@ -577,7 +579,7 @@ def rebuild(
             "From Python, pass the one that it was made with: environment=..."
         )
     _check_algorithm(algorithm, program.spec)
-    program.check(config.protocol)
+    program.check(config.train_config)
     return config, program
 
 

@@ -212,7 +212,7 @@ def check_not_negative(config: Any, *fields: str) -> None:
             raise ConfigError(f"{field} must not be negative, got {shown(getattr(config, field))}.")
 
 
-def check_shares(config: Any, *fields: str) -> None:
+def check_fractions(config: Any, *fields: str) -> None:
     """Raise ConfigError if a field of `config` is not in [0, 1]. None, where a field may be that, passes."""
     for field in fields:
         if getattr(config, field) is not None and not 0 <= getattr(config, field) <= 1:

@@ -21,7 +21,7 @@ def masked_mean(x: Float[Array, "*steps_and_rest"], mask: Bool[Array, "*steps"] 
     return jnp.sum(jnp.where(counts, x, 0)) / jnp.maximum(jnp.sum(counts) * others, 1)
 
 
-def taken(x: Float[Array, "*batch agent action"], action: Int[Array, "*batch agent"]) -> Float[Array, "*batch agent"]:
+def gather_actions(x: Float[Array, "*batch agent action"], action: Int[Array, "*batch agent"]) -> Float[Array, "*batch agent"]:
     """The entry of `x` that each agent's action picks."""
     return jnp.take_along_axis(x, action[..., None], axis=-1)[..., 0]
 
@@ -53,11 +53,11 @@ def stochastic_dop_actor(
         mask: the steps that count.
         ratio: pi(a | tau) / beta(a | tau) of Theorem 7 (Eq. 22), constants to the gradient; none for on-policy data.
     """
-    utility = jax.lax.stop_gradient(taken(aristocrat_utility(policy, q, k), action))
+    utility = jax.lax.stop_gradient(gather_actions(aristocrat_utility(policy, q, k), action))
     weight = utility if ratio is None else utility * jax.lax.stop_gradient(ratio)[:, None]
     # An exploring action may have a probability that underflows; its logarithm must stay finite.
     smallest = jnp.finfo(policy.dtype).tiny
-    probability = jnp.where(mask.astype(bool)[:, None], jnp.maximum(taken(policy, action), smallest), 1)
+    probability = jnp.where(mask.astype(bool)[:, None], jnp.maximum(gather_actions(policy, action), smallest), 1)
     return -masked_mean(weight * jnp.log(probability), mask)
 
 
@@ -83,9 +83,9 @@ def entropy(policy: Float[Array, "*batch action"]) -> Float[Array, "*batch"]:
     return -jnp.sum(jnp.where(possible, policy * jnp.log(jnp.where(possible, policy, 1)), 0), axis=-1)
 
 
-def utility_rms(utility: Float[Array, "time agent action"], legal: Bool[Array, "time agent action"], mask: Mask) -> Float[Array, ""]:
+def utility_rms(utility: Float[Array, "time agent action"], action_mask: Bool[Array, "time agent action"], mask: Mask) -> Float[Array, ""]:
     """Root mean square of the utilities over legal actions, then agents and steps: the scale that advantages are divided by."""
-    square = jnp.sum(jnp.where(legal, utility**2, 0), axis=-1) / jnp.maximum(jnp.sum(legal, axis=-1), 1)
+    square = jnp.sum(jnp.where(action_mask, utility**2, 0), axis=-1) / jnp.maximum(jnp.sum(action_mask, axis=-1), 1)
     return jnp.sqrt(masked_mean(square, mask))
 
 
@@ -94,10 +94,10 @@ def equal_shares(counts: Bool[Array, "*batch episode"], axis: int | tuple[int, .
     return counts / jnp.maximum(jnp.sum(counts, axis=axis, keepdims=True), 1)
 
 
-def agreed(q_taken: Float[Array, "*batch agent"], present: Bool[Array, "*batch agent"]) -> Float[Array, "*batch agent"]:
+def agreed(q_taken: Float[Array, "*batch agent"], is_active: Bool[Array, "*batch agent"]) -> Float[Array, "*batch agent"]:
     """Every agent's own estimate of the team's value. Who is not there has none, and gets the mean of those that are."""
-    mean = jnp.sum(equal_shares(present, axis=-1) * jnp.where(present, q_taken, 0), axis=-1, keepdims=True)
-    return jnp.where(present, q_taken, mean)
+    mean = jnp.sum(equal_shares(is_active, axis=-1) * jnp.where(is_active, q_taken, 0), axis=-1, keepdims=True)
+    return jnp.where(is_active, q_taken, mean)
 
 
 def critic_weights(

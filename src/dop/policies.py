@@ -9,19 +9,19 @@ from jaxtyping import Array, Bool, DTypeLike, Float, Int, PRNGKeyArray
 from dop.types import ActionKind
 
 
-def masked_softmax(logits: Float[Array, " action"], legal: Bool[Array, " action"]) -> Float[Array, " action"]:
+def masked_softmax(logits: Float[Array, " action"], action_mask: Bool[Array, " action"]) -> Float[Array, " action"]:
     """Softmax over the legal actions. Illegal ones have probability exactly 0, whatever their logits; with no legal action all are 0."""
     # Infinite ones, such as a large output by a small temperature, count as the largest numbers that there are.
     logits = jnp.clip(logits, *_finite(logits.dtype))
-    top = jax.lax.stop_gradient(jnp.max(logits, where=legal, initial=-jnp.inf))
-    weight = jnp.where(legal, jnp.exp(jnp.where(legal, logits - top, 0)), 0)
+    top = jax.lax.stop_gradient(jnp.max(logits, where=action_mask, initial=-jnp.inf))
+    weight = jnp.where(action_mask, jnp.exp(jnp.where(action_mask, logits - top, 0)), 0)
     total = jnp.sum(weight)
     return weight / jnp.where(total > 0, total, 1)
 
 
-def present(legal: Bool[Array, "*batch action"]) -> Bool[Array, "*batch"]:
+def is_active(action_mask: Bool[Array, "*batch action"]) -> Bool[Array, "*batch"]:
     """Whether an agent is there: dead and absent ones have no legal action."""
-    return jnp.any(legal, axis=-1)
+    return jnp.any(action_mask, axis=-1)
 
 
 def probability(policy: Float[Array, "*batch action"], action: Int[Array, "*batch"]) -> Float[Array, "*batch"]:
@@ -35,19 +35,21 @@ def _finite(dtype: DTypeLike) -> tuple[float, float]:
     return float(jnp.finfo(dtype).min), float(jnp.finfo(dtype).max)
 
 
-def uniform(legal: Bool[Array, " action"]) -> Float[Array, " action"]:
+def uniform(action_mask: Bool[Array, " action"]) -> Float[Array, " action"]:
     """Each legal action alike; all 0 where none is."""
-    return legal / jnp.maximum(jnp.sum(legal), 1)
+    return action_mask / jnp.maximum(jnp.sum(action_mask), 1)
 
 
 def epsilon_mixture(
-    policy: Float[Array, " action"], legal: Bool[Array, " action"], epsilon: float | Float[Array, ""]
+    policy: Float[Array, " action"], action_mask: Bool[Array, " action"], epsilon: float | Float[Array, ""]
 ) -> Float[Array, " action"]:
     """(1 - epsilon) policy + epsilon uniform over the legal actions."""
-    return (1 - epsilon) * policy + epsilon * uniform(legal)
+    return (1 - epsilon) * policy + epsilon * uniform(action_mask)
 
 
-def unmasked_epsilon(logits: Float[Array, " action"], legal: Bool[Array, " action"], epsilon: float | Float[Array, ""]) -> Float[Array, ""]:
+def unmasked_epsilon(
+    logits: Float[Array, " action"], action_mask: Bool[Array, " action"], epsilon: float | Float[Array, ""]
+) -> Float[Array, ""]:
     """The epsilon of `epsilon_mixture` that gives the released code's policy, which mixes before it masks.
 
     There u = (1 - epsilon) softmax(all logits) + epsilon / |A| over all actions, then illegal ones are cut and the rest is rescaled.
@@ -55,33 +57,35 @@ def unmasked_epsilon(logits: Float[Array, " action"], legal: Bool[Array, " actio
 
         epsilon' = e / ((1 - epsilon) rho + e),   e = epsilon |legal| / |A|
     """
-    rho = jnp.sum(jax.nn.softmax(logits), where=legal)
-    explored = epsilon * jnp.mean(legal, dtype=logits.dtype)
+    rho = jnp.sum(jax.nn.softmax(logits), where=action_mask)
+    explored = epsilon * jnp.mean(action_mask, dtype=logits.dtype)
     total = (1 - epsilon) * rho + explored
     return jnp.where(total > 0, explored / jnp.where(total > 0, total, 1), 0)
 
 
 def mix(
-    logits: Float[Array, " action"], legal: Bool[Array, " action"], epsilon: float | Float[Array, ""], *, before_mask: bool
+    logits: Float[Array, " action"], action_mask: Bool[Array, " action"], epsilon: float | Float[Array, ""], *, before_mask: bool
 ) -> Float[Array, " action"]:
     """The softmax policy with epsilon mixed in: over the legal actions, or before illegal ones are cut, as PyMARL's actors have it."""
-    share = unmasked_epsilon(logits, legal, epsilon) if before_mask else epsilon
-    return epsilon_mixture(masked_softmax(logits, legal), legal, share)
+    share = unmasked_epsilon(logits, action_mask, epsilon) if before_mask else epsilon
+    return epsilon_mixture(masked_softmax(logits, action_mask), action_mask, share)
 
 
-def epsilon_greedy(q: Float[Array, " action"], legal: Bool[Array, " action"], epsilon: float | Float[Array, ""]) -> Float[Array, " action"]:
+def epsilon_greedy(
+    q: Float[Array, " action"], action_mask: Bool[Array, " action"], epsilon: float | Float[Array, ""]
+) -> Float[Array, " action"]:
     """1 - epsilon for the legal action of largest value, and epsilon uniform over the legal actions; all 0 with no legal action."""
-    best = jax.nn.one_hot(greedy(q, legal), q.shape[-1], dtype=q.dtype) * jnp.any(legal)
-    return epsilon_mixture(best, legal, epsilon)
+    best = jax.nn.one_hot(greedy(q, action_mask), q.shape[-1], dtype=q.dtype) * jnp.any(action_mask)
+    return epsilon_mixture(best, action_mask, epsilon)
 
 
-def random_action(key: PRNGKeyArray, legal: Bool[Array, " action"], kind: ActionKind) -> Int[Array, ""] | Float[Array, " action"]:
+def random_action(key: PRNGKeyArray, action_mask: Bool[Array, " action"], kind: ActionKind) -> Int[Array, ""] | Float[Array, " action"]:
     """A uniform action of one agent: a legal number, a vector in [-1, 1], or a point of the simplex (0 on components that do not exist)."""
     if kind == "discrete":
-        return sample(key, uniform(legal))
+        return sample(key, uniform(action_mask))
     if kind == "box":
-        return jnp.where(legal, jax.random.uniform(key, legal.shape, minval=-1, maxval=1), 0)
-    weight = jnp.where(legal, jax.random.exponential(key, legal.shape), 0)
+        return jnp.where(action_mask, jax.random.uniform(key, action_mask.shape, minval=-1, maxval=1), 0)
+    weight = jnp.where(action_mask, jax.random.exponential(key, action_mask.shape), 0)
     return weight / jnp.maximum(jnp.sum(weight), jnp.finfo(weight.dtype).tiny)
 
 
@@ -98,18 +102,18 @@ def sample_many(key: PRNGKeyArray, policy: Float[Array, " action"], n: int) -> I
     return jnp.argmax(cumulative > point, axis=-1).astype(jnp.int32)
 
 
-def greedy(logits: Float[Array, " action"], legal: Bool[Array, " action"]) -> Int[Array, ""]:
+def greedy(logits: Float[Array, " action"], action_mask: Bool[Array, " action"]) -> Int[Array, ""]:
     """The legal action with the largest logit (action 0 if none is legal)."""
-    return jnp.argmax(jnp.where(legal, logits, -jnp.inf)).astype(jnp.int32)
+    return jnp.argmax(jnp.where(action_mask, logits, -jnp.inf)).astype(jnp.int32)
 
 
 def gumbel_softmax(
-    key: PRNGKeyArray, logits: Float[Array, " action"], legal: Bool[Array, " action"], temperature: float | Float[Array, ""]
+    key: PRNGKeyArray, logits: Float[Array, " action"], action_mask: Bool[Array, " action"], temperature: float | Float[Array, ""]
 ) -> Float[Array, " action"]:
     """A relaxed sample of the softmax policy, softmax((logits + Gumbel noise) / temperature) over the legal actions, with a gradient in the
     logits (Jang et al. 2017, Eq. 2; App. D.2). Its largest component is a sample of the policy itself, whatever the temperature."""
     noise = jax.random.gumbel(key, logits.shape, logits.dtype)
-    return masked_softmax((logits + noise) / temperature, legal)
+    return masked_softmax((logits + noise) / temperature, action_mask)
 
 
 def straight_through(relaxed: Float[Array, " action"]) -> Float[Array, " action"]:

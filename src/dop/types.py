@@ -3,7 +3,7 @@
 Axes, by the names that the annotations use:
 
     agent    the n agents of the team, in the order of `EnvSpec.agents`
-    action   the |A| discrete actions, or the components of a continuous one, padded to the largest agent's; `legal` says which exist
+    action   the |A| discrete actions, or the components of a continuous one, padded to the largest agent's; `action_mask` says which exist
     obs      an agent's own observation, padded to the largest agent's
     state    the global state, which only critics see
     time     the T = `EnvSpec.time_limit` steps of an episode; `time+1` also has the state after the last step
@@ -36,7 +36,7 @@ Metrics: TypeAlias = dict[str, Float[Array, ""]]
 """Scalars to record, by name."""
 EnvState: TypeAlias = PyTree
 """What an environment in JAX carries from step to step."""
-Memory: TypeAlias = PyTree
+Carry: TypeAlias = PyTree
 """The hidden state of the agents' networks, carried from step to step of an episode."""
 
 
@@ -143,7 +143,7 @@ class TimeStep(eqx.Module):
     """What each agent observes, padded with zeros."""
     state: Float[Array, " state"]
     """The global state, for critics only."""
-    legal: Bool[Array, "agent action"]
+    action_mask: Bool[Array, "agent action"]
     """The discrete actions that may be taken; the components that exist of a continuous one. An agent without any is not there: dead, gone,
     or yet to come. What it does is action 0 (a vector of zeros) with probability 1, and neither earns nor teaches anything."""
     reward: Float[Array, ""]
@@ -175,7 +175,7 @@ class Environment(Protocol):
 
 
 @runtime_checkable
-class HostEnvironment(Protocol):
+class PythonEnvironment(Protocol):
     """A team task that is not written in JAX: one environment with a state of its own, in Python, stepped on the host.
 
     Its `TimeStep`s hold NumPy arrays of the same shapes and types as those of `Environment`; what it returns is never changed afterwards.
@@ -219,7 +219,7 @@ class Drawable(Protocol):
         ...
 
 
-class Choice(eqx.Module):
+class PolicyOutput(eqx.Module):
     """What the agents do at one step, and how likely the policy that acted was to do it (1 where actions are continuous)."""
 
     action: Action
@@ -233,7 +233,7 @@ class Episode(eqx.Module):
 
     action: Int[Array, "time agent"] | Float[Array, "time agent action"]
     """What the team did at each step."""
-    behaviour: Float[Array, "time agent"]
+    behaviour_prob: Float[Array, "time agent"]
     """Probability of each action taken, under the policy that took it; 1 where actions are continuous."""
     reward: Float[Array, " time"]
     """The team's reward for each step."""
@@ -245,7 +245,7 @@ class Episode(eqx.Module):
     """What each agent observed before each step, and after the last one."""
     state: Float[Array, "time+1 state"]
     """The global state, at the same times."""
-    legal: Bool[Array, "time+1 agent action"]
+    action_mask: Bool[Array, "time+1 agent action"]
     """The actions that could be taken, at the same times; see `TimeStep`."""
     final_action: Action
     """What the behaviour policy would have done after the last step: what a sampled bootstrap at a time limit needs."""
@@ -258,7 +258,7 @@ class Transition(eqx.Module):
     """What each agent observed before the step."""
     state: Float[Array, " state"]
     """The global state before the step."""
-    legal: Bool[Array, "agent action"]
+    action_mask: Bool[Array, "agent action"]
     """The actions that could be taken; see `TimeStep`."""
     action: Action
     """What the team did."""
@@ -270,7 +270,7 @@ class Transition(eqx.Module):
     """What each agent observed after the step."""
     next_state: Float[Array, " state"]
     """The global state after the step."""
-    next_legal: Bool[Array, "agent action"]
+    next_action_mask: Bool[Array, "agent action"]
     """The actions that can be taken next."""
 
 
@@ -333,11 +333,11 @@ class Algorithm(Protocol[L, B]):
         """The learner before the first update: networks and optimisers for an environment of this kind."""
         ...
 
-    def initial_memory(self, spec: EnvSpec) -> Memory:
+    def initial_carry(self, spec: EnvSpec) -> Carry:
         """What the agents remember at the start of an episode, for one environment."""
         ...
 
-    def act(self, learner: L, memory: Memory, step: TimeStep, key: PRNGKeyArray, *, explore: bool) -> tuple[Choice, Memory]:
+    def act(self, learner: L, carry: Carry, step: TimeStep, key: PRNGKeyArray, *, explore: bool) -> tuple[PolicyOutput, Carry]:
         """Choose for one environment at one step: with exploration, or greedily."""
         ...
 
@@ -381,8 +381,8 @@ class Credit(eqx.Module):
 class AssignsCredit(Protocol):
     """What an algorithm may offer beside `Algorithm`: it says who earned what. `dop credit` asks for it."""
 
-    def credit(self, learner: Any, memory: Memory, step: TimeStep, action: Action, own: Action) -> Credit:
-        """Of one step, before which the agents remember `memory`: each agent i does `own[i]` while the others do as in `action`."""
+    def credit(self, learner: Any, carry: Carry, step: TimeStep, action: Action, own: Action) -> Credit:
+        """Of one step, before which the agents remember `carry`: each agent i does `own[i]` while the others do as in `action`."""
         ...
 
 

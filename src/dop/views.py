@@ -21,14 +21,14 @@ from matplotlib.figure import Figure
 
 from dop import api
 from dop.analysis import compare, marl_eval
-from dop.analysis.playback import Player, Take, best_and_worst
+from dop.analysis.playback import Player, Trajectory, best_and_worst
 from dop.analysis.statistics import Axis
 from dop.devices.parallel import keys
 from dop.errors import ConfigError, DopError, RunError, check_flags, checked_episodes, checked_seed, printable, shown
 from dop.export import parity
 from dop.export import policy_files as exporting
 from dop.renamed import formerly
-from dop.rollout.program import HostProgram
+from dop.rollout.program import PythonProgram
 from dop.storage import files
 from dop.storage.run_directory import RunConfig, RunFolder
 from dop.storage.snapshots import Snapshots
@@ -47,7 +47,7 @@ class Trained:
     """The run on disk."""
     config: RunConfig
     """Algorithm, hyper-parameters, environment, seeds and protocol."""
-    program: Program | HostProgram
+    program: Program | PythonProgram
     """The algorithm with its environment."""
     seed: int
     """Which of the run's seeds."""
@@ -63,7 +63,7 @@ class Trained:
 
     def at(self, env_steps: int) -> Learner:
         """The learner as the run's snapshot of that moment has it."""
-        like = jax.eval_shape(jax.vmap(self.program.start), keys(self.config.protocol.seeds)).learner
+        like = jax.eval_shape(jax.vmap(self.program.start), keys(self.config.train_config.seeds)).learner
         return self._own(Snapshots(self.folder.snapshots).restore(env_steps, like))
 
     @property
@@ -72,7 +72,7 @@ class Trained:
         return Snapshots(self.folder.snapshots).steps
 
     def _own(self, learners: Any) -> Any:
-        return _one_of(learners, self.config.protocol.seeds.index(self.seed))
+        return _one_of(learners, self.config.train_config.seeds.index(self.seed))
 
 
 @formerly(trust="trust_env")
@@ -98,14 +98,14 @@ def load(
     """
     folder = RunFolder(files.checked_path("run_dir", run_dir))
     config, program = api.rebuild(folder, environment, algorithm=algorithm, trust=trust)
-    seed = config.protocol.seeds[0] if run_seed is None else run_seed
-    if seed not in config.protocol.seeds:
-        raise RunError(f"{folder.path} has no seed {shown(seed)}; its seeds are {', '.join(map(str, config.protocol.seeds))}.")
+    seed = config.train_config.seeds[0] if run_seed is None else run_seed
+    if seed not in config.train_config.seeds:
+        raise RunError(f"{folder.path} has no seed {shown(seed)}; its seeds are {', '.join(map(str, config.train_config.seeds))}.")
     if not folder.checkpoints.is_dir():
         raise RunError(f"{folder.path} has no checkpoint yet. The first is written when training has started: wait, or `dop resume` it.")
     with contextlib.closing(Trainer(program, config, folder)) as trainer:
         state = trainer.restore()
-    learner = _one_of(state.learner, config.protocol.seeds.index(seed))
+    learner = _one_of(state.learner, config.train_config.seeds.index(seed))
     return Trained(folder=folder, config=config, program=program, seed=seed, env_steps=lowest_steps(state), learner=learner)
 
 
@@ -168,7 +168,7 @@ def credit(
     check_flags(films=films)
     folder = _folder(run_dir, out, "credit")
     trained = load(run_dir, run_seed=run_seed, environment=environment, algorithm=algorithm, trust=trust)
-    many, training = judged_episodes(trained, episodes, training_episodes, seed)
+    many, training = credit_episodes(trained, episodes, training_episodes, seed)
     shown, env = best_and_worst(many), trained.program.environment
     written: dict[str, Path] = {}
 
@@ -176,11 +176,11 @@ def credit(
         written[name] = folder / f"{name}.png"
         curves.save(picture, written[name])
 
-    for name, take in shown.items():
-        save(name, credit_figures.episode_figure(env, take, title=f"{trained.title}, {name} episode"))
+    for name, trajectory in shown.items():
+        save(name, credit_figures.episode_figure(env, trajectory, title=f"{trained.title}, {name} episode"))
         if films:
             written[f"{name} film"] = folder / f"{name}.gif"
-            film.write(credit_figures.film(env, take, title=trained.title), written[f"{name} film"], per_second=_speed(take))
+            film.write(credit_figures.film(env, trajectory, title=trained.title), written[f"{name} film"], per_second=_speed(trajectory))
     save("summary", credit_figures.summary_figure(many, training, title=trained.title))
     written["data"] = folder / "credit.json"
     about = {"run": str(trained.folder.path), "seed": trained.seed, "env_steps": trained.env_steps}
@@ -188,11 +188,13 @@ def credit(
     return written
 
 
-def judged_episodes(trained: Trained, episodes: int, training_episodes: int, seed: int) -> tuple[list[Take], dict[int, list[Take]]]:
+def credit_episodes(
+    trained: Trained, episodes: int, training_episodes: int, seed: int
+) -> tuple[list[Trajectory], dict[int, list[Trajectory]]]:
     """Greedy episodes of the team as it is now, and as it was at each snapshot (environment steps, then episodes)."""
     player = Player(trained.program)
     many = player(trained.learner, episodes_key(seed), episodes)
-    credit_figures.judged(many[0])
+    credit_figures.credit_estimate(many[0])
     return many, {steps: player(trained.at(steps), episodes_key(seed), training_episodes) for steps in trained.snapshots}
 
 
@@ -246,7 +248,7 @@ def films_of(trained: Trained, episodes: int, seed: int) -> Mapping[str, tuple[I
         played = {steps: player(trained.at(steps), episodes_key(seed), episodes) for steps in trained.snapshots}
         return {"training": (film.over_training(trained.program.spec, played, title=trained.title), 2.0)}
     shown = best_and_worst(player(trained.learner, episodes_key(seed), episodes))
-    return {name: (film.film(env, take, title=f"{trained.title}: {name}"), _speed(take)) for name, take in shown.items()}
+    return {name: (film.film(env, trajectory, title=f"{trained.title}: {name}"), _speed(trajectory)) for name, trajectory in shown.items()}
 
 
 def _write_film(path: Path, pictures: Iterator[film.Picture], per_second: float) -> Path:
@@ -254,9 +256,9 @@ def _write_film(path: Path, pictures: Iterator[film.Picture], per_second: float)
     return path
 
 
-def _speed(take: Take) -> float:
+def _speed(trajectory: Trajectory) -> float:
     """Steps a second: short episodes are shown slowly."""
-    return float(min(max(take.length / 8, 1.5), 10))
+    return float(min(max(trajectory.length / 8, 1.5), 10))
 
 
 # ------------------------------------------------------------------------------------------------------------------- export
@@ -344,31 +346,31 @@ def report(
     page_path = files.check_place(files.checked_path("out", out))
     comparison = compare.gather(files.checked_paths("runs", runs))
     page.check_bounds(bounds or {}, comparison)
-    showings, missing = [], []
+    all_rollouts, missing = [], []
     for task in comparison.tasks if films else ():
         for line in task.lines:
             try:
-                showings.append(_showing(task, line, episodes, trust))
+                all_rollouts.append(_rollouts(task, line, episodes, trust))
             # The curves are worth having without a film; the page says why there is none.
             except DopError as error:
                 missing.append(f"No film of {line.label} on {task.title}: {error}")
     made = datetime.datetime.now().strftime("%Y-%m-%d %H:%M")
-    files.write_text(page_path, page.build(comparison, showings, missing, made=made, bounds=bounds))
+    files.write_text(page_path, page.build(comparison, all_rollouts, missing, made=made, bounds=bounds))
     return page_path
 
 
-def _showing(task: compare.Task, line: compare.Line, episodes: int, trust: bool) -> page.Showing:
+def _rollouts(task: compare.Task, line: compare.Line, episodes: int, trust: bool) -> page.RunRollouts:
     """The seed of a line that ended best, playing."""
     scores = line.by_seed("test_return_mean")
     seed = max(scores, key=lambda seed: (np.isfinite(scores[seed]), scores[seed]), default=line.seeds[0])
-    entry = next((entry for entry in line.entries if seed in entry.config.protocol.seeds), None)
+    entry = next((entry for entry in line.entries if seed in entry.config.train_config.seeds), None)
     if entry is None:
         raise RunError(f"its records are of seed {seed}, which no config.json of its runs has.")
     trained = load(entry.folder.path, run_seed=seed, trust=trust)
     player, key = Player(trained.program), episodes_key(0)
     many = player(trained.learner, key, episodes)
-    moments = trained.snapshots if many[0].judged is not None else []
-    return page.Showing(
+    moments = trained.snapshots if many[0].credit_estimate is not None else []
+    return page.RunRollouts(
         task=task.title,
         label=line.label,
         run=f"{entry.name}, seed {seed}, after {trained.env_steps:,} environment steps",
@@ -461,7 +463,7 @@ def _read_others(
         raise ConfigError(
             f"There are {len(others)} files of others and {len(scales)} scales: give one scale for all files, or one for each."
         )
-    fractions = {*marl_eval.FRACTIONS, *(task.metric for task in comparison.tasks if task.share)}
+    fractions = {*marl_eval.FRACTIONS, *(task.metric for task in comparison.tasks if task.fraction)}
     each = list(scales) if len(scales) == len(others) else list(scales) * len(others)
     scale_of = dict(zip(others, each, strict=False))
     found = {}

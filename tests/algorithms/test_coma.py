@@ -110,7 +110,7 @@ def test_targets_by_hand() -> None:
     episodes = jax.device_get(make_episodes(jax.random.key(1), SPEC, LENGTHS))
     critic_targets = jax.jit(lambda learner, batch: SMALL.critic_targets(learner, recurrent_teams.time_first(batch)))
     target = np.asarray(critic_targets(learner(), episodes))
-    critic_says = jax.jit(lambda critic, state, obs, action: losses.taken(critic(state, obs, action), action))
+    critic_says = jax.jit(lambda critic, state, obs, action: losses.gather_actions(critic(state, obs, action), action))
     taken = functools.partial(critic_says, learner().target)
     for e, length in enumerate(LENGTHS):
         action = np.concatenate([episodes.action[e, :length], episodes.final_action[None, e]])
@@ -136,12 +136,12 @@ def test_sampled_gradient_is_the_expected_one_in_expectation() -> None:
 
     @jax.jit
     def policy_of(episode: Any) -> Array:
-        return SMALL._policy(recurrent_teams.unroll(start.actor, episode, jnp.asarray(1)), episode.legal, jnp.zeros(()))[0, 0, 0]
+        return SMALL._policy(recurrent_teams.unroll(start.actor, episode, jnp.asarray(1)), episode.action_mask, jnp.zeros(()))[0, 0, 0]
 
     policy = np.asarray(policy_of(episode))
-    legal = [action for action in range(4) if policy[action] > 0]
-    assert len(legal) > 1
-    weighed = [jax.tree.map(lambda g, a=a: policy[a] * np.asarray(g), gradient("sampled", a)) for a in legal]
+    action_mask = [action for action in range(4) if policy[action] > 0]
+    assert len(action_mask) > 1
+    weighed = [jax.tree.map(lambda g, a=a: policy[a] * np.asarray(g), gradient("sampled", a)) for a in action_mask]
     total = jax.tree.map(lambda *g: sum(g), *weighed)
     assert_trees_close(total, gradient("expected", 0), rtol=1e-3, atol=1e-6)
     assert max(np.max(np.abs(g)) for g in jax.tree.leaves(total)) > 1e-4
@@ -155,13 +155,13 @@ def test_presets_are_pymarls_and_on_policy_dops() -> None:
         "critic_hidden": 128,
         "epsilon_start": 0.5,
         "epsilon_end": 0.01,
-        "epsilon_steps": 100_000,
+        "epsilon_anneal_steps": 100_000,
         "epsilon_in": "policy",
         "episodes_per_iteration": 8,
         "on_policy_batch": 8,
         "max_grad_norm": 10.0,
-        "critic_rate": 5e-4,
-        "actor_rate": 5e-4,
+        "critic_lr": 5e-4,
+        "actor_lr": 5e-4,
         "policy_gradient": "sampled",
     }
     assert {name: getattr(default, name) for name in pymarl} == pymarl

@@ -53,7 +53,7 @@ def batch_of(kind: ActionKind, n_agents: int = 3) -> Transition:
         return batch
     keys = jax.random.split(KEY, batch.action.size).reshape(batch.action.shape)
     draw = functools.partial(policies.random_action, kind=kind)
-    return eqx.tree_at(lambda b: b.action, batch, jax.vmap(jax.vmap(draw))(keys, batch.legal))
+    return eqx.tree_at(lambda b: b.action, batch, jax.vmap(jax.vmap(draw))(keys, batch.action_mask))
 
 
 def first_step(kind: ActionKind, n_agents: int = 3) -> Transition:
@@ -84,9 +84,9 @@ def test_critic_loss_by_hand(algorithm: Any, kind: ActionKind):
     @jax.jit
     def error(step: Transition) -> Array:
         output = feed_forward_teams.outputs(learner.target_actor, step.next_obs)
-        chosen = jnp.stack([feed_forward_teams.choose(kind, output[j], step.next_legal[j], jnp.ones(())) for j in range(3)])
+        chosen = jnp.stack([feed_forward_teams.choose(kind, output[j], step.next_action_mask[j], jnp.ones(())) for j in range(3)])
         q_next = team_value(algorithm, learner.target_critic, step.next_state, step.next_obs, chosen)
-        q = team_value(algorithm, learner.critic, step.state, step.obs, feed_forward_teams.as_vectors(step.action, step.legal))
+        q = team_value(algorithm, learner.critic, step.state, step.obs, feed_forward_teams.as_vectors(step.action, step.action_mask))
         return step.reward + algorithm.gamma * step.discount * q_next - q
 
     batch = jax.device_get(batch_of(kind))
@@ -116,7 +116,7 @@ def test_dops_actors_follow_eq_13():
     gradient = jax.jit(jax.grad(lambda actor: algorithm._actor_loss(actor, learner, batch, KEY)[0]))(learner.actor)
 
     def eq_13(step: Transition) -> Any:
-        act = lambda actor: algorithm._choose(actor, learner, step.obs, step.legal)  # noqa: E731
+        act = lambda actor: algorithm._choose(actor, learner, step.obs, step.action_mask)  # noqa: E731
         slope = jax.jacobian(act)(learner.actor)
         k, _ = learner.critic.mixer(step.state)
         of_q = jax.jacobian(lambda a: learner.critic.local_q(step.state, step.obs, a))(act(learner.actor))
@@ -231,7 +231,7 @@ def test_the_soft_value_of_maacs_target():
     draw, keys, steps = jax.jit(ATTENTION._draw), jax.random.split(KEY, 6), jax.device_get(batch)
     surprise = []
     for i in range(6):
-        policy, action = draw(learner.target_actor, steps.next_obs[i], steps.next_legal[i], keys[i])
+        policy, action = draw(learner.target_actor, steps.next_obs[i], steps.next_action_mask[i], keys[i])
         surprise.append(-np.log(np.asarray(policy)[np.arange(3), action]) * steps.discount[i])
     np.testing.assert_allclose(soft - plain, 2.0 * ATTENTION.gamma * np.mean(surprise), rtol=1e-4)
 
@@ -241,7 +241,7 @@ def test_maac_plays_the_corners_of_a_simplex_and_refuses_boxes():
     step: Any = TimeStep(
         obs=batch.obs[0],
         state=batch.state[0],
-        legal=batch.legal[0],
+        action_mask=batch.action_mask[0],
         reward=jnp.zeros(()),
         terminated=jnp.zeros((), bool),
         truncated=jnp.zeros((), bool),
@@ -283,7 +283,7 @@ def test_actors_and_targets_move_once_for_every_so_many_critic_steps(algorithm: 
     assert_close(found.target_actor, a_hundredth(learner.target_actor, expected.actor))
 
 
-@pytest.mark.parametrize(("changes", "message"), [({"target_rate": 0.0}, "target_rate"), ({"rms_decay": 1.0}, "rms_decay")])
+@pytest.mark.parametrize(("changes", "message"), [({"tau": 0.0}, "tau"), ({"rms_decay": 1.0}, "rms_decay")])
 def test_what_would_never_learn_is_refused(changes: dict[str, Any], message: str):
     with pytest.raises(ConfigError, match=message):
         DeterministicDOP(**changes).check(spec_of("box"))
@@ -325,9 +325,9 @@ QUICK: dict[str, Any] = {
     "critic_hidden": 32,
     "actor_hidden": 32,
     "optimiser": "adam",
-    "critic_rate": 3e-3,
-    "actor_rate": 3e-3,
-    "target_rate": 0.1,
+    "critic_lr": 3e-3,
+    "actor_lr": 3e-3,
+    "tau": 0.1,
     "rounds_per_iteration": 2,
     "episodes_per_iteration": 16,
     "replay_batch": 64,

@@ -57,7 +57,7 @@ def values(algorithm: QLearning) -> tuple[np.ndarray, np.ndarray]:
     @compiled
     def of(team: Any, episode: Episode) -> Array:
         last = jnp.concatenate([jnp.full((1, SPEC.n_agents), -1), episode.action])
-        hidden = algorithm.initial_memory(SPEC).hidden
+        hidden = algorithm.initial_carry(SPEC).hidden
         return jax.lax.scan(lambda hidden, x: recurrent_teams.step_team(team, hidden, *x), hidden, (episode.obs, last))[1]
 
     learner, each = start(algorithm), [jax.tree.map(lambda x, e=e: x[e], episodes()) for e in range(len(LENGTHS))]
@@ -76,7 +76,9 @@ def target_by_hand(algorithm: QLearning, online: np.ndarray, target: np.ndarray,
     """The agents' best legal actions at t + 1 by the online networks; what the target networks say that these are worth."""
     if bool(episodes().terminated[e, t]):
         return float(episodes().reward[e, t])
-    best = [max((a for a in range(4) if episodes().legal[e, t + 1, i, a]), key=lambda a, i=i: online[e, t + 1, i, a]) for i in range(3)]
+    best = [
+        max((a for a in range(4) if episodes().action_mask[e, t + 1, i, a]), key=lambda a, i=i: online[e, t + 1, i, a]) for i in range(3)
+    ]
     worth = jnp.asarray([target[e, t + 1, i, a] for i, a in enumerate(best)])
     q_next = float(start(algorithm).target.mixer(worth, episodes().state[e, t + 1]))
     last = t == LENGTHS[e] - 1
@@ -107,10 +109,10 @@ def test_the_online_networks_choose_among_legal_actions_and_the_target_networks_
     online, target = values(SMALL)
     # The steps that something is bootstrapped from.
     next_steps = [(e, t + 1) for e, t in np.argwhere(episodes().mask) if not episodes().terminated[e, t]]
-    online, target, legal = (np.stack([x[e, t] for e, t in next_steps]) for x in (online, target, np.asarray(episodes().legal)))
-    best = np.where(legal, online, -np.inf).argmax(axis=-1)
+    online, target, action_mask = (np.stack([x[e, t] for e, t in next_steps]) for x in (online, target, np.asarray(episodes().action_mask)))
+    best = np.where(action_mask, online, -np.inf).argmax(axis=-1)
     assert (best != online.argmax(axis=-1)).any()
-    assert (best != np.where(legal, target, -np.inf).argmax(axis=-1)).any()
+    assert (best != np.where(action_mask, target, -np.inf).argmax(axis=-1)).any()
 
 
 def test_targets_are_constants_to_the_gradient() -> None:
@@ -136,7 +138,7 @@ def test_targets_are_constants_to_the_gradient() -> None:
 
 def test_one_adam_step_by_hand() -> None:
     """The first step is the rate along the sign of the gradient, for agents and mixer alike."""
-    algorithm = replace(SMALL, optimiser="adam", optimiser_eps=1e-12, learning_rate=0.01)
+    algorithm = replace(SMALL, optimiser="adam", optimiser_eps=1e-12, lr=0.01)
     learner = replace(start(), optimiser=compiled(algorithm.init, static_argnums=1)(KEY, SPEC).optimiser)
     updated, metrics = compiled(algorithm.update)(learner, jax.tree.map(lambda x: x[None], episodes()), KEY)
     gradient = compiled(jax.grad(algorithm._loss, has_aux=True))(learner.online, learner, recurrent_teams.time_first(episodes()))[0]
@@ -171,14 +173,14 @@ def test_sample_draws_uniformly_for_every_update() -> None:
 
 
 def test_states_are_standardised_for_the_mixer() -> None:
-    algorithm = replace(SMALL, standardise_state=True)
+    algorithm = replace(SMALL, normalise_state=True)
     updated, _ = compiled(algorithm.update)(start(), jax.tree.map(lambda x: x[None], episodes()), KEY)
     seen = np.concatenate([np.asarray(episodes().state[e, :length]) for e, length in enumerate(LENGTHS)])
-    assert int(updated.state_moments.count) == len(seen)
-    assert_close(updated.state_moments.mean, seen.mean(axis=0))
-    assert_close(updated.state_moments.variance, seen.var(axis=0))
+    assert int(updated.state_normaliser.count) == len(seen)
+    assert_close(updated.state_normaliser.mean, seen.mean(axis=0))
+    assert_close(updated.state_normaliser.variance, seen.var(axis=0))
     batch = recurrent_teams.time_first(episodes())
-    standardised = eqx.tree_at(lambda e: e.state, batch, updated.state_moments.standardise(batch.state))
+    standardised = eqx.tree_at(lambda e: e.state, batch, updated.state_normaliser.normalise(batch.state))
     assert_close(algorithm._loss(updated.online, updated, batch)[0], SMALL._loss(updated.online, updated, standardised)[0])
 
 
@@ -198,27 +200,27 @@ def test_target_networks_are_copied_every_so_many_episodes(episodes_an_iteration
 @pytest.mark.parametrize(("env_steps", "epsilon"), [(0, 1.0), (25, 0.6), (50, 0.2), (1000, 0.2)])
 def test_exploring_is_the_epsilon_mixture_of_the_greedy_policy(env_steps: int, epsilon: float) -> None:
     """epsilon falls from 1 to 0.2 over 50 steps. Of 3 legal actions each has epsilon / 3, the greedy one 1 - epsilon more."""
-    algorithm = replace(SMALL, epsilon_end=0.2, epsilon_steps=50)
-    learner, memory = replace(start(), env_steps=jnp.asarray(env_steps)), algorithm.initial_memory(SPEC)
-    legal = jnp.asarray([[True, True, False, True]] * 3)
+    algorithm = replace(SMALL, epsilon_end=0.2, epsilon_anneal_steps=50)
+    learner, carry = replace(start(), env_steps=jnp.asarray(env_steps)), algorithm.initial_carry(SPEC)
+    action_mask = jnp.asarray([[True, True, False, True]] * 3)
     step = TimeStep(
         obs=jax.random.normal(KEY, (3, 5)),
         state=jnp.zeros(7),
-        legal=legal,
+        action_mask=action_mask,
         reward=jnp.zeros(()),
         terminated=jnp.zeros((), bool),
         truncated=jnp.zeros((), bool),
         metrics=jnp.zeros((0,)),
     )
-    _, q = recurrent_teams.step_team(learner.online.agents, memory.hidden, step.obs, memory.last_action)
-    best = np.where(legal, q, -np.inf).argmax(axis=-1)
-    greedy, _ = algorithm.act(learner, memory, step, KEY, explore=False)
+    _, q = recurrent_teams.step_team(learner.online.agents, carry.hidden, step.obs, carry.last_action)
+    best = np.where(action_mask, q, -np.inf).argmax(axis=-1)
+    greedy, _ = algorithm.act(learner, carry, step, KEY, explore=False)
     np.testing.assert_array_equal(greedy.action, best)
-    np.testing.assert_array_equal(greedy.probability, 1)
+    np.testing.assert_array_equal(greedy.behaviour_prob, 1)
     explore = compiled(jax.vmap(functools.partial(algorithm.act, explore=True), in_axes=(None, None, None, 0)))
-    choice, next_memory = explore(learner, memory, step, jax.random.split(KEY, 3000))
+    choice, next_memory = explore(learner, carry, step, jax.random.split(KEY, 3000))
     is_best = np.asarray(choice.action == best)
-    assert_close(choice.probability, np.where(is_best, 1 - epsilon + epsilon / 3, epsilon / 3))
+    assert_close(choice.behaviour_prob, np.where(is_best, 1 - epsilon + epsilon / 3, epsilon / 3))
     assert not (choice.action == 2).any()
     assert_close(is_best.mean(axis=0), 1 - epsilon + epsilon / 3, atol=0.05)
     np.testing.assert_array_equal(next_memory.last_action, choice.action)
@@ -249,8 +251,8 @@ def joint_values(algorithm: QMIX | VDN, game: Payoff, iterations: int) -> np.nda
     @compiled
     def run(key: Any) -> Array:
         learner: Any = program.chunk(program.warm_up(program.start(key)), iterations)[0].learner
-        memory = algorithm.initial_memory(game.spec)
-        _, q = recurrent_teams.step_team(learner.online.agents, memory.hidden, jnp.ones((2, 1)), memory.last_action)
+        carry = algorithm.initial_carry(game.spec)
+        _, q = recurrent_teams.step_team(learner.online.agents, carry.hidden, jnp.ones((2, 1)), carry.last_action)
         each = jnp.asarray(list(itertools.product(range(2), repeat=2)))
         return jax.vmap(lambda a: learner.online.mixer(q[jnp.arange(2), a], jnp.ones(1)))(each)
 
@@ -265,7 +267,7 @@ UNIFORM: dict[str, Any] = {
     "replay_capacity": 1024,
     "optimiser": "adam",
     "optimiser_eps": 1e-8,
-    "learning_rate": 1e-2,
+    "lr": 1e-2,
 }
 
 
@@ -284,16 +286,16 @@ def test_default_preset_is_pymarls(cls: Any) -> None:
         "target_interval": 200,
         "agent_hidden": 64,
         "share_parameters": "all",
-        "standardise_state": False,
+        "normalise_state": False,
         "epsilon_start": 1.0,
         "epsilon_end": 0.05,
-        "epsilon_steps": 50_000,
+        "epsilon_anneal_steps": 50_000,
         "episodes_per_iteration": 1,
         "updates_per_iteration": 1,
         "replay_capacity": 5000,
         "replay_batch": 32,
         "optimiser": "rmsprop",
-        "learning_rate": 5e-4,
+        "lr": 5e-4,
         "rms_decay": 0.99,
         "optimiser_eps": 1e-5,
         "max_grad_norm": 10.0,
@@ -305,8 +307,8 @@ def test_default_preset_is_pymarls(cls: Any) -> None:
 @pytest.mark.parametrize("cls", [QMIX, VDN])
 def test_fine_tuned_preset_is_pymarl2s(cls: Any) -> None:
     """Half the squared error cut at a norm of 10 is the squared error cut at 20."""
-    pymarl2 = {"td_lambda": 0.6, "epsilon_steps": 100_000, "episodes_per_iteration": 8, "replay_batch": 128, "max_grad_norm": 20.0}
-    adam = {"optimiser": "adam", "learning_rate": 1e-3, "optimiser_eps": 1e-8}
+    pymarl2 = {"td_lambda": 0.6, "epsilon_anneal_steps": 100_000, "episodes_per_iteration": 8, "replay_batch": 128, "max_grad_norm": 20.0}
+    adam = {"optimiser": "adam", "lr": 1e-3, "optimiser_eps": 1e-8}
     assert cls.presets()["fine-tuned"] == replace(cls(), **pymarl2, **adam)
 
 

@@ -107,20 +107,20 @@ def test_presets_have_the_values_of_the_paper_and_of_the_released_code():
     }
     both = {
         "epsilon_end": 0.05,
-        "epsilon_steps": 500_000,
+        "epsilon_anneal_steps": 500_000,
         "gamma": 0.99,
         "td_lambda": 0.8,
         "tb_lambda": 0.93,
         "tb_steps": 5,
-        "critic_rate": 1e-4,
-        "actor_rate": 5e-4,
+        "critic_lr": 1e-4,
+        "actor_lr": 5e-4,
         "rms_decay": 0.99,
         "rms_eps": 1e-5,
         "max_grad_norm": 20.0,
         "actor_steps": 1,
-        "actor_average": 0.0,
+        "actor_ema_decay": 0.0,
         "policy_gradient": "sampled",
-        "standardise_state": False,
+        "normalise_state": False,
         "scale_advantage": False,
         "entropy_bonus": 0.0,
         "critic_hidden": 256,
@@ -164,30 +164,30 @@ def test_continuous_actions_are_refused():
 
 
 def test_epsilon_falls_linearly_and_then_stays():
-    algorithm = replace(SMALL, epsilon_start=0.9, epsilon_end=0.1, epsilon_steps=100)
+    algorithm = replace(SMALL, epsilon_start=0.9, epsilon_end=0.1, epsilon_anneal_steps=100)
     epsilon = {steps: float(algorithm._epsilon(step_of(start(), steps))) for steps in (0, 25, 50, 100, 1000)}
     assert epsilon == pytest.approx({0: 0.9, 25: 0.7, 50: 0.5, 100: 0.1, 1000: 0.1})
-    at_once = replace(algorithm, epsilon_steps=0)
+    at_once = replace(algorithm, epsilon_anneal_steps=0)
     assert float(at_once._epsilon(step_of(start()))) == pytest.approx(0.1)
 
 
 def test_epsilon_mixes_into_the_policy_only_where_it_should():
-    logits, legal = jnp.asarray([[4.0, 0.0, -4.0]]), jnp.asarray([[True, True, False]])
+    logits, action_mask = jnp.asarray([[4.0, 0.0, -4.0]]), jnp.asarray([[True, True, False]])
     epsilon = jnp.asarray(0.3)
-    alone = policies.masked_softmax(logits[0], legal[0])[None]
-    assert_close(replace(SMALL, epsilon_in="behaviour")._policy(logits, legal, epsilon), alone)
+    alone = policies.masked_softmax(logits[0], action_mask[0])[None]
+    assert_close(replace(SMALL, epsilon_in="behaviour")._policy(logits, action_mask, epsilon), alone)
     # Released: mixed over all three actions, then masked and rescaled.
     unmasked = 0.7 * jax.nn.softmax(logits[0]) + 0.3 / 3
-    mixed = jnp.where(legal[0], unmasked, 0) / jnp.sum(unmasked[:2])
-    assert_close(replace(SMALL, epsilon_in="policy")._policy(logits, legal, epsilon), mixed[None])
+    mixed = jnp.where(action_mask[0], unmasked, 0) / jnp.sum(unmasked[:2])
+    assert_close(replace(SMALL, epsilon_in="policy")._policy(logits, action_mask, epsilon), mixed[None])
 
 
 @pytest.mark.parametrize("epsilon_in", ["behaviour", "policy"])
 def test_behaviour_probability_is_that_of_the_mixture(epsilon_in: Any):
     algorithm = replace(SMALL, epsilon_in=epsilon_in, epsilon_start=1.0, epsilon_end=1.0)
     step = first_step()
-    choice, _ = compiled(functools.partial(algorithm.act, explore=True))(start(), algorithm.initial_memory(SPEC), step, KEY)
-    assert_close(choice.probability, 1 / step.legal.sum(axis=1))
+    choice, _ = compiled(functools.partial(algorithm.act, explore=True))(start(), algorithm.initial_carry(SPEC), step, KEY)
+    assert_close(choice.behaviour_prob, 1 / step.action_mask.sum(axis=1))
 
 
 def first_step() -> TimeStep:
@@ -195,7 +195,7 @@ def first_step() -> TimeStep:
     return TimeStep(
         obs=jnp.ones((3, 5)),
         state=jnp.ones(7),
-        legal=jnp.asarray(np.tril(np.ones((3, 4), bool))),
+        action_mask=jnp.asarray(np.tril(np.ones((3, 4), bool))),
         reward=jnp.zeros(()),
         terminated=jnp.zeros((), bool),
         truncated=jnp.zeros((), bool),
@@ -210,19 +210,21 @@ def first_step() -> TimeStep:
 def test_sampled_play_draws_from_the_newest_actors_without_epsilon(epsilon_in: Any):
     """Where all exploration is uniform. The averaged actors, which play greedily, are others."""
     algorithm = replace(SMALL, epsilon_start=1.0, epsilon_end=1.0, epsilon_in=epsilon_in)
-    learner = replace(start(), greedy_actor=jax.tree.map(lambda x: -x, start().actor))
-    memory, step = algorithm.initial_memory(SPEC), first_step()
+    learner = replace(start(), actor_ema=jax.tree.map(lambda x: -x, start().actor))
+    carry, step = algorithm.initial_carry(SPEC), first_step()
 
     def play(key: Any, played: Any) -> Any:
-        return jax.vmap(lambda k: played.act(learner, memory, step, k, explore=True)[0])(jax.random.split(key, 4000))
+        return jax.vmap(lambda k: played.act(learner, carry, step, k, explore=True)[0])(jax.random.split(key, 4000))
 
-    _, logits = recurrent_teams.step_team(learner.actor, memory.hidden, step.obs, memory.last_action)
-    policy = jax.vmap(policies.masked_softmax)(logits, step.legal)
+    _, logits = recurrent_teams.step_team(learner.actor, carry.hidden, step.obs, carry.last_action)
+    policy = jax.vmap(policies.masked_softmax)(logits, step.action_mask)
     choice = compiled(functools.partial(play, played=algorithm.sampling()))(KEY)
-    assert_close(choice.probability, jax.vmap(policies.probability, (None, 0))(policy, choice.action))
+    assert_close(choice.behaviour_prob, jax.vmap(policies.probability, (None, 0))(policy, choice.action))
     drawn = np.mean(np.asarray(jax.nn.one_hot(choice.action, SPEC.action_size)), axis=0)
     np.testing.assert_allclose(drawn, policy, atol=0.04)
-    assert np.abs(np.asarray(policy) - np.asarray(step.legal) / np.sum(step.legal, axis=-1, keepdims=True)).max() > 0.05  # not uniform
+    assert (
+        np.abs(np.asarray(policy) - np.asarray(step.action_mask) / np.sum(step.action_mask, axis=-1, keepdims=True)).max() > 0.05
+    )  # not uniform
 
 
 def test_timestep_schedule_takes_the_steps_in_order():
@@ -287,14 +289,16 @@ def step_by_hand(learner: DOPLearner, v: PyTree, target: Array, counts: Array) -
 
     @jax.grad
     def gradient(critic: Any) -> Array:
-        total = jax.vmap(jax.vmap(critic.total))(learner.state_moments.standardise(episodes.state[:-1]), episodes.obs[:-1], episodes.action)
+        total = jax.vmap(jax.vmap(critic.total))(
+            learner.state_normaliser.normalise(episodes.state[:-1]), episodes.obs[:-1], episodes.action
+        )
         return jnp.sum(counts * (total - target) ** 2) / jnp.sum(counts)
 
     g = gradient(learner.critic)
     norm = jnp.sqrt(sum(jnp.sum(x**2) for x in jax.tree.leaves(g)))
     g = jax.tree.map(lambda x: x * jnp.minimum(1, SMALL.max_grad_norm / norm), g)
     v = jax.tree.map(lambda v, g: 0.99 * v + 0.01 * g**2, v, g)
-    critic = jax.tree.map(lambda p, g, v: p - SMALL.critic_rate * g / (jnp.sqrt(v) + 1e-5), learner.critic, g, v)
+    critic = jax.tree.map(lambda p, g, v: p - SMALL.critic_lr * g / (jnp.sqrt(v) + 1e-5), learner.critic, g, v)
     return replace(learner, critic=critic), v
 
 
@@ -365,7 +369,7 @@ def actor_loss(algorithm: StochasticDOP) -> Any:
         values = algorithm._values(learner, learner.critic, by_time, length)
         loss = jax.value_and_grad(algorithm._actor_loss, has_aux=True)
         (value, metrics), gradient = loss(learner.actor, jnp.zeros(()), by_time, values, length)
-        policy = algorithm._policy(recurrent_teams.unroll(learner.actor, by_time, length), by_time.legal, jnp.zeros(()))
+        policy = algorithm._policy(recurrent_teams.unroll(learner.actor, by_time, length), by_time.action_mask, jnp.zeros(()))
         return Seen(loss=value, metrics=metrics, gradient=gradient, policy=policy, values=values)
 
     return look
@@ -395,7 +399,7 @@ def test_off_policy_actors_weigh_steps_by_the_clipped_joint_ratio(clip: float):
     each = np.arange(SPEC.n_agents)
     for e, t in np.argwhere(episodes.mask):
         pi, q, k, action = seen.policy[t, e], seen.values.q[t, e], seen.values.k[t, e], episodes.action[e, t]
-        ratios.append(np.prod(pi[each, action] / episodes.behaviour[e, t]))
+        ratios.append(np.prod(pi[each, action] / episodes.behaviour_prob[e, t]))
         utility = k * (q[each, action] - np.sum(pi * q, axis=-1))
         total += min(ratios[-1], clip) * np.sum(utility * np.log(pi[each, action]))
         terms += SPEC.n_agents
@@ -452,11 +456,11 @@ def test_separate_parameters_for_each_agent():
     where = lambda x: (x.actor.network, x.critic.local.network)  # noqa: E731
     changed = eqx.tree_at(where, learner, tuple(map(bump, where(learner))))
     obs, state = jnp.ones((3, 5)), jnp.ones(7)
-    memory = algorithm.initial_memory(SPEC)
+    carry = algorithm.initial_carry(SPEC)
 
     @compiled
     def answers(learner: DOPLearner) -> tuple[Array, Array]:
-        return recurrent_teams.step_team(learner.actor, memory.hidden, obs, memory.last_action)[1], learner.critic.local_q(state, obs)
+        return recurrent_teams.step_team(learner.actor, carry.hidden, obs, carry.last_action)[1], learner.critic.local_q(state, obs)
 
     for before, after in zip(answers(learner), answers(changed), strict=True):
         np.testing.assert_array_equal((before != after).any(axis=-1), [False, True, False])
@@ -465,16 +469,16 @@ def test_separate_parameters_for_each_agent():
 
 
 def test_states_are_standardised_by_the_on_policy_episodes():
-    algorithm = replace(SMALL, standardise_state=True)
+    algorithm = replace(SMALL, normalise_state=True)
     updated, _ = compiled(lambda learner: replace(algorithm, critic_schedule="full").update(learner, batch(), KEY))(start())
     seen = np.concatenate([np.asarray(batch().on_policy.state[e, :length]) for e, length in enumerate(LENGTHS[:3])])
-    moments = updated.state_moments
+    moments = updated.state_normaliser
     assert int(moments.count) == len(seen)
     assert_close(moments.mean, seen.mean(axis=0), rtol=1e-4, atol=1e-5)
     assert_close(moments.variance, seen.var(axis=0), rtol=1e-4, atol=1e-5)
     state, _ = algorithm._inputs(updated, jnp.asarray(seen), jnp.zeros((len(seen), 3, 5)))
-    assert_close(state, moments.standardise(jnp.asarray(seen)))
-    as_it_is, _ = replace(algorithm, standardise_state=False)._inputs(updated, jnp.asarray(seen), jnp.zeros((len(seen), 3, 5)))
+    assert_close(state, moments.normalise(jnp.asarray(seen)))
+    as_it_is, _ = replace(algorithm, normalise_state=False)._inputs(updated, jnp.asarray(seen), jnp.zeros((len(seen), 3, 5)))
     np.testing.assert_array_equal(as_it_is, seen)
 
 
@@ -483,4 +487,4 @@ def test_total_is_the_sum_that_equation_4_says():
     parts = compiled(lambda critic: (*critic.mixer(state), critic.local_q(state, obs), critic.total(state, obs, action)))
     k, b, q, total = parts(start().critic)
     assert_close(total, k[0] * q[0, 0] + k[1] * q[1, 2] + k[2] * q[2, 1] + b)
-    assert_close(losses.taken(q, action), [q[0, 0], q[1, 2], q[2, 1]])
+    assert_close(losses.gather_actions(q, action), [q[0, 0], q[1, 2], q[2, 1]])

@@ -26,7 +26,7 @@ from dop.learning.replay import allocate
 from dop.networks.layers import PerAgent
 from dop.training.collect import episode_shape
 from dop.training.program import Program
-from dop.types import Choice, Episode, TimeStep
+from dop.types import Episode, PolicyOutput, TimeStep
 from helpers import assert_resumes, assert_trees_close, assert_trees_equal, make_episodes, make_spec, poison_padding, toy
 from probes import Recurrent
 
@@ -103,12 +103,12 @@ def replay_of(batch: Episode) -> Any:
     return allocate(one, len(LENGTHS)).add(batch)
 
 
-def first_step(spec: Any = SPEC, legal: Any = None) -> TimeStep:
+def first_step(spec: Any = SPEC, action_mask: Any = None) -> TimeStep:
     exists = jnp.arange(spec.action_size) < jnp.asarray(spec.action_sizes)[:, None]
     return TimeStep(
         obs=jax.random.normal(KEY, (spec.n_agents, spec.obs_size)),
         state=jax.random.normal(KEY, (spec.state_size,)),
-        legal=exists if legal is None else jnp.asarray(legal),
+        action_mask=exists if action_mask is None else jnp.asarray(action_mask),
         reward=jnp.zeros(()),
         terminated=jnp.zeros((), bool),
         truncated=jnp.zeros((), bool),
@@ -196,29 +196,29 @@ def test_init_depends_on_the_key_alone(name: str, preset: str):
 @every_preset
 @settings(max_examples=20, deadline=None)
 @given(
-    legal=hypothesis.extra.numpy.arrays(bool, (SPEC.n_agents, SPEC.action_size)),
+    action_mask=hypothesis.extra.numpy.arrays(bool, (SPEC.n_agents, SPEC.action_size)),
     scale=st.sampled_from([0.0, 1.0, 1e3, 1e6]),
     seed=st.integers(0, 2**31),
 )
-def test_actions_are_legal_and_possible(name: str, preset: str, legal: np.ndarray, scale: float, seed: int):
-    learner, memory = extreme(start(name, preset), scale), make(name, preset).initial_memory(SPEC)
+def test_actions_are_legal_and_possible(name: str, preset: str, action_mask: np.ndarray, scale: float, seed: int):
+    learner, carry = extreme(start(name, preset), scale), make(name, preset).initial_carry(SPEC)
     for explore in (False, True):
-        choice, next_memory = act(name, preset, explore)(learner, memory, first_step(legal=legal), jax.random.key(seed))
-        there = legal.any(axis=1)
-        assert legal[there, np.asarray(choice.action)[there]].all()
+        choice, next_memory = act(name, preset, explore)(learner, carry, first_step(action_mask=action_mask), jax.random.key(seed))
+        there = action_mask.any(axis=1)
+        assert action_mask[there, np.asarray(choice.action)[there]].all()
         assert not np.asarray(choice.action)[~there].any()  # who has no legal action does number 0, for certain
-        assert (np.asarray(choice.probability)[~there] == 1).all()
-        assert ((choice.probability > 0) & (choice.probability <= 1 + 1e-6)).all()
-        assert jax.tree.map(jnp.shape, next_memory) == jax.tree.map(jnp.shape, memory)
+        assert (np.asarray(choice.behaviour_prob)[~there] == 1).all()
+        assert ((choice.behaviour_prob > 0) & (choice.behaviour_prob <= 1 + 1e-6)).all()
+        assert jax.tree.map(jnp.shape, next_memory) == jax.tree.map(jnp.shape, carry)
 
 
 @every_preset
 def test_greedy_needs_no_key_and_exploring_does(name: str, preset: str):
-    learner, memory, step = start(name, preset), make(name, preset).initial_memory(SPEC), first_step()
+    learner, carry, step = start(name, preset), make(name, preset).initial_carry(SPEC), first_step()
 
     def actions(explore: bool) -> set[tuple[int, ...]]:
         play = act(name, preset, explore)
-        return {tuple(play(learner, memory, step, jax.random.key(seed))[0].action.tolist()) for seed in range(16)}
+        return {tuple(play(learner, carry, step, jax.random.key(seed))[0].action.tolist()) for seed in range(16)}
 
     assert len(actions(explore=False)) == 1
     assert len(actions(explore=True)) > 1
@@ -226,16 +226,16 @@ def test_greedy_needs_no_key_and_exploring_does(name: str, preset: str):
 
 @every_preset
 def test_acting_is_vmapped_over_environments(name: str, preset: str):
-    learner, memory = start(name, preset), make(name, preset).initial_memory(SPEC)
+    learner, carry = start(name, preset), make(name, preset).initial_carry(SPEC)
     alone = act(name, preset, True)
     keys = jax.random.split(KEY, 3)
     steps = jax.vmap(lambda key: eqx.tree_at(lambda s: s.obs, first_step(), jax.random.normal(key, (SPEC.n_agents, SPEC.obs_size))))(keys)
     together = compiled(jax.vmap(functools.partial(make(name, preset).act, explore=True), (None, None, 0, 0)))
-    choices, _ = together(learner, memory, steps, keys)
+    choices, _ = together(learner, carry, steps, keys)
     for i in range(3):
-        choice: Choice = alone(learner, memory, jax.tree.map(lambda x, i=i: x[i], steps), keys[i])[0]
+        choice: PolicyOutput = alone(learner, carry, jax.tree.map(lambda x, i=i: x[i], steps), keys[i])[0]
         np.testing.assert_array_equal(choice.action, choices.action[i])
-        np.testing.assert_allclose(choice.probability, choices.probability[i], rtol=1e-5)
+        np.testing.assert_allclose(choice.behaviour_prob, choices.behaviour_prob[i], rtol=1e-5)
 
 
 # ---------------------------------------------------------------------------------------------------------------- learning
@@ -267,10 +267,10 @@ def without_the_last_agent(batch: Episode, garbage: float = 0.0) -> Episode:
     """The last agent dies after two steps of each episode; what stands where it would see something is `garbage`."""
     gone = (jnp.arange(SPEC.time_limit + 1) >= 2)[:, None] & (jnp.arange(SPEC.n_agents) == SPEC.n_agents - 1)
     changed = {
-        "legal": batch.legal & ~gone[..., None],
+        "action_mask": batch.action_mask & ~gone[..., None],
         "obs": jnp.where(gone[..., None], garbage, batch.obs),
         "action": jnp.where(gone[:-1], 0, batch.action),
-        "behaviour": jnp.where(gone[:-1] & batch.mask[..., None], 1, batch.behaviour),
+        "behaviour": jnp.where(gone[:-1] & batch.mask[..., None], 1, batch.behaviour_prob),
         "final_action": batch.final_action.at[:, -1].set(0),
     }
     return dataclasses.replace(batch, **changed)

@@ -54,7 +54,7 @@ def compiled_play(name: str):
         state, step, key = carry
         key, k_act, k_env = jax.random.split(key, 3)
         draw = functools.partial(policies.random_action, kind=environment.spec.action_kind)
-        action = jax.vmap(draw)(jax.random.split(k_act, environment.spec.n_agents), step.legal)
+        action = jax.vmap(draw)(jax.random.split(k_act, environment.spec.n_agents), step.action_mask)
         state, step = environment.step(k_env, state, action)
         return (state, step, key), (step, action)
 
@@ -98,7 +98,7 @@ def test_arrays_are_what_the_spec_says(name: str):
     assert {field: (leaf.shape, leaf.dtype) for field, leaf in vars(step).items()} == {
         "obs": ((spec.n_agents, spec.obs_size), jnp.float32),
         "state": ((spec.state_size,), jnp.float32),
-        "legal": ((spec.n_agents, spec.action_size), jnp.bool_),
+        "action_mask": ((spec.n_agents, spec.action_size), jnp.bool_),
         "reward": ((), jnp.float32),
         "terminated": ((), jnp.bool_),
         "truncated": ((), jnp.bool_),
@@ -141,8 +141,8 @@ def test_legal_actions(name: str):
     spec = make(name).spec
     exists = np.arange(spec.action_size) < np.array(spec.action_sizes)[:, None]
     for step in observed(name):
-        assert step.legal.any(axis=-1).all()
-        assert not (step.legal & ~exists).any()
+        assert step.action_mask.any(axis=-1).all()
+        assert not (step.action_mask & ~exists).any()
 
 
 @played

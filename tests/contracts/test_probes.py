@@ -44,20 +44,20 @@ class Adapter(NamedTuple):
 
 
 def dop_value(learner: Any, state: Array, obs: Array, action: Array) -> Float[Array, ""]:
-    return learner.critic.total(learner.state_moments.standardise(state), obs[-1], action)
+    return learner.critic.total(learner.state_normaliser.normalise(state), obs[-1], action)
 
 
 def coma_value(learner: Any, state: Array, obs: Array, action: Array) -> Float[Array, ""]:
     """What the agents' critics say of it, which is the same in the end, averaged."""
-    return jnp.mean(losses.taken(learner.critic(state, obs[-1], action), action))
+    return jnp.mean(losses.gather_actions(learner.critic(state, obs[-1], action), action))
 
 
 def q_value(learner: Any, state: Array, obs: Array, action: Array) -> Float[Array, ""]:
     """Where the same joint action was taken before."""
     last = jnp.tile(action, (len(obs), 1)).at[0].set(-1)
-    hidden = recurrent_teams.initial_memory(obs.shape[1], learner.online.agents.network.output_layer.in_features).hidden
+    hidden = recurrent_teams.initial_carry(obs.shape[1], learner.online.agents.network.output_layer.in_features).hidden
     _, q = jax.lax.scan(lambda hidden, x: recurrent_teams.step_team(learner.online.agents, hidden, *x), hidden, (obs, last))
-    return learner.online.mixer(losses.taken(q[-1], action), state)
+    return learner.online.mixer(losses.gather_actions(q[-1], action), state)
 
 
 def deterministic_value(learner: Any, state: Array, obs: Array, action: Array) -> Float[Array, ""]:
@@ -72,7 +72,7 @@ def maddpg_value(learner: Any, state: Array, obs: Array, action: Array) -> Float
 def maac_value(learner: Any, state: Array, obs: Array, action: Array) -> Float[Array, ""]:
     """What the agents' critics say of it, which is the same in the end, averaged."""
     q, _ = learner.critic(obs[-1], jax.nn.one_hot(action, number_of_actions(learner)), jnp.ones(len(action), bool))
-    return jnp.mean(losses.taken(q, action))
+    return jnp.mean(losses.gather_actions(q, action))
 
 
 def number_of_actions(learner: Any) -> int:
@@ -85,10 +85,10 @@ OFF_POLICY: dict[str, Any] = {
     "critic_hidden": 32,
     "actor_hidden": 32,
     "optimiser": "adam",
-    "critic_rate": 3e-3,
-    "actor_rate": 3e-3,
+    "critic_lr": 3e-3,
+    "actor_lr": 3e-3,
     "optimiser_eps": 1e-8,
-    "target_rate": 0.1,
+    "tau": 0.1,
     "episodes_per_iteration": 16,
     "replay_batch": 64,
     "replay_capacity": 256,
@@ -100,7 +100,7 @@ Q_LEARNING: dict[str, Any] = {
     "gamma": 0.9,
     "agent_hidden": 32,
     "optimiser": "adam",
-    "learning_rate": 3e-3,
+    "lr": 3e-3,
     "updates_per_iteration": 2,
     "optimiser_eps": 1e-8,
     "target_interval": 80,
@@ -118,8 +118,8 @@ ADAPTERS = {
             gamma=0.9,
             critic_hidden=32,
             actor_hidden=32,
-            critic_rate=1e-3,  # at 3e-3 values swing by 0.08
-            actor_rate=3e-3,
+            critic_lr=1e-3,  # at 3e-3 values swing by 0.08
+            actor_lr=3e-3,
             actor_steps=1,
             target_interval=5,
             epsilon_start=0.2,
@@ -135,8 +135,8 @@ ADAPTERS = {
             gamma=0.9,
             critic_hidden=32,
             actor_hidden=32,
-            critic_rate=1e-3,
-            actor_rate=3e-3,
+            critic_lr=1e-3,
+            actor_lr=3e-3,
             target_interval=2,
             epsilon_start=0.2,
             epsilon_end=0.2,

@@ -55,7 +55,7 @@ def share_won(game: Aggregation, policy: Any, episodes: int) -> tuple[float, flo
 
 def uniform(game: Aggregation) -> Any:
     draw = functools.partial(policies.random_action, kind=game.spec.action_kind)
-    return lambda k, step: jax.vmap(draw)(jax.random.split(k, game.n_agents), step.legal)
+    return lambda k, step: jax.vmap(draw)(jax.random.split(k, game.n_agents), step.action_mask)
 
 
 def test_the_papers_sizes():

@@ -75,7 +75,7 @@ def test_random_play_is_jumanjis_own(variant: str):
         (state, ours), (inner, _) = reset(key)
         assert not ours.terminated | ours.truncated
         for t in range(1, 7):
-            (state, ours), (inner, theirs) = step(key, state, inner, random_action(rng, spec, np.asarray(ours.legal)))
+            (state, ours), (inner, theirs) = step(key, state, inner, random_action(rng, spec, np.asarray(ours.action_mask)))
             np.testing.assert_allclose(ours.reward, np.sum(theirs.reward), rtol=1e-5)
             np.testing.assert_allclose(ours.obs, environment.read(theirs.observation, spec.n_agents), rtol=1e-5)
             assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(ours))

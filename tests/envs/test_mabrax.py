@@ -112,7 +112,7 @@ def test_a_step_is_jaxmarls_own():
     np.testing.assert_allclose(ours.reward, reward["agent_0"], rtol=1e-5)
     np.testing.assert_allclose(ours.state, theirs.obs, rtol=1e-5)
     np.testing.assert_array_equal(start.obs[[0, 2], 8], [0.0, 0.0])  # the padding of the two that see 8 numbers
-    assert start.legal.all()
+    assert start.action_mask.all()
 
 
 @with_brax

@@ -135,10 +135,10 @@ def best_return(game: Mill) -> float:
 def share_that_turns(game: Mill, episodes: int) -> float:
     """Share of the episodes, played at random, in which omega passes 30."""
     draw = functools.partial(policies.random_action, kind=game.spec.action_kind)
-    legal = jnp.ones((10, 10, 2), bool)
+    action_mask = jnp.ones((10, 10, 2), bool)
 
     def episode(start: PRNGKeyArray) -> Array:
-        actions = jax.vmap(jax.vmap(draw))(jax.random.split(start, (10, 10)), legal)
+        actions = jax.vmap(jax.vmap(draw))(jax.random.split(start, (10, 10)), action_mask)
         return jnp.any(play(game, actions)[0].omega > 30.0)
 
     return float(jax.jit(jax.vmap(episode))(jax.random.split(key(), episodes)).mean())

@@ -98,7 +98,7 @@ def test_boxes_push_by_the_difference_of_two_components(variant: str, component:
 def test_boxes_of_unequal_agents_are_padded():
     environment = make("speaker-listener", actions="box")
     state, first = start(environment)
-    np.testing.assert_array_equal(first.legal, [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
+    np.testing.assert_array_equal(first.action_mask, [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
     word, move = [-1.0, 0.0, 1.0, 7.0, 7.0], [-1.0, -1.0, 1.0, -1.0, -1.0]  # what is in the padding has no effect
     next_state, step = compiled_step(environment)(key(), state, jnp.array([word, move]))
     np.testing.assert_array_equal(step.obs[1, -3:], [0, 0.5, 1])
@@ -129,7 +129,7 @@ def test_unequal_agents_are_padded():
     environment = make("speaker-listener")
     _, first = start(environment)
     assert (environment.spec.obs_sizes, environment.spec.action_sizes) == ((3, 11), (3, 5))
-    np.testing.assert_array_equal(first.legal, [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
+    np.testing.assert_array_equal(first.action_mask, [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
     np.testing.assert_array_equal(first.obs[0, 3:], np.zeros(8))
     np.testing.assert_array_equal(first.state, np.concatenate([first.obs[0, :3], first.obs[1]]))
 

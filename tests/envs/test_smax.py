@@ -138,8 +138,8 @@ def test_an_end_at_the_time_limit_is_termination(play: Any):
 def test_the_dead_only_stop_and_the_living_shoot_at_the_living(play: Any):
     fields = staged(allies=[45.0, 45.0, 0.0], enemies=[45.0, 45.0, 0.0])
     _, step = play(STOP, **fields)
-    np.testing.assert_array_equal(step.legal[2], [0, 0, 0, 0, 1, 0, 0, 0])
-    np.testing.assert_array_equal(step.legal[0], [1, 1, 1, 1, 1, 1, 1, 0])
+    np.testing.assert_array_equal(step.action_mask[2], [0, 0, 0, 0, 1, 0, 0, 0])
+    np.testing.assert_array_equal(step.action_mask[0], [1, 1, 1, 1, 1, 1, 1, 0])
 
 
 def test_positions_off_the_map_are_clipped(marines: Smax, start: Any):

@@ -67,12 +67,12 @@ def random_steps(spec: dop.EnvSpec) -> TimeStep:
     n, a = spec.n_agents, spec.action_size
     exists = jnp.arange(a) < jnp.asarray(spec.action_sizes)[:, None]
     seen = jnp.arange(spec.obs_size) < jnp.asarray(spec.obs_sizes)[:, None]
-    legal = exists & (jax.random.bernoulli(k_legal, 0.6, (STEPS, n, a)) | (jnp.arange(a) == 0) | (spec.action_kind != "discrete"))
+    action_mask = exists & (jax.random.bernoulli(k_legal, 0.6, (STEPS, n, a)) | (jnp.arange(a) == 0) | (spec.action_kind != "discrete"))
     zeros = jnp.zeros(STEPS)
     return TimeStep(
         obs=jax.random.normal(k_obs, (STEPS, n, spec.obs_size)) * 2 * seen,
         state=jnp.zeros((STEPS, spec.state_size)),
-        legal=legal,
+        action_mask=action_mask,
         reward=zeros,
         terminated=zeros > 0,
         truncated=zeros > 0,
@@ -82,13 +82,13 @@ def random_steps(spec: dop.EnvSpec) -> TimeStep:
 
 def greedy_play(algorithm: Any, learner: Any, spec: dop.EnvSpec, steps: TimeStep) -> Any:
     """The library's own actions and memories; every `EPISODE` steps an episode begins."""
-    fresh = algorithm.initial_memory(spec)
+    fresh = algorithm.initial_carry(spec)
 
-    def body(memory: Any, x: Any) -> Any:
+    def body(carry: Any, x: Any) -> Any:
         t, step = x
-        memory = jax.tree.map(lambda new, old: jnp.where(t % EPISODE == 0, new, old), fresh, memory)
-        choice, memory = algorithm.act(learner, memory, step, jax.random.key(0), explore=False)
-        return memory, (choice.action, getattr(memory, "hidden", None))
+        carry = jax.tree.map(lambda new, old: jnp.where(t % EPISODE == 0, new, old), fresh, carry)
+        choice, carry = algorithm.act(learner, carry, step, jax.random.key(0), explore=False)
+        return carry, (choice.action, getattr(carry, "hidden", None))
 
     return jax.lax.scan(body, fresh, (jnp.arange(STEPS), steps))
 
@@ -99,16 +99,16 @@ def replay(session: Any, spec: dop.EnvSpec, place: int, steps: TimeStep) -> dict
     batch = STEPS // EPISODE
     seen = {
         "obs": np.asarray(steps.obs)[:, place, : spec.obs_sizes[place]].reshape(batch, EPISODE, -1),
-        "legal": np.asarray(steps.legal)[:, place, : spec.action_sizes[place]].reshape(batch, EPISODE, -1),
+        "action_mask": np.asarray(steps.action_mask)[:, place, : spec.action_sizes[place]].reshape(batch, EPISODE, -1),
     }
     sizes = {node.name: node.shape for node in session.get_inputs()}
-    memory = {}
+    carry = {}
     if "hidden" in sizes:
-        memory = {"hidden": np.zeros((batch, sizes["hidden"][1]), np.float32), "last_action": np.full(batch, -1)}
+        carry = {"hidden": np.zeros((batch, sizes["hidden"][1]), np.float32), "last_action": np.full(batch, -1)}
     found: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for t in range(EPISODE):
-        out = dict(zip(names, session.run(None, {name: x[:, t] for name, x in seen.items()} | memory), strict=True))
-        memory = {"hidden": out["next_hidden"], "last_action": out["action"]} if memory else {}
+        out = dict(zip(names, session.run(None, {name: x[:, t] for name, x in seen.items()} | carry), strict=True))
+        carry = {"hidden": out["next_hidden"], "last_action": out["action"]} if carry else {}
         for name in names:
             found[name].append(out[name])
     return {name: np.stack(values, axis=1).reshape(STEPS, *values[0].shape[1:]) for name, values in found.items()}
@@ -242,9 +242,9 @@ def test_a_policy_that_does_something_else_is_not_kept(
         act = dop.StochasticDOP.act
 
         def other(self: Any, *seen: Any, explore: bool) -> Any:
-            choice, memory = act(self, *seen, explore=explore)
+            choice, carry = act(self, *seen, explore=explore)
             action = 1 - choice.action
-            return replace(choice, action=action), replace(memory, last_action=action)
+            return replace(choice, action=action), replace(carry, last_action=action)
 
         monkeypatch.setattr(dop.StochasticDOP, "act", other)
     elif change == "choice":
@@ -274,7 +274,7 @@ def test_nothing_legal_and_a_batch_of_one(tmp_path: Path):
     spec, algorithm = make_spec(), small("vdn")
     files = policy_files.write_policies(algorithm.policy(algorithm.init(jax.random.key(1), spec)), spec, tmp_path)
     session = ort.InferenceSession(files["agent_2"])
-    seen = {"obs": np.zeros((1, 5), np.float32), "legal": np.zeros((1, 3), bool), "hidden": np.zeros((1, 8), np.float32)}
+    seen = {"obs": np.zeros((1, 5), np.float32), "action_mask": np.zeros((1, 3), bool), "hidden": np.zeros((1, 8), np.float32)}
     action, scores, hidden = session.run(None, seen | {"last_action": np.array([-1])})
     assert (action.shape, scores.shape, hidden.shape, action[0]) == ((1,), (1, 3), (1, 8), 0)
 
@@ -305,11 +305,11 @@ def test_an_exported_run_says_how_to_use_it_and_has_its_weights(trained: Path, t
     assert said["agents"]["agent_1"] == {"file": "policy-agent_1.onnx", "obs": 3, "actions": 2, "hidden": 8}
     assert said["made_by"]["run_seed"] == 5
     inputs = {node.name: node.type for node in ort.InferenceSession(written["agent_0"]).get_inputs()}
-    assert inputs == {"obs": "tensor(float)", "legal": "tensor(bool)", "last_action": "tensor(int64)", "hidden": "tensor(float)"}
+    assert inputs == {"obs": "tensor(float)", "action_mask": "tensor(bool)", "last_action": "tensor(int64)", "hidden": "tensor(float)"}
     assert said["inputs"].keys() == inputs.keys()
     learner: Any = views.load(trained, trust=True, run_seed=5).learner
     weights = load_file(written["weights"])
-    np.testing.assert_array_equal(weights["network/cell/hidden_layer/weight"], learner.greedy_actor.network.cell.hidden_layer.weight)
+    np.testing.assert_array_equal(weights["network/cell/hidden_layer/weight"], learner.actor_ema.network.cell.hidden_layer.weight)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in written.values())
 
 

@@ -20,22 +20,22 @@ KEY = jax.random.key(0)
 
 
 def test_timesteps_in_order_and_backwards() -> None:
-    rows, mask, count = minibatches.arrange(KEY, ROWS, MASK, "timestep")
+    rows, mask, count = minibatches.make_minibatches(KEY, ROWS, MASK, "timestep")
     assert int(count) == 4
     np.testing.assert_array_equal(rows, ROWS)
     np.testing.assert_array_equal(mask, MASK)
-    back, mask, count = minibatches.arrange(KEY, ROWS, MASK, "backwards")
+    back, mask, count = minibatches.make_minibatches(KEY, ROWS, MASK, "backwards")
     assert int(count) == 4
     np.testing.assert_array_equal(back[:4], ROWS[:4][::-1])
     np.testing.assert_array_equal(mask[:4], MASK[:4][::-1])
 
 
 def test_shuffled_minibatches_hold_every_filled_row_once_and_come_first() -> None:
-    rows, mask, count = minibatches.arrange(KEY, ROWS, MASK, "shuffled")
+    rows, mask, count = minibatches.make_minibatches(KEY, ROWS, MASK, "shuffled")
     assert int(count) == 3  # seven filled rows, three to a minibatch
     assert int(jnp.sum(mask[:3])) == 7
     assert sorted(np.asarray(rows)[np.asarray(mask)].tolist()) == sorted(np.asarray(ROWS)[np.asarray(MASK)].tolist())
-    other, _, _ = minibatches.arrange(jax.random.key(1), ROWS, MASK, "shuffled")
+    other, _, _ = minibatches.make_minibatches(jax.random.key(1), ROWS, MASK, "shuffled")
     assert (other != rows).any()
 
 
@@ -64,7 +64,7 @@ def loss(x: Array, minibatch: Array) -> tuple[Array, Array]:
 def test_one_step_for_each_minibatch_in_order() -> None:
     # Steps of half the way to 8, 4, 2 from 0: 4, 4, 3. The fourth minibatch is not looked at.
     optimiser = optax.sgd(0.5)
-    x, _, metrics = minibatches.descend(
+    x, _, metrics = minibatches.fit(
         loss, optimiser, jnp.zeros(()), optimiser.init(jnp.zeros(())), jnp.asarray([8.0, 4.0, 2.0, jnp.nan]), jnp.asarray(3), at_once=False
     )
     assert float(x) == 3
@@ -77,7 +77,7 @@ def test_one_step_for_each_minibatch_in_order() -> None:
 def test_a_single_step_for_the_sum_of_all() -> None:
     # The gradients at 0 are -8, -4, -2.
     optimiser = optax.sgd(0.5)
-    x, _, metrics = minibatches.descend(
+    x, _, metrics = minibatches.fit(
         loss, optimiser, jnp.zeros(()), optimiser.init(jnp.zeros(())), jnp.asarray([8.0, 4.0, 2.0, jnp.nan]), jnp.asarray(3), at_once=True
     )
     assert float(x) == 7

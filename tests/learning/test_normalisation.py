@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dop.learning.normalisation import RunningMoments
+from dop.learning.normalisation import RunningMeanVar
 
 
 def batches(rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -18,8 +18,8 @@ def batches(rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
     return made
 
 
-def fit(data: list[tuple[np.ndarray, np.ndarray]]) -> RunningMoments:
-    moments = RunningMoments.start(4)
+def fit(data: list[tuple[np.ndarray, np.ndarray]]) -> RunningMeanVar:
+    moments = RunningMeanVar.start(4)
     for x, mask in data:
         moments = moments.update(jnp.asarray(x), jnp.asarray(mask))
     return moments
@@ -41,7 +41,7 @@ def test_an_empty_batch_changes_nothing() -> None:
 
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.int32])
 def test_moments_are_kept_in_full_precision(dtype: type) -> None:
-    moments = RunningMoments.start(1).update(jnp.array([[1], [2], [6]], dtype), jnp.ones(3, bool))
+    moments = RunningMeanVar.start(1).update(jnp.array([[1], [2], [6]], dtype), jnp.ones(3, bool))
     assert moments.mean.dtype == moments.variance.dtype == jnp.float32
     np.testing.assert_allclose(moments.mean, [3.0])
     np.testing.assert_allclose(moments.variance, [14 / 3], rtol=1e-6)
@@ -49,18 +49,18 @@ def test_moments_are_kept_in_full_precision(dtype: type) -> None:
 
 def test_standardise_by_hand() -> None:
     # mean (1, 5), standard deviation (1, 0): (x - mean) / (deviation + floor), cut to the limit
-    moments = RunningMoments.start(2).update(jnp.array([[0.0, 5.0], [2.0, 5.0]]), jnp.ones(2, bool))
+    moments = RunningMeanVar.start(2).update(jnp.array([[0.0, 5.0], [2.0, 5.0]]), jnp.ones(2, bool))
     x = jnp.array([[0.0, 5.2], [4.0, 5.0], [100.0, -90.0]])
-    np.testing.assert_allclose(moments.standardise(x, floor=1.0, limit=3.0), [[-0.5, 0.2], [1.5, 0.0], [3.0, -3.0]], rtol=1e-5)
-    np.testing.assert_allclose(moments.standardise(x, floor=0.25, limit=3.0), [[-0.8, 0.8], [2.4, 0.0], [3.0, -3.0]], rtol=1e-5)
+    np.testing.assert_allclose(moments.normalise(x, floor=1.0, limit=3.0), [[-0.5, 0.2], [1.5, 0.0], [3.0, -3.0]], rtol=1e-5)
+    np.testing.assert_allclose(moments.normalise(x, floor=0.25, limit=3.0), [[-0.8, 0.8], [2.4, 0.0], [3.0, -3.0]], rtol=1e-5)
 
 
 def test_standardise_is_bounded_by_default() -> None:
-    moments = RunningMoments.start(2).update(jnp.array([[0.0, 5.0], [2.0, 5.0]]), jnp.ones(2, bool))
-    assert np.all(np.isfinite(moments.standardise(jnp.array([-1e30, 1e30]))))
-    np.testing.assert_array_equal(moments.standardise(jnp.array([1.0, 5.0])), 0.0)
+    moments = RunningMeanVar.start(2).update(jnp.array([[0.0, 5.0], [2.0, 5.0]]), jnp.ones(2, bool))
+    assert np.all(np.isfinite(moments.normalise(jnp.array([-1e30, 1e30]))))
+    np.testing.assert_array_equal(moments.normalise(jnp.array([1.0, 5.0])), 0.0)
 
 
 def test_start_changes_little() -> None:
     x = jnp.array([1.0, -2.0])
-    np.testing.assert_allclose(RunningMoments.start(2).standardise(x, floor=0.0), x)
+    np.testing.assert_allclose(RunningMeanVar.start(2).normalise(x, floor=0.0), x)

@@ -29,7 +29,7 @@ def test_every_step_that_was_taken_is_drawn_alike_and_no_other():
 def test_a_transition_is_a_step_and_what_follows():
     found = transitions.at(EPISODES, jnp.array([1, 2]), jnp.array([4, 2]))
     for row, (episode, t) in enumerate([(1, 4), (2, 2)]):
-        for field in ("obs", "state", "legal"):
+        for field in ("obs", "state", "action_mask"):
             stored = getattr(EPISODES, field)[episode]
             np.testing.assert_array_equal(getattr(found, field)[row], stored[t])
             np.testing.assert_array_equal(getattr(found, f"next_{field}")[row], stored[t + 1])

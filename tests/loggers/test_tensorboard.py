@@ -34,19 +34,19 @@ def said(iteration: int, seed: int) -> dict[Any, dict[str, float]]:
     }
 
 
-def report(run: Path, *iterations: int, resumed_at: int | None = None, **protocol: Any) -> TensorBoard:
+def report(run: Path, *iterations: int, resumed_at: int | None = None, **train_config: Any) -> TensorBoard:
     """Records of these iterations, to `metrics.jsonl` and to TensorBoard, which is left open."""
-    file, board = opened(JsonLines(), run), opened(TensorBoard(), run, resumed_at=resumed_at, **protocol)
+    file, buffers = opened(JsonLines(), run), opened(TensorBoard(), run, resumed_at=resumed_at, **train_config)
     for iteration in iterations:
         file.write(records(iteration))
-        board.write(records(iteration))
+        buffers.write(records(iteration))
     file.close()
-    return board
+    return buffers
 
 
-def killed(board: TensorBoard) -> None:
+def killed(buffers: TensorBoard) -> None:
     """The process is gone, and has said nothing of the end."""
-    for file in board._files.values():
+    for file in buffers._files.values():
         file.close()
 
 
@@ -57,11 +57,11 @@ def hparams(folder: Path) -> dict[str, Any]:
 
 
 def test_each_seed_has_the_same_tags_over_its_environment_steps(tmp_path: Path):
-    board = opened(TensorBoard(), tmp_path)
-    board.write(records(1))
-    board.write(records(2, 4))
-    board.close()
-    board.close()
+    buffers = opened(TensorBoard(), tmp_path)
+    buffers.write(records(1))
+    buffers.write(records(2, 4))
+    buffers.close()
+    buffers.close()
     assert scalars(tmp_path / "tensorboard" / "seed_0") == [("train/critic_loss", 100, 1.25), ("eval/return_mean", 100, 10.0)]
     assert scalars(tmp_path / "tensorboard" / "seed_4") == [
         ("train/critic_loss", 100, 1.25),
@@ -71,17 +71,17 @@ def test_each_seed_has_the_same_tags_over_its_environment_steps(tmp_path: Path):
     ]
     assert sorted(path.name for path in (tmp_path / "tensorboard").iterdir()) == ["seed_0", "seed_4"]
     with pytest.raises(RunError, match="closed"):
-        board.write(records(3))
+        buffers.write(records(3))
 
 
 def test_a_run_that_was_killed_and_resumed_has_no_point_twice(tmp_path: Path):
     """It had reported 100, 200 and 300 when it was killed, twice, and continues from its checkpoint at 100."""
-    board = report(tmp_path, 1, 2, 3)
+    buffers = report(tmp_path, 1, 2, 3)
     for _ in range(2):
-        killed(board)
+        killed(buffers)
         keep_until(tmp_path / "metrics.jsonl", 1)
-        board = report(tmp_path, 2, 3, 4, resumed_at=100)
-    board.close()
+        buffers = report(tmp_path, 2, 3, 4, resumed_at=100)
+    buffers.close()
     for seed in (0, 4):
         folder = tmp_path / "tensorboard" / f"seed_{seed}"
         assert [step for tag, step, _ in scalars(folder) if tag == "train/critic_loss"] == [100, 200, 300, 400]
@@ -111,7 +111,7 @@ def test_the_hyper_parameters_of_each_seed_are_there_for_the_hparams_tab(tmp_pat
         assert start.hparams["algorithm"].string_value == "vdn"
         assert start.hparams["gamma"].number_value == 0.9
         assert start.hparams["environment.n_agents"].number_value == 2
-        assert start.hparams["protocol.standardise_rewards"].WhichOneof("kind") == "bool_value"
+        assert start.hparams["protocol.normalise_rewards"].WhichOneof("kind") == "bool_value"
         assert start.hparams["protocol.seeds"].string_value == "[0, 4]"
         assert found["_hparams_/session_end_info"].session_end_info.status == status
 
@@ -138,28 +138,28 @@ def test_tensorboard_itself_reads_it_and_averages_over_seeds(tmp_path: Path):
     read(live, tmp_path)
     keep_until(run / "metrics.jsonl", 1)
     report(run, 2, seeds=(0, 4), env_steps=200, resumed_at=100).close()
-    for board in (live, own.EventMultiplexer()):
-        read(board, tmp_path)
-        assert sorted(board.Runs()) == ["first/tensorboard/seed_0", "first/tensorboard/seed_4"]
+    for buffers in (live, own.EventMultiplexer()):
+        read(buffers, tmp_path)
+        assert sorted(buffers.Runs()) == ["first/tensorboard/seed_0", "first/tensorboard/seed_4"]
         for seed in (0, 4):
-            found = board.Tensors(f"first/tensorboard/seed_{seed}", "eval/return_mean")
+            found = buffers.Tensors(f"first/tensorboard/seed_{seed}", "eval/return_mean")
             assert [(event.step, *event.tensor_proto.float_val) for event in found] == [(100, 10.0 + seed), (200, 20.0 + seed)]
-    (group,) = hparams_tab(board, tmp_path)
+    (group,) = hparams_tab(buffers, tmp_path)
     assert group.hparams["gamma"].number_value == 0.9
     assert [value.value for value in group.metric_values if value.name.tag == "eval/return_mean"] == [22.0]
     assert [session.name for session in group.sessions] == ["first/tensorboard/seed_0", "first/tensorboard/seed_4"]
 
 
-def read(board: Any, folder: Path) -> None:
-    board.AddRunsFromDirectory(str(folder))
-    board.Reload()
+def read(buffers: Any, folder: Path) -> None:
+    buffers.AddRunsFromDirectory(str(folder))
+    buffers.Reload()
 
 
-def hparams_tab(board: Any, folder: Path) -> Any:
+def hparams_tab(buffers: Any, folder: Path) -> Any:
     """The rows of the tab: one for each group of sessions, with means over these."""
     own = lambda name: importlib.import_module(f"tensorboard.{name}")  # noqa: E731
     api, groups = own("plugins.hparams.api_pb2"), own("plugins.hparams.list_session_groups")
-    provider = own("backend.event_processing.data_provider").MultiplexerDataProvider(board, str(folder))
+    provider = own("backend.event_processing.data_provider").MultiplexerDataProvider(buffers, str(folder))
     backend = own("plugins.hparams.backend_context").Context(own("plugins.base_plugin").TBContext(data_provider=provider))
     statuses = [api.STATUS_UNKNOWN, api.STATUS_SUCCESS]
     request = api.ListSessionGroupsRequest(slice_size=10, aggregation_type=api.AGGREGATION_AVG, allowed_statuses=statuses)

@@ -69,12 +69,12 @@ def test_without_legal_actions_nothing_is_done(kind: ActionKind):
 
 def test_stored_actions_become_vectors_and_back():
     numbers: Any = jnp.array([[2, 0], [1, 1]])
-    legal = jnp.ones((2, 2, 3), bool).at[1, 1].set(False)
-    vectors = feed_forward_teams.as_vectors(numbers, legal)
+    action_mask = jnp.ones((2, 2, 3), bool).at[1, 1].set(False)
+    vectors = feed_forward_teams.as_vectors(numbers, action_mask)
     np.testing.assert_array_equal(vectors[0], [[0, 0, 1], [1, 0, 0]])
     np.testing.assert_array_equal(vectors[1], [[0, 1, 0], [0, 0, 0]])  # the last agent is not there
     np.testing.assert_array_equal(feed_forward_teams.as_stored("discrete", vectors[0]), numbers[0])
-    np.testing.assert_array_equal(feed_forward_teams.as_vectors(vectors, legal), vectors)
+    np.testing.assert_array_equal(feed_forward_teams.as_vectors(vectors, action_mask), vectors)
     np.testing.assert_array_equal(feed_forward_teams.as_stored("box", vectors[0]), vectors[0])
 
 

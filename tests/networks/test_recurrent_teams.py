@@ -22,11 +22,11 @@ def test_unroll_is_one_step_after_another(sharing: Sharing) -> None:
     got = recurrent_teams.unroll(team, recurrent_teams.time_first(EPISODES), jnp.asarray(3))
     step = jax.jit(lambda *x: recurrent_teams.step_team(team, *x))
     for e in range(len(LENGTHS)):
-        memory = recurrent_teams.initial_memory(SPEC.n_agents, 8)
+        carry = recurrent_teams.initial_carry(SPEC.n_agents, 8)
         for t in range(3):
-            hidden, expected = step(memory.hidden, EPISODES.obs[e, t], memory.last_action)
+            hidden, expected = step(carry.hidden, EPISODES.obs[e, t], carry.last_action)
             np.testing.assert_allclose(got[t, e], expected, rtol=1e-4, atol=1e-6)
-            memory = recurrent_teams.Memory(hidden=hidden, last_action=EPISODES.action[e, t])
+            carry = recurrent_teams.Carry(hidden=hidden, last_action=EPISODES.action[e, t])
     np.testing.assert_array_equal(got[3:], 0)
 
 

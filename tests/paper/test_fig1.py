@@ -48,8 +48,8 @@ def test_seeded_episodes_are_corners_where_actions_are_relaxed() -> None:
 def test_policies_start_where_they_are_told_whatever_they_see(sharing: Sharing) -> None:
     spec = make_spec(action_sizes=(4,))
     team = fig1.start_at(recurrent_teams.make_team(spec, 8, sharing=sharing, key=KEY), 0.7)
-    memory = recurrent_teams.initial_memory(3, 8)
-    _, logits = recurrent_teams.step_team(team, memory.hidden, jax.random.normal(KEY, (3, spec.obs_size)), memory.last_action)
+    carry = recurrent_teams.initial_carry(3, 8)
+    _, logits = recurrent_teams.step_team(team, carry.hidden, jax.random.normal(KEY, (3, spec.obs_size)), carry.last_action)
     policy = jax.vmap(policies.masked_softmax)(logits, jnp.ones((3, 4), bool))
     np.testing.assert_allclose(policy, np.tile([0.7, 0.1, 0.1, 0.1], (3, 1)), rtol=1e-5)
 
@@ -90,7 +90,7 @@ def test_exploration_is_the_same_for_all_methods_of_a_setting() -> None:
         algorithm: Any = fig1.program_of(case, Options(episodes=100)).algorithm
         if case.variant == "maac":
             continue  # It has no epsilon.
-        found = (algorithm.epsilon_start, algorithm.epsilon_end, algorithm.epsilon_steps)
+        found = (algorithm.epsilon_start, algorithm.epsilon_end, algorithm.epsilon_anneal_steps)
         assert found == ((1.0, 0.05, 50) if case.setting == "discovery" else (0.05, 0.05, 0))
 
 

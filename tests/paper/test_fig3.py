@@ -15,7 +15,7 @@ from dop.paper import fig3
 from dop.paper.fig3 import Options, Piece
 from dop.paper.variants import VARIANTS, algorithm_of
 from dop.storage.records import Record
-from dop.storage.run_directory import Protocol, RunConfig, RunFolder
+from dop.storage.run_directory import RunConfig, RunFolder, TrainConfig
 
 GOAL = 300_000
 
@@ -32,7 +32,7 @@ def leave_run(piece: Piece, folder: RunFolder, steps: int = GOAL) -> None:
         environment=f"smax:{piece.map}",
         environment_options={},
         environment_spec={},
-        protocol=Protocol(seeds=(piece.seed,)),
+        train_config=TrainConfig(seeds=(piece.seed,)),
     )
     if not folder.config.exists():
         folder.create(config)

@@ -13,7 +13,7 @@ from dop.errors import UnknownNameError
 from dop.paper import games, pieces
 from dop.paper.games import PUBLISHED, PUBLISHED_TABLES, Options, Piece, Published
 
-QUICKLY = {"agent_hidden": 16, "learning_rate": 5e-3, "episodes_per_iteration": 16}
+QUICKLY = {"agent_hidden": 16, "lr": 5e-3, "episodes_per_iteration": 16}
 CLIMBING = np.array([[11.0, -30.0, 0.0], [-30.0, 7.0, 6.0], [0.0, 0.0, 5.0]])
 
 

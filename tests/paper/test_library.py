@@ -21,16 +21,16 @@ class Case(NamedTuple):
 
     problem: Problem
     policy: Policy
-    behaviour: Policy
+    behaviour_prob: Policy
     critic: Critic
 
 
 def make_case(seed: int = 0, *, states: int = 2, agents: int = 2, actions: int = 3) -> Case:
     rng = np.random.default_rng(seed)
     problem = tabular.random_problem(rng, states=states, agents=agents, actions=actions, discount=0.9)
-    policy, behaviour = tabular.random_policy(rng, problem), tabular.random_policy(rng, problem)
+    policy, behaviour_prob = tabular.random_policy(rng, problem), tabular.random_policy(rng, problem)
     critic = tabular.random_critic(rng, problem)
-    return Case(tabular.with_values(problem, policy, critic), policy, behaviour, critic)
+    return Case(tabular.with_values(problem, policy, critic), policy, behaviour_prob, critic)
 
 
 def sampled_gradient(policy: Policy, critic: Critic, weights: JointTable, ratio: JointTable) -> Gradient:
@@ -90,8 +90,8 @@ def test_actor_loss_of_a_critic_that_cannot_be_exact_still_descends_the_gradient
 
 def test_ratio_makes_the_behaviours_data_expect_to_theorem_7():
     case = make_case(1)
-    data = tabular.occupancy(case.problem, case.behaviour)
-    pi, beta = tabular.joint_policy(case.policy), tabular.joint_policy(case.behaviour)
+    data = tabular.occupancy(case.problem, case.behaviour_prob)
+    pi, beta = tabular.joint_policy(case.policy), tabular.joint_policy(case.behaviour_prob)
     with jax.enable_x64(True):
         found = sampled_gradient(case.policy, case.critic, data[:, None] * beta, pi / beta)
         without = sampled_gradient(case.policy, case.critic, data[:, None] * beta, np.ones_like(pi))

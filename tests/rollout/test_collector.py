@@ -16,10 +16,10 @@ from jaxtyping import Array
 import dop
 from dop import policies
 from dop.devices import parallel
-from dop.rollout.collector import Arena, Played, slots_of
-from dop.rollout.shared_memory import Board
+from dop.rollout.collector import Collector, Played, slots_of
+from dop.rollout.shared_memory import SharedBuffers
 from dop.rollout.workers import DEATHS, Job, LocalWorker, Workers
-from dop.types import Choice, EnvSpec, TimeStep
+from dop.types import EnvSpec, PolicyOutput, TimeStep
 from python_environments import Walk
 from python_games import Lights
 
@@ -33,38 +33,40 @@ class Script:
     def __init__(self, *, random: bool = False) -> None:
         self._random = random
 
-    def initial_memory(self, spec: EnvSpec) -> Array:
+    def initial_carry(self, spec: EnvSpec) -> Array:
         return jnp.zeros((), jnp.int32)
 
-    def act(self, learner: Any, memory: Array, step: TimeStep, key: Array, *, explore: bool) -> tuple[Choice, Array]:
-        n = step.legal.shape[0]
+    def act(self, learner: Any, carry: Array, step: TimeStep, key: Array, *, explore: bool) -> tuple[PolicyOutput, Array]:
+        n = step.action_mask.shape[0]
         if self._random:
-            policy = jax.vmap(policies.uniform)(step.legal)
-            return Choice(jax.vmap(policies.sample)(jax.random.split(key, n), policy), jnp.max(policy, axis=-1)), memory + 1
-        place = (memory + jnp.arange(n)) * explore
-        order = jnp.argsort(~step.legal, axis=-1, stable=True)  # the legal ones first
-        action = jnp.take_along_axis(order, (place % jnp.maximum(jnp.sum(step.legal, -1), 1))[:, None], -1)[:, 0]
-        return Choice(action=jnp.where(jnp.any(step.legal, -1), action, 0), probability=1 / (2.0 + memory + jnp.arange(n))), memory + 1
+            policy = jax.vmap(policies.uniform)(step.action_mask)
+            return PolicyOutput(jax.vmap(policies.sample)(jax.random.split(key, n), policy), jnp.max(policy, axis=-1)), carry + 1
+        place = (carry + jnp.arange(n)) * explore
+        order = jnp.argsort(~step.action_mask, axis=-1, stable=True)  # the legal ones first
+        action = jnp.take_along_axis(order, (place % jnp.maximum(jnp.sum(step.action_mask, -1), 1))[:, None], -1)[:, 0]
+        return PolicyOutput(
+            action=jnp.where(jnp.any(step.action_mask, -1), action, 0), behaviour_prob=1 / (2.0 + carry + jnp.arange(n))
+        ), carry + 1
 
 
-def script(legal: np.ndarray, t: int, explore: bool) -> list[int]:
+def script(action_mask: np.ndarray, t: int, explore: bool) -> list[int]:
     """The same by hand."""
     chosen = []
-    for agent, row in enumerate(legal):
+    for agent, row in enumerate(action_mask):
         actions = np.flatnonzero(row)
         chosen.append(int(actions[(t + agent) * explore % len(actions)]) if len(actions) else 0)
     return chosen
 
 
 def play(
-    make: Any, episode_seeds: np.ndarray, *, lanes: int, groups: int = 1, explore: bool = True, random: bool = False, times: int = 1
+    make: Any, episode_seeds: np.ndarray, *, n_envs: int, groups: int = 1, explore: bool = True, random: bool = False, times: int = 1
 ) -> tuple[list[Played], Workers]:
     spec, n_seeds = make().spec, len(episode_seeds)
-    slots = slots_of(n_seeds, lanes, groups, first=0)
-    job = Job(make=make, spec=spec, n_slots=n_seeds * lanes, groups=tuple(slots), timeout=10.0)
-    workers = Workers(job, Board.over(spec, job.n_slots, bytearray(Board.nbytes(spec, job.n_slots))), 1, LocalWorker)
+    slots = slots_of(n_seeds, n_envs, groups, first=0)
+    job = Job(make=make, spec=spec, n_slots=n_seeds * n_envs, groups=tuple(slots), timeout=10.0)
+    workers = Workers(job, SharedBuffers.over(spec, job.n_slots, bytearray(SharedBuffers.nbytes(spec, job.n_slots))), 1, LocalWorker)
     algorithm: Any = Script(random=random)
-    arena = Arena(algorithm, spec, workers, range(groups), lanes=lanes, explore=explore, devices=parallel.mesh(n_seeds))
+    arena = Collector(algorithm, spec, workers, range(groups), n_envs=n_envs, explore=explore, devices=parallel.mesh(n_seeds))
     learner: Any = jnp.zeros(n_seeds)
     played = [arena.play(learner, parallel.keys(tuple(range(n_seeds))), episode_seeds) for _ in range(times)]
     workers.close()
@@ -74,15 +76,15 @@ def play(
 def by_hand(walk: Walk, seed: int, explore: bool) -> tuple[list[TimeStep], list[list[int]]]:
     """The steps from reset on, and what is done at each of them, the last included."""
     steps = [walk.reset(seed)]
-    actions = [script(np.asarray(steps[0].legal), 0, explore)]
+    actions = [script(np.asarray(steps[0].action_mask), 0, explore)]
     while not (steps[-1].terminated or steps[-1].truncated):
         steps.append(walk.step(np.array(actions[-1])))
-        actions.append(script(np.asarray(steps[-1].legal), len(steps) - 1, explore))
+        actions.append(script(np.asarray(steps[-1].action_mask), len(steps) - 1, explore))
     return steps, actions
 
 
 def test_an_environment_need_not_have_metrics():
-    (played,), _ = play(Lights, EPISODES, lanes=2)
+    (played,), _ = play(Lights, EPISODES, n_envs=2)
     assert played.summary.metrics.shape == (*EPISODES.shape, 0)
     np.testing.assert_array_equal(played.summary.length, 5)
 
@@ -104,36 +106,38 @@ def test_an_environment_need_not_have_metrics():
     st.booleans(),
     st.integers(0, 2**16),
 )
-def test_episodes_are_what_a_loop_by_hand_sees(options: dict[str, Any], n_seeds: int, lanes: int, episodes: int, explore: bool, first: int):
+def test_episodes_are_what_a_loop_by_hand_sees(
+    options: dict[str, Any], n_seeds: int, n_envs: int, episodes: int, explore: bool, first: int
+):
     """With more episodes than lanes, and fewer; all are reported, and the last of every lane is on tape."""
     episode_seeds = first + np.arange(n_seeds * episodes).reshape(n_seeds, episodes)
-    (played,), _ = play(lambda: Walk(**options), episode_seeds, lanes=lanes, groups=min(2, lanes), explore=explore)
+    (played,), _ = play(lambda: Walk(**options), episode_seeds, n_envs=n_envs, groups=min(2, n_envs), explore=explore)
     assert not played.dropped.any()
     for s, e in np.ndindex(n_seeds, episodes):
         steps, actions = by_hand(Walk(**options), int(episode_seeds[s, e]), explore)
         assert played.summary.length[s, e] == len(steps) - 1
         np.testing.assert_allclose(played.summary.undiscounted_return[s, e], sum(float(x.reward) for x in steps), rtol=1e-5, atol=1e-6)
         np.testing.assert_array_equal(played.summary.metrics[s, e], steps[-1].metrics)
-        if e + lanes >= episodes:
-            assert_on_tape(jax.tree.map(lambda x, s=s, e=e: x[s, e % lanes], played.episodes), steps, actions)
-    if episodes < lanes:
+        if e + n_envs >= episodes:
+            assert_on_tape(jax.tree.map(lambda x, s=s, e=e: x[s, e % n_envs], played.episodes), steps, actions)
+    if episodes < n_envs:
         assert not any(x[:, episodes:].any() for x in jax.tree.leaves(played.episodes))
 
 
 def assert_on_tape(episode: dop.Episode, steps: list[TimeStep], actions: list[list[int]]) -> None:
     """Step by step, and zeros after that."""
     length, n = len(steps) - 1, len(actions[0])
-    for name in ("obs", "state", "legal"):
+    for name in ("obs", "state", "action_mask"):
         np.testing.assert_array_equal(getattr(episode, name)[: length + 1], [getattr(x, name) for x in steps])
     for name in ("reward", "terminated"):
         np.testing.assert_array_equal(getattr(episode, name)[:length], [getattr(x, name) for x in steps[1:]])
     np.testing.assert_array_equal(episode.action[:length], np.reshape(actions[:-1], (length, n)))
     np.testing.assert_array_equal(episode.final_action, actions[-1])
     expected = 1 / (2.0 + np.arange(length)[:, None] + np.arange(n))
-    np.testing.assert_allclose(episode.behaviour[:length], expected, rtol=1e-6)
+    np.testing.assert_allclose(episode.behaviour_prob[:length], expected, rtol=1e-6)
     assert np.asarray(episode.mask).tolist() == [t < length for t in range(len(episode.mask))]
-    for name in ("obs", "state", "legal", "action", "behaviour", "reward", "terminated"):
-        start = length + (name in ("obs", "state", "legal"))
+    for name in ("obs", "state", "action_mask", "action", "behaviour", "reward", "terminated"):
+        start = length + (name in ("obs", "state", "action_mask"))
         assert not np.asarray(getattr(episode, name))[start:].any(), name
 
 
@@ -142,26 +146,26 @@ EPISODES = np.array([[3, 1, 4, 1], [5, 9, 2, 6]])
 
 def test_what_is_drawn_depends_on_the_episode_alone():
     """Same episodes in lanes of their own and one after another in half as many; the two with the same seed are the same."""
-    (first, again), _ = play(Walk, EPISODES, lanes=4, random=True, times=2)
-    (narrow,), _ = play(Walk, EPISODES, lanes=2, groups=2, random=True)
+    (first, again), _ = play(Walk, EPISODES, n_envs=4, random=True, times=2)
+    (narrow,), _ = play(Walk, EPISODES, n_envs=2, groups=2, random=True)
     jax.tree.map(np.testing.assert_array_equal, first, again)
     jax.tree.map(np.testing.assert_array_equal, first.summary, narrow.summary)
-    tape: Any = first.episodes
-    np.testing.assert_array_equal(tape.action[0, 1], tape.action[0, 3])
-    np.testing.assert_array_equal(narrow.episodes.action[1, 1], tape.action[1, 3])
+    buffer_row: Any = first.episodes
+    np.testing.assert_array_equal(buffer_row.action[0, 1], buffer_row.action[0, 3])
+    np.testing.assert_array_equal(narrow.episodes.action[1, 1], buffer_row.action[1, 3])
 
 
 def test_illegal_actions_are_never_drawn_and_agents_without_any_do_0():
-    (played,), _ = play(Walk, np.arange(40).reshape(1, 40) + 100, lanes=40, random=True)
-    tape: Any = played.episodes
-    legal = tape.legal[0, :, :-1][tape.mask[0]]
-    action = tape.action[0][tape.mask[0]]
-    allowed = np.take_along_axis(legal, action[..., None], -1)[..., 0]
-    dead = ~legal.any(-1)
+    (played,), _ = play(Walk, np.arange(40).reshape(1, 40) + 100, n_envs=40, random=True)
+    buffer_row: Any = played.episodes
+    action_mask = buffer_row.action_mask[0, :, :-1][buffer_row.mask[0]]
+    action = buffer_row.action[0][buffer_row.mask[0]]
+    allowed = np.take_along_axis(action_mask, action[..., None], -1)[..., 0]
+    dead = ~action_mask.any(-1)
     assert dead.any() and not dead.all()
     assert (allowed | dead).all()
     assert not action[dead].any()
-    np.testing.assert_allclose(tape.behaviour[0][tape.mask[0]], np.where(dead, 0, 1 / np.maximum(legal.sum(-1), 1)))
+    np.testing.assert_allclose(buffer_row.behaviour_prob[0][buffer_row.mask[0]], np.where(dead, 0, 1 / np.maximum(action_mask.sum(-1), 1)))
 
 
 def test_an_episode_that_is_lost_is_dropped_and_counted_and_another_takes_its_place(tmp_path: Path, caplog: pytest.LogCaptureFixture):
@@ -173,7 +177,7 @@ def test_an_episode_that_is_lost_is_dropped_and_counted_and_another_takes_its_pl
         return made[-1]
 
     (tmp_path / "flag").touch()
-    (first, second), _ = play(make, EPISODES[:, :2], lanes=2, times=2)
+    (first, second), _ = play(make, EPISODES[:, :2], n_envs=2, times=2)
     assert first.dropped.sum() > 0
     assert not second.dropped.any()
     assert "the walk fell over" in caplog.text
@@ -193,4 +197,4 @@ def tried(seed: int) -> list[int]:
 
 def test_five_deaths_in_a_row_stop_the_run_with_the_traceback():
     with pytest.raises(dop.RunError, match=rf"(?s)died {DEATHS} times in a row.*Traceback.*_misbehave.*ValueError: the walk fell over"):
-        play(lambda: Walk(trouble="raise", always=True, time_limit=30), EPISODES, lanes=4)
+        play(lambda: Walk(trouble="raise", always=True, time_limit=30), EPISODES, n_envs=4)

@@ -86,7 +86,7 @@ class Maker:
 
 
 def ask(workers: Workers, command: int) -> list[int]:
-    workers.board.command[:], workers.board.seed[:] = command, np.arange(2)
+    workers.buffers.command[:], workers.buffers.seed[:] = command, np.arange(2)
     workers.send(0)
     return workers.receive(0).tolist()
 
@@ -135,7 +135,7 @@ def test_none_ends_a_run_at_once(where: str, words: str):
 def test_a_maker_that_gives_nothing_later():
     workers = local(Job(make=lambda: None, spec=Walk().spec, n_slots=1, groups=((0,),), timeout=1.0))  # type: ignore
     with pytest.raises(dop.ConfigError, match="Walk: what makes it gave NoneType in place of another environment"):
-        workers.board.command[:] = RESET
+        workers.buffers.command[:] = RESET
         workers.send(0)
         workers.receive(0)
 

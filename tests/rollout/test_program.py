@@ -22,12 +22,12 @@ import pytest
 import dop
 import dop.envs
 from dop.devices.parallel import keys, mesh, place
-from dop.rollout.program import HostDriver, HostProgram, Source
+from dop.rollout.program import PythonDriver, PythonProgram, Source
 from dop.storage import records
 from dop.storage.checkpoints import Checkpoints, flatten
 from dop.storage.run_directory import RunFolder
 from dop.training.collect import collect
-from dop.types import HostEnvironment, TimeStep
+from dop.types import PythonEnvironment, TimeStep
 from python_environments import Walk
 
 TINY = dop.VDN(agent_hidden=8, episodes_per_iteration=3, replay_capacity=16, replay_batch=4)
@@ -61,9 +61,9 @@ class Hosted:
 def test_greedy_play_is_that_of_the_compiled_program():
     """In a game without randomness, and on the same networks."""
     game = dop.make("two-step")
-    assert not isinstance(game, HostEnvironment)
-    program = HostProgram(algorithm=TINY, environment=Source(game.spec, lambda: Hosted(game)))
-    driver = HostDriver(program, dop.Protocol(seeds=(4,)))
+    assert not isinstance(game, PythonEnvironment)
+    program = PythonProgram(algorithm=TINY, environment=Source(game.spec, lambda: Hosted(game)))
+    driver = PythonDriver(program, dop.TrainConfig(seeds=(4,)))
     state: Any = jax.vmap(program.start)(keys((4,)))
     played = driver._play(driver._evaluating, state.learner, keys((9,)), 3)
     learner = jax.tree.map(lambda x: x[0], state.learner)
@@ -75,7 +75,7 @@ def test_greedy_play_is_that_of_the_compiled_program():
 def test_sampled_play_explores_in_the_environments_for_evaluation():
     """VDN has no policy but its exploration, all of it uniform at the start: in the two-step game that ends in several ways."""
     game: Any = dop.make("two-step")
-    driver = HostDriver(HostProgram(algorithm=TINY, environment=Source(game.spec, lambda: Hosted(game))), dop.Protocol(seeds=(4,)))
+    driver = PythonDriver(PythonProgram(algorithm=TINY, environment=Source(game.spec, lambda: Hosted(game))), dop.TrainConfig(seeds=(4,)))
     state: Any = jax.vmap(driver.program.start)(keys((4,)))
     greedy, sampled = (np.asarray(driver.play(state, keys((9,)), 40, sampled=how).undiscounted_return) for how in (False, True))
     driver.close()
@@ -86,7 +86,9 @@ def test_sampled_play_explores_in_the_environments_for_evaluation():
 
 def test_resumed_with_new_environments_is_as_uninterrupted(tmp_path: Path):
     """In between, one goes through a checkpoint, an evaluation, and environments that know nothing of what was before."""
-    driver = HostDriver(HostProgram(algorithm=TINY, environment=Source(Walk().spec, Walk)), dop.Protocol(seeds=SEEDS, chunk_iterations=2))
+    driver = PythonDriver(
+        PythonProgram(algorithm=TINY, environment=Source(Walk().spec, Walk)), dop.TrainConfig(seeds=SEEDS, chunk_iterations=2)
+    )
     devices = mesh(len(SEEDS))
     checkpoints = Checkpoints(tmp_path)
 
@@ -113,7 +115,9 @@ def test_resumed_with_new_environments_is_as_uninterrupted(tmp_path: Path):
 
 def test_the_spread_of_returns_is_that_of_all_episodes_of_a_chunk():
     """2 iterations of 3 episodes, against what the replay of each seed has got; and epsilon is that of the last step."""
-    driver = HostDriver(HostProgram(algorithm=TINY, environment=Source(Walk().spec, Walk)), dop.Protocol(seeds=SEEDS, chunk_iterations=2))
+    driver = PythonDriver(
+        PythonProgram(algorithm=TINY, environment=Source(Walk().spec, Walk)), dop.TrainConfig(seeds=SEEDS, chunk_iterations=2)
+    )
     state, report = driver.chunk(driver.start(place(keys(SEEDS), mesh(len(SEEDS)))))
     driver.close()
     for seed in range(len(SEEDS)):
@@ -166,7 +170,9 @@ def test_the_same_run_in_other_processes_and_resumed(runs: Runs):
 def test_a_metric_that_never_appeared_is_named_once(caplog: pytest.LogCaptureFixture):
     """What appears at the end of an episode is there."""
     make = functools.partial(dop.envs.make, "odd_games:Won", metrics=["won", "wonn"])
-    driver = HostDriver(HostProgram(algorithm=TINY, environment=Source(make().spec, make)), dop.Protocol(seeds=(4,), eval_episodes=2))
+    driver = PythonDriver(
+        PythonProgram(algorithm=TINY, environment=Source(make().spec, make)), dop.TrainConfig(seeds=(4,), eval_episodes=2)
+    )
     state = driver.start(keys((4,)))
     evaluations = [driver.evaluate(state) for _ in range(2)]
     [told] = [record.getMessage() for record in caplog.records]
@@ -177,9 +183,9 @@ def test_a_metric_that_never_appeared_is_named_once(caplog: pytest.LogCaptureFix
 def test_workers_are_in_the_configuration_and_may_be_others(runs: Runs):
     folder = RunFolder(runs.broken.path)
     config = folder.read_config()
-    assert (config.protocol.env_workers, config.protocol.env_timeout) == (2, 120.0)
+    assert (config.train_config.env_workers, config.train_config.env_timeout) == (2, 120.0)
     found = json.loads(folder.config.read_text())
-    found["protocol"]["env_workers"] = 0
+    found["train_config"]["env_workers"] = 0
     folder.config.write_text(json.dumps(found))
     assert folder.read_config().made_by == config.made_by
     broken, whole = (dop.evaluate(run.path, episodes=5, trust=True) for run in (runs.broken, runs.whole))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import dop
-from dop.rollout.shared_memory import RESET, STEP, Board, Stage
+from dop.rollout.shared_memory import RESET, STEP, EnvRunner, SharedBuffers
 from dop.types import TimeStep
 from python_environments import Walk
 
@@ -31,17 +31,17 @@ class Wrong(Walk):
         return eqx.tree_at(lambda x: getattr(x, name), step, value(getattr(step, name)) if callable(value) else value)
 
 
-def run(walk: Walk, actions: int = 2) -> Board:
+def run(walk: Walk, actions: int = 2) -> SharedBuffers:
     """One episode of seed 5 on a board of its own."""
-    board = Board.over(walk.spec, 1, bytearray(Board.nbytes(walk.spec, 1)))
-    stage = Stage(lambda: walk, walk.spec, board)
-    board.seed[:] = 5
+    buffers = SharedBuffers.over(walk.spec, 1, bytearray(SharedBuffers.nbytes(walk.spec, 1)))
+    runner = EnvRunner(lambda: walk, walk.spec, buffers)
+    buffers.seed[:] = 5
     for command in (RESET, *[STEP] * actions):
-        board.command[:] = command
-        stage.run([0])
-    stage.close()
+        buffers.command[:] = command
+        runner.run([0])
+    runner.close()
     assert walk.closed == 1
-    return board
+    return buffers
 
 
 def put(place: tuple[int, ...], value: float) -> Any:
@@ -64,8 +64,8 @@ def put(place: tuple[int, ...], value: float) -> Any:
         (("state", lambda x: x.astype(np.float64) * 0 + 1e300), r"state\[0\] = 1e\+300; every number must be finite \(in float32\)"),
         (("reward", np.float32(np.nan)), r"reward = nan"),
         (("reward", np.zeros(2)), r"reward as float64\[2\], its spec says float\[\]"),
-        (("legal", lambda x: x.astype(int)), r"legal as int64\[2, 4\], its spec says bool\[2, 4\]"),
-        (("legal", put((0, 3), True)), r"action 3 of agent_0 as legal, which has only 3"),
+        (("action_mask", lambda x: x.astype(int)), r"legal as int64\[2, 4\], its spec says bool\[2, 4\]"),
+        (("action_mask", put((0, 3), True)), r"action 3 of agent_0 as legal, which has only 3"),
         (("terminated", 1), r"terminated as int64\[\], its spec says bool"),
         (("metrics", put((0,), -np.inf)), r"metrics\[0\] = -inf"),
     ],
@@ -97,37 +97,37 @@ def test_whole_numbers_and_double_precision_are_taken():
 
 def test_large_numbers_whose_sum_is_not_finite_are_taken():
     spec = dataclasses.replace(Walk().spec, obs_bound=None)
-    board = Board.over(spec, 1, bytearray(Board.nbytes(spec, 1)))
+    buffers = SharedBuffers.over(spec, 1, bytearray(SharedBuffers.nbytes(spec, 1)))
     walk = Wrong()
     walk.change = ("state", np.full(2, 3e38))
-    stage = Stage(lambda: walk, walk.spec, board)
+    runner = EnvRunner(lambda: walk, walk.spec, buffers)
     walk.change = ("metrics", np.full(2, 3e38))
     for command in (RESET, STEP, STEP):
-        board.command[:] = command
-        stage.run([0])
-    np.testing.assert_allclose(board.metrics[0], 3e38)
+        buffers.command[:] = command
+        runner.run([0])
+    np.testing.assert_allclose(buffers.metrics[0], 3e38)
 
 
 def test_an_environment_that_is_not_the_same_again_is_refused():
     walk = Walk()
-    board = Board.over(walk.spec, 1, bytearray(Board.nbytes(walk.spec, 1)))
-    stage = Stage(lambda: walk, dataclasses.replace(walk.spec, time_limit=6), board)
-    board.command[:] = RESET
+    buffers = SharedBuffers.over(walk.spec, 1, bytearray(SharedBuffers.nbytes(walk.spec, 1)))
+    runner = EnvRunner(lambda: walk, dataclasses.replace(walk.spec, time_limit=6), buffers)
+    buffers.command[:] = RESET
     with pytest.raises(dop.ConfigError, match="not the same whenever it is made: its time_limit was 6, then 5"):
-        stage.run([0])
+        runner.run([0])
 
 
 def test_which_metrics_have_appeared_is_told_with_the_answers():
     """Those of an adapter at the end of an episode; of others all are there."""
     for make, given in ((functools.partial(dop.make, "odd_games:Won", metrics=["won", "wonn"]), [True, False]), (Walk, [True, True])):
         spec = make().spec
-        board = Board.over(spec, 2, bytearray(Board.nbytes(spec, 2)))
-        stage = Stage(make, spec, board)
-        board.command[1] = RESET
-        stage.run([1])
-        assert not board.appeared.any()
-        board.command[1] = STEP
-        while not (board.terminated[1] or board.truncated[1]):
-            stage.run([1])
-        assert board.told(np.array([1]))["appeared"].tolist() == [given]
-        assert not board.appeared[0].any()
+        buffers = SharedBuffers.over(spec, 2, bytearray(SharedBuffers.nbytes(spec, 2)))
+        runner = EnvRunner(make, spec, buffers)
+        buffers.command[1] = RESET
+        runner.run([1])
+        assert not buffers.appeared.any()
+        buffers.command[1] = STEP
+        while not (buffers.terminated[1] or buffers.truncated[1]):
+            runner.run([1])
+        assert buffers.told(np.array([1]))["appeared"].tolist() == [given]
+        assert not buffers.appeared[0].any()

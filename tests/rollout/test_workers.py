@@ -20,7 +20,7 @@ import pytest
 
 import dop
 import python_environments
-from dop.rollout.shared_memory import RESET, STEP, Board
+from dop.rollout.shared_memory import RESET, STEP, SharedBuffers
 from dop.rollout.worker_process import processes
 from dop.rollout.worker_ray import RayWorkers
 from dop.rollout.workers import Job, Workers, local
@@ -38,9 +38,9 @@ def job(timeout: float = 60.0, **options: Any) -> Job:
 
 def ask(workers: Workers, command: int, value: int) -> list[int]:
     """The same of all slots, both groups under way at once; the slots that were lost."""
-    workers.board.command[:] = command
-    workers.board.seed[:] = value + np.arange(SLOTS)
-    workers.board.action[:] = value
+    workers.buffers.command[:] = command
+    workers.buffers.seed[:] = value + np.arange(SLOTS)
+    workers.buffers.action[:] = value
     for group in range(len(GROUPS)):
         workers.send(group)
     return sorted(slot for group in range(len(GROUPS)) for slot in workers.receive(group).tolist())
@@ -51,7 +51,7 @@ def episode(workers: Workers, steps: int = 3) -> list[dict[str, np.ndarray]]:
     seen = []
     for t in range(steps + 1):
         assert ask(workers, STEP if t else RESET, t) == []
-        seen.append({name: array.copy() for name, array in workers.board.answer().items()})
+        seen.append({name: array.copy() for name, array in workers.buffers.answer().items()})
     return seen
 
 
@@ -120,10 +120,10 @@ def test_groups_go_on_after_a_death(tmp_path: Path):
             workers.send(noticed)
             workers.send(other)
             assert workers.receive(noticed).tolist() == list(GROUPS[noticed])
-            workers.board.command[:] = RESET
+            workers.buffers.command[:] = RESET
             workers.send(noticed)
             assert workers.receive(noticed).tolist() == []
-            workers.board.command[list(GROUPS[noticed])] = STEP
+            workers.buffers.command[list(GROUPS[noticed])] = STEP
             workers.send(noticed)
             assert workers.receive(other).tolist() == list(GROUPS[other])
             workers.send(other)
@@ -150,7 +150,7 @@ def test_what_cannot_be_sent():
 
 def test_slots_are_divided_evenly():
     class Idle:
-        def __init__(self, own: Job, board: Board) -> None:
+        def __init__(self, own: Job, buffers: SharedBuffers) -> None:
             shares.append([len(group) for group in own.groups])
 
         def dismiss(self) -> None: ...
@@ -160,9 +160,9 @@ def test_slots_are_divided_evenly():
     shares: list[list[int]] = []
     groups = ((0, 1, 2), (3, 4, 5), (6, 7, 8, 9))
     spec = python_environments.Walk().spec
-    board = Board.over(spec, 10, bytearray(Board.nbytes(spec, 10)))
+    buffers = SharedBuffers.over(spec, 10, bytearray(SharedBuffers.nbytes(spec, 10)))
     hire: Any = Idle
-    Workers(Job(make=python_environments.Walk, spec=spec, n_slots=10, groups=groups, timeout=1.0), board, 2, hire).close()
+    Workers(Job(make=python_environments.Walk, spec=spec, n_slots=10, groups=groups, timeout=1.0), buffers, 2, hire).close()
     assert sorted(shares) == [[1, 2, 2], [2, 1, 2]]
 
 

@@ -93,9 +93,9 @@ def write_metrics(run: Path) -> None:
 
 
 def write_events(run: Path) -> None:
-    board = opened(TensorBoard(), run)
-    board.write([RECORD])
-    board.close()
+    buffers = opened(TensorBoard(), run)
+    buffers.write([RECORD])
+    buffers.close()
 
 
 def lock(run: Path) -> None:

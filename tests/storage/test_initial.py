@@ -49,7 +49,7 @@ def test_what_is_taken_of_every_algorithm(name: str):
 def test_networks_are_taken_and_the_rest_starts_anew(source: RunFolder, tmp_path: Path):
     run = train(tmp_path / "run", source.path, seeds=[4])
     learner = flatten(open_again(RunFolder(run.path)).learner)
-    taken = {name for name in learner if name.split("/")[0] in ("online", "target", "state_moments")}
+    taken = {name for name in learner if name.split("/")[0] in ("online", "target", "state_normaliser")}
     assert any(name.startswith("target/") for name in taken)
     assert not any(array.any() for name, array in learner.items() if name in taken)
     fresh = train(tmp_path / "fresh", None, seeds=[4])  # pyright: ignore[reportArgumentType]

@@ -514,7 +514,7 @@ QUOTED: list[tuple[str, Callable[[RunFolder], list[Path | str]], int]] = [
     ("resume", in_config("algorithm"), 2),
     ("export", in_config("hyper_parameters"), 2),
     ("render", in_config("library_version"), 2),
-    ("credit", in_config("protocol", "precision"), 2),
+    ("credit", in_config("train_config", "precision"), 2),
     ("evaluate", in_config("environment_spec", "name"), 2),
     ("report", in_config("environment_spec", "name"), 2),
     ("report", in_records({CLEAR: 1.0}), 2),

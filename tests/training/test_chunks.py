@@ -32,17 +32,17 @@ VDN = dop.VDN(agent_hidden=4, replay_batch=4, replay_capacity=4, episodes_per_it
     ],
 )
 def test_at_least_eight_chunks_fit_where_that_is_possible(env_steps: int, steps: int, warm_up: int, iterations: int):
-    rules = dop.Protocol(env_steps=env_steps).settled(steps=steps, warm_up=warm_up)
+    rules = dop.TrainConfig(env_steps=env_steps).settled(steps=steps, warm_up=warm_up)
     assert rules.chunk_iterations == iterations
     assert iterations == 1 or 8 * iterations * steps <= env_steps - warm_up
     assert rules.settled(steps=1, warm_up=0) == rules  # what was chosen stays
 
 
 def test_what_is_asked_for_is_kept():
-    assert dop.Protocol(env_steps=100, chunk_iterations=50).settled(steps=1000, warm_up=0).chunk_iterations == 50
+    assert dop.TrainConfig(env_steps=100, chunk_iterations=50).settled(steps=1000, warm_up=0).chunk_iterations == 50
     with pytest.raises(ConfigError, match="chunk_iterations must be positive"):
-        dop.Protocol(chunk_iterations=0).check()
-    assert dop.Protocol().iterations_per_chunk == 20
+        dop.TrainConfig(chunk_iterations=0).check()
+    assert dop.TrainConfig().iterations_per_chunk == 20
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_what_is_asked_for_is_kept():
     ],
 )
 def test_chunks_that_are_too_long_are_remarked(rules: dict[str, Any], steps: int, words: str | None):
-    remark = dop.Protocol(**rules).remark(steps=steps)
+    remark = dop.TrainConfig(**rules).remark(steps=steps)
     if words is None:
         assert remark is None
     else:
@@ -71,8 +71,8 @@ def test_a_run_keeps_what_was_chosen_and_warns(
     """Episodes of 1,000 steps, 4 an iteration, 4 before the first."""
     with caplog.at_level(logging.WARNING, logger="dop"):
         plan = api._plan(VDN, TimeLimit(limit=1000), 200_000, 1, tmp_path / "run", None, rules)
-    assert plan.config.protocol.chunk_iterations == chosen
+    assert plan.config.train_config.chunk_iterations == chosen
     assert ("A chunk of" in caplog.text) == warned
     plan.folder.create(plan.config)
-    assert json.loads(plan.folder.config.read_text())["protocol"]["chunk_iterations"] == chosen
+    assert json.loads(plan.folder.config.read_text())["train_config"]["chunk_iterations"] == chosen
     assert RunFolder(plan.folder.path).read_config() == plan.config

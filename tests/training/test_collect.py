@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Int, PRNGKeyArray
 from dop.errors import ConfigError
 from dop.learning.replay import size_in_bytes
 from dop.training.collect import HALF_BOUND, HALF_LEAST, EpisodeSummary, collect, episode_shape, storage_dtype, storage_words
-from dop.types import Choice, EnvSpec, Episode, TimeStep
+from dop.types import EnvSpec, Episode, PolicyOutput, TimeStep
 
 EPISODES = 6
 KEY = jax.random.key(3)
@@ -58,7 +58,7 @@ class Walk:
         return TimeStep(
             obs=jnp.asarray([[1.0], [2.0]]) + jnp.stack([t / 3, total / 7]),
             state=(t + total / 9)[None],
-            legal=jnp.arange(3) <= jnp.asarray([[1], [0]]) + t % 2,
+            action_mask=jnp.arange(3) <= jnp.asarray([[1], [0]]) + t % 2,
             reward=jnp.asarray(reward, jnp.float32),
             terminated=ended & ~cut,
             truncated=ended & cut,
@@ -69,12 +69,12 @@ class Walk:
 class Script:
     """Not an algorithm to train: agent i's t-th action is (t + i) % 3, or 0 without exploration; the memory counts."""
 
-    def initial_memory(self, spec: EnvSpec) -> Array:
+    def initial_carry(self, spec: EnvSpec) -> Array:
         return jnp.zeros((), jnp.int32)
 
-    def act(self, learner: None, memory: Array, step: TimeStep, key: PRNGKeyArray, *, explore: bool) -> tuple[Choice, Array]:
-        action = ((memory + jnp.arange(2)) % 3).astype(jnp.int32) * explore
-        return Choice(action=action, probability=1 / (2.0 + memory + jnp.arange(2))), memory + 1
+    def act(self, learner: None, carry: Array, step: TimeStep, key: PRNGKeyArray, *, explore: bool) -> tuple[PolicyOutput, Array]:
+        action = ((carry + jnp.arange(2)) % 3).astype(jnp.int32) * explore
+        return PolicyOutput(action=action, behaviour_prob=1 / (2.0 + carry + jnp.arange(2))), carry + 1
 
 
 def run(environment: Walk, *, explore: bool = True, dtype: Any = jnp.float32) -> tuple[Episode, EpisodeSummary]:
@@ -92,7 +92,7 @@ def collected() -> tuple[Episode, EpisodeSummary, int]:
 
 
 @functools.cache
-def by_hand() -> list[tuple[list[TimeStep], list[Choice], Choice]]:
+def by_hand() -> list[tuple[list[TimeStep], list[PolicyOutput], PolicyOutput]]:
     """For each episode: the steps from reset on, what was done, and what would have been done next."""
     environment, script = Walk(), Script()
     reset, step = jax.jit(environment.reset), jax.jit(environment.step)
@@ -100,13 +100,13 @@ def by_hand() -> list[tuple[list[TimeStep], list[Choice], Choice]]:
     played = []
     for key in jax.random.split(key_reset, EPISODES):
         state, now = reset(key)
-        memory, steps, choices = script.initial_memory(environment.spec), [now], []
+        carry, steps, choices = script.initial_carry(environment.spec), [now], []
         while not (now.terminated or now.truncated):
-            choice, memory = script.act(None, memory, now, key, explore=True)
+            choice, carry = script.act(None, carry, now, key, explore=True)
             state, now = step(key, state, choice.action)
             steps.append(now)
             choices.append(choice)
-        played.append((steps, choices, script.act(None, memory, now, key, explore=True)[0]))
+        played.append((steps, choices, script.act(None, carry, now, key, explore=True)[0]))
     return played
 
 
@@ -125,10 +125,10 @@ def test_episodes_are_what_was_played_step_by_step():
         for t, step in enumerate(steps):
             same(episodes.obs[e, t], step.obs)
             same(episodes.state[e, t], step.state)
-            np.testing.assert_array_equal(episodes.legal[e, t], step.legal)
+            np.testing.assert_array_equal(episodes.action_mask[e, t], step.action_mask)
         for t, (choice, answer) in enumerate(zip(choices, steps[1:], strict=True)):
             np.testing.assert_array_equal(episodes.action[e, t], choice.action)
-            same(episodes.behaviour[e, t], choice.probability)
+            same(episodes.behaviour_prob[e, t], choice.behaviour_prob)
             same(episodes.reward[e, t], answer.reward)
             assert bool(episodes.terminated[e, t]) == bool(answer.terminated)
         np.testing.assert_array_equal(episodes.final_action[e], after.action)
@@ -144,11 +144,11 @@ def test_only_the_end_terminates_and_a_cut_does_not():
 
 def test_padding_is_zero():
     episodes, _, _ = collected()
-    present = np.pad(np.asarray(episodes.mask), ((0, 0), (1, 0)), constant_values=True)
-    for name in ("obs", "state", "legal"):
-        assert not np.asarray(getattr(episodes, name))[~present].any()
+    is_active = np.pad(np.asarray(episodes.mask), ((0, 0), (1, 0)), constant_values=True)
+    for name in ("obs", "state", "action_mask"):
+        assert not np.asarray(getattr(episodes, name))[~is_active].any()
     for name in ("action", "behaviour", "reward", "terminated"):
-        assert not np.asarray(getattr(episodes, name))[~present[:, 1:]].any()
+        assert not np.asarray(getattr(episodes, name))[~is_active[:, 1:]].any()
 
 
 def test_summaries_are_of_the_real_steps():

@@ -88,7 +88,7 @@ def test_a_run_of_networks_of_usual_size_goes_on_to_the_same_bits_on_other_cores
 
     whole, half = train("whole", 700), train("half", 500)
     on_cores(2, TRAIN, "resume", half, "--env-steps=700", "--quiet")
-    assert json.loads((half / "config.json").read_text())["protocol"]["threads"] == 1
+    assert json.loads((half / "config.json").read_text())["train_config"]["threads"] == 1
     assert records(half) == records(whole)
     jax_arrays, expected = arrays(half), arrays(whole)
     for name, array in expected.items():
@@ -103,7 +103,7 @@ def elsewhere(trained: Path, tmp_path: Path) -> RunFolder:
     """A run that was made with one more thread than this process, in which JAX has started long ago."""
     folder = RunFolder(Path(shutil.copytree(trained, tmp_path / "run")))
     config = json.loads(folder.config.read_text())
-    config["protocol"]["threads"] = cpu_threads.in_use() + 1
+    config["train_config"]["threads"] = cpu_threads.in_use() + 1
     folder.config.write_text(json.dumps(config))
     return folder
 
@@ -116,7 +116,7 @@ def test_resuming_with_other_threads_warns_with_both_numbers_and_keeps_the_runs_
     assert len(said) == 1
     assert f"computed with {was} threads, now with {now}" in said[0]
     assert f"PJRT_NPROC={was}" in said[0]
-    assert elsewhere.read_config().protocol.threads == was
+    assert elsewhere.read_config().train_config.threads == was
 
 
 def test_resuming_with_as_many_threads_says_nothing(trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
@@ -130,7 +130,7 @@ def test_asking_for_other_threads_on_resumption_is_kept_in_the_configuration(els
     with caplog.at_level(logging.WARNING, "dop"):
         dop.resume(elsewhere.path, trust=True, quiet=True, threads=cpu_threads.in_use())
     assert "This was asked for." in caplog.text
-    assert elsewhere.read_config().protocol.threads == cpu_threads.in_use()
+    assert elsewhere.read_config().train_config.threads == cpu_threads.in_use()
 
 
 def test_training_with_other_threads_than_jax_runs_with_is_refused():

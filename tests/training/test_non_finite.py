@@ -189,7 +189,7 @@ def test_a_run_stops_and_says_what_and_where(trainer: Trainer):
 
 
 def test_a_run_that_skips_warns_once(trainer: Trainer, caplog: pytest.LogCaptureFixture):
-    trainer.protocol = replace(trainer.protocol, on_non_finite="skip")
+    trainer.train_config = replace(trainer.train_config, on_non_finite="skip")
     state = trainer.restore()
     with caplog.at_level(logging.WARNING, logger="dop"):
         for _ in range(3):
@@ -216,5 +216,5 @@ def test_a_spoilt_learner_is_not_saved(trainer: Trainer):
 
 def test_a_run_that_stopped_can_go_on_skipping(trainer: Trainer):
     config, program = api.rebuild(trainer.folder, None, changes={"on_non_finite": "skip"})
-    assert program.on_non_finite == config.protocol.on_non_finite == "skip"
+    assert program.on_non_finite == config.train_config.on_non_finite == "skip"
     assert int(Trainer(program, config, trainer.folder).restore().iteration[0]) == 0

@@ -300,8 +300,8 @@ def test_one_process_a_run(copy: RunFolder):
     [
         ({"hyper_parameters": {"gamma": 0.5}}, "another configuration than .*: hyper_parameters.gamma was 0.99, now it is 0.5"),
         ({"hyper_parameters": {"actor_hidden": 9, "gamma": 0.5}}, "actor_hidden was 8, now it is 9, and 1 more"),
-        ({"protocol": {"seeds": [5, 6]}}, r"protocol.seeds was \[5\], now it is \[5, 6\]"),
-        ({"protocol": {"chunk_iterations": 3}}, "protocol.chunk_iterations was 2, now it is 3"),
+        ({"train_config": {"seeds": [5, 6]}}, r"protocol.seeds was \[5\], now it is \[5, 6\]"),
+        ({"train_config": {"chunk_iterations": 3}}, "protocol.chunk_iterations was 2, now it is 3"),
     ],
 )
 def test_checkpoint_of_another_configuration(copy: RunFolder, changes: dict[str, Any], words: str):
@@ -373,7 +373,7 @@ def test_arrays_that_the_program_does_not_have(copy: RunFolder):
         ({"environment_spec": {"version": "0"}}, "version was 0, now it is 1"),
         ({"hyper_parameters": {"magic": 1}}, "magic"),
         ({"hyper_parameters": {"gamma": 2.0}}, "gamma"),
-        ({"protocol": {"magic": 1}}, "magic"),
+        ({"train_config": {"magic": 1}}, "magic"),
     ],
 )
 def test_changed_run_is_refused(copy: RunFolder, changes: dict[str, Any], words: str):

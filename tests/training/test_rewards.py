@@ -14,7 +14,7 @@ import pytest
 from jaxtyping import Array, Int
 
 import dop
-from dop.learning.normalisation import RunningMoments
+from dop.learning.normalisation import RunningMeanVar
 from dop.storage.checkpoints import flatten
 from dop.storage.run_directory import RunConfig
 from dop.training.program import Program, RunState
@@ -78,21 +78,21 @@ def test_a_scale_is_the_same_as_an_environment_that_pays_otherwise():
 
 
 def test_standardised_rewards_are_in_no_unit():
-    rich, metrics, _ = learned(Rich(delay=1), standardise_rewards=True)
-    plain, usual, _ = learned(Recurrent(delay=1), standardise_rewards=True)
+    rich, metrics, _ = learned(Rich(delay=1), normalise_rewards=True)
+    plain, usual, _ = learned(Recurrent(delay=1), normalise_rewards=True)
     assert_same_learner(rich, plain)
     assert float(metrics["return_mean"]) == pytest.approx(4 * float(usual["return_mean"]))
 
 
 def test_standardising_changes_what_is_learned():
-    one, other = flatten(learned(Recurrent(delay=1))[0].learner), flatten(learned(Recurrent(delay=1), standardise_rewards=True)[0].learner)
+    one, other = flatten(learned(Recurrent(delay=1))[0].learner), flatten(learned(Recurrent(delay=1), normalise_rewards=True)[0].learner)
     assert any((array != other[name]).any() for name, array in one.items())
 
 
 def test_what_is_learned_from_has_a_standard_deviation_of_one():
     """Over all steps collected, padding left out; zero stays zero; and a scale comes on top."""
-    program = Program(algorithm=ALGORITHM, environment=Rich(delay=1), standardise_rewards=True, reward_scale=3.0)
-    state, _, _ = learned(Rich(delay=1), standardise_rewards=True)
+    program = Program(algorithm=ALGORITHM, environment=Rich(delay=1), normalise_rewards=True, reward_scale=3.0)
+    state, _, _ = learned(Rich(delay=1), normalise_rewards=True)
     assert state.rewards is not None
     rewards = collected(state)
     assert float(state.rewards.count) == len(rewards)
@@ -107,14 +107,14 @@ def test_what_is_learned_from_has_a_standard_deviation_of_one():
 )
 def test_what_rewards_are_divided_by(rewards: list[float], scale: float):
     """Constant rewards are not blown up by what rounding makes of their deviation."""
-    moments = RunningMoments.start(1)
+    moments = RunningMeanVar.start(1)
     for half in np.array_split(np.array(rewards, np.float32), 2):
         moments = moments.update(jnp.asarray(half)[:, None], jnp.ones(len(half), bool))
     assert float(moments.scale[0]) == pytest.approx(scale, rel=1e-3)
 
 
 def test_it_resumes_exactly(tmp_path: Path):
-    program = Program(algorithm=ALGORITHM, environment=Recurrent(delay=1), standardise_rewards=True)
+    program = Program(algorithm=ALGORITHM, environment=Recurrent(delay=1), normalise_rewards=True)
     start = compiled(lambda key: program.warm_up(program.start(key)))
     assert_resumes(start(jax.random.key(0)), compiled(lambda state: program.chunk(state, 1)), tmp_path)
 
@@ -122,12 +122,12 @@ def test_it_resumes_exactly(tmp_path: Path):
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
 def test_scales_that_cannot_be(scale: float):
     with pytest.raises(dop.ConfigError, match="reward_scale"):
-        dop.Protocol(reward_scale=scale).check()
+        dop.TrainConfig(reward_scale=scale).check()
 
 
 def test_they_are_part_of_what_made_a_run():
     nothing: dict[str, Any] = {"hyper_parameters": {}, "environment_options": {}, "environment_spec": {}}
-    config = RunConfig(algorithm="vdn", environment="x", protocol=dop.Protocol(), **nothing)
-    rules: list[dict[str, Any]] = [{}, {"reward_scale": 2.0}, {"standardise_rewards": True}]
-    made = [replace(config, protocol=dop.Protocol(**chosen)).made_by for chosen in rules]
+    config = RunConfig(algorithm="vdn", environment="x", train_config=dop.TrainConfig(), **nothing)
+    rules: list[dict[str, Any]] = [{}, {"reward_scale": 2.0}, {"normalise_rewards": True}]
+    made = [replace(config, train_config=dop.TrainConfig(**chosen)).made_by for chosen in rules]
     assert made[0] != made[1] != made[2] != made[0]

@@ -21,9 +21,9 @@ def run(seeds: int, evaluations: int = 12, won: bool = True, entropy: bool = Tru
     for seed in range(seeds):
         for k in range(1, evaluations + 1):
             at = {"seed": seed, "iteration": 20 * k, "env_steps": 10_000 * k + seed, "wall_seconds": 60.0 * k}
-            share = {"test_battle_won_mean": k / (evaluations + seed)} if won else {}
+            fraction = {"test_battle_won_mean": k / (evaluations + seed)} if won else {}
             records.append(Record(kind="train", metrics={"policy_entropy": 1 / k} if entropy else {"critic_loss": 1.0}, **at))
-            records.append(Record(kind="evaluation", metrics={"test_return_mean": k + seed, **share}, **at))
+            records.append(Record(kind="evaluation", metrics={"test_return_mean": k + seed, **fraction}, **at))
     return records
 
 

@@ -17,8 +17,8 @@ from PIL import Image
 
 import dop
 from dop import views
-from dop.analysis.playback import Player, Take, best_and_worst
-from dop.rollout.program import HostProgram, Source
+from dop.analysis.playback import Player, Trajectory, best_and_worst
+from dop.rollout.program import PythonProgram, Source
 from dop.training.collect import collect
 from dop.training.program import Program
 from dop.types import Drawable
@@ -87,7 +87,7 @@ class Countdown:
         return dop.TimeStep(
             obs=seen[None],
             state=seen,
-            legal=jnp.ones((1, 2), bool),
+            action_mask=jnp.ones((1, 2), bool),
             reward=pays * t.astype(jnp.float32),
             terminated=t >= 3,
             truncated=jnp.zeros((), bool),
@@ -99,23 +99,23 @@ def test_an_episode_is_cut_where_it_ended_and_keeps_everything():
     algorithm = small("vdn")
     program = Program(algorithm=algorithm, environment=Countdown())
     learner = algorithm.init(KEY, program.spec)
-    (take,) = Player(program)(learner, KEY, 1)
-    assert (take.length, take.undiscounted_return, take.metrics) == (3, 6.0, {"left": 0.0})
-    assert take.states.tolist() == [0, 1, 2, 3]
-    assert take.steps.obs[:, 0, 0].tolist() == [0, 1, 2, 3]
+    (trajectory,) = Player(program)(learner, KEY, 1)
+    assert (trajectory.length, trajectory.undiscounted_return, trajectory.metrics) == (3, 6.0, {"left": 0.0})
+    assert trajectory.states.tolist() == [0, 1, 2, 3]
+    assert trajectory.steps.obs[:, 0, 0].tolist() == [0, 1, 2, 3]
     episode, _ = jax.jit(lambda: collect(algorithm, program.environment, learner, KEY, episodes=1, explore=False))()
-    np.testing.assert_array_equal(take.actions, episode.action[0, :3])
-    assert take.judged is not None
-    assert take.judged.values.shape == (3, 1, 2)
+    np.testing.assert_array_equal(trajectory.actions, episode.action[0, :3])
+    assert trajectory.credit_estimate is not None
+    assert trajectory.credit_estimate.values.shape == (3, 1, 2)
 
 
 def test_examples_are_chosen_by_return():
-    def take(earned: float) -> Any:
+    def trajectory(earned: float) -> Any:
         return type("T", (), {"undiscounted_return": earned})()
 
-    a, b, c = take(1.0), take(3.0), take(2.0)
+    a, b, c = trajectory(1.0), trajectory(3.0), trajectory(2.0)
     assert best_and_worst([a, b, c]) == {"best": b, "worst": a}
-    assert best_and_worst([a, take(1.0)]) == {"best": a}
+    assert best_and_worst([a, trajectory(1.0)]) == {"best": a}
 
 
 class Painted(Walk):
@@ -131,15 +131,15 @@ def test_environments_outside_jax_are_played_and_draw_themselves(painted: bool, 
         made.append((Painted if painted else Walk)(time_limit=4))
         return made[-1]
 
-    program = HostProgram(algorithm=small("stochastic-dop"), environment=Source(Walk(time_limit=4).spec, make))  # pyright: ignore[reportArgumentType]
-    takes = Player(program)(program.algorithm.init(KEY, program.spec), KEY, 3)
+    program = PythonProgram(algorithm=small("stochastic-dop"), environment=Source(Walk(time_limit=4).spec, make))  # pyright: ignore[reportArgumentType]
+    trajectories = Player(program)(program.algorithm.init(KEY, program.spec), KEY, 3)
     assert [walk.closed for walk in made] == [1]
     resets = [place for place, (asked, _, _) in enumerate(made[0].seen) if asked == "reset"]
-    assert np.diff([*resets, len(made[0].seen)]).tolist() == [take.length + 1 for take in takes]
-    for take in takes:
-        assert [picture.max() for picture in take.pictures] == ([10 * t for t in range(take.length + 1)] if painted else [])
-        assert take.judged is not None
-        film.write(film.film(program.environment, take, title="walk"), tmp_path / "walk.gif", per_second=4)
+    assert np.diff([*resets, len(made[0].seen)]).tolist() == [trajectory.length + 1 for trajectory in trajectories]
+    for trajectory in trajectories:
+        assert [picture.max() for picture in trajectory.pictures] == ([10 * t for t in range(trajectory.length + 1)] if painted else [])
+        assert trajectory.credit_estimate is not None
+        film.write(film.film(program.environment, trajectory, title="walk"), tmp_path / "walk.gif", per_second=4)
 
 
 def test_dop_render_films_a_game_of_one_step_over_its_training(trained: Path, tmp_path: Path):
@@ -217,5 +217,7 @@ def test_more_agents_than_colours_still_differ():
 
 
 def test_a_take_knows_its_state_at_any_step():
-    take = Take(spec=Countdown().spec, states={"x": np.arange(4)}, pictures=(), steps=None, actions=np.zeros(3), judged=None)  # pyright: ignore[reportArgumentType]
-    assert take.state(2) == {"x": 2}
+    trajectory = Trajectory(
+        spec=Countdown().spec, states={"x": np.arange(4)}, pictures=(), steps=None, actions=np.zeros(3), credit_estimate=None
+    )  # pyright: ignore[reportArgumentType]
+    assert trajectory.state(2) == {"x": 2}

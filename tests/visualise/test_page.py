@@ -112,16 +112,16 @@ def test_no_text_of_a_run_directory_becomes_part_of_the_page(trained: Path, tmp_
 
 def test_no_name_of_an_agent_becomes_part_of_films_and_their_numbers():
     env, team = dop.make("two-step"), small("vdn")
-    (take,) = Player(Program(algorithm=team, environment=env))(team.init(jax.random.key(0), env.spec), jax.random.key(0), 1)
+    (trajectory,) = Player(Program(algorithm=team, environment=env))(team.init(jax.random.key(0), env.spec), jax.random.key(0), 1)
     pages = []
     for text in ("name", ALL):
         spec = copy.copy(env.spec)
         object.__setattr__(spec, "agents", tuple(f"{text}{i}" for i in range(2)))
-        many = [replace(take, spec=spec)]
-        shown = page.Showing(
+        many = [replace(trajectory, spec=spec)]
+        shown = page.RunRollouts(
             task=text, label=text, run=text, environment=object(), examples={text: many[0]}, many=many, training={0: many, 5: many}
         )
-        pages.append(Elements(page._showing(shown)))
+        pages.append(Elements(page._rollouts(shown)))
         next(credit_figures.film(object(), many[0], title=text))
         next(film.film(object(), many[0], title=text))
         film.pixels(credit_figures.episode_figure(object(), many[0], title=text))

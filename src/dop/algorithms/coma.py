@@ -40,7 +40,7 @@ class CriticData(eqx.Module):
     state: Float[Array, "minibatch row state"]
     obs: Float[Array, "minibatch row agent obs"]
     action: Int[Array, "minibatch row agent"]
-    present: Bool[Array, "minibatch row agent"]
+    is_active: Bool[Array, "minibatch row agent"]
     target: Float[Array, "minibatch row agent"]
     weight: Float[Array, "minibatch row"]
 
@@ -60,7 +60,7 @@ class COMA(ActorCritic[CounterfactualCritic]):
     """Critic steps an iteration: one per timestep, in order or backwards (PyMARL), one per shuffled minibatch of that size, or one."""
     critic_hidden: int = 128
     """Units in each of the critic's two hidden layers."""
-    standardise_state: bool = False
+    normalise_state: bool = False
     """Standardise the global state by running moments over the on-policy episodes. PyMARL does not."""
 
     # Actors
@@ -70,7 +70,7 @@ class COMA(ActorCritic[CounterfactualCritic]):
     """Gradient steps of the actors per iteration."""
     scale_advantage: bool = False
     """Divide the advantages by their root mean square over legal actions. PyMARL does not."""
-    actor_average: float = 0.0
+    actor_ema_decay: float = 0.0
     """Greedy play uses a running average of the actors with this decay per iteration. 0: the newest (PyMARL)."""
     entropy_bonus: float = 0.0
     """Weight of the policy's entropy in the actors' objective. PyMARL: none."""
@@ -78,7 +78,7 @@ class COMA(ActorCritic[CounterfactualCritic]):
     # Exploration
     epsilon_end: float = 0.01
     """Share of uniform actions at the end."""
-    epsilon_steps: int = 100_000
+    epsilon_anneal_steps: int = 100_000
     """Environment steps over which epsilon falls linearly."""
     epsilon_in: Literal["behaviour", "policy"] = "policy"
     """Mix epsilon only into what acts, or into the policy itself, in the learner too (PyMARL)."""
@@ -120,20 +120,20 @@ class COMA(ActorCritic[CounterfactualCritic]):
     def _update_critic(self, learner: COMALearner, batch: Batch, key: PRNGKeyArray) -> tuple[COMALearner, Metrics, Int[Array, ""]]:
         episodes = recurrent_teams.time_first(batch.on_policy)
         target = self.critic_targets(learner, episodes)
-        rows = (episodes.state[:-1], episodes.obs[:-1], episodes.action, policies.present(episodes.legal[:-1]), target)
-        (state, obs, action, present, targets), mask, count = minibatches.arrange(key, rows, episodes.mask, self.critic_schedule)
+        rows = (episodes.state[:-1], episodes.obs[:-1], episodes.action, policies.is_active(episodes.action_mask[:-1]), target)
+        (state, obs, action, is_active, targets), mask, count = minibatches.make_minibatches(key, rows, episodes.mask, self.critic_schedule)
         weight = minibatches.weights(mask, self.critic_schedule)
-        data = CriticData(state=state, obs=obs, action=action, present=present, target=targets, weight=weight)
+        data = CriticData(state=state, obs=obs, action=action, is_active=is_active, target=targets, weight=weight)
 
         def loss(critic: CounterfactualCritic, rows: CriticData) -> tuple[Float[Array, ""], Float[Array, ""]]:
             q = jax.vmap(critic)(*self._inputs(learner, rows.state, rows.obs), rows.action)
             # Rows without weight may hold anything, and so may agents that are not there.
-            error = jnp.where((rows.weight[:, None] > 0) & rows.present, losses.taken(q, rows.action) - rows.target, 0)
-            share = rows.weight[:, None] * losses.equal_shares(rows.present, axis=-1)
-            return jnp.sum(share * error**2), jnp.sum(share * jnp.abs(error))
+            error = jnp.where((rows.weight[:, None] > 0) & rows.is_active, losses.gather_actions(q, rows.action) - rows.target, 0)
+            fraction = rows.weight[:, None] * losses.equal_shares(rows.is_active, axis=-1)
+            return jnp.sum(fraction * error**2), jnp.sum(fraction * jnp.abs(error))
 
         at_once = self.critic_schedule == "full"
-        critic, optimiser, metrics = minibatches.descend(
+        critic, optimiser, metrics = minibatches.fit(
             loss, self._critic_optimiser, learner.critic, learner.critic_optimiser, data, count, at_once=at_once
         )
         metrics["target_mean"] = losses.masked_mean(target, episodes.mask)
@@ -146,7 +146,7 @@ class COMA(ActorCritic[CounterfactualCritic]):
 
     def _targets(self, episode: Episode, q: Float[Array, "time+1 agent action"]) -> Float[Array, "time agent"]:
         """The targets of one episode."""
-        q_taken = losses.agreed(losses.taken(q, recurrent_teams.actions(episode)), policies.present(episode.legal))
+        q_taken = losses.agreed(losses.gather_actions(q, recurrent_teams.actions(episode)), policies.is_active(episode.action_mask))
         of_agent = functools.partial(recurrent_teams.lambda_return, episode, gamma=self.gamma, lambda_=self.td_lambda)
         return jax.vmap(of_agent, in_axes=1, out_axes=1)(q_taken[1:])
 
@@ -159,14 +159,14 @@ class COMA(ActorCritic[CounterfactualCritic]):
             return jax.vmap(critic)(*self._inputs(learner, state, obs), action)
 
         q = dynamic_scan.map_steps(at_step, critic, (episodes.state, episodes.obs, action), length)
-        return Values(q=q, k=policies.present(episodes.legal).astype(q.dtype))
+        return Values(q=q, k=policies.is_active(episodes.action_mask).astype(q.dtype))
 
-    def _judge(
+    def _credit_terms(
         self, learner: COMALearner, step: TimeStep, action: Action
     ) -> tuple[Float[Array, "agent action"], Float[Array, " agent"], None]:
         """Each agent's values are the whole team's."""
         q = learner.critic(*self._inputs(learner, step.state, step.obs), action)
-        return q, policies.present(step.legal).astype(q.dtype), None
+        return q, policies.is_active(step.action_mask).astype(q.dtype), None
 
 
 ALGORITHM = COMA

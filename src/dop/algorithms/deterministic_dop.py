@@ -48,12 +48,12 @@ class DecomposedActionCritic(eqx.Module):
         state: Float[Array, " state"],
         obs: Float[Array, "agent obs"],
         action: Float[Array, "agent action"],
-        present: Bool[Array, " agent"] | None = None,
+        is_active: Bool[Array, " agent"] | None = None,
     ) -> Float[Array, ""]:
-        """Q_tot(tau, a) (Eq. 4) of the agents that are `present`, by default all."""
+        """Q_tot(tau, a) (Eq. 4) of the agents that are `is_active`, by default all."""
         k, b = self.mixer(state)
         q = self.local_q(state, obs, action)
-        return jnp.sum(k * (q if present is None else jnp.where(present, q, 0))) + b
+        return jnp.sum(k * (q if is_active is None else jnp.where(is_active, q, 0))) + b
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ class DeterministicDOP(Deterministic[DecomposedActionCritic]):
         """`default`; `paper`: the text of App. G.2 with RMSprop at 5e-4, networks for each agent, but two environments for its one, at
         the same ratio of steps; `paper-5e-3`: with its other rate."""
         paper = {"critic_inputs": "state", "share_parameters": "none", "logit_penalty": 0.0}
-        return {"default": cls(), "paper": cls(**paper), "paper-5e-3": cls(**paper, critic_rate=5e-3, actor_rate=5e-3)}
+        return {"default": cls(), "paper": cls(**paper), "paper-5e-3": cls(**paper, critic_lr=5e-3, actor_lr=5e-3)}
 
     def check(self, spec: EnvSpec) -> None:
         """Raise ConfigError for hyper-parameters, or an environment, that cannot work."""
@@ -99,24 +99,24 @@ class DeterministicDOP(Deterministic[DecomposedActionCritic]):
         state: Float[Array, " state"],
         obs: Float[Array, "agent obs"],
         action: Float[Array, "agent action"],
-        present: Bool[Array, " agent"],
+        is_active: Bool[Array, " agent"],
     ) -> Float[Array, " value"]:
-        return critic.total(state, obs, action, present)[None]
+        return critic.total(state, obs, action, is_active)[None]
 
     def _climbed(
         self, critic: DecomposedActionCritic, step: Transition, taken: Float[Array, "agent action"], own: Float[Array, "agent action"]
     ) -> Array:
         """Q_tot(tau, pi(tau)): what the team did in that step does not matter."""
         del taken
-        return critic.total(step.state, step.obs, own, policies.present(step.legal))
+        return critic.total(step.state, step.obs, own, policies.is_active(step.action_mask))
 
-    def _judge(
+    def _credit_terms(
         self, critic: DecomposedActionCritic, step: TimeStep, taken: Float[Array, "agent action"], own: Float[Array, "agent action"]
     ) -> tuple[Float[Array, " agent"], Float[Array, " agent"], Float[Array, ""]]:
         """What the others did does not matter to Q_i."""
         del taken
         k, b = critic.mixer(step.state)
-        return critic.local_q(step.state, step.obs, own), jnp.where(policies.present(step.legal), k, 0), b
+        return critic.local_q(step.state, step.obs, own), jnp.where(policies.is_active(step.action_mask), k, 0), b
 
     def _actor_loss(self, actor: Team, learner: OffPolicyLearner[DecomposedActionCritic], batch: Transition, key: PRNGKeyArray) -> Loss:
         loss, metrics = super()._actor_loss(actor, learner, batch, key)

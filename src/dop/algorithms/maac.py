@@ -23,7 +23,7 @@ from dop.networks import feed_forward_teams
 from dop.networks.feed_forward_teams import Team
 from dop.networks.greedy_policy import Policy
 from dop.networks.layers import AttentionCritic
-from dop.types import Action, Choice, Credit, EnvSpec, Sharing, TimeStep, Transition
+from dop.types import Action, Credit, EnvSpec, PolicyOutput, Sharing, TimeStep, Transition
 
 MAACLearner = OffPolicyLearner[AttentionCritic]
 
@@ -54,12 +54,12 @@ class MAAC(OffPolicy[AttentionCritic]):
             actor_hidden=128,
             attention_penalty=4e-3,
             share_parameters="none",
-            target_rate=1e-3,
+            tau=1e-3,
             policy_delay=1,
             rounds_per_iteration=12,
             episodes_per_iteration=12,
-            critic_rate=1e-3,
-            actor_rate=1e-3,
+            critic_lr=1e-3,
+            actor_lr=1e-3,
             optimiser="adam",
             optimiser_eps=1e-8,
             replay_capacity=40_000,
@@ -84,63 +84,65 @@ class MAAC(OffPolicy[AttentionCritic]):
         sizes = (spec.obs_size, spec.action_size, self.critic_hidden)
         return AttentionCritic(*sizes, groups=spec.groups(self.share_parameters), heads=self.attention_heads, key=key)
 
-    def act(self, learner: MAACLearner, memory: tuple[()], step: TimeStep, key: PRNGKeyArray, *, explore: bool) -> tuple[Choice, tuple[()]]:
+    def act(
+        self, learner: MAACLearner, carry: tuple[()], step: TimeStep, key: PRNGKeyArray, *, explore: bool
+    ) -> tuple[PolicyOutput, tuple[()]]:
         kind = learner.actor.network.kind
         output = feed_forward_teams.outputs(learner.actor, step.obs)
-        policy = jax.vmap(policies.masked_softmax)(output, step.legal)
+        policy = jax.vmap(policies.masked_softmax)(output, step.action_mask)
         if explore:
             action = jax.vmap(policies.sample)(jax.random.split(key, output.shape[0]), policy)
         else:
-            action = jax.vmap(policies.greedy)(output, step.legal)
+            action = jax.vmap(policies.greedy)(output, step.action_mask)
         if kind == "discrete":
-            return Choice(action=action, probability=policies.probability(policy, action)), memory
-        return Choice(action=feed_forward_teams.as_vectors(action, step.legal), probability=jnp.ones(output.shape[0])), memory
+            return PolicyOutput(action=action, behaviour_prob=policies.probability(policy, action)), carry
+        return PolicyOutput(action=feed_forward_teams.as_vectors(action, step.action_mask), behaviour_prob=jnp.ones(output.shape[0])), carry
 
     def policy(self, learner: MAACLearner) -> Policy:
         """What plays greedily."""
         chosen = "argmax" if learner.actor.network.kind == "discrete" else "corner"
         return Policy(team=learner.actor, temperature=jnp.ones(()), chosen=chosen)
 
-    def credit(self, learner: MAACLearner, memory: tuple[()], step: TimeStep, action: Action, own: Action) -> Credit:
+    def credit(self, learner: MAACLearner, carry: tuple[()], step: TimeStep, action: Action, own: Action) -> Credit:
         """Each agent's values are the whole team's; of a point of the simplex the largest component counts."""
-        del memory
-        policy = jax.vmap(policies.masked_softmax)(feed_forward_teams.outputs(learner.actor, step.obs), step.legal)
-        q, _ = learner.critic(step.obs, feed_forward_teams.as_vectors(action, step.legal), policies.present(step.legal))
-        q_own = losses.taken(q, jnp.argmax(feed_forward_teams.as_vectors(own, step.legal), axis=-1))
+        del carry
+        policy = jax.vmap(policies.masked_softmax)(feed_forward_teams.outputs(learner.actor, step.obs), step.action_mask)
+        q, _ = learner.critic(step.obs, feed_forward_teams.as_vectors(action, step.action_mask), policies.is_active(step.action_mask))
+        q_own = losses.gather_actions(q, jnp.argmax(feed_forward_teams.as_vectors(own, step.action_mask), axis=-1))
         discrete = learner.actor.network.kind == "discrete"
-        k = policies.present(step.legal).astype(q.dtype)
+        k = policies.is_active(step.action_mask).astype(q.dtype)
         return Credit(k=k, q=q_own, b=None, policy=policy if discrete else None)
 
     def _draw(
-        self, actor: Team, obs: Float[Array, "agent obs"], legal: Array, key: PRNGKeyArray
+        self, actor: Team, obs: Float[Array, "agent obs"], action_mask: Array, key: PRNGKeyArray
     ) -> tuple[Float[Array, "agent action"], Int[Array, " agent"]]:
         """The actors' policies at one step, and an action of each."""
-        policy = jax.vmap(policies.masked_softmax)(feed_forward_teams.outputs(actor, obs), legal)
+        policy = jax.vmap(policies.masked_softmax)(feed_forward_teams.outputs(actor, obs), action_mask)
         return policy, jax.vmap(policies.sample)(jax.random.split(key, len(policy)), policy)
 
     def _critic_loss(self, critic: AttentionCritic, learner: MAACLearner, batch: Transition, key: PRNGKeyArray) -> Loss:
         """The soft TD error of the value of every agent that is there (their Eq. 7)."""
-        present = policies.present(batch.legal)
+        is_active = policies.is_active(batch.action_mask)
 
         def target(step: Transition, key: PRNGKeyArray) -> Float[Array, " agent"]:
-            policy, action = self._draw(learner.target_actor, step.next_obs, step.next_legal, key)
-            present = policies.present(step.next_legal)
-            q, _ = learner.target_critic(step.next_obs, feed_forward_teams.as_vectors(action, step.next_legal), present)
-            soft = losses.taken(q, action) - self.entropy_weight * log_probability(policy, action)
-            return step.reward + self.gamma * step.discount * losses.agreed(soft, present)
+            policy, action = self._draw(learner.target_actor, step.next_obs, step.next_action_mask, key)
+            is_active = policies.is_active(step.next_action_mask)
+            q, _ = learner.target_critic(step.next_obs, feed_forward_teams.as_vectors(action, step.next_action_mask), is_active)
+            soft = losses.gather_actions(q, action) - self.entropy_weight * log_probability(policy, action)
+            return step.reward + self.gamma * step.discount * losses.agreed(soft, is_active)
 
-        taken = feed_forward_teams.as_vectors(batch.action, batch.legal)
-        q, match = jax.vmap(critic)(batch.obs, taken, present)
+        taken = feed_forward_teams.as_vectors(batch.action, batch.action_mask)
+        q, match = jax.vmap(critic)(batch.obs, taken, is_active)
         targets = jax.vmap(target)(batch, jax.random.split(key, len(batch.reward)))
-        loss, metrics = td_metrics(losses.taken(q, jnp.argmax(taken, axis=-1)), jax.lax.stop_gradient(targets), present)
+        loss, metrics = td_metrics(losses.gather_actions(q, jnp.argmax(taken, axis=-1)), jax.lax.stop_gradient(targets), is_active)
         return loss + self.attention_penalty * jnp.mean(match**2), metrics
 
     def _actor_loss(self, actor: Team, learner: MAACLearner, batch: Transition, key: PRNGKeyArray) -> Loss:
         """Minus the soft policy gradient's objective (their Eq. 8); nothing flows through the advantage."""
 
         def objective(step: Transition, key: PRNGKeyArray) -> tuple[Float[Array, " agent"], Float[Array, "agent action"]]:
-            policy, action = self._draw(actor, step.obs, step.legal, key)
-            q, _ = learner.critic(step.obs, feed_forward_teams.as_vectors(action, step.legal), policies.present(step.legal))
+            policy, action = self._draw(actor, step.obs, step.action_mask, key)
+            q, _ = learner.critic(step.obs, feed_forward_teams.as_vectors(action, step.action_mask), policies.is_active(step.action_mask))
             log = log_probability(policy, action)
             gain = counterfactual_advantage(policy, q, action) - self.entropy_weight * log
             return log * jax.lax.stop_gradient(gain), policy
@@ -154,7 +156,7 @@ def counterfactual_advantage(
     policy: Float[Array, "agent action"], q: Float[Array, "agent action"], action: Int[Array, " agent"]
 ) -> Float[Array, " agent"]:
     """Q_i(o, a) - sum_x pi_i(x) Q_i(o, (x, a_-i)); 0 in the mean over agent i's own policy (Iqbal and Sha's Eqs. 8 and 9)."""
-    return losses.taken(q, action) - jnp.sum(policy * q, axis=-1)
+    return losses.gather_actions(q, action) - jnp.sum(policy * q, axis=-1)
 
 
 def log_probability(policy: Float[Array, "agent action"], action: Int[Array, " agent"]) -> Float[Array, " agent"]:

@@ -39,8 +39,8 @@ class MADDPG(Deterministic[JointCritics]):
             critic_hidden=64,
             share_parameters="none",
             episodes_per_iteration=8,
-            critic_rate=0.01,
-            actor_rate=0.01,
+            critic_lr=0.01,
+            actor_lr=0.01,
             optimiser="adam",
             optimiser_eps=1e-8,
             max_grad_norm=0.5,
@@ -65,10 +65,10 @@ class MADDPG(Deterministic[JointCritics]):
         state: Float[Array, " state"],
         obs: Float[Array, "agent obs"],
         action: Float[Array, "agent action"],
-        present: Bool[Array, " agent"],
+        is_active: Bool[Array, " agent"],
     ) -> Float[Array, " value"]:
         """Q(s, a) by every agent's critic; what is not there does 0."""
-        del obs, present
+        del obs, is_active
         return critic.map(lambda net, *x: net(*x), state, action, in_axes=(None, None))
 
     def _climbed(
@@ -84,12 +84,12 @@ class MADDPG(Deterministic[JointCritics]):
         values = critic.map(lambda net, *x: net.deviations(*x), state, taken, own, in_axes=(None, None, None))
         return jnp.diagonal(values)
 
-    def _judge(
+    def _credit_terms(
         self, critic: JointCritics, step: TimeStep, taken: Float[Array, "agent action"], own: Float[Array, "agent action"]
     ) -> tuple[Float[Array, " agent"], Float[Array, " agent"], None]:
         """Each agent's value is the whole team's."""
         q = self._deviations(critic, step.state, taken, own)
-        return q, policies.present(step.legal).astype(q.dtype), None
+        return q, policies.is_active(step.action_mask).astype(q.dtype), None
 
 
 ALGORITHM = MADDPG

@@ -38,11 +38,11 @@ class QMIX(QLearning):
         jaxmarl = cls(
             target_interval=160,
             agent_hidden=512,
-            epsilon_steps=30_000,
+            epsilon_anneal_steps=30_000,
             episodes_per_iteration=16,
             updates_per_iteration=8,
             optimiser="radam",
-            learning_rate=5e-5,
+            lr=5e-5,
             optimiser_eps=1e-8,
             embedding=64,
             hypernet_hidden=256,

@@ -25,7 +25,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from dop import losses, policies
 from dop.algorithms.base import actor_critic
 from dop.algorithms.base.actor_critic import ActorCritic, ActorCriticLearner
-from dop.errors import ConfigError, check_not_negative, check_positive, check_shares
+from dop.errors import ConfigError, check_fractions, check_not_negative, check_positive
 from dop.learning import dynamic_scan, minibatches
 from dop.mixers import LinearMixer
 from dop.networks import recurrent_teams
@@ -51,12 +51,12 @@ class DecomposedCritic(eqx.Module):
         state: Float[Array, " state"],
         obs: Float[Array, "agent obs"],
         action: Int[Array, " agent"],
-        present: Bool[Array, " agent"] | None = None,
+        is_active: Bool[Array, " agent"] | None = None,
     ) -> Float[Array, ""]:
-        """Q_tot(tau, a) (Eq. 4) of the agents that are `present`, by default all."""
+        """Q_tot(tau, a) (Eq. 4) of the agents that are `is_active`, by default all."""
         k, b = self.mixer(state)
-        q = losses.taken(self.local_q(state, obs), action)
-        return jnp.sum(k * (q if present is None else jnp.where(present, q, 0))) + b
+        q = losses.gather_actions(self.local_q(state, obs), action)
+        return jnp.sum(k * (q if is_active is None else jnp.where(is_active, q, 0))) + b
 
 
 DOPLearner = ActorCriticLearner[DecomposedCritic]
@@ -67,9 +67,9 @@ class Values(actor_critic.Values):
 
     b: Float[Array, "*batch"]
 
-    def metrics(self, legal: Bool[Array, "*batch agent action"], mask: Bool[Array, "*batch"]) -> Metrics:
+    def metrics(self, action_mask: Bool[Array, "*batch agent action"], mask: Bool[Array, "*batch"]) -> Metrics:
         """The range of Q_i, and the spread of k."""
-        return super().metrics(legal, mask) | {
+        return super().metrics(action_mask, mask) | {
             "k_min": losses.masked_mean(jnp.min(self.k, axis=-1), mask),
             "k_max": losses.masked_mean(jnp.max(self.k, axis=-1), mask),
         }
@@ -87,7 +87,7 @@ class CriticData(eqx.Module):
     state: Float[Array, "minibatch row state"]
     obs: Float[Array, "minibatch row agent obs"]
     action: Int[Array, "minibatch row agent"]
-    present: Bool[Array, "minibatch row agent"]
+    is_active: Bool[Array, "minibatch row agent"]
     target: Float[Array, "minibatch row"]
     weight: Float[Array, "minibatch row"]
 
@@ -131,7 +131,7 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
     critic_schedule: minibatches.Schedule = "shuffled"
     """Critic steps an iteration: one per timestep in order (released) or backwards, one per shuffled minibatch of that size, or a single
     one (paper)."""
-    critic_rate: float = 5e-4
+    critic_lr: float = 5e-4
     """Learning rate of critic and mixer. Paper and released code: 1e-4."""
 
     # Actors
@@ -143,7 +143,7 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
     critic's on-policy episodes are the newest with `latest`, else the sample."""
     ratio_clip: float = 1.0
     """Theorem 7's joint ratio pi/beta is cut to at most this, for `sampled` gradients from `off_policy` episodes; nothing else uses it."""
-    actor_average: float = 0.97
+    actor_ema_decay: float = 0.97
     """Greedy play uses a running average of the actors with this decay per iteration (Algorithm 1's target actors, soft). 0: the newest."""
 
     # Exploration
@@ -151,7 +151,7 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
     """Share of uniform actions at the start. Paper: 1."""
     epsilon_end: float = 0.05
     """Share of uniform actions at the end (App. G.1)."""
-    epsilon_steps: int = 50_000
+    epsilon_anneal_steps: int = 50_000
     """Environment steps over which epsilon falls linearly. Paper and released code: 500,000."""
 
     # Data
@@ -172,14 +172,14 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
         Sec. 5.1.1: `on-policy` without tree backup, `undecomposed` with its expectation sampled."""
         common = cls(
             td_lambda=0.8,
-            critic_rate=1e-4,
-            standardise_state=False,
+            critic_lr=1e-4,
+            normalise_state=False,
             policy_gradient="sampled",
             scale_advantage=False,
             actor_steps=1,
-            actor_average=0.0,
+            actor_ema_decay=0.0,
             entropy_bonus=0.0,
-            epsilon_steps=500_000,
+            epsilon_anneal_steps=500_000,
         )
         paper = replace(
             common,
@@ -214,7 +214,7 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
         """Raise ConfigError for hyper-parameters, or an environment, that cannot work."""
         self._check(spec, "stochastic-dop")
         check_positive(self, "tb_steps", "ratio_clip")
-        check_shares(self, "tb_lambda", "kappa")
+        check_fractions(self, "tb_lambda", "kappa")
         check_not_negative(self, "off_policy_batch")
         if self.tb_samples is not None:
             check_positive(self, "tb_samples")
@@ -260,13 +260,13 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
 
         def loss(critic: DecomposedCritic, rows: CriticData) -> tuple[Float[Array, ""], Float[Array, ""]]:
             state, obs = self._inputs(learner, rows.state, rows.obs)
-            error = jax.vmap(critic.total)(state, obs, rows.action, rows.present) - rows.target
+            error = jax.vmap(critic.total)(state, obs, rows.action, rows.is_active) - rows.target
             # Rows without weight may hold anything.
             error = jnp.where(rows.weight > 0, error, 0)
             return jnp.sum(rows.weight * error**2), jnp.sum(rows.weight * jnp.abs(error))
 
         at_once = self.critic_schedule == "full"
-        critic, optimiser, metrics = minibatches.descend(
+        critic, optimiser, metrics = minibatches.fit(
             loss, self._critic_optimiser, learner.critic, learner.critic_optimiser, data, count, at_once=at_once
         )
         metrics["target_mean"] = losses.masked_mean(target, episodes.mask)
@@ -278,7 +278,7 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
         """y of every step: tree backup on off-policy episodes (Eq. 7), TD(lambda) on the others (Eq. 8). Axes: time, episode."""
         length = longest(episodes)
         logits = recurrent_teams.unroll(learner.actor, episodes, length + 1)
-        policy = self._policy(logits, episodes.legal, self._epsilon(learner))
+        policy = self._policy(logits, episodes.action_mask, self._epsilon(learner))
         values = self._values(learner, learner.target, episodes, length + 1)
         keys = jax.random.split(key, episodes.mask.shape[1])
         by_tree_backup, by_td_lambda = jax.vmap(self._targets, in_axes=(1, 1, 1, 0), out_axes=1)(episodes, values, policy, keys)
@@ -291,15 +291,15 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
         action = recurrent_teams.actions(episode)
         expected = jax.vmap(expected_q)(values.k, values.b, policy, values.q)
         estimated = expected if self.tb_expectation == "decomposed" else self._sampled_expectation(values, policy, key)
-        q = jnp.sum(values.k * losses.taken(values.q, action), axis=-1) + values.b
+        q = jnp.sum(values.k * losses.gather_actions(values.q, action), axis=-1) + values.b
         discount = self.gamma * (1.0 - episode.terminated)
-        goes_on = jnp.append(episode.mask[1:], False)
+        continues = jnp.append(episode.mask[1:], False)
         probability = jnp.prod(policies.probability(policy, action)[:-1], axis=-1)
         by_tree_backup = tree_backup(
             episode.reward, discount, q[:-1], estimated[1:], self.tb_lambda * probability * episode.mask, self.tb_steps
         )
         last = q[1:] if self.bootstrap == "taken" else expected[1:]
-        by_td_lambda = td_lambda(episode.reward, discount, jnp.where(goes_on, q[1:], last), self.td_lambda * goes_on)
+        by_td_lambda = td_lambda(episode.reward, discount, jnp.where(continues, q[1:], last), self.td_lambda * continues)
         return by_tree_backup, by_td_lambda
 
     def _sampled_expectation(
@@ -323,11 +323,13 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
         target: Float[Array, "time episode"],
     ) -> tuple[CriticData, Int[Array, ""]]:
         """The critic's rows, arranged by `critic_schedule`, and how many of the minibatches hold any."""
-        seen = (episodes.state[:-1], episodes.obs[:-1], episodes.action, policies.present(episodes.legal[:-1]))
+        seen = (episodes.state[:-1], episodes.obs[:-1], episodes.action, policies.is_active(episodes.action_mask[:-1]))
         rows = (*seen, target, jnp.broadcast_to(off_policy, episodes.mask.shape))
-        (state, obs, action, present, target, off_policy), mask, count = minibatches.arrange(key, rows, episodes.mask, self.critic_schedule)
+        (state, obs, action, is_active, target, off_policy), mask, count = minibatches.make_minibatches(
+            key, rows, episodes.mask, self.critic_schedule
+        )
         weight = minibatches.weights(mask, self.critic_schedule, lambda m, axis: losses.critic_weights(m, off_policy, self.kappa, axis))
-        return CriticData(state=state, obs=obs, action=action, present=present, target=target, weight=weight), count
+        return CriticData(state=state, obs=obs, action=action, is_active=is_active, target=target, weight=weight), count
 
     def _values(self, learner: DOPLearner, critic: DecomposedCritic, episodes: Episode, length: Int[Array, ""]) -> Values:
         """Every Q_i(tau, .), k_i and b on the first `length` steps."""
@@ -337,28 +339,28 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
             k, b = jax.vmap(critic.mixer)(state)
             return Values(q=jax.vmap(critic.local_q)(state, obs), k=jnp.where(x[2], k, 0), b=b)
 
-        return dynamic_scan.map_steps(at_step, critic, (episodes.state, episodes.obs, policies.present(episodes.legal)), length)
+        return dynamic_scan.map_steps(at_step, critic, (episodes.state, episodes.obs, policies.is_active(episodes.action_mask)), length)
 
-    def _judge(
+    def _credit_terms(
         self, learner: DOPLearner, step: TimeStep, action: Action
     ) -> tuple[Float[Array, "agent action"], Float[Array, " agent"], Float[Array, ""]]:
         """Q_i(tau, .), k_i and b, which do not depend on what was done."""
         del action
         state, obs = self._inputs(learner, step.state, step.obs)
         k, b = learner.critic.mixer(state)
-        return learner.critic.local_q(state, obs), jnp.where(policies.present(step.legal), k, 0), b
+        return learner.critic.local_q(state, obs), jnp.where(policies.is_active(step.action_mask), k, 0), b
 
     def _ratio(
         self,
         policy: Float[Array, "time agent action"],
         action: Int[Array, "time agent"],
-        behaviour: Float[Array, "time agent"],
+        behaviour_prob: Float[Array, "time agent"],
         mask: Bool[Array, " time"],
     ) -> Float[Array, " time"] | None:
         """The joint ratio of Theorem 7, cut, where actors learn from off-policy episodes."""
         if self.actor_episodes != "off_policy":
             return None
-        joint = jnp.prod(policies.probability(policy, action) / jnp.where(mask[:, None], behaviour, 1), axis=-1)
+        joint = jnp.prod(policies.probability(policy, action) / jnp.where(mask[:, None], behaviour_prob, 1), axis=-1)
         return jnp.minimum(joint, self.ratio_clip)
 
 

@@ -43,7 +43,7 @@ class Entry:
     @property
     def measured(self) -> dict[str, Any]:
         """How."""
-        return {name: getattr(self.config.protocol, name) for name in MEASURING}
+        return {name: getattr(self.config.train_config, name) for name in MEASURING}
 
     @property
     def name(self) -> str:
@@ -102,7 +102,7 @@ class Task:
         return "test_return_mean"
 
     @property
-    def share(self) -> bool:
+    def fraction(self) -> bool:
         """Whether the score is a share, 0 to 1."""
         return self.metric != "test_return_mean"
 
@@ -296,7 +296,7 @@ def _differences(title: str, lines: Sequence[Line]) -> list[str]:
     for line in lines:
         said += [f"{title}, {line.label}: {words}" for words in _not_finite(line)]
         steps = {seed: max(r.env_steps for r in line.records if r.seed == seed) for seed in line.seeds}
-        goal = line.entries[0].config.protocol.env_steps
+        goal = line.entries[0].config.train_config.env_steps
         early = [f"seed {seed} at {reached:,}" for seed, reached in steps.items() if reached < goal]
         if early:
             said.append(f"{title}, {line.label}: not finished ({', '.join(early)} of {goal:,} environment steps).")
@@ -329,7 +329,7 @@ def hyper_parameters(comparison: Comparison) -> dict[str, dict[str, Any]]:
         for line in task.lines:
             config = line.entries[0].config
             origin = {"init_from": (config.init_from or {}).get("run")}
-            settings.setdefault(line.label, asdict(config.protocol) | config.hyper_parameters | origin)
+            settings.setdefault(line.label, asdict(config.train_config) | config.hyper_parameters | origin)
     shared = [
         {k: v for k, v in setting.items() if k not in ("seeds", "chunk_iterations", "checkpoint_interval", "threads")}
         for setting in settings.values()

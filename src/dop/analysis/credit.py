@@ -31,7 +31,7 @@ POINTS = 21
 """Points of the curve of Q_i over a component of a continuous action."""
 
 
-class Judged(eqx.Module):
+class CreditEstimate(eqx.Module):
     """What is said of one step."""
 
     k: Float[Array, "*time agent"]
@@ -51,40 +51,42 @@ class Judged(eqx.Module):
         return self.k * self.q
 
 
-def judge(
-    algorithm: AssignsCredit, learner: Any, memory: PyTree, step: TimeStep, action: Action, key: PRNGKeyArray, kind: ActionKind
-) -> Judged:
+def estimate_credit(
+    algorithm: AssignsCredit, learner: Any, carry: PyTree, step: TimeStep, action: Action, key: PRNGKeyArray, kind: ActionKind
+) -> CreditEstimate:
     """Everything about one step at which the team did `action`."""
-    said = algorithm.credit(learner, memory, step, action, action)
-    values = values_of(algorithm, learner, memory, step, action, kind)
+    said = algorithm.credit(learner, carry, step, action, action)
+    values = values_of(algorithm, learner, carry, step, action, kind)
     if kind == "discrete":
-        uniform = jnp.sum(jax.vmap(policies.uniform)(step.legal) * values, axis=-1)
+        uniform = jnp.sum(jax.vmap(policies.uniform)(step.action_mask) * values, axis=-1)
     else:
         draw = jax.vmap(jax.vmap(lambda k, m: policies.random_action(k, m, kind)), in_axes=(0, None))
-        others = draw(jax.random.split(key, (DRAWS, len(said.q))), step.legal)
-        uniform = jnp.mean(jax.vmap(lambda own: algorithm.credit(learner, memory, step, action, own).q)(others), axis=0)
-    acts = jnp.any(step.legal, axis=-1)
+        others = draw(jax.random.split(key, (DRAWS, len(said.q))), step.action_mask)
+        uniform = jnp.mean(jax.vmap(lambda own: algorithm.credit(learner, carry, step, action, own).q)(others), axis=0)
+    acts = jnp.any(step.action_mask, axis=-1)
     credit = jnp.where(acts, said.k * (said.q - uniform), 0)
     if said.policy is None:
         advantage = credit
     else:
         utility = aristocrat_utility(said.policy[None], values[None], said.k[None])[0]
         advantage = jnp.where(acts, jnp.take_along_axis(utility, action[:, None], axis=1)[:, 0], 0)
-    return Judged(k=said.k, q=said.q, b=said.b, advantage=advantage, credit=credit, values=values, policy=said.policy)
+    return CreditEstimate(k=said.k, q=said.q, b=said.b, advantage=advantage, credit=credit, values=values, policy=said.policy)
 
 
 def values_of(
-    algorithm: AssignsCredit, learner: Any, memory: PyTree, step: TimeStep, action: Action, kind: ActionKind
+    algorithm: AssignsCredit, learner: Any, carry: PyTree, step: TimeStep, action: Action, kind: ActionKind
 ) -> Float[Array, "agent action"] | Float[Array, "agent action point"]:
     """Q_i of everything that agent i could do while the others do as in `action`."""
 
     def q(own: Action) -> Float[Array, " agent"]:
-        return algorithm.credit(learner, memory, step, action, own).q
+        return algorithm.credit(learner, carry, step, action, own).q
 
-    agents, size = step.legal.shape
+    agents, size = step.action_mask.shape
     if kind == "discrete":
         return jax.vmap(lambda number: q(jnp.full((agents,), number)))(jnp.arange(size)).T
-    others = jax.vmap(lambda component: jax.vmap(lambda x: along(action, step.legal, component, x, kind))(grid(kind)))(jnp.arange(size))
+    others = jax.vmap(lambda component: jax.vmap(lambda x: along(action, step.action_mask, component, x, kind))(grid(kind)))(
+        jnp.arange(size)
+    )
     return jnp.moveaxis(jax.vmap(jax.vmap(q))(others), -1, 0)
 
 
@@ -94,13 +96,13 @@ def grid(kind: ActionKind) -> Float[Array, " point"]:
 
 
 def along(
-    action: Float[Array, "agent action"], legal: Bool[Array, "agent action"], component: Array, x: Array, kind: ActionKind
+    action: Float[Array, "agent action"], action_mask: Bool[Array, "agent action"], component: Array, x: Array, kind: ActionKind
 ) -> Float[Array, "agent action"]:
     """`action` with one component of every agent set to `x`; on a simplex the others share what is left as they did before."""
     here = jnp.arange(action.shape[-1]) == component
     if kind == "box":
-        return jnp.where(here & legal, x, action)
+        return jnp.where(here & action_mask, x, action)
     rest = jnp.where(here, 0, action)
     total = jnp.sum(rest, axis=-1, keepdims=True)
-    even = jax.vmap(policies.uniform)(legal & ~here)
-    return jnp.where(here & legal, x, (1 - x) * jnp.where(total > 1e-6, rest / jnp.where(total > 1e-6, total, 1), even))
+    even = jax.vmap(policies.uniform)(action_mask & ~here)
+    return jnp.where(here & action_mask, x, (1 - x) * jnp.where(total > 1e-6, rest / jnp.where(total > 1e-6, total, 1), even))

@@ -14,26 +14,26 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
-from dop.analysis.credit import Judged, judge
+from dop.analysis.credit import CreditEstimate, estimate_credit
 from dop.envs.making import foreign
-from dop.rollout.program import HostProgram
+from dop.rollout.program import PythonProgram
 from dop.training.program import Program
-from dop.types import AssignsCredit, Choice, EnvSpec, HostEnvironment, Learner, TimeStep
+from dop.types import AssignsCredit, EnvSpec, Learner, PolicyOutput, PythonEnvironment, TimeStep
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Take:
+class Trajectory:
     """One greedy episode of T steps. All arrays are NumPy's, with time first; what is called T + 1 also has what came of the last step."""
 
     spec: EnvSpec
     states: PyTree
-    """The environment's own states, T + 1. None if it keeps them to itself (`HostEnvironment`)."""
+    """The environment's own states, T + 1. None if it keeps them to itself (`PythonEnvironment`)."""
     pictures: tuple[np.ndarray, ...]
-    """Its own pictures, T + 1, where a `HostEnvironment` draws itself; else none."""
+    """Its own pictures, T + 1, where a `PythonEnvironment` draws itself; else none."""
     steps: TimeStep
     """What the agents saw, T + 1."""
     actions: np.ndarray
-    judged: Judged | None
+    credit_estimate: CreditEstimate | None
     """What the critic says, T; None if the algorithm does not assign credit."""
 
     @property
@@ -57,16 +57,16 @@ class Take:
 class Player:
     """Plays greedy episodes of one program; what is compiled serves for any of its learners."""
 
-    def __init__(self, program: Program | HostProgram) -> None:
+    def __init__(self, program: Program | PythonProgram) -> None:
         self.program = program
         self._decide = jax.jit(functools.partial(_decide, program))
         if isinstance(program, Program):
             self._episodes = jax.jit(jax.vmap(functools.partial(_episode, program), in_axes=(None, 0)))
 
-    def __call__(self, learner: Learner, key: PRNGKeyArray, episodes: int) -> list[Take]:
+    def __call__(self, learner: Learner, key: PRNGKeyArray, episodes: int) -> list[Trajectory]:
         """Episodes of the team of `learner`; the same key gives the same ones."""
         keys = jax.random.split(key, episodes)
-        if isinstance(self.program, HostProgram):
+        if isinstance(self.program, PythonProgram):
             source = self.program.environment
             with contextlib.closing(foreign.made(source.make, source.spec.name)) as environment:
                 return [_host_episode(environment, self.program, self._decide, learner, key) for key in keys]
@@ -74,9 +74,9 @@ class Player:
         return [_cut(self.program.spec, jax.tree.map(lambda x, i=i: x[i], played)) for i in range(episodes)]
 
 
-def best_and_worst(takes: Sequence[Take]) -> dict[str, Take]:
+def best_and_worst(trajectories: Sequence[Trajectory]) -> dict[str, Trajectory]:
     """Examples by return: the best and the worst, or the only one if all earned the same."""
-    ordered = sorted(takes, key=lambda take: take.undiscounted_return)
+    ordered = sorted(trajectories, key=lambda trajectory: trajectory.undiscounted_return)
     worst, best = ordered[0], ordered[-1]
     return {"best": best, "worst": worst} if worst.undiscounted_return < best.undiscounted_return else {"best": worst}
 
@@ -87,7 +87,7 @@ class _Frames(eqx.Module):
     states: PyTree
     steps: TimeStep
     actions: Any
-    judged: Judged | None
+    credit_estimate: CreditEstimate | None
 
 
 def _episode(program: Program, learner: Learner, key: PRNGKeyArray) -> _Frames:
@@ -98,53 +98,53 @@ def _episode(program: Program, learner: Learner, key: PRNGKeyArray) -> _Frames:
     state, step = environment.reset(key_reset)
 
     def advance(carry: tuple, key: PRNGKeyArray) -> tuple[tuple, _Frames]:
-        state, step, memory = carry
-        key_act, key_env, key_judge = jax.random.split(key, 3)
-        choice, judged, memory = _decide(program, learner, memory, step, key_act, key_judge)
+        state, step, carry = carry
+        key_act, key_env, key_credit = jax.random.split(key, 3)
+        choice, credit_estimate, carry = _decide(program, learner, carry, step, key_act, key_credit)
         state, step = environment.step(key_env, state, choice.action)
-        return (state, step, memory), _Frames(states=state, steps=step, actions=choice.action, judged=judged)
+        return (state, step, carry), _Frames(states=state, steps=step, actions=choice.action, credit_estimate=credit_estimate)
 
-    carry = (state, step, algorithm.initial_memory(spec))
+    carry = (state, step, algorithm.initial_carry(spec))
     _, frames = jax.lax.scan(advance, carry, jax.random.split(key_steps, spec.time_limit))
     states, steps = jax.tree.map(lambda x, rest: jnp.concatenate([x[None], rest]), (state, step), (frames.states, frames.steps))
-    return _Frames(states=states, steps=steps, actions=frames.actions, judged=frames.judged)
+    return _Frames(states=states, steps=steps, actions=frames.actions, credit_estimate=frames.credit_estimate)
 
 
 def _decide(
-    program: Program | HostProgram, learner: Learner, memory: PyTree, step: TimeStep, key_act: PRNGKeyArray, key_judge: PRNGKeyArray
-) -> tuple[Choice, Judged | None, PyTree]:
+    program: Program | PythonProgram, learner: Learner, carry: PyTree, step: TimeStep, key_act: PRNGKeyArray, key_credit: PRNGKeyArray
+) -> tuple[PolicyOutput, CreditEstimate | None, PyTree]:
     """What the team does at one step, and what its critic says of that."""
     algorithm = program.algorithm
-    choice, after = algorithm.act(learner, memory, step, key_act, explore=False)
-    judged = None
+    choice, after = algorithm.act(learner, carry, step, key_act, explore=False)
+    credit_estimate = None
     if isinstance(algorithm, AssignsCredit):
-        judged = judge(algorithm, learner, memory, step, choice.action, key_judge, program.spec.action_kind)
-    return choice, judged, after
+        credit_estimate = estimate_credit(algorithm, learner, carry, step, choice.action, key_credit, program.spec.action_kind)
+    return choice, credit_estimate, after
 
 
 def _host_episode(
-    environment: HostEnvironment, program: HostProgram, decide: Callable[..., Any], learner: Learner, key: PRNGKeyArray
-) -> Take:
+    environment: PythonEnvironment, program: PythonProgram, decide: Callable[..., Any], learner: Learner, key: PRNGKeyArray
+) -> Trajectory:
     """The same with an environment that is stepped on the host."""
     key_seed, key_steps = jax.random.split(key)
     steps = [environment.reset(int(jax.random.bits(key_seed, dtype=np.uint32)))]
-    pictures, actions, judged = [environment.render()], [], []
-    memory = program.algorithm.initial_memory(environment.spec)
+    pictures, actions, credit_estimate = [environment.render()], [], []
+    carry = program.algorithm.initial_carry(environment.spec)
     while not (steps[-1].terminated or steps[-1].truncated) and len(actions) < environment.spec.time_limit:
-        key_act, key_judge = jax.random.split(jax.random.fold_in(key_steps, len(actions)))
-        choice, said, memory = decide(learner, memory, steps[-1], key_act, key_judge)
+        key_act, key_credit = jax.random.split(jax.random.fold_in(key_steps, len(actions)))
+        choice, said, carry = decide(learner, carry, steps[-1], key_act, key_credit)
         actions.append(np.asarray(choice.action))
-        judged.append(jax.tree.map(np.asarray, said))
+        credit_estimate.append(jax.tree.map(np.asarray, said))
         steps.append(environment.step(actions[-1]))
         pictures.append(environment.render())
     drawn = [picture for picture in pictures if picture is not None]
-    return Take(
+    return Trajectory(
         spec=environment.spec,
         states=None,
         pictures=tuple(drawn) if len(drawn) == len(pictures) else (),
         steps=_stack(steps),
         actions=np.stack(actions),
-        judged=None if judged[0] is None else _stack(judged),
+        credit_estimate=None if credit_estimate[0] is None else _stack(credit_estimate),
     )
 
 
@@ -152,10 +152,10 @@ def _stack(records: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *x: np.stack(x), *records)
 
 
-def _cut(spec: EnvSpec, frames: _Frames) -> Take:
+def _cut(spec: EnvSpec, frames: _Frames) -> Trajectory:
     """An episode without what came after its end."""
     ended = frames.steps.terminated | frames.steps.truncated
     length = int(np.argmax(ended)) if ended.any() else spec.time_limit
     states, steps = jax.tree.map(lambda x: x[: length + 1], (frames.states, frames.steps))
-    actions, judged = jax.tree.map(lambda x: x[:length], (frames.actions, frames.judged))
-    return Take(spec=spec, states=states, pictures=(), steps=steps, actions=actions, judged=judged)
+    actions, credit_estimate = jax.tree.map(lambda x: x[:length], (frames.actions, frames.credit_estimate))
+    return Trajectory(spec=spec, states=states, pictures=(), steps=steps, actions=actions, credit_estimate=credit_estimate)

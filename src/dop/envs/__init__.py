@@ -1,7 +1,7 @@
 """Environments, found by themselves: every module of this package, and of `hosts` in it, that defines `FAMILY` and `make` is a family.
 
     FAMILY: str                                     the part of the name before the colon
-    make(variant: str | None, **options) -> Environment | HostEnvironment
+    make(variant: str | None, **options) -> Environment | PythonEnvironment
     variants() -> tuple[str, ...]                   the parts after it that are listed; empty if there is none
 or
     ADAPTS: str                                     what is written after it, for example MODULE: too many to list
@@ -27,7 +27,7 @@ from dop.envs.python import _recognise
 from dop.envs.python._recognise import way_out
 from dop.envs.validation.checks import check
 from dop.errors import ConfigError, UnknownNameError, is_deeper, plain, shown
-from dop.types import Environment, EnvSpec, HostEnvironment
+from dop.types import Environment, EnvSpec, PythonEnvironment
 
 __all__ = ["adapters", "check", "checked_options", "families", "made_by", "make", "names", "way_out"]
 DEEPEST = 20
@@ -64,7 +64,7 @@ def adapters() -> tuple[str, ...]:
 def make(name: str, /, **options: Any) -> Any:
     """The environment called `name`, for example `smax:2s3z`; `options` go to its maker, numbers of NumPy among them as Python's.
 
-    It is an `Environment`, or, outside JAX, a `HostEnvironment`: only who asked for a name knows which, and so the type does not say.
+    It is an `Environment`, or, outside JAX, a `PythonEnvironment`: only who asked for a name knows which, and so the type does not say.
 
     Raises:
         UnknownNameError: no such family or variant; the message names the nearest.
@@ -104,7 +104,7 @@ def _is_module(name: str) -> bool:
         return True
 
 
-def _import_environment(module_name: str, function_name: str, options: dict[str, Any]) -> Environment | HostEnvironment:
+def _import_environment(module_name: str, function_name: str, options: dict[str, Any]) -> Environment | PythonEnvironment:
     spec = f"{module_name}:{function_name}"
     if module_name.partition(".")[0] == "jaxmarl":
         raise ConfigError(f"{spec!r}: {_recognise.JAXMARL}")
@@ -112,10 +112,10 @@ def _import_environment(module_name: str, function_name: str, options: dict[str,
     with plugins.named(f"{spec!r} cannot be made"):
         environment = made_by(maker, spec, options)
         _ = getattr(environment, "spec", None)  # a property of somebody else's, which is read from here on
-    if not isinstance(environment, Environment | HostEnvironment):
+    if not isinstance(environment, Environment | PythonEnvironment):
         raise ConfigError(
             f"{spec!r}{place_of(maker)} returned {type(environment).__name__}, which is not an environment: "
-            "it must have spec, reset and step (see dop.Environment), and outside JAX also render and close (dop.HostEnvironment)."
+            "it must have spec, reset and step (see dop.Environment), and outside JAX also render and close (dop.PythonEnvironment)."
         )
     if not isinstance(environment.spec, EnvSpec):
         raise ConfigError(f"{spec!r} has {type(environment.spec).__name__} as its spec; it must be a dop.EnvSpec.")

@@ -158,7 +158,7 @@ class Aggregation:
         return TimeStep(
             obs=obs,
             state=obs.flatten(),
-            legal=jnp.ones((self.n_agents, 5), bool),
+            action_mask=jnp.ones((self.n_agents, 5), bool),
             reward=jnp.where(won, _WON, jnp.where(lost, _LOST, 0.0)),
             terminated=won | lost,
             truncated=jnp.zeros((), bool),

@@ -133,11 +133,11 @@ class Jumanji:
     def _time_step(self, answer: Any, t: Array, reward: Array) -> TimeStep:
         obs = self.read(answer.observation, self.spec.n_agents)
         cut = jnp.any(answer.discount > 0) | (~jnp.asarray(self.certain) & (t >= self.spec.time_limit))
-        legal = getattr(answer.observation, "action_mask", jnp.ones((self.spec.n_agents, self.spec.action_size), bool))
+        action_mask = getattr(answer.observation, "action_mask", jnp.ones((self.spec.n_agents, self.spec.action_size), bool))
         return TimeStep(
             obs=obs,
             state=obs.ravel(),
-            legal=legal,
+            action_mask=action_mask,
             reward=reward.astype(jnp.float32),
             terminated=answer.last() & ~cut,
             truncated=answer.last() & cut,

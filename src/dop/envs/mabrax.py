@@ -107,7 +107,7 @@ class MABrax:
         return TimeStep(
             obs=jnp.stack([jnp.pad(o, (0, self.spec.obs_size - o.shape[0])) for o in own]),
             state=state.obs,
-            legal=jnp.asarray(np.arange(self.spec.action_size) < np.array(self.spec.action_sizes)[:, None]),
+            action_mask=jnp.asarray(np.arange(self.spec.action_size) < np.array(self.spec.action_sizes)[:, None]),
             reward=reward,
             terminated=(state.done > 0) & ~truncated,
             truncated=truncated,

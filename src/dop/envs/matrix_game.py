@@ -109,7 +109,7 @@ class MatrixGame:
         return TimeStep(
             obs=jnp.ones((self.n_agents, 1)),
             state=jnp.ones((1,)),
-            legal=jnp.ones((self.n_agents, self.n_actions), bool),
+            action_mask=jnp.ones((self.n_agents, self.n_actions), bool),
             reward=reward,
             terminated=terminated,
             truncated=jnp.zeros((), bool),

@@ -171,7 +171,7 @@ class Mill:
         return TimeStep(
             obs=jnp.concatenate([jnp.tile(state, (self.n_agents, 1)), jnp.eye(self.n_agents)], axis=1),
             state=state,
-            legal=jnp.ones((self.n_agents, 2), bool),
+            action_mask=jnp.ones((self.n_agents, 2), bool),
             reward=reward,
             terminated=won | lost,
             truncated=jnp.zeros((), bool),

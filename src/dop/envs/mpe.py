@@ -126,12 +126,12 @@ class Mpe:
         return TimeStep(
             obs=jnp.stack([jnp.pad(o, (0, self.spec.obs_size - o.shape[0])) for o in own]),
             state=jnp.concatenate(own),
-            legal=self._legal(),
+            action_mask=self._action_mask(),
             reward=reward,
             terminated=jnp.zeros((), bool),
             truncated=state.step >= self.spec.time_limit,  # JaxMARL's own `done` comes a step late
             metrics=jnp.zeros((0,)),
         )
 
-    def _legal(self) -> Bool[Array, "agent action"]:
+    def _action_mask(self) -> Bool[Array, "agent action"]:
         return jnp.asarray(np.arange(self.spec.action_size) < np.array(self.spec.action_sizes)[:, None])

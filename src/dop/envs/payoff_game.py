@@ -113,7 +113,7 @@ class PayoffGame:
         return TimeStep(
             obs=jnp.ones((2, 1)),
             state=jnp.ones((1,)),
-            legal=jnp.ones((2, 3), bool),
+            action_mask=jnp.ones((2, 3), bool),
             reward=reward,
             terminated=ended & one_shot,
             truncated=ended & (not one_shot),

@@ -176,14 +176,14 @@ class Smax:
 
     def _time_step(self, state: Any, obs: dict[str, Float[Array, "..."]], reward: Float[Array, ""]) -> TimeStep:
         agents, battle = self.spec.agents, state.state
-        legal = self.game.get_avail_actions(state)
+        action_mask = self.game.get_avail_actions(state)
         ally_alive = jnp.any(battle.unit_alive[: len(agents)])
         enemy_alive = jnp.any(battle.unit_alive[len(agents) :])
         terminated = ~(ally_alive & enemy_alive)
         return TimeStep(
             obs=jnp.clip(jnp.stack([obs[agent] for agent in agents]), -1.0, 1.0),
             state=self._scale(obs["world_state"]),
-            legal=jnp.stack([legal[agent] for agent in agents]).astype(bool),
+            action_mask=jnp.stack([action_mask[agent] for agent in agents]).astype(bool),
             reward=reward,
             terminated=terminated,
             truncated=~terminated & (battle.step >= self.spec.time_limit),

@@ -89,7 +89,7 @@ def _time_step(place: Int[Array, ""], *, reward: Float[Array, ""], terminated: B
     return TimeStep(
         obs=jnp.tile(state, (2, 1)),
         state=state,
-        legal=jnp.ones((2, 2), bool),
+        action_mask=jnp.ones((2, 2), bool),
         reward=reward,
         terminated=terminated,
         truncated=jnp.zeros((), bool),

@@ -20,7 +20,7 @@ from dop.errors import RunError
 from dop.networks import feed_forward_teams, recurrent_teams
 from dop.networks.greedy_policy import Policy
 from dop.networks.layers import RecurrentAgent
-from dop.rollout.program import HostProgram
+from dop.rollout.program import PythonProgram
 from dop.training.program import Program
 from dop.types import Algorithm, EnvSpec, Learner, TimeStep
 
@@ -41,7 +41,7 @@ class Answers(NamedTuple):
     """Afterwards; None of networks without a memory."""
 
 
-def check(models: Mapping[str, Any], policy: Policy, program: Program | HostProgram, learner: Learner, key: PRNGKeyArray) -> None:
+def check(models: Mapping[str, Any], policy: Policy, program: Program | PythonProgram, learner: Learner, key: PRNGKeyArray) -> None:
     """Compare ONNX models, by agent, with what the library does.
 
     Raises:
@@ -61,7 +61,7 @@ def check(models: Mapping[str, Any], policy: Policy, program: Program | HostProg
                 )
 
 
-def _played(program: Program | HostProgram, learner: Learner, key: PRNGKeyArray) -> TimeStep:
+def _played(program: Program | PythonProgram, learner: Learner, key: PRNGKeyArray) -> TimeStep:
     """What was seen in greedy episodes, each to the end of the longest: its last step again and again."""
     takes = Player(program)(learner, key, EPISODES)
     length = max(take.length for take in takes)
@@ -71,16 +71,16 @@ def _played(program: Program | HostProgram, learner: Learner, key: PRNGKeyArray)
 
 def _random(spec: EnvSpec, key: PRNGKeyArray) -> TimeStep:
     """Made-up steps: every agent has observations of its own length, and something that it may do."""
-    key_obs, key_legal = jax.random.split(key)
+    key_obs, key_action_mask = jax.random.split(key)
     shape = (EPISODES, STEPS, spec.n_agents)
     seen = jnp.arange(spec.obs_size) < jnp.array(spec.obs_sizes)[:, None]
     exists = jnp.arange(spec.action_size) < jnp.array(spec.action_sizes)[:, None]
-    may = jax.random.bernoulli(key_legal, 0.6, (*shape, spec.action_size))
+    may = jax.random.bernoulli(key_action_mask, 0.6, (*shape, spec.action_size))
     zeros = jnp.zeros(shape[:2])
     return TimeStep(
         obs=2 * jax.random.normal(key_obs, (*shape, spec.obs_size)) * seen,
         state=jnp.zeros((*shape[:2], spec.state_size)),
-        legal=exists & (may | (jnp.arange(spec.action_size) == 0) | (spec.action_kind != "discrete")),
+        action_mask=exists & (may | (jnp.arange(spec.action_size) == 0) | (spec.action_kind != "discrete")),
         reward=zeros,
         terminated=zeros > 0,
         truncated=zeros > 0,
@@ -94,19 +94,19 @@ def _library(algorithm: Algorithm, policy: Policy, learner: Learner, spec: EnvSp
     recurrent = isinstance(network, RecurrentAgent)
 
     def advance(carry: Any, step: TimeStep) -> tuple[Any, Answers]:
-        memory, hidden, last_action = carry
-        choice, memory = algorithm.act(learner, memory, step, jax.random.key(0), explore=False)
+        carry, hidden, last_action = carry
+        choice, carry = algorithm.act(learner, carry, step, jax.random.key(0), explore=False)
         if recurrent:
             hidden, scores = recurrent_teams.step_team(policy.team, hidden, step.obs, last_action)  # pyright: ignore[reportArgumentType]
             last_action = choice.action
         else:
             scores = feed_forward_teams.outputs(policy.team, step.obs)  # pyright: ignore[reportArgumentType]
-        return (memory, hidden, last_action), Answers(choice.action, scores, hidden)
+        return (carry, hidden, last_action), Answers(choice.action, scores, hidden)
 
     def episode(steps: TimeStep) -> Answers:
         nothing = jnp.full((spec.n_agents,), -1, jnp.int32)
         hidden = jnp.zeros((spec.n_agents, network.output_layer.in_features)) if isinstance(network, RecurrentAgent) else None
-        return jax.lax.scan(advance, (algorithm.initial_memory(spec), hidden, nothing), steps)[1]
+        return jax.lax.scan(advance, (algorithm.initial_carry(spec), hidden, nothing), steps)[1]
 
     return episode
 
@@ -117,14 +117,14 @@ def _exported(model: Any, spec: EnvSpec, place: int, steps: TimeStep, actions: n
     session = runtime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     names, sizes = [node.name for node in session.get_outputs()], {node.name: node.shape for node in session.get_inputs()}
     obs = np.asarray(steps.obs, np.float32)[:, :, place, : spec.obs_sizes[place]]
-    legal = np.asarray(steps.legal)[:, :, place, : spec.action_sizes[place]]
-    memory: dict[str, np.ndarray] = {}
+    action_mask = np.asarray(steps.action_mask)[:, :, place, : spec.action_sizes[place]]
+    carry: dict[str, np.ndarray] = {}
     if "hidden" in sizes:
-        memory = {"hidden": np.zeros((len(obs), sizes["hidden"][1]), np.float32), "last_action": np.full(len(obs), -1)}
+        carry = {"hidden": np.zeros((len(obs), sizes["hidden"][1]), np.float32), "last_action": np.full(len(obs), -1)}
     found: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for t in range(obs.shape[1]):
-        out = dict(zip(names, session.run(None, {"obs": obs[:, t], "legal": legal[:, t], **memory}), strict=True))
-        memory = {"hidden": out["next_hidden"], "last_action": actions[:, t].astype(np.int64)} if memory else {}
+        out = dict(zip(names, session.run(None, {"obs": obs[:, t], "action_mask": action_mask[:, t], **carry}), strict=True))
+        carry = {"hidden": out["next_hidden"], "last_action": actions[:, t].astype(np.int64)} if carry else {}
         for name in names:
             found[name].append(out[name])
     stacked = {name: np.stack(values, axis=1) for name, values in found.items()}
@@ -138,7 +138,7 @@ def _differences(mine: Answers, theirs: Answers, policy: Policy, steps: TimeStep
     pairs = [("its outputs differ", mine.scores[..., :size], theirs.scores, scale)]
     if mine.hidden is not None:
         pairs.append(("its hidden states differ", mine.hidden, theirs.hidden, 1.0))
-    there = np.asarray(steps.legal)[:, :, place].any(axis=-1)  # who is not there is not asked
+    there = np.asarray(steps.action_mask)[:, :, place].any(axis=-1)  # who is not there is not asked
     if policy.chosen in ("argmax", "corner"):
         chosen, other = ((x if policy.chosen == "argmax" else x.argmax(axis=-1))[..., None] for x in (mine.action, theirs.action))
         # Of two actions of the same value either is right.

@@ -30,7 +30,7 @@ from jaxtyping import PRNGKeyArray
 
 from dop.errors import ConfigError, MissingExtraError
 from dop.networks.greedy_policy import Policy
-from dop.networks.layers import MLP, GRUCell, Linear, PerAgent, ReactiveAgent, RecurrentAgent
+from dop.networks.layers import MLP, FeedForwardAgent, GRUCell, Linear, PerAgent, RecurrentAgent
 from dop.storage import files as disk
 from dop.storage.checkpoints import flatten
 from dop.types import EnvSpec
@@ -114,7 +114,7 @@ _ACTION_WORDS = {
 
 # -------------------------------------------------------------------------------------------------------------------- kinds
 
-_KNOWN = (Policy, PerAgent, RecurrentAgent, ReactiveAgent, GRUCell, MLP, Linear)
+_KNOWN = (Policy, PerAgent, RecurrentAgent, FeedForwardAgent, GRUCell, MLP, Linear)
 """What the graphs below are written of. A subclass of one of them may compute something else."""
 
 
@@ -160,10 +160,10 @@ def _usual_team(team: PerAgent, spec: EnvSpec) -> PerAgent:
     units = network.output_layer.in_features if isinstance(network, RecurrentAgent) else network.layers.layers[0].out_features
     hidden = 1 if isinstance(units, str) else units  # equinox's word for one without an axis
 
-    def make(key: PRNGKeyArray) -> RecurrentAgent | ReactiveAgent:
+    def make(key: PRNGKeyArray) -> RecurrentAgent | FeedForwardAgent:
         if isinstance(network, RecurrentAgent):
             return RecurrentAgent(spec.obs_size, spec.action_size, spec.n_agents, hidden, key=key)
-        return ReactiveAgent(spec.obs_size, spec.action_size, spec.n_agents, hidden, kind=spec.action_kind, key=key)
+        return FeedForwardAgent(spec.obs_size, spec.action_size, spec.n_agents, hidden, kind=spec.action_kind, key=key)
 
     return PerAgent(make, team.groups, key=jax.random.key(0))
 
@@ -179,7 +179,7 @@ def agent_model(policy: Policy, spec: EnvSpec, place: int) -> Any:
     if isinstance(network, RecurrentAgent):
         _recurrent(graph, network, spec, place)
     else:
-        _reactive(graph, network, spec, place)
+        _feed_forward(graph, network, spec, place)
     _choose(graph, policy)
     types = {"float32": onnx.TensorProto.FLOAT, "int64": onnx.TensorProto.INT64, "bool": onnx.TensorProto.BOOL}
     size = spec.action_sizes[place]
@@ -197,7 +197,7 @@ def agent_model(policy: Policy, spec: EnvSpec, place: int) -> Any:
 def _inputs(policy: Policy, spec: EnvSpec, place: int, *, words: bool = False) -> Iterator[tuple[str, str, tuple[str | int, ...]]]:
     """Name, type and shape of what a policy takes; `words`: with names for sizes, which differ between agents."""
     yield "obs", "float32", ("batch", "obs" if words else spec.obs_sizes[place])
-    yield "legal", "bool", ("batch", "actions" if words else spec.action_sizes[place])
+    yield "action_mask", "bool", ("batch", "actions" if words else spec.action_sizes[place])
     network = policy.team.network
     if isinstance(network, RecurrentAgent):
         yield "last_action", "int64", ("batch",)
@@ -259,8 +259,8 @@ def _gru(graph: _Graph, x: str, network: RecurrentAgent) -> str:
     return graph.add("Squeeze", after, graph.constant(np.array([0, 1])))
 
 
-def _reactive(graph: _Graph, network: ReactiveAgent, spec: EnvSpec, place: int) -> None:
-    """`dop.networks.layers.ReactiveAgent`: scores."""
+def _feed_forward(graph: _Graph, network: FeedForwardAgent, spec: EnvSpec, place: int) -> None:
+    """`dop.networks.layers.FeedForwardAgent`: scores."""
     first, *rest = network.layers.layers
     of_obs, of_id = np.split(np.asarray(first.weight), [spec.obs_size], axis=1)
     x = graph.linear("obs", of_obs[:, : spec.obs_sizes[place]], np.asarray(first.bias) + of_id[:, place])
@@ -274,14 +274,14 @@ def _choose(graph: _Graph, policy: Policy) -> None:
     """The action that greedy play makes of the scores."""
     if policy.chosen == "tanh":
         zero = graph.constant(np.float32(0))
-        graph.add("Where", "legal", graph.add("Tanh", "scores"), zero, output="action")
+        graph.add("Where", "action_mask", graph.add("Tanh", "scores"), zero, output="action")
         return
     lowest = graph.constant(np.finfo(np.float32).min)
     if policy.chosen == "softmax":
         warm = graph.add("Div", "scores", graph.constant(_float(policy.temperature)))
-        graph.add("Softmax", graph.add("Where", "legal", warm, lowest), output="action", axis=-1)
+        graph.add("Softmax", graph.add("Where", "action_mask", warm, lowest), output="action", axis=-1)
         return
-    best = graph.add("Where", "legal", "scores", lowest)
+    best = graph.add("Where", "action_mask", "scores", lowest)
     if policy.chosen == "argmax":
         graph.add("ArgMax", best, output="action", axis=-1, keepdims=0)
         return

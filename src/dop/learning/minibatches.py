@@ -25,7 +25,7 @@ Rows = TypeVar("Rows")
 Model = TypeVar("Model")
 
 
-def arrange(
+def make_minibatches(
     key: PRNGKeyArray, rows: Rows, mask: Bool[Array, "time episode"], schedule: Schedule
 ) -> tuple[Rows, Bool[Array, "minibatch row"], Int[Array, ""]]:
     """The rows (leading axes: time, episode) as minibatches, which of them count, and how many minibatches, from the first, hold any."""
@@ -56,7 +56,7 @@ def weights(
     return share(mask, 1) * filled
 
 
-def descend(
+def fit(
     loss: Callable[[Model, Any], tuple[Float[Array, ""], Float[Array, ""]]],
     optimiser: optax.GradientTransformation,
     model: Model,

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num
 
 
-class RunningMoments(eqx.Module):
+class RunningMeanVar(eqx.Module):
     """Mean and variance of each feature over all examples seen, merged batch by batch (Chan et al. 1979)."""
 
     count: Float[Array, ""]
@@ -15,10 +15,10 @@ class RunningMoments(eqx.Module):
     variance: Float[Array, " feature"]
 
     @classmethod
-    def start(cls, size: int) -> RunningMoments:
+    def start(cls, size: int) -> RunningMeanVar:
         return cls(count=jnp.zeros(()), mean=jnp.zeros(size), variance=jnp.ones(size))
 
-    def update(self, x: Num[Array, "*batch feature"], mask: Bool[Array, "*batch"]) -> RunningMoments:
+    def update(self, x: Num[Array, "*batch feature"], mask: Bool[Array, "*batch"]) -> RunningMeanVar:
         """Take in the examples that `mask` marks; what stands on the others does not matter."""
         rows = x.reshape(-1, x.shape[-1]).astype(self.mean.dtype)
         counts = mask.reshape(-1, 1)
@@ -28,7 +28,7 @@ class RunningMoments(eqx.Module):
         variance = jnp.sum(jnp.where(counts, (rows - mean) ** 2, 0), axis=0) / safe_n
         total = jnp.maximum(self.count + n, 1)
         share = n / total
-        return RunningMoments(
+        return RunningMeanVar(
             count=self.count + n,
             mean=self.mean + share * (mean - self.mean),
             variance=(1 - share) * self.variance + share * variance + share * (1 - share) * (mean - self.mean) ** 2,
@@ -41,6 +41,6 @@ class RunningMoments(eqx.Module):
         deviation, size = jnp.sqrt(self.variance), jnp.abs(self.mean)
         return jnp.where(deviation > 1e-3 * size, deviation, jnp.where(size > 0, size, 1))
 
-    def standardise(self, x: Num[Array, "*batch feature"], *, floor: float = 0.02, limit: float = 5.0) -> Float[Array, "*batch feature"]:
+    def normalise(self, x: Num[Array, "*batch feature"], *, floor: float = 0.02, limit: float = 5.0) -> Float[Array, "*batch feature"]:
         """(x - mean) / (standard deviation + floor), cut to [-limit, limit]. The floor keeps nearly constant features from exploding."""
         return jnp.clip((x - self.mean) / (jnp.sqrt(self.variance) + floor), -limit, limit)

@@ -13,21 +13,21 @@ from jaxtyping import Array, Bool, PyTree
 Params = TypeVar("Params")
 
 
-def rmsprop(learning_rate: float, *, decay: float, eps: float, max_grad_norm: float) -> optax.GradientTransformation:
+def rmsprop(lr: float, *, decay: float, eps: float, max_grad_norm: float) -> optax.GradientTransformation:
     """Clip the joint gradient norm, then RMSprop with epsilon OUTSIDE the root, as PyTorch has it (App. G.1).
 
     v <- decay v + (1 - decay) g^2,   p <- p - learning_rate g / (sqrt(v) + eps),   v_0 = 0
     """
     return optax.chain(
         optax.clip_by_global_norm(max_grad_norm),
-        optax.rmsprop(learning_rate, decay=decay, eps=eps, eps_in_sqrt=False, initial_scale=0.0),
+        optax.rmsprop(lr, decay=decay, eps=eps, eps_in_sqrt=False, initial_scale=0.0),
     )
 
 
-def adam(learning_rate: float, *, eps: float, max_grad_norm: float, rectified: bool = False) -> optax.GradientTransformation:
+def adam(lr: float, *, eps: float, max_grad_norm: float, rectified: bool = False) -> optax.GradientTransformation:
     """Clip the joint gradient norm, then Adam (Kingma and Ba 2015), or rectified Adam (Liu et al. 2020)."""
     make = optax.radam if rectified else optax.adam
-    return optax.chain(optax.clip_by_global_norm(max_grad_norm), make(learning_rate, eps=eps))
+    return optax.chain(optax.clip_by_global_norm(max_grad_norm), make(lr, eps=eps))
 
 
 def step(optimiser: optax.GradientTransformation, params: Params, gradient: Params, state: PyTree) -> tuple[Params, PyTree]:

@@ -28,11 +28,11 @@ def at(episodes: Episode, episode: Int[Array, " n"], t: Int[Array, " n"]) -> Tra
     return Transition(
         obs=full(episodes.obs[episode, t]),
         state=full(episodes.state[episode, t]),
-        legal=episodes.legal[episode, t],
+        action_mask=episodes.action_mask[episode, t],
         action=episodes.action[episode, t],
         reward=episodes.reward[episode, t],
         discount=1 - full(episodes.terminated[episode, t]),
         next_obs=full(episodes.obs[episode, t + 1]),
         next_state=full(episodes.state[episode, t + 1]),
-        next_legal=episodes.legal[episode, t + 1],
+        next_action_mask=episodes.action_mask[episode, t + 1],
     )

@@ -146,7 +146,7 @@ class WandB:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         self._wandb: Any = importlib.import_module("wandb")
         self._runs: dict[int, Any] = {}
-        for seed in run.config.protocol.seeds:
+        for seed in run.config.train_config.seeds:
             self._runs[seed] = self._started(run, seed)
         # What an online run has of an earlier start. It cannot be taken back, and resuming gives the same numbers again.
         self._reported = {seed: kept.step if self._online else 0 for seed, kept in self._runs.items()}
@@ -198,7 +198,7 @@ class MLflow:
         parent = self._found(identity)
         self._parent = parent[0].info.run_id if parent else self._new_run(run, _group(run), {"dop_id": identity}, described)
         self._children: dict[int, str] = {}
-        for seed in run.config.protocol.seeds:
+        for seed in run.config.train_config.seeds:
             own, known = f"{identity}-seed-{seed}", [record for record in history if record.seed == seed]
             child = self._as_left(own, known)
             tags = {"dop_id": own, "mlflow.parentRunId": self._parent}

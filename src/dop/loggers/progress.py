@@ -59,7 +59,7 @@ class Progress:
 
     def open(self, run: LoggedRun) -> None:
         """Nothing is shown before there is something to show."""
-        self._total, self._seeds = run.config.protocol.env_steps, len(run.config.protocol.seeds)
+        self._total, self._seeds = run.config.train_config.env_steps, len(run.config.train_config.seeds)
         self._latest: dict[tuple[Kind, int], Record] = {}
         self._speed: deque[tuple[float, int]] = deque(maxlen=_WINDOW)
         self._status = _Status(env_steps=run.resumed_at or 0, rate=None, since=time.monotonic(), figures="")

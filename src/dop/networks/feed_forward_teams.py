@@ -17,17 +17,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from dop import policies
-from dop.networks.layers import PerAgent, ReactiveAgent
+from dop.networks.layers import FeedForwardAgent, PerAgent
 from dop.types import ActionKind, EnvSpec, Sharing
 
-Team: TypeAlias = PerAgent[ReactiveAgent]
+Team: TypeAlias = PerAgent[FeedForwardAgent]
 
 
 def make_team(spec: EnvSpec, hidden_size: int, *, sharing: Sharing, key: PRNGKeyArray) -> Team:
     """One network for all agents, told apart by the agent id, one for each type, or one each."""
 
-    def make(key: PRNGKeyArray) -> ReactiveAgent:
-        return ReactiveAgent(spec.obs_size, spec.action_size, spec.n_agents, hidden_size, kind=spec.action_kind, key=key)
+    def make(key: PRNGKeyArray) -> FeedForwardAgent:
+        return FeedForwardAgent(spec.obs_size, spec.action_size, spec.n_agents, hidden_size, kind=spec.action_kind, key=key)
 
     return PerAgent(make, spec.groups(sharing), key=key)
 
@@ -38,12 +38,12 @@ def outputs(team: Team, obs: Float[Array, "agent obs"]) -> Float[Array, "agent a
 
 
 def choose(
-    kind: ActionKind, output: Float[Array, " action"], legal: Bool[Array, " action"], temperature: Float[Array, ""]
+    kind: ActionKind, output: Float[Array, " action"], action_mask: Bool[Array, " action"], temperature: Float[Array, ""]
 ) -> Float[Array, " action"]:
     """The deterministic action of one agent, as a vector."""
     if kind == "box":
-        return jnp.where(legal, jnp.tanh(output), 0)
-    relaxed = policies.masked_softmax(output / temperature, legal)
+        return jnp.where(action_mask, jnp.tanh(output), 0)
+    relaxed = policies.masked_softmax(output / temperature, action_mask)
     return policies.straight_through(relaxed) if kind == "discrete" else relaxed
 
 
@@ -51,30 +51,30 @@ def explore(
     kind: ActionKind,
     key: PRNGKeyArray,
     output: Float[Array, " action"],
-    legal: Bool[Array, " action"],
+    action_mask: Bool[Array, " action"],
     temperature: Float[Array, ""],
     noise: float,
 ) -> Float[Array, " action"]:
     """What one agent does while it explores, as a vector; `noise` is the standard deviation in a box."""
     if kind != "box":
-        return relax(kind, key, output, legal, temperature)
+        return relax(kind, key, output, action_mask, temperature)
     disturbed = jnp.tanh(output) + noise * jax.random.normal(key, output.shape, output.dtype)
-    return jnp.where(legal, jnp.clip(disturbed, -1, 1), 0)
+    return jnp.where(action_mask, jnp.clip(disturbed, -1, 1), 0)
 
 
 def relax(
-    kind: ActionKind, key: PRNGKeyArray, output: Float[Array, " action"], legal: Bool[Array, " action"], temperature: Float[Array, ""]
+    kind: ActionKind, key: PRNGKeyArray, output: Float[Array, " action"], action_mask: Bool[Array, " action"], temperature: Float[Array, ""]
 ) -> Float[Array, " action"]:
     """An action of one agent through which the critic's gradient reaches the output."""
     if kind == "box":
-        return choose(kind, output, legal, temperature)
-    relaxed = policies.gumbel_softmax(key, output, legal, temperature)
+        return choose(kind, output, action_mask, temperature)
+    relaxed = policies.gumbel_softmax(key, output, action_mask, temperature)
     return policies.straight_through(relaxed) if kind == "discrete" else relaxed
 
 
-def as_vectors(action: Array, legal: Bool[Array, "*batch agent action"]) -> Float[Array, "*batch agent action"]:
+def as_vectors(action: Array, action_mask: Bool[Array, "*batch agent action"]) -> Float[Array, "*batch agent action"]:
     """Stored actions as a critic takes them: numbers become one-hot, vectors stay. Who has no legal action does 0, as in `choose`."""
-    return jnp.where(legal, jax.nn.one_hot(action, legal.shape[-1]), 0) if jnp.issubdtype(action.dtype, jnp.integer) else action
+    return jnp.where(action_mask, jax.nn.one_hot(action, action_mask.shape[-1]), 0) if jnp.issubdtype(action.dtype, jnp.integer) else action
 
 
 def as_stored(kind: ActionKind, vector: Float[Array, "agent action"]) -> Float[Array, "agent action"] | Int[Array, " agent"]:

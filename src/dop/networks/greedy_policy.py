@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import equinox as eqx
 from jaxtyping import Array, Float
 
-from dop.networks.layers import PerAgent, ReactiveAgent, RecurrentAgent
+from dop.networks.layers import FeedForwardAgent, PerAgent, RecurrentAgent
 
 Chosen: TypeAlias = Literal["argmax", "corner", "softmax", "tanh"]
 
@@ -21,7 +21,7 @@ class Policy(eqx.Module):
     tanh       tanh(output), 0 on components that do not exist
     """
 
-    team: PerAgent[RecurrentAgent] | PerAgent[ReactiveAgent]
+    team: PerAgent[RecurrentAgent] | PerAgent[FeedForwardAgent]
     temperature: Float[Array, ""]
     """Of `softmax`; nothing else uses it."""
     chosen: Chosen = eqx.field(static=True)

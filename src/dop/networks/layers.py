@@ -143,7 +143,7 @@ class RecurrentAgent(eqx.Module):
         return hidden, self.output_layer(hidden)
 
 
-class ReactiveAgent(eqx.Module):
+class FeedForwardAgent(eqx.Module):
     """Two hidden layers (App. G.2): own observation and agent id in; logits, or what tanh takes to a box, out."""
 
     layers: MLP
@@ -321,9 +321,9 @@ class AttentionHeads(eqx.Module):
         self.heads = heads
 
     def __call__(
-        self, own: Float[Array, "agent unit"], others: Float[Array, "agent unit"], present: Bool[Array, " agent"]
+        self, own: Float[Array, "agent unit"], others: Float[Array, "agent unit"], is_active: Bool[Array, " agent"]
     ) -> tuple[Float[Array, "agent unit"], Float[Array, "head agent agent"]]:
-        """What agent i gathers, with a query from `own[i]`, from `others[j]` of every j but i that is `present`; and q_i . k_j before it is
+        """What agent i gathers, with a query from `own[i]`, from `others[j]` of every j but i that is `is_active`; and q_i . k_j before it is
         scaled, 0 unless both are."""
 
         def in_heads(layer: Linear, x: Array) -> Float[Array, "head agent unit"]:
@@ -332,11 +332,11 @@ class AttentionHeads(eqx.Module):
         queries, keys = in_heads(self.queries, own), in_heads(self.keys, others)
         values = jax.nn.leaky_relu(in_heads(self.values, others))
         match = queries @ keys.swapaxes(1, 2)
-        other = ~jnp.eye(len(own), dtype=bool) & present
+        other = ~jnp.eye(len(own), dtype=bool) & is_active
         scaled = jnp.where(other, match / jnp.sqrt(keys.shape[-1]), jnp.finfo(match.dtype).min)
         weights = jnp.where(other, jax.nn.softmax(scaled, axis=-1), 0)  # an agent alone gathers nothing
         gathered = weights @ values
-        return gathered.swapaxes(0, 1).reshape(own.shape), jnp.where(present[:, None] & present, match, 0)
+        return gathered.swapaxes(0, 1).reshape(own.shape), jnp.where(is_active[:, None] & is_active, match, 0)
 
 
 class AttentionCritic(eqx.Module):
@@ -370,15 +370,15 @@ class AttentionCritic(eqx.Module):
         self.n_agents = len(groups)
 
     def __call__(
-        self, obs: Float[Array, "agent obs"], action: Float[Array, "agent action"], present: Bool[Array, " agent"]
+        self, obs: Float[Array, "agent obs"], action: Float[Array, "agent action"], is_active: Bool[Array, " agent"]
     ) -> tuple[Float[Array, "agent action"], Float[Array, "head agent agent"]]:
         """Q_i of every action of every agent i, and the attention before softmax; agent i's own action makes no difference to its row, nor
-        do agents that are not `present`."""
+        do agents that are not `is_active`."""
         apply = lambda net, x: net(x)  # noqa: E731
         seen = jnp.concatenate([obs, jnp.eye(self.n_agents, dtype=obs.dtype)], axis=1)
         own = jax.nn.leaky_relu(self.encode_obs.map(apply, seen, in_axes=(0,)))
         both = jax.nn.leaky_relu(self.encode_both.map(apply, jnp.concatenate([seen, action], axis=1), in_axes=(0,)))
-        gathered, match = self.attention(own, both, present)
+        gathered, match = self.attention(own, both, is_active)
         return self.head.map(apply, jnp.concatenate([own, gathered], axis=1), in_axes=(0,)), match
 
 

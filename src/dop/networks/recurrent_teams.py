@@ -21,7 +21,7 @@ from dop.types import EnvSpec, Episode, Sharing
 Team: TypeAlias = PerAgent[RecurrentAgent]
 
 
-class Memory(eqx.Module):
+class Carry(eqx.Module):
     """What each agent carries through an episode."""
 
     hidden: Float[Array, "agent hidden"]
@@ -38,9 +38,9 @@ def make_team(spec: EnvSpec, hidden_size: int, *, sharing: Sharing, key: PRNGKey
     return PerAgent(make, spec.groups(sharing), key=key)
 
 
-def initial_memory(n_agents: int, hidden_size: int) -> Memory:
+def initial_carry(n_agents: int, hidden_size: int) -> Carry:
     """At the start of an episode."""
-    return Memory(hidden=jnp.zeros((n_agents, hidden_size)), last_action=jnp.full((n_agents,), -1, jnp.int32))
+    return Carry(hidden=jnp.zeros((n_agents, hidden_size)), last_action=jnp.full((n_agents,), -1, jnp.int32))
 
 
 def step_team(
@@ -87,8 +87,8 @@ def lambda_return(episode: Episode, q_next: Float[Array, " time"], *, gamma: flo
 
     The last step bootstraps from its own `q_next` if the episode was cut, from nothing if it terminated; what comes after does not matter.
     """
-    goes_on = jnp.append(episode.mask[1:], False)
-    return returns.td_lambda(episode.reward, gamma * (1.0 - episode.terminated), q_next, lambda_ * goes_on)
+    continues = jnp.append(episode.mask[1:], False)
+    return returns.td_lambda(episode.reward, gamma * (1.0 - episode.terminated), q_next, lambda_ * continues)
 
 
 def longest(episodes: Episode) -> Int[Array, ""]:

@@ -116,7 +116,7 @@ def policies_compared() -> dict[str, tuple[Environment, Policy]]:
     gathering, milling = envs.make("aggregation"), envs.make("mill")
     script = mill.make().scripted
     return {
-        "aggregation, nothing done": (gathering, lambda _, step: jnp.zeros(step.legal.shape).at[:, 0].set(1.0)),
+        "aggregation, nothing done": (gathering, lambda _, step: jnp.zeros(step.action_mask.shape).at[:, 0].set(1.0)),
         "aggregation, uniform on the simplex": (gathering, uniform),
         "aggregation, uniform corners": (envs.make("aggregation", actions="discrete"), uniform_corners),
         "aggregation, the script": (gathering, lambda _, step: jax.vmap(aggregation.scripted)(step.obs)),
@@ -129,13 +129,13 @@ def policies_compared() -> dict[str, tuple[Environment, Policy]]:
 
 def uniform_corners(key: PRNGKeyArray, step: TimeStep) -> Array:
     """Each agent a uniform number."""
-    return jax.random.randint(key, step.legal.shape[:1], 0, step.legal.shape[1])
+    return jax.random.randint(key, step.action_mask.shape[:1], 0, step.action_mask.shape[1])
 
 
 def uniform(key: PRNGKeyArray, step: TimeStep) -> Float[Array, "agent action"]:
     """Each agent a uniform point of the simplex."""
     draw = partial(policies.random_action, kind="simplex")
-    return jax.vmap(draw)(jax.random.split(key, len(step.legal)), step.legal)
+    return jax.vmap(draw)(jax.random.split(key, len(step.action_mask)), step.action_mask)
 
 
 # ----------------------------------------------------------------------------------------------------------------- Aggregation

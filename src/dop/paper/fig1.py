@@ -30,13 +30,13 @@ from matplotlib.figure import Figure
 from dop import envs, policies
 from dop.errors import ConfigError, check_positive
 from dop.networks import feed_forward_teams, recurrent_teams
-from dop.networks.layers import Linear, ReactiveAgent
+from dop.networks.layers import FeedForwardAgent, Linear
 from dop.paper import pieces
 from dop.paper.pieces import Say
 from dop.paper.variants import METHODS, RELAXED, algorithm_of
 from dop.training.collect import collect
 from dop.training.program import Program, RunState
-from dop.types import ActionKind, Choice, Environment, EnvSpec, TimeStep
+from dop.types import ActionKind, Environment, EnvSpec, PolicyOutput, TimeStep
 from dop.visualise import curves
 
 Setting = Literal["discovery", "retention", "replay", "variance"]
@@ -54,8 +54,8 @@ SMALLER = (2, 3, 4)
 """Teams that discovery is also measured for."""
 SINGLE_STEPS: dict[str, Any] = {
     "optimiser": "adam",
-    "critic_rate": 1e-3,
-    "actor_rate": 1e-3,
+    "critic_lr": 1e-3,
+    "actor_lr": 1e-3,
     "replay_batch": 128,
     "episodes_per_iteration": 4,
     "rounds_per_iteration": 2,
@@ -150,7 +150,7 @@ def program_of(case: Case, options: Options) -> Program:
     """The method on the game, with the exploration that all share in this setting."""
     algorithm: Any = algorithm_of(case.variant)
     start, steps = (1.0, options.episodes // 2) if case.setting == "discovery" else (EPSILON, 0)
-    shared = {"epsilon_start": start, "epsilon_end": EPSILON, "epsilon_steps": steps, "critic_hidden": options.critic_hidden}
+    shared = {"epsilon_start": start, "epsilon_end": EPSILON, "epsilon_anneal_steps": steps, "critic_hidden": options.critic_hidden}
     changes = {name: value for name, value in shared.items() if hasattr(algorithm, name)}
     relaxed = case.variant in RELAXED
     game = envs.make("matrix-game", n_agents=case.n_agents, n_actions=options.actions, relaxed=relaxed)
@@ -163,7 +163,7 @@ def begin(program: Program, setting: Setting, key: PRNGKeyArray) -> RunState:
     state = program.start(key_run)
     learner: Any = state.learner
     if setting in ("retention", "variance"):
-        actors = ["actor", "greedy_actor" if hasattr(learner, "greedy_actor") else "target_actor"]
+        actors = ["actor", "actor_ema" if hasattr(learner, "actor_ema") else "target_actor"]
         started = {name: start_at(getattr(learner, name), START) for name in actors}
         state = dataclasses.replace(state, learner=dataclasses.replace(learner, **started))
     if setting == "replay":
@@ -175,7 +175,7 @@ def start_at(team: Any, probability: float) -> Any:
     """The actors, recurrent or not, with pi_i(a_1) = `probability`, the other actions alike, whatever they see."""
 
     def last_layer(team: Any) -> Linear:
-        return team.network.layers.layers[-1] if isinstance(team.network, ReactiveAgent) else team.network.output_layer
+        return team.network.layers.layers[-1] if isinstance(team.network, FeedForwardAgent) else team.network.output_layer
 
     layer = last_layer(team)
     assert layer.bias is not None
@@ -191,17 +191,17 @@ class FixedPolicy:
     probability: float
     kind: ActionKind
 
-    def initial_memory(self, spec: EnvSpec) -> tuple[()]:
+    def initial_carry(self, spec: EnvSpec) -> tuple[()]:
         del spec
         return ()
 
-    def act(self, learner: Any, memory: tuple[()], step: TimeStep, key: PRNGKeyArray, *, explore: bool) -> tuple[Choice, tuple[()]]:
+    def act(self, learner: Any, carry: tuple[()], step: TimeStep, key: PRNGKeyArray, *, explore: bool) -> tuple[PolicyOutput, tuple[()]]:
         del learner, explore
-        n, size = step.legal.shape
+        n, size = step.action_mask.shape
         policy = jnp.full((size,), (1 - self.probability) / (size - 1)).at[0].set(self.probability)
         action = policies.sample_many(key, policy, n)
         taken = feed_forward_teams.as_stored(self.kind, jax.nn.one_hot(action, size))
-        return Choice(action=taken, probability=policy[action] if self.kind == "discrete" else jnp.ones(n)), memory
+        return PolicyOutput(action=taken, behaviour_prob=policy[action] if self.kind == "discrete" else jnp.ones(n)), carry
 
 
 def episodes_of(probability: float, game: Environment, key: PRNGKeyArray) -> Any:
@@ -233,10 +233,10 @@ def variances_of(program: Program, state: RunState) -> tuple[Float[Array, ""], F
     """Var(g_1) and Var(g_2), means over agents, of the learner as it stands."""
     learner: Any = state.learner
     _, step = program.environment.reset(jax.random.key(0))
-    memory: Any = program.algorithm.initial_memory(program.environment.spec)
-    _, logits = recurrent_teams.step_team(learner.actor, memory.hidden, step.obs, memory.last_action)
-    policy = jax.vmap(policies.masked_softmax)(logits, step.legal)
-    seen = learner.state_moments.standardise(step.state)
+    carry: Any = program.algorithm.initial_carry(program.environment.spec)
+    _, logits = recurrent_teams.step_team(learner.actor, carry.hidden, step.obs, carry.last_action)
+    policy = jax.vmap(policies.masked_softmax)(logits, step.action_mask)
+    seen = learner.state_normaliser.normalise(step.state)
     k, b = learner.critic.mixer(seen)
     return logit_gradient_variances(policy, k[:, None] * learner.critic.local_q(seen, step.obs), b)
 
@@ -349,7 +349,13 @@ def draw_sizes(axes: Axes, found: dict[Case, dict[str, Any]]) -> None:
         # A bar that can be seen for a share of nothing; hatched where the lines of the same colour are dashed.
         hatch = "" if look["linestyle"] == "-" else "////"
         axes.bar(
-            places, [max(share, 0.01) for share in shares.values()], width, color=look["color"], hatch=hatch, edgecolor="white", linewidth=0
+            places,
+            [max(fraction, 0.01) for fraction in shares.values()],
+            width,
+            color=look["color"],
+            hatch=hatch,
+            edgecolor="white",
+            linewidth=0,
         )
     axes.set_xticks(range(len(sizes)), [str(n) for n in sizes])
     axes.set(title="Discovery by size of the team", xlabel="agents", ylabel="share of seeds at the optimum", ylim=(0, 1.05))

@@ -226,8 +226,8 @@ def row(name: str, variant: str, kept: list[Record]) -> str:
     by_seed = statistics.curves(kept, WIN)
     aligned = statistics.align(list(by_seed.values()))
     cells = []
-    for share in (1 / 3, 2 / 3, 1):
-        end = max(3, round(share * len(aligned.x)))
+    for fraction in (1 / 3, 2 / 3, 1):
+        end = max(3, round(fraction * len(aligned.x)))
         cells.append(f"{aligned.x[end - 1] / 1e3:.0f}k: {pieces.interval(aligned.y[:, end - 3 : end].mean(axis=1), pieces.share_of)}")
     returns = statistics.align(list(statistics.curves(kept, "test_return_mean").values()))
     last = pieces.interval(returns.y[:, -3:].mean(axis=1), "{:.1f}".format)

@@ -35,8 +35,8 @@ that were made (docs/results.md). On Mill holding the stone back pays most with 
 SHARED: dict[str, Any] = {
     "gamma": GAMMA,
     "optimiser": "adam",
-    "critic_rate": 1e-3,
-    "actor_rate": 1e-3,
+    "critic_lr": 1e-3,
+    "actor_lr": 1e-3,
     "critic_hidden": 128,
     "replay_batch": 512,
     "episodes_per_iteration": 4,

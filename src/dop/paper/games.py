@@ -34,7 +34,7 @@ from dop import envs
 from dop.analysis import statistics
 from dop.errors import check_positive
 from dop.networks import recurrent_teams
-from dop.networks.recurrent_teams import Memory
+from dop.networks.recurrent_teams import Carry
 from dop.paper import pieces
 from dop.paper.pieces import Say
 from dop.paper.variants import algorithm_of
@@ -46,7 +46,7 @@ METHODS = ("vdn", "qmix", "coma", "dop")
 ALIKE: dict[str, Any] = {"episodes_per_iteration": 8}
 Q_LEARNING: dict[str, Any] = {
     "optimiser": "adam",
-    "learning_rate": 2e-3,
+    "lr": 2e-3,
     "optimiser_eps": 1e-8,
     "target_interval": 100,
     "replay_capacity": 500,
@@ -190,7 +190,7 @@ def program_of(piece: Piece, options: Options, changes: dict[str, Any]) -> Progr
     environment = envs.make(game.env, **({"steps": options.steps} if game.repeated else {}))
     algorithm: Any = algorithm_of(piece.method)
     falling = game.episodes * environment.spec.time_limit // 4
-    return Program(algorithm=replace(algorithm, **{"epsilon_steps": falling, **changes}), environment=environment)
+    return Program(algorithm=replace(algorithm, **{"epsilon_anneal_steps": falling, **changes}), environment=environment)
 
 
 def train(piece: Piece, options: Options, changes: dict[str, Any], episodes: int | None = None) -> dict[str, Any]:
@@ -222,26 +222,26 @@ def value_table(program: Program, learner: Any, played: tuple[tuple[int, int], .
     """Q_tot of every joint action of two agents, once the joint actions `played` have been taken."""
     algorithm, key = program.algorithm, jax.random.key(0)
     place, step = program.environment.reset(key)
-    memory: Any = algorithm.initial_memory(program.environment.spec)
+    carry: Any = algorithm.initial_carry(program.environment.spec)
     for joint in played:
         action = jnp.array(joint, jnp.int32)
-        _, memory = algorithm.act(learner, memory, step, key, explore=False)
-        memory = replace(memory, last_action=action)
+        _, carry = algorithm.act(learner, carry, step, key, explore=False)
+        carry = replace(carry, last_action=action)
         place, step = program.environment.step(key, place, action)
-    return joint_values(learner, memory, step)
+    return joint_values(learner, carry, step)
 
 
-def joint_values(learner: Any, memory: Memory, step: TimeStep) -> Float[Array, "action action"]:
+def joint_values(learner: Any, carry: Carry, step: TimeStep) -> Float[Array, "action action"]:
     """Q_tot of every joint action of two agents at one step, by VDN's, QMIX's or DOP's networks."""
-    each = jnp.arange(step.legal.shape[1])
+    each = jnp.arange(step.action_mask.shape[1])
 
     def over_pairs(total: Any) -> Float[Array, "action action"]:
         return jax.vmap(lambda a: jax.vmap(lambda b: total(jnp.stack([a, b])))(each))(each)
 
     if hasattr(learner, "critic"):
-        seen = learner.state_moments.standardise(step.state)
+        seen = learner.state_normaliser.normalise(step.state)
         return over_pairs(lambda joint: learner.critic.total(seen, step.obs, joint))
-    _, q = recurrent_teams.step_team(learner.online.agents, memory.hidden, step.obs, memory.last_action)
+    _, q = recurrent_teams.step_team(learner.online.agents, carry.hidden, step.obs, carry.last_action)
     return over_pairs(lambda joint: learner.online.mixer(q[jnp.arange(2), joint], step.state))
 
 

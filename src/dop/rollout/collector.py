@@ -22,7 +22,7 @@ from dop.envs.making.seeding import mixed
 from dop.rollout.shared_memory import IDLE, RESET, STEP
 from dop.rollout.workers import Workers
 from dop.training.collect import EpisodeSummary, episode_shape
-from dop.types import Algorithm, Choice, EnvSpec, Episode, Learner, TimeStep
+from dop.types import Algorithm, EnvSpec, Episode, Learner, PolicyOutput, TimeStep
 
 
 class Played(NamedTuple):
@@ -35,7 +35,7 @@ class Played(NamedTuple):
     """Episodes that were begun and lost with their worker; others took their places."""
 
 
-class Arena:
+class Collector:
     """Environments that play episodes side by side for all seeds, with exploration or without.
 
     Args:
@@ -51,13 +51,13 @@ class Arena:
         workers: Workers,
         groups: Sequence[int],
         *,
-        lanes: int,
+        n_envs: int,
         explore: bool,
         devices: Mesh,
     ) -> None:
         self._algorithm, self._spec, self._workers, self._explore, self._devices = algorithm, spec, workers, explore, devices
-        parts = np.array_split(np.arange(lanes), len(groups))
-        self._lanes = lanes
+        parts = np.array_split(np.arange(n_envs), len(groups))
+        self._n_envs = n_envs
         self._groups = [_Group(number, part, workers, algorithm, spec, devices) for number, part in zip(groups, parts, strict=True)]
         self._act: Callable[..., Any] | None = None
 
@@ -69,94 +69,98 @@ class Arena:
         if self._act is None:
             act = _act(self._algorithm, self._spec, tree, explore=self._explore)
             self._act = parallel.over_seeds(act, self._devices, donate=True, small=True)
-        ledger = _Ledger(self._spec, self._lanes, episode_seeds, dtype)
+        rollout_buffer = _RolloutBuffer(self._spec, self._n_envs, episode_seeds, dtype)
         key_data = jax.random.key_data(key)
         for group in self._groups:
-            group.begin(ledger)
+            group.begin(rollout_buffer)
         under_way = self._groups
         while under_way:
-            under_way = [group for group in under_way if group.turn(ledger, self._act, leaves, key_data)]
-        return ledger.played()
+            under_way = [group for group in under_way if group.turn(rollout_buffer, self._act, leaves, key_data)]
+        return rollout_buffer.played()
 
 
-def slots_of(n_seeds: int, lanes: int, groups: int, first: int) -> list[tuple[int, ...]]:
+def slots_of(n_seeds: int, n_envs: int, groups: int, first: int) -> list[tuple[int, ...]]:
     """The slots of an arena's groups, from `first` on: in each the seeds one after another, each with its lanes of the group."""
-    ends = first + np.cumsum([n_seeds * len(part) for part in np.array_split(np.arange(lanes), groups)])
+    ends = first + np.cumsum([n_seeds * len(part) for part in np.array_split(np.arange(n_envs), groups)])
     return [tuple(range(start, end)) for start, end in zip([first, *ends[:-1]], ends, strict=True)]
 
 
-def _act(algorithm: Algorithm[Any, Any], spec: EnvSpec, tree: Any, *, explore: bool) -> Callable[..., tuple[Choice, PyTree]]:
+def _act(algorithm: Algorithm[Any, Any], spec: EnvSpec, tree: Any, *, explore: bool) -> Callable[..., tuple[PolicyOutput, PyTree]]:
     """What the agents of one seed do in the environments of a group; the learner comes as a list, which a call takes up faster."""
 
     def act(
-        memory: PyTree,
+        carry: PyTree,
         learner: list[Array],
         key_data: UInt32[Array, " word"],
         step: TimeStep,
         seed: UInt32[Array, " lane"],
         t: Int[Array, " lane"],
-    ) -> tuple[Choice, PyTree]:
+    ) -> tuple[PolicyOutput, PyTree]:
         one_learner, key = jax.tree.unflatten(tree, learner), jax.random.wrap_key_data(key_data)
-        first = algorithm.initial_memory(spec)
+        first = algorithm.initial_carry(spec)
 
-        def one(memory: PyTree, step: TimeStep, seed: UInt32[Array, ""], t: Int[Array, ""]) -> tuple[Choice, PyTree]:
-            memory = jax.tree.map(lambda new, old: jnp.where(t == 0, new, old), first, memory)
+        def one(carry: PyTree, step: TimeStep, seed: UInt32[Array, ""], t: Int[Array, ""]) -> tuple[PolicyOutput, PyTree]:
+            carry = jax.tree.map(lambda new, old: jnp.where(t == 0, new, old), first, carry)
             key_step = jax.random.fold_in(jax.random.fold_in(key, seed), t)
-            return algorithm.act(one_learner, memory, step, key_step, explore=explore)
+            return algorithm.act(one_learner, carry, step, key_step, explore=explore)
 
-        return jax.vmap(one)(memory, step, seed, t)
+        return jax.vmap(one)(carry, step, seed, t)
 
     return act
 
 
-class _Ledger:
+class _RolloutBuffer:
     """What is written down of the episodes under way, as they go. Episodes and tapes of all seeds stand in one row each, seeds first."""
 
-    def __init__(self, spec: EnvSpec, lanes: int, episode_seeds: Int[np.ndarray, "seed episode"], dtype: DTypeLike) -> None:
+    def __init__(self, spec: EnvSpec, n_envs: int, episode_seeds: Int[np.ndarray, "seed episode"], dtype: DTypeLike) -> None:
         self.n_seeds, self.n_episodes = episode_seeds.shape
-        self.lanes, self.time_limit = lanes, spec.time_limit
+        self.n_envs, self.time_limit = n_envs, spec.time_limit
         self.episode_seeds = episode_seeds
-        self._tape = jax.tree.map(lambda x: np.zeros((self.n_seeds * lanes, *x.shape), x.dtype), episode_shape(spec, dtype))
+        self._episodes = jax.tree.map(lambda x: np.zeros((self.n_seeds * n_envs, *x.shape), x.dtype), episode_shape(spec, dtype))
         self._return = np.zeros(episode_seeds.size, np.float32)
         self._length = np.zeros(episode_seeds.size, np.int32)
         self._metrics = np.zeros((episode_seeds.size, len(spec.metrics)), np.float32)
         self.dropped = np.zeros(self.n_seeds, np.int32)
 
-    def started(self, tape: Int[np.ndarray, " row"], episode: Int[np.ndarray, " row"], answer: dict[str, np.ndarray]) -> None:
+    def started(self, buffer_row: Int[np.ndarray, " row"], episode: Int[np.ndarray, " row"], answer: dict[str, np.ndarray]) -> None:
         """Episodes begin; what was on their tapes is gone."""
-        for array in jax.tree.leaves(self._tape):
-            array[tape] = 0
+        for array in jax.tree.leaves(self._episodes):
+            array[buffer_row] = 0
         self._return[episode] = 0
-        for name in ("obs", "state", "legal"):
-            getattr(self._tape, name)[tape, 0] = answer[name]
+        for name in ("obs", "state", "action_mask"):
+            getattr(self._episodes, name)[buffer_row, 0] = answer[name]
 
     def chosen(
         self,
-        tape: Int[np.ndarray, " row"],
+        buffer_row: Int[np.ndarray, " row"],
         t: Int[np.ndarray, " row"],
         action: Shaped[np.ndarray, "row ..."],
         probability: Float32[np.ndarray, "row agent"],
     ) -> None:
         """What is done at step `t`."""
-        self._tape.action[tape, t] = action
-        self._tape.behaviour[tape, t] = probability
+        self._episodes.action[buffer_row, t] = action
+        self._episodes.behaviour_prob[buffer_row, t] = probability
 
     def stepped(
-        self, tape: Int[np.ndarray, " row"], episode: Int[np.ndarray, " row"], t: Int[np.ndarray, " row"], answer: dict[str, np.ndarray]
+        self,
+        buffer_row: Int[np.ndarray, " row"],
+        episode: Int[np.ndarray, " row"],
+        t: Int[np.ndarray, " row"],
+        answer: dict[str, np.ndarray],
     ) -> None:
         """What came of step `t`."""
-        for name in ("obs", "state", "legal"):
-            getattr(self._tape, name)[tape, t + 1] = answer[name]
-        self._tape.reward[tape, t] = answer["reward"]
-        self._tape.terminated[tape, t] = answer["terminated"]
-        self._tape.mask[tape, t] = True
+        for name in ("obs", "state", "action_mask"):
+            getattr(self._episodes, name)[buffer_row, t + 1] = answer[name]
+        self._episodes.reward[buffer_row, t] = answer["reward"]
+        self._episodes.terminated[buffer_row, t] = answer["terminated"]
+        self._episodes.mask[buffer_row, t] = True
         self._return[episode] += answer["reward"]
         self._length[episode] = t + 1
         self._metrics[episode] = answer["metrics"]
 
-    def finished(self, tape: Int[np.ndarray, " row"], action: Shaped[np.ndarray, "row ..."]) -> None:
+    def finished(self, buffer_row: Int[np.ndarray, " row"], action: Shaped[np.ndarray, "row ..."]) -> None:
         """What would have been done after the last step."""
-        self._tape.final_action[tape] = action
+        self._episodes.final_action[buffer_row] = action
 
     def played(self) -> Played:
         """Everything, with the seed axis apart."""
@@ -165,109 +169,111 @@ class _Ledger:
             return x.reshape(self.n_seeds, len(x) // self.n_seeds, *x.shape[1:])  # not -1: there may be no metrics
 
         summary = EpisodeSummary(undiscounted_return=self._return, length=self._length, metrics=self._metrics)  # pyright: ignore[reportArgumentType]
-        return Played(*jax.tree.map(apart, (self._tape, summary)), dropped=self.dropped)
+        return Played(*jax.tree.map(apart, (self._episodes, summary)), dropped=self.dropped)
 
 
 class _Group:
     """Lanes that are stepped together. A row is one lane of one seed, and a slot of the board."""
 
     def __init__(
-        self, number: int, lanes: Int[np.ndarray, " lane"], workers: Workers, algorithm: Algorithm[Any, Any], spec: EnvSpec, devices: Mesh
+        self, number: int, n_envs: Int[np.ndarray, " lane"], workers: Workers, algorithm: Algorithm[Any, Any], spec: EnvSpec, devices: Mesh
     ) -> None:
         self._number, self._workers = number, workers
         self._slots = np.array(workers.groups[number])
-        n_seeds = len(self._slots) // len(lanes)
-        self._of_seed, self._lane = (x.ravel() for x in np.meshgrid(np.arange(n_seeds), lanes, indexing="ij"))
-        self._board = workers.board.rows(slice(self._slots[0], self._slots[-1] + 1))
+        n_seeds = len(self._slots) // len(n_envs)
+        self._of_seed, self._env_slot = (x.ravel() for x in np.meshgrid(np.arange(n_seeds), n_envs, indexing="ij"))
+        self._buffers = workers.buffers.rows(slice(self._slots[0], self._slots[-1] + 1))
         self._seed, self._t = np.zeros(len(self._slots), np.uint32), np.zeros(len(self._slots), np.int32)
-        grid = (n_seeds, len(lanes))
-        view: dict[str, Any] = {name: x.reshape(*grid, *x.shape[1:]) for name, x in self._board.answer().items()}
+        grid = (n_seeds, len(n_envs))
+        view: dict[str, Any] = {name: x.reshape(*grid, *x.shape[1:]) for name, x in self._buffers.answer().items()}
         self._seen = (TimeStep(**view), self._seed.reshape(grid), self._t.reshape(grid))
         """Views, by seed and lane: what `act` sees."""
-        memory = jax.tree.map(lambda x: jnp.broadcast_to(x, (*grid, *x.shape)).copy(), algorithm.initial_memory(spec))
-        self._memory = parallel.place(memory, devices)
-        self._episode = self._lane.copy()
+        carry = jax.tree.map(lambda x: jnp.broadcast_to(x, (*grid, *x.shape)).copy(), algorithm.initial_carry(spec))
+        self._carry = parallel.place(carry, devices)
+        self._episode = self._env_slot.copy()
         """Which of its seed's episodes a row is at."""
-        self._attempt = np.zeros_like(self._lane)
+        self._attempt = np.zeros_like(self._env_slot)
         """How often that episode was lost."""
         self._asked = np.full(len(self._slots), IDLE, np.int8)
 
-    def begin(self, ledger: _Ledger) -> None:
+    def begin(self, rollout_buffer: _RolloutBuffer) -> None:
         """Have every lane start its first episode."""
-        self._episode[:] = self._lane
+        self._episode[:] = self._env_slot
         self._attempt[:] = 0
         self._asked[:] = IDLE
-        self._start(np.flatnonzero(self._episode < ledger.n_episodes), ledger)
+        self._start(np.flatnonzero(self._episode < rollout_buffer.n_episodes), rollout_buffer)
         self._send(self._asked)
 
-    def turn(self, ledger: _Ledger, act: Callable[..., Any], learner: list[Array], key_data: UInt32[Array, "seed word"]) -> bool:
+    def turn(
+        self, rollout_buffer: _RolloutBuffer, act: Callable[..., Any], learner: list[Array], key_data: UInt32[Array, "seed word"]
+    ) -> bool:
         """Take the answers, think, and ask for more; False when there is no more to ask for."""
-        self._receive(ledger)
-        ended = self._write(ledger)
-        choice, self._memory = act(self._memory, learner, key_data, *self._seen)
-        action, probability = (np.asarray(x).reshape(len(ended), *x.shape[2:]) for x in (choice.action, choice.probability))
-        self._ask(ledger, ended, action, probability)
+        self._receive(rollout_buffer)
+        ended = self._write(rollout_buffer)
+        choice, self._carry = act(self._carry, learner, key_data, *self._seen)
+        action, probability = (np.asarray(x).reshape(len(ended), *x.shape[2:]) for x in (choice.action, choice.behaviour_prob))
+        self._ask(rollout_buffer, ended, action, probability)
         self._send(self._asked)
         return bool(self._asked.any())
 
-    def _start(self, rows: Int[np.ndarray, " row"], ledger: _Ledger) -> None:
-        drawn = ledger.episode_seeds[self._of_seed[rows], self._episode[rows]]
+    def _start(self, rows: Int[np.ndarray, " row"], rollout_buffer: _RolloutBuffer) -> None:
+        drawn = rollout_buffer.episode_seeds[self._of_seed[rows], self._episode[rows]]
         self._seed[rows] = [_seed(int(seed), int(attempt)) for seed, attempt in zip(drawn, self._attempt[rows], strict=True)]
         self._asked[rows] = RESET
 
     def _send(self, command: Int[np.ndarray, " row"]) -> None:
-        self._board.command[:] = command
-        self._board.seed[:] = self._seed
+        self._buffers.command[:] = command
+        self._buffers.seed[:] = self._seed
         self._workers.send(self._number)
 
-    def _receive(self, ledger: _Ledger) -> None:
+    def _receive(self, rollout_buffer: _RolloutBuffer) -> None:
         """Wait for all answers; episodes that were lost start again, from other seeds, until all rows have answered."""
         while len(slots := self._workers.receive(self._number)):
             rows = np.flatnonzero(np.isin(self._slots, slots) & (self._asked != IDLE))
-            np.add.at(ledger.dropped, self._of_seed[rows], 1)
+            np.add.at(rollout_buffer.dropped, self._of_seed[rows], 1)
             self._attempt[rows] += 1
-            self._start(rows, ledger)
+            self._start(rows, rollout_buffer)
             self._send(np.where(np.isin(np.arange(len(self._slots)), rows), RESET, IDLE))
 
-    def _write(self, ledger: _Ledger) -> Bool[np.ndarray, " row"]:
+    def _write(self, rollout_buffer: _RolloutBuffer) -> Bool[np.ndarray, " row"]:
         """Note the answers, and whose episode has ended."""
-        t, tape, episode = self._t, self._tape(ledger), self._of_seed * ledger.n_episodes + self._episode
+        t, buffer_row, episode = self._t, self._buffer_rows(rollout_buffer), self._of_seed * rollout_buffer.n_episodes + self._episode
         begun, stepped = np.flatnonzero(self._asked == RESET), np.flatnonzero(self._asked == STEP)
         if len(begun):
-            ledger.started(tape[begun], episode[begun], self._board.answer(begun))
+            rollout_buffer.started(buffer_row[begun], episode[begun], self._buffers.answer(begun))
             t[begun] = 0
         ended = np.zeros(len(t), bool)
         if len(stepped):
-            answer = self._board.answer(stepped)
-            ledger.stepped(tape[stepped], episode[stepped], t[stepped], answer)
+            answer = self._buffers.answer(stepped)
+            rollout_buffer.stepped(buffer_row[stepped], episode[stepped], t[stepped], answer)
             t[stepped] += 1
-            ended[stepped] = answer["terminated"] | answer["truncated"] | (t[stepped] >= ledger.time_limit)
+            ended[stepped] = answer["terminated"] | answer["truncated"] | (t[stepped] >= rollout_buffer.time_limit)
         return ended
 
     def _ask(
         self,
-        ledger: _Ledger,
+        rollout_buffer: _RolloutBuffer,
         ended: Bool[np.ndarray, " row"],
         action: Shaped[np.ndarray, "row ..."],
         probability: Float32[np.ndarray, "row agent"],
     ) -> None:
         """A step of those whose episode goes on, and the next episode, if there is one, of the others."""
-        tape = self._tape(ledger)
+        buffer_row = self._buffer_rows(rollout_buffer)
         going = np.flatnonzero((self._asked != IDLE) & ~ended)
-        ledger.chosen(tape[going], self._t[going], action[going], probability[going])
-        self._board.action[going] = action[going]
+        rollout_buffer.chosen(buffer_row[going], self._t[going], action[going], probability[going])
+        self._buffers.action[going] = action[going]
         self._asked[going] = STEP
         if ended.any():
             rows = np.flatnonzero(ended)
-            ledger.finished(tape[rows], action[rows])
+            rollout_buffer.finished(buffer_row[rows], action[rows])
             self._workers.completed(self._slots[rows])
             self._asked[rows] = IDLE
-            self._episode[rows] += ledger.lanes
+            self._episode[rows] += rollout_buffer.n_envs
             self._attempt[rows] = 0
-            self._start(rows[self._episode[rows] < ledger.n_episodes], ledger)
+            self._start(rows[self._episode[rows] < rollout_buffer.n_episodes], rollout_buffer)
 
-    def _tape(self, ledger: _Ledger) -> Int[np.ndarray, " row"]:
-        return self._of_seed * ledger.lanes + self._lane
+    def _buffer_rows(self, rollout_buffer: _RolloutBuffer) -> Int[np.ndarray, " row"]:
+        return self._of_seed * rollout_buffer.n_envs + self._env_slot
 
 
 def _seed(drawn: int, attempt: int) -> int:

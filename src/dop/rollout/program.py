@@ -24,7 +24,7 @@ from dop.devices import parallel
 from dop.envs.making import foreign
 from dop.envs.validation.repeats import all_start_alike
 from dop.errors import ConfigError
-from dop.rollout.collector import Arena, Played, slots_of
+from dop.rollout.collector import Collector, Played, slots_of
 from dop.rollout.shared_memory import Maker
 from dop.rollout.worker_process import processes
 from dop.rollout.worker_ray import RayWorkers
@@ -46,7 +46,7 @@ class Source:
     """Whether a seed is among the options of its maker."""
 
 
-class HostProgram(Learning):
+class PythonProgram(Learning):
     """Learning in an environment that is not written in JAX."""
 
     environment: Source = eqx.field(static=True)
@@ -55,20 +55,20 @@ class HostProgram(Learning):
     def spec(self) -> EnvSpec:
         return self.environment.spec
 
-    def drive(self, protocol: run_directory.Protocol) -> HostDriver:
-        return HostDriver(self, protocol)
+    def drive(self, train_config: run_directory.TrainConfig) -> PythonDriver:
+        return PythonDriver(self, train_config)
 
-    def check(self, protocol: run_directory.Protocol) -> None:
+    def check(self, train_config: run_directory.TrainConfig) -> None:
         """Compare what a new environment does in a short episode with what its spec promises; later answers are compared when they come.
 
         Raises:
             ConfigError: the first difference, by name; or there are more workers than environments.
         """
-        lanes, (_, count) = self.algorithm.episodes_per_iteration * len(protocol.seeds), protocol.workers
-        if count > lanes:
+        n_envs, (_, count) = self.algorithm.episodes_per_iteration * len(train_config.seeds), train_config.workers
+        if count > n_envs:
             raise ConfigError(
-                f"env_workers={protocol.env_workers} are more than the {lanes} environments that run at once "
-                f"(episodes_per_iteration x seeds): use at most {lanes}."
+                f"env_workers={train_config.env_workers} are more than the {n_envs} environments that run at once "
+                f"(episodes_per_iteration x seeds): use at most {n_envs}."
             )
         source = self.environment
         with contextlib.closing(foreign.made(source.make, self.spec.name)) as environment:
@@ -81,17 +81,17 @@ class HostProgram(Learning):
             )
 
 
-class HostDriver:
-    """The `Driver` of a `HostProgram`.
+class PythonDriver:
+    """The `Driver` of a `PythonProgram`.
 
     There are environments for training and others for evaluation, as many of each as an iteration has episodes. They are made when they are
     first needed, by the same workers.
     """
 
-    def __init__(self, program: HostProgram, protocol: run_directory.Protocol) -> None:
-        self.program, self._protocol = program, protocol
-        self._lanes = program.algorithm.episodes_per_iteration
-        self._devices = devices = parallel.mesh(len(protocol.seeds))
+    def __init__(self, program: PythonProgram, train_config: run_directory.TrainConfig) -> None:
+        self.program, self._train_config = program, train_config
+        self._n_envs = program.algorithm.episodes_per_iteration
+        self._devices = devices = parallel.mesh(len(train_config.seeds))
         self._start = parallel.over_seeds(program.start, devices)
         self._add = parallel.over_seeds(program.add, devices, donate=True)
         self._learn = parallel.over_seeds(program.learn, devices, donate=True)
@@ -99,7 +99,7 @@ class HostDriver:
         self._report = parallel.over_seeds(program.evaluation_report, devices)
         self._collection_keys = parallel.over_seeds(program.collection_keys, devices)
         self._evaluation_key = parallel.over_seeds(program.evaluation_key, devices)
-        self._dropped = np.zeros(len(protocol.seeds), np.int32)
+        self._dropped = np.zeros(len(train_config.seeds), np.int32)
         """Since they were last reported."""
         self._named = False
         """Whether it was told which metrics there are none of."""
@@ -114,11 +114,11 @@ class HostDriver:
     def collect(self, state: RunState) -> tuple[PRNGKeyArray, Played]:
         """What the run goes on from, and the episodes of one iteration, without learning."""
         key, key_collect = self._collection_keys(state)
-        return key, self._play(self._training, state.learner, key_collect, self._lanes)
+        return key, self._play(self._training, state.learner, key_collect, self._n_envs)
 
     def chunk(self, state: RunState) -> tuple[RunState, Metrics]:
         reports = []
-        for _ in range(self._protocol.iterations_per_chunk):
+        for _ in range(self._train_config.iterations_per_chunk):
             key, played = self.collect(state)
             state, report = self._learn(state, key, played.episodes, played.summary)
             reports.append(report)
@@ -127,7 +127,7 @@ class HostDriver:
         return state, metrics | {"episodes_dropped": dropped}
 
     def evaluate(self, state: RunState) -> Metrics:
-        return self._report(self.play(state, self._evaluation_key(state), self._protocol.eval_episodes, sampled=False))
+        return self._report(self.play(state, self._evaluation_key(state), self._train_config.eval_episodes, sampled=False))
 
     def play(self, state: RunState, keys: PRNGKeyArray, episodes: int, *, sampled: bool) -> EpisodeSummary:
         summary = self._play(self._sampling if sampled else self._evaluating, state.learner, keys, episodes).summary
@@ -138,7 +138,7 @@ class HostDriver:
         """Warn, after the first evaluation, of metrics that no episode has had."""
         if not self._named:
             self._named = True
-            given = np.any(self._workers.board.appeared, axis=0).tolist()
+            given = np.any(self._workers.buffers.appeared, axis=0).tolist()
             for name in (name for name, has in zip(self.program.spec.metrics, given, strict=True) if not has):
                 logging.getLogger("dop").warning(
                     "%s: the metric %s has not been in the environment's infos so far, and is reported as 0; `dop check-env` names those "
@@ -153,42 +153,42 @@ class HostDriver:
         for name in ("_workers", "_training", "_evaluating", "_sampling"):
             self.__dict__.pop(name, None)
 
-    def _play(self, arena: Arena, learner: Learner, keys: PRNGKeyArray, episodes: int) -> Played:
+    def _play(self, arena: Collector, learner: Learner, keys: PRNGKeyArray, episodes: int) -> Played:
         played = arena.play(learner, keys, _episode_seeds(keys, episodes), self.program.episode.obs.dtype)
         self._dropped += played.dropped
         return played
 
     @functools.cached_property
-    def _training(self) -> Arena:
-        return self._arena(self.program.algorithm, 0, explore=True)
+    def _training(self) -> Collector:
+        return self._collector(self.program.algorithm, 0, explore=True)
 
     @functools.cached_property
-    def _evaluating(self) -> Arena:
-        return self._arena(self.program.algorithm, 1, explore=False)
+    def _evaluating(self) -> Collector:
+        return self._collector(self.program.algorithm, 1, explore=False)
 
     @functools.cached_property
-    def _sampling(self) -> Arena:
-        return self._arena(self.program.sampling, 1, explore=True)
+    def _sampling(self) -> Collector:
+        return self._collector(self.program.sampling, 1, explore=True)
 
-    def _arena(self, algorithm: Algorithm[Any, Any], half: int, *, explore: bool) -> Arena:
+    def _collector(self, algorithm: Algorithm[Any, Any], half: int, *, explore: bool) -> Collector:
         """In the environments for training, which are the first half of the workers' groups, or in those for evaluation."""
         groups = np.split(np.arange(len(self._workers.groups)), 2)[half].tolist()
-        return Arena(algorithm, self.program.spec, self._workers, groups, lanes=self._lanes, explore=explore, devices=self._devices)
+        return Collector(algorithm, self.program.spec, self._workers, groups, n_envs=self._n_envs, explore=explore, devices=self._devices)
 
     @functools.cached_property
     def _workers(self) -> Workers:
-        kind, count = self._protocol.workers
-        n_seeds = len(self._protocol.seeds)
+        kind, count = self._train_config.workers
+        n_seeds = len(self._train_config.seeds)
         # Nothing is stepped while the policy thinks if it is this process that steps.
-        halves = 1 if kind == "local" else min(2, self._lanes)
-        training = slots_of(n_seeds, self._lanes, halves, 0)
-        evaluating = slots_of(n_seeds, self._lanes, halves, n_seeds * self._lanes)
+        halves = 1 if kind == "local" else min(2, self._n_envs)
+        training = slots_of(n_seeds, self._n_envs, halves, 0)
+        evaluating = slots_of(n_seeds, self._n_envs, halves, n_seeds * self._n_envs)
         job = Job(
             make=self.program.environment.make,
             spec=self.program.spec,
-            n_slots=2 * n_seeds * self._lanes,
+            n_slots=2 * n_seeds * self._n_envs,
             groups=(*training, *evaluating),
-            timeout=self._protocol.env_timeout,
+            timeout=self._train_config.env_timeout,
         )
         return _hire(kind, job, count)
 

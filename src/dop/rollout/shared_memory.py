@@ -20,20 +20,20 @@ from dop.envs.making.places import place_of
 from dop.envs.validation.checks import check_same
 from dop.errors import ConfigError
 from dop.plugins import RaisedError, explain
-from dop.types import EnvSpec, HostEnvironment, TimeStep
+from dop.types import EnvSpec, PythonEnvironment, TimeStep
 
-Maker: TypeAlias = Callable[[], HostEnvironment]
+Maker: TypeAlias = Callable[[], PythonEnvironment]
 """Makes one more of the environment. It is pickled where environments live in processes of their own."""
 
 IDLE, STEP, RESET = 0, 1, 2
 """What may be asked of a slot."""
 _ALIGNMENT = 64
-_KINDS = {"obs": "fiu", "state": "fiu", "legal": "b", "reward": "fiu", "terminated": "b", "truncated": "b", "metrics": "fiu"}
+_KINDS = {"obs": "fiu", "state": "fiu", "action_mask": "b", "reward": "fiu", "terminated": "b", "truncated": "b", "metrics": "fiu"}
 """The fields of a `TimeStep`, and the kinds of NumPy types that they may have."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Board:
+class SharedBuffers:
     """What is asked of every slot, and its newest answer."""
 
     command: Int8[np.ndarray, " slot"]
@@ -44,7 +44,7 @@ class Board:
     """For STEP."""
     obs: Float32[np.ndarray, "slot agent obs"]
     state: Float32[np.ndarray, "slot state"]
-    legal: Bool[np.ndarray, "slot agent action"]
+    action_mask: Bool[np.ndarray, "slot agent action"]
     reward: Float32[np.ndarray, " slot"]
     terminated: Bool[np.ndarray, " slot"]
     truncated: Bool[np.ndarray, " slot"]
@@ -53,8 +53,8 @@ class Board:
     """Whether the environment has given the metric in any episode that it has ended; the others are 0 for want of a number."""
 
     @classmethod
-    def over(cls, spec: EnvSpec, slots: int, memory: Any) -> Board:
-        """A board in `memory`, a writable buffer of at least `nbytes`."""
+    def over(cls, spec: EnvSpec, slots: int, memory: Any) -> SharedBuffers:
+        """A board in `carry`, a writable buffer of at least `nbytes`."""
         arrays, offset = {}, 0
         for name, (shape, dtype) in _layout(spec, slots).items():
             count = int(np.prod(shape))
@@ -67,9 +67,9 @@ class Board:
         """Size of such a board."""
         return sum(_aligned(int(np.prod(shape)) * dtype.itemsize) for shape, dtype in _layout(spec, slots).values())
 
-    def rows(self, slots: slice | np.ndarray) -> Board:
+    def rows(self, slots: slice | np.ndarray) -> SharedBuffers:
         """The rows of some slots: a part of this board if `slots` is a slice, else a copy."""
-        return Board(**{field.name: getattr(self, field.name)[slots] for field in fields(self)})
+        return SharedBuffers(**{field.name: getattr(self, field.name)[slots] for field in fields(self)})
 
     def asked(self, slots: np.ndarray) -> dict[str, np.ndarray]:
         """What some slots are to do."""
@@ -97,7 +97,7 @@ def _layout(spec: EnvSpec, slots: int) -> dict[str, tuple[tuple[int, ...], np.dt
         "action": (spec.action_shape, np.int32 if discrete else np.float32),
         "obs": ((n, spec.obs_size), np.float32),
         "state": ((spec.state_size,), np.float32),
-        "legal": ((n, spec.action_size), np.bool_),
+        "action_mask": ((n, spec.action_size), np.bool_),
         "reward": ((), np.float32),
         "terminated": ((), np.bool_),
         "truncated": ((), np.bool_),
@@ -111,12 +111,12 @@ def _aligned(size: int) -> int:
     return -(-size // _ALIGNMENT) * _ALIGNMENT
 
 
-class Stage:
+class EnvRunner:
     """Some slots' environments, each made when it is first needed and stepped in turn."""
 
-    def __init__(self, make: Maker, spec: EnvSpec, board: Board) -> None:
-        self._make, self._spec, self._board = make, spec, board
-        self._environments: dict[int, HostEnvironment] = {}
+    def __init__(self, make: Maker, spec: EnvSpec, buffers: SharedBuffers) -> None:
+        self._make, self._spec, self._buffers = make, spec, buffers
+        self._environments: dict[int, PythonEnvironment] = {}
         self._checks: dict[int, Check] = {}
 
     def run(self, slots: Iterable[int]) -> None:
@@ -126,17 +126,17 @@ class Stage:
             ConfigError: an answer is not what the spec promises.
             EndedError: an environment would have ended this process, or could not be made.
         """
-        board, command = self._board, RESET
+        buffers, command = self._buffers, RESET
         try:
             for slot in slots:
-                command = board.command[slot]
+                command = buffers.command[slot]
                 if command == RESET:
-                    self._reset(slot, int(board.seed[slot]))
+                    self._reset(slot, int(buffers.seed[slot]))
                 elif command == STEP:
-                    step = self._environments[slot].step(board.action[slot].copy())
+                    step = self._environments[slot].step(buffers.action[slot].copy())
                     self._checks[slot].step(step)
                     if step.terminated or step.truncated:
-                        board.appeared[slot] = self._appeared(self._environments[slot])
+                        buffers.appeared[slot] = self._appeared(self._environments[slot])
         except SystemExit as error:
             function = "reset" if command == RESET else "step"
             raise EndedError(f"{self._spec.name}: {function} raised: {explain(error)}") from error
@@ -152,7 +152,7 @@ class Stage:
             except (Exception, SystemExit) as error:  # it is somebody else's
                 logging.getLogger("dop").warning("%s could not be closed: %s", self._spec.name, explain(error))
 
-    def _appeared(self, environment: HostEnvironment) -> list[bool]:
+    def _appeared(self, environment: PythonEnvironment) -> list[bool]:
         """Which metrics an environment has had; those that adapt nothing always have all."""
         names = getattr(environment, "appeared", self._spec.metrics)
         return [name in names for name in self._spec.metrics]
@@ -160,12 +160,12 @@ class Stage:
     def _reset(self, slot: int, seed: int) -> None:
         if slot not in self._environments:
             environment = self._make()
-            if not isinstance(environment, HostEnvironment):
+            if not isinstance(environment, PythonEnvironment):
                 gave = type(environment).__name__
                 raise ConfigError(f"{self._spec.name}: what makes it gave {gave} in place of another environment{place_of(self._make)}.")
             self._environments[slot] = environment
             check_same(self._spec, environment.spec)
-            self._checks[slot] = Check(self._spec, self._board.answer(slice(slot, slot + 1)), environment)
+            self._checks[slot] = Check(self._spec, self._buffers.answer(slice(slot, slot + 1)), environment)
         self._checks[slot].reset(self._environments[slot].reset(seed), seed)
 
 
@@ -181,7 +181,7 @@ def ending(error: Exception) -> str:
 class Check:
     """Copies the answers of one environment to their rows (arrays of length 1), and refuses what its spec does not allow."""
 
-    def __init__(self, spec: EnvSpec, rows: dict[str, np.ndarray], environment: HostEnvironment | None = None) -> None:
+    def __init__(self, spec: EnvSpec, rows: dict[str, np.ndarray], environment: PythonEnvironment | None = None) -> None:
         self._spec, self._environment = spec, environment
         self._rows = {name: (row[0, ...], kinds, row.shape[1:]) for (name, kinds), row in zip(_KINDS.items(), rows.values(), strict=True)}
         exists = np.arange(spec.action_size) < np.array(spec.action_sizes)[:, None]
@@ -218,7 +218,7 @@ class Check:
                 if kinds != "b" and not math.isfinite(np.add.reduce(row, axis=None)) and not np.isfinite(row).all():
                     raise self._refusal(f"{_worst(name, value, ~np.isfinite(row))}; every number must be finite (in float32)")
         self._check_bound()
-        self._check_legal()
+        self._check_action_mask()
 
     def _check_bound(self) -> None:
         bound = self._spec.obs_bound
@@ -227,10 +227,10 @@ class Check:
             if beyond.any():
                 raise self._refusal(f"{_worst(name, self._rows[name][0], beyond)}; its spec says that none is larger than {bound}")
 
-    def _check_legal(self) -> None:
-        legal = self._rows["legal"][0]
-        if self._absent is not None and (legal & self._absent).any():
-            agent, action = np.argwhere(legal & self._absent)[0]
+    def _check_action_mask(self) -> None:
+        action_mask = self._rows["action_mask"][0]
+        if self._absent is not None and (action_mask & self._absent).any():
+            agent, action = np.argwhere(action_mask & self._absent)[0]
             name, size = self._spec.agents[agent], self._spec.action_sizes[agent]
             raise self._refusal(f"action {action} of {name} as legal, which has only {size}")
 

@@ -22,7 +22,7 @@ from typing import Any
 import jax
 
 from dop.errors import ConfigError, DopError
-from dop.rollout.shared_memory import Board, Stage, ending
+from dop.rollout.shared_memory import EnvRunner, SharedBuffers, ending
 from dop.rollout.workers import Job, WorkerDiedError, Workers
 
 START_TIMEOUT = 120.0
@@ -38,8 +38,8 @@ _SPAWN = multiprocessing.get_context("spawn")
 class ProcessWorker:
     """A worker in a process of its own; see `dop.rollout.workers.Worker`."""
 
-    def __init__(self, job: Job, board: Board, memory: Any) -> None:
-        del board
+    def __init__(self, job: Job, buffers: SharedBuffers, memory: Any) -> None:
+        del buffers
         self._job, self._ready, self._dismissed, self._ended = job, False, False, False
         self._since = time.monotonic()
         """When it last showed that it is alive, or was first asked for something since."""
@@ -131,19 +131,19 @@ def _serve(job: Job, pipe: Connection, memory: Any) -> None:
     # Should an environment use JAX, then not the accelerator that the learner is on.
     jax.config.update("jax_platforms", "cpu")
     threading.Thread(target=_follow_parent, daemon=True).start()
-    stage = Stage(job.make, job.spec, Board.over(job.spec, job.n_slots, memory))
+    runner = EnvRunner(job.make, job.spec, SharedBuffers.over(job.spec, job.n_slots, memory))
     # The pipe closes where the trainer has gone.
     with contextlib.suppress(EOFError, OSError):
         pipe.send_bytes(_READY)
         try:
             while (message := pipe.recv_bytes()) != _CLOSE:
-                stage.run(job.groups[message[0]])
+                runner.run(job.groups[message[0]])
                 pipe.send_bytes(_DONE + message)
         except DopError as error:
             pipe.send_bytes(_REFUSED + str(error).encode())
         except Exception as error:
             pipe.send_bytes(_RAISED + ending(error).encode())
-    stage.close()
+    runner.close()
 
 
 def _follow_parent() -> None:
@@ -168,6 +168,6 @@ def processes(job: Job, count: int) -> Workers:
             f"What makes {job.spec.name} cannot be sent to worker processes: {error}. "
             "Give the name of the environment, or a function defined at the top of a module; or use env_workers=0."
         ) from error
-    memory = _SPAWN.RawArray("b", Board.nbytes(job.spec, job.n_slots))
-    board = Board.over(job.spec, job.n_slots, memory)
-    return Workers(job, board, count, lambda own, board: ProcessWorker(own, board, memory))
+    memory = _SPAWN.RawArray("b", SharedBuffers.nbytes(job.spec, job.n_slots))
+    buffers = SharedBuffers.over(job.spec, job.n_slots, memory)
+    return Workers(job, buffers, count, lambda own, buffers: ProcessWorker(own, buffers, memory))

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from dop.errors import ConfigError, DopError, MissingExtraError
-from dop.rollout.shared_memory import Board, Stage, ending
+from dop.rollout.shared_memory import EnvRunner, SharedBuffers, ending
 from dop.rollout.worker_process import GRACE, START_TIMEOUT
 from dop.rollout.workers import Job, WorkerDiedError, Workers
 
@@ -45,29 +45,29 @@ class Actor:
     def __init__(self, path: list[str], job: bytes) -> None:
         sys.path.extend(place for place in path if place not in sys.path)
         made: Job = pickle.loads(job)  # noqa: S301  # from the trainer, as this class is
-        self._board = Board.over(made.spec, made.n_slots, bytearray(Board.nbytes(made.spec, made.n_slots)))
-        self._stage = Stage(made.make, made.spec, self._board)
+        self._buffers = SharedBuffers.over(made.spec, made.n_slots, bytearray(SharedBuffers.nbytes(made.spec, made.n_slots)))
+        self._runner = EnvRunner(made.make, made.spec, self._buffers)
 
     def run(self, slots: np.ndarray, asked: Rows) -> Rows | Failure:
         """As `Stage.run`; the answers of these slots. What is raised comes back as text: not every exception can be pickled."""
-        self._board.put(slots, asked)
+        self._buffers.put(slots, asked)
         try:
-            self._stage.run(slots.tolist())
+            self._runner.run(slots.tolist())
         except DopError as error:
             return Failure(refused=True, text=str(error))
         except Exception as error:
             return Failure(refused=False, text=ending(error))
-        return self._board.told(slots)
+        return self._buffers.told(slots)
 
     def close(self) -> None:
-        self._stage.close()
+        self._runner.close()
 
 
 class RayWorker:
     """A worker that is a Ray actor; see `dop.rollout.workers.Worker`."""
 
-    def __init__(self, ray: Any, job: Job, board: Board) -> None:
-        self._ray, self._board, self._timeout = ray, board, job.timeout
+    def __init__(self, ray: Any, job: Job, buffers: SharedBuffers) -> None:
+        self._ray, self._buffers, self._timeout = ray, buffers, job.timeout
         self._slots = [np.array(group, np.int64) for group in job.groups]
         remote = ray.remote(Actor).options(num_cpus=0, scheduling_strategy="SPREAD", max_restarts=0)
         self._actor = remote.remote([place or str(Path.cwd()) for place in sys.path], ray.cloudpickle.dumps(job))
@@ -78,7 +78,7 @@ class RayWorker:
 
     def send(self, group: int) -> None:
         slots = self._slots[group]
-        self._pending[group] = self._actor.run.remote(slots, self._board.asked(slots))
+        self._pending[group] = self._actor.run.remote(slots, self._buffers.asked(slots))
         self._since = max(self._since, time.monotonic())
 
     def receive(self, group: int) -> None:
@@ -92,7 +92,7 @@ class RayWorker:
         self._since = time.monotonic()
         if isinstance(answer, Failure):
             raise ConfigError(answer.text) if answer.refused else WorkerDiedError(f"raised\n\n{answer.text}")
-        self._board.put(self._slots[group], answer)
+        self._buffers.put(self._slots[group], answer)
 
     def dismiss(self) -> None:
         with contextlib.suppress(self._ray.exceptions.RayError):
@@ -114,8 +114,8 @@ class RayWorkers(Workers):
         self._ray, self._ours = ray, not ray.is_initialized()
         if self._ours:
             _connect(ray)
-        board = Board.over(job.spec, job.n_slots, bytearray(Board.nbytes(job.spec, job.n_slots)))
-        super().__init__(job, board, count, lambda own, board: RayWorker(ray, own, board))
+        buffers = SharedBuffers.over(job.spec, job.n_slots, bytearray(SharedBuffers.nbytes(job.spec, job.n_slots)))
+        super().__init__(job, buffers, count, lambda own, buffers: RayWorker(ray, own, buffers))
 
     def close(self) -> None:
         try:

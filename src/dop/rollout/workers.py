@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Int
 
 from dop.errors import DopError, RunError
-from dop.rollout.shared_memory import Board, Maker, Stage, ending
+from dop.rollout.shared_memory import EnvRunner, Maker, SharedBuffers, ending
 from dop.types import EnvSpec
 
 DEATHS = 5
@@ -72,25 +72,25 @@ class LocalWorker:
     """Steps its environments in this process, when asked for the answers. It dies by any exception that is no `DopError`, and cannot be
     timed."""
 
-    def __init__(self, job: Job, board: Board) -> None:
-        self._job, self._stage = job, Stage(job.make, job.spec, board)
+    def __init__(self, job: Job, buffers: SharedBuffers) -> None:
+        self._job, self._runner = job, EnvRunner(job.make, job.spec, buffers)
 
     def send(self, group: int) -> None:
         """Nothing happens before `receive`."""
 
     def receive(self, group: int) -> None:
         try:
-            self._stage.run(self._job.groups[group])
+            self._runner.run(self._job.groups[group])
         except DopError:
             raise
         except Exception as error:
             raise WorkerDiedError(f"raised\n\n{ending(error)}") from error
 
     def dismiss(self) -> None:
-        self._stage.close()
+        self._runner.close()
 
     def stop(self) -> None:
-        self._stage.close()
+        self._runner.close()
 
 
 class Workers:
@@ -103,8 +103,8 @@ class Workers:
         hire: makes one.
     """
 
-    def __init__(self, job: Job, board: Board, count: int, hire: Callable[[Job, Board], Worker]) -> None:
-        self.board, self.groups, self._hire = board, job.groups, hire
+    def __init__(self, job: Job, buffers: SharedBuffers, count: int, hire: Callable[[Job, SharedBuffers], Worker]) -> None:
+        self.buffers, self.groups, self._hire = buffers, job.groups, hire
         self._owner = _owners(job.groups, job.n_slots, count)
         self._jobs = [_share(job, self._owner, worker) for worker in range(count)]
         self._slots = [[np.array(own.groups[group], np.int64) for own in self._jobs] for group in range(len(job.groups))]
@@ -115,7 +115,7 @@ class Workers:
         self._workers: list[Worker] = []
         try:
             for own in self._jobs:
-                self._workers.append(hire(own, board))
+                self._workers.append(hire(own, buffers))
         except BaseException:
             self.close()
             raise
@@ -123,7 +123,7 @@ class Workers:
     def send(self, group: int) -> None:
         """Have done what the board asks of the slots in `group`."""
         for number, slots in enumerate(self._slots[group]):
-            if self.board.command[slots].any():
+            if self.buffers.command[slots].any():
                 self._asked[group].add(number)
                 self._workers[number].send(group)
 
@@ -171,7 +171,7 @@ class Workers:
         for asked, lost in zip(self._asked, self._lost, strict=True):
             if number in asked:
                 lost.add(number)
-        self._workers[number] = self._hire(self._jobs[number], self.board)
+        self._workers[number] = self._hire(self._jobs[number], self.buffers)
 
 
 def _owners(groups: Sequence[Sequence[int]], n_slots: int, count: int) -> Int[np.ndarray, " slot"]:
@@ -189,4 +189,4 @@ def _share(job: Job, owner: Int[np.ndarray, " slot"], worker: int) -> Job:
 
 def local(job: Job) -> Workers:
     """One worker, in this process."""
-    return Workers(job, Board.over(job.spec, job.n_slots, bytearray(Board.nbytes(job.spec, job.n_slots))), 1, LocalWorker)
+    return Workers(job, SharedBuffers.over(job.spec, job.n_slots, bytearray(SharedBuffers.nbytes(job.spec, job.n_slots))), 1, LocalWorker)

@@ -52,7 +52,11 @@ def read(source: RunFolder, algorithm: str, learner: Learner, seeds: tuple[int, 
     same = len(steps) == len(seeds)
     if not same:
         logging.getLogger("dop").warning(
-            "%s has %s seeds and this run %s: all start from its seed %s.", source.path, len(steps), len(seeds), config.protocol.seeds[0]
+            "%s has %s seeds and this run %s: all start from its seed %s.",
+            source.path,
+            len(steps),
+            len(seeds),
+            config.train_config.seeds[0],
         )
     taken = np.arange(len(seeds)) if same else np.zeros(len(seeds), int)
     many = jax.tree.map(lambda x: jax.ShapeDtypeStruct((len(seeds), *x.shape), x.dtype), like)
@@ -61,7 +65,7 @@ def read(source: RunFolder, algorithm: str, learner: Learner, seeds: tuple[int, 
         "run": str(source.path.resolve()),
         "iteration": int(arrays["iteration"][0]),
         "env_steps": steps[taken].tolist(),
-        "seeds": [config.protocol.seeds[place] for place in taken],
+        "seeds": [config.train_config.seeds[place] for place in taken],
     }
     return found, origin
 

@@ -49,9 +49,9 @@ def check(folder: Path) -> None:
         DamagedError: the first kind of difference, with the files that show it.
     """
     listed = _read(folder / NAME)
-    present = _names(folder) - {NAME}
-    _refuse("missing", listed.keys() - present)
-    _refuse("not in its manifest", present - listed.keys())
+    is_active = _names(folder) - {NAME}
+    _refuse("missing", listed.keys() - is_active)
+    _refuse("not in its manifest", is_active - listed.keys())
     lengths = {name: ((folder / name).stat().st_size, entry["bytes"]) for name, entry in listed.items()}
     _refuse("of another length", [f"{name} ({now} bytes, not {was})" for name, (now, was) in lengths.items() if now != was])
     _refuse("changed (another SHA-256)", [name for name, entry in listed.items() if _sha256(folder / name) != entry["sha256"]])

@@ -149,9 +149,9 @@ class TensorBoard:
 
     def open(self, run: LoggedRun) -> None:
         files.check_kinds(run.path, plain_files=(), folders=(run.folder.tensorboard.name,))
-        protocol = run.config.protocol
-        self._goal, self._steps = protocol.env_steps, dict.fromkeys(protocol.seeds, 0)
-        self._files = {seed: EventFile(run.folder.tensorboard / f"seed_{seed}") for seed in protocol.seeds}
+        train_config = run.config.train_config
+        self._goal, self._steps = train_config.env_steps, dict.fromkeys(train_config.seeds, 0)
+        self._files = {seed: EventFile(run.folder.tensorboard / f"seed_{seed}") for seed in train_config.seeds}
         # Without the seed, which would be that of a group's first session.
         for file in self._files.values():
             # Without the seed: of a group the tab shows the hyper-parameters of one session.
@@ -191,9 +191,9 @@ def tagged(record: Record) -> dict[str, float]:
 
 def settings(config: RunConfig) -> dict[str, Any]:
     """What made a run, one level deep: its algorithm, its environment, its hyper-parameters, its protocol."""
-    protocol = {f"protocol.{name}": value for name, value in dataclasses.asdict(config.protocol).items()}
+    train_config = {f"protocol.{name}": value for name, value in dataclasses.asdict(config.train_config).items()}
     options = {f"environment.{name}": value for name, value in config.environment_options.items()}
-    return {"algorithm": config.algorithm, "environment": config.environment, **options, **config.hyper_parameters, **protocol}
+    return {"algorithm": config.algorithm, "environment": config.environment, **options, **config.hyper_parameters, **train_config}
 
 
 def read(path: Path) -> list[Record]:

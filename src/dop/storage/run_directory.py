@@ -38,7 +38,7 @@ WorkerKind: TypeAlias = Literal["local", "processes", "ray"]
 
 FORMAT = 1
 _FREE = ("env_steps", "eval_interval", "eval_episodes", "checkpoint_interval", "env_workers", "env_timeout", "on_non_finite", "threads")
-"""Fields of `Protocol` that may change when a run goes on."""
+"""Fields of `TrainConfig` that may change when a run goes on."""
 _USUAL_CHUNK, _FEWEST_CHUNKS = 20, 8
 """Iterations in a chunk; chunks in a run."""
 MOST_SEEDS = 256
@@ -54,7 +54,7 @@ _SETTINGS = ("jax_threefry_partitionable", "jax_default_matmul_precision")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Protocol:
+class TrainConfig:
     """How a run is measured and kept; the same for every algorithm that is to be compared."""
 
     env_steps: int = 500_000
@@ -77,7 +77,7 @@ class Protocol:
     reward_scale: float = 1.0
     """What is learned from is this times the rewards. Records and evaluations have the environment's own; values, losses and credit are in
     scaled ones."""
-    standardise_rewards: bool = False
+    normalise_rewards: bool = False
     """Before that, divide rewards by the standard deviation of all that were collected so far. They are not shifted, which would change
     what episodes of different lengths are worth (EPyMARL also subtracts the mean)."""
 
@@ -113,7 +113,7 @@ class Protocol:
         """`chunk_iterations`, or what is usual where it is left open."""
         return _USUAL_CHUNK if self.chunk_iterations is None else self.chunk_iterations
 
-    def settled(self, *, steps: int, warm_up: int) -> Protocol:
+    def settled(self, *, steps: int, warm_up: int) -> TrainConfig:
         """With `chunk_iterations` chosen where it is left open.
 
         Args:
@@ -173,7 +173,7 @@ class RunConfig:
     environment_options: dict[str, Any]
     environment_spec: dict[str, Any]
     """`EnvSpec` as it was: a resumed run must meet the same."""
-    protocol: Protocol
+    train_config: TrainConfig
     init_from: dict[str, Any] | None = None
     """Where the first networks are from, if they are another run's: `run`, `iteration`, and by seed its `seeds` and their `env_steps`."""
 
@@ -182,7 +182,7 @@ class RunConfig:
         """What changes the numbers of a run, flat and as JSON keeps it; its length, how often it is measured or saved, and who steps its
         environments do not."""
         made = json.loads(json.dumps(dataclasses.asdict(self)))
-        made["protocol"] = {name: value for name, value in made["protocol"].items() if name not in _FREE}
+        made["train_config"] = {name: value for name, value in made["train_config"].items() if name not in _FREE}
         return dict(_flat(made, ""))
 
 
@@ -279,7 +279,7 @@ class RunFolder:
 
     def write_config(self, config: RunConfig) -> None:
         """Replace config.json in one step."""
-        devices = {"devices": mesh(len(config.protocol.seeds)).size}
+        devices = {"devices": mesh(len(config.train_config.seeds)).size}
         text = json.dumps({"format": FORMAT, **dataclasses.asdict(config), **surroundings(), **devices}, indent=2)
         files.write_text(self.config, text + "\n")
 
@@ -299,10 +299,10 @@ class RunFolder:
             if found["format"] != FORMAT:
                 raise RunError(f"{self.config} has format {found['format']}, this version of dop reads format {FORMAT}.")
             check_version(str(found["library_version"]), self.config)
-            protocol = Protocol(**{**found["protocol"], "seeds": tuple(found["protocol"]["seeds"])})
-            protocol.check()
+            train_config = TrainConfig(**{**found["train_config"], "seeds": tuple(found["train_config"]["seeds"])})
+            train_config.check()
             names = {field.name for field in dataclasses.fields(RunConfig) if field.default is dataclasses.MISSING or field.name in found}
-            config = RunConfig(protocol=protocol, **{name: found[name] for name in names - {"protocol"}})
+            config = RunConfig(train_config=train_config, **{name: found[name] for name in names - {"train_config"}})
             check_types(config)
             return config
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError, ConfigError, UnknownNameError) as error:

@@ -29,7 +29,7 @@ class _Play(eqx.Module):
     key: PRNGKeyArray
     env_state: PyTree
     step: TimeStep
-    memory: PyTree
+    carry: PyTree
     live: Bool[Array, " episode"]
     record: Episode
     total: Float[Array, " episode"]
@@ -86,10 +86,10 @@ def episode_shape(spec: EnvSpec, dtype: DTypeLike) -> Episode:
     return Episode(
         obs=leaf(dtype, horizon + 1, n, spec.obs_size),
         state=leaf(dtype, horizon + 1, spec.state_size),
-        legal=leaf(bool, horizon + 1, n, spec.action_size),
+        action_mask=leaf(bool, horizon + 1, n, spec.action_size),
         action=leaf(action_dtype, horizon, *spec.action_shape),
         final_action=leaf(action_dtype, *spec.action_shape),
-        behaviour=leaf(jnp.float32, horizon, n),
+        behaviour_prob=leaf(jnp.float32, horizon, n),
         reward=leaf(jnp.float32, horizon),
         terminated=leaf(bool, horizon),
         mask=leaf(bool, horizon),
@@ -109,14 +109,14 @@ def collect(
     """Play `episodes` episodes side by side; both results have a leading episode axis."""
     key_reset, key_final, key_play = jax.random.split(key, 3)
     env_state, step = jax.vmap(environment.reset)(jax.random.split(key_reset, episodes))
-    memory = jax.tree.map(lambda x: jnp.broadcast_to(x, (episodes, *x.shape)), algorithm.initial_memory(environment.spec))
+    carry = jax.tree.map(lambda x: jnp.broadcast_to(x, (episodes, *x.shape)), algorithm.initial_carry(environment.spec))
     act = jax.vmap(lambda m, s, k: algorithm.act(learner, m, s, k, explore=explore))
     play = _Play(
         t=jnp.zeros((), jnp.int32),
         key=key_play,
         env_state=env_state,
         step=step,
-        memory=memory,
+        carry=carry,
         live=jnp.ones((episodes,), bool),
         record=_first_record(environment.spec, step, episodes, dtype),
         total=jnp.zeros((episodes,)),
@@ -125,7 +125,7 @@ def collect(
         lambda play: jnp.any(play.live) & (play.t < environment.spec.time_limit), lambda play: _advance(act, environment, play), play
     )
     # Ended episodes stand still, so that each is now where it ended.
-    final, _ = act(play.memory, play.step, jax.random.split(key_final, episodes))
+    final, _ = act(play.carry, play.step, jax.random.split(key_final, episodes))
     record = jax.tree.map(lambda x: x.swapaxes(0, 1), eqx.tree_at(lambda e: e.final_action, play.record, final.action.swapaxes(0, 1)))
     length = jnp.sum(record.mask, axis=1, dtype=jnp.int32)
     return record, EpisodeSummary(undiscounted_return=play.total, length=length, metrics=play.step.metrics)
@@ -138,7 +138,7 @@ def _first_record(spec: EnvSpec, step: TimeStep, episodes: int, dtype: DTypeLike
         return jnp.zeros((x.shape[0], episodes, *x.shape[1:]), x.dtype)
 
     record = jax.tree.map(zeros, episode_shape(spec, dtype))
-    seen = lambda e: (e.obs, e.state, e.legal)  # noqa: E731
+    seen = lambda e: (e.obs, e.state, e.action_mask)  # noqa: E731
     return eqx.tree_at(seen, record, tuple(x.at[0].set(y.astype(x.dtype)) for x, y in zip(seen(record), seen(step), strict=True)))
 
 
@@ -146,7 +146,7 @@ def _advance(act: Any, environment: Environment, play: _Play) -> _Play:
     """One step of every live episode."""
     key, key_act, key_env = jax.random.split(play.key, 3)
     episodes = play.live.shape[0]
-    choice, memory = act(play.memory, play.step, jax.random.split(key_act, episodes))
+    choice, carry = act(play.carry, play.step, jax.random.split(key_act, episodes))
     env_state, step = jax.vmap(environment.step)(jax.random.split(key_env, episodes), play.env_state, choice.action)
 
     def if_live(new: Array, old: Array | float) -> Array:
@@ -159,21 +159,21 @@ def _advance(act: Any, environment: Environment, play: _Play) -> _Play:
     record = Episode(
         obs=put(record.obs, t + 1, step.obs),
         state=put(record.state, t + 1, step.state),
-        legal=put(record.legal, t + 1, step.legal),
+        action_mask=put(record.action_mask, t + 1, step.action_mask),
         action=put(record.action, t, choice.action),
         final_action=record.final_action,
-        behaviour=put(record.behaviour, t, choice.probability),
+        behaviour_prob=put(record.behaviour_prob, t, choice.behaviour_prob),
         reward=put(record.reward, t, step.reward),
         terminated=put(record.terminated, t, step.terminated),
         mask=record.mask.at[t].set(play.live),
     )
-    env_state, step, memory = jax.tree.map(if_live, (env_state, step, memory), (play.env_state, play.step, play.memory))
+    env_state, step, carry = jax.tree.map(if_live, (env_state, step, carry), (play.env_state, play.step, play.carry))
     return _Play(
         t=t + 1,
         key=key,
         env_state=env_state,
         step=step,
-        memory=memory,
+        carry=carry,
         live=play.live & ~(step.terminated | step.truncated),
         record=record,
         total=play.total + jnp.where(play.live, step.reward, 0),

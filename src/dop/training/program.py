@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from dop import envs
 from dop.devices import parallel
 from dop.errors import ConfigError
-from dop.learning.normalisation import RunningMoments
+from dop.learning.normalisation import RunningMeanVar
 from dop.learning.replay import Replay, allocate, size_in_bytes
 from dop.storage import run_directory
 from dop.training import non_finite
@@ -43,7 +43,7 @@ class RunState(eqx.Module):
     """Advances with every iteration."""
     eval_key: PRNGKeyArray
     """Never advances: evaluations fold the iteration into it, so that they do not disturb training."""
-    rewards: RunningMoments | None = None
+    rewards: RunningMeanVar | None = None
     """Of all steps collected, where rewards are standardised."""
 
 
@@ -78,7 +78,7 @@ class Learning(eqx.Module):
     precision: str = eqx.field(static=True, default="auto", kw_only=True)
     on_non_finite: str = eqx.field(static=True, default="stop", kw_only=True)
     reward_scale: float = eqx.field(static=True, default=1.0, kw_only=True)
-    standardise_rewards: bool = eqx.field(static=True, default=False, kw_only=True)
+    normalise_rewards: bool = eqx.field(static=True, default=False, kw_only=True)
 
     @property
     @abstractmethod
@@ -86,11 +86,11 @@ class Learning(eqx.Module):
         """Of the environment."""
 
     @abstractmethod
-    def drive(self, protocol: run_directory.Protocol) -> Driver:
-        """All seeds of `protocol`."""
+    def drive(self, train_config: run_directory.TrainConfig) -> Driver:
+        """All seeds of `train_config`."""
 
     @abstractmethod
-    def check(self, protocol: run_directory.Protocol) -> None:
+    def check(self, train_config: run_directory.TrainConfig) -> None:
         """Raise ConfigError if the environment is not what its spec says, or this protocol cannot be had with it."""
 
     @property
@@ -117,7 +117,7 @@ class Learning(eqx.Module):
             iteration=jnp.zeros((), jnp.int32),
             key=key_run,
             eval_key=key_eval,
-            rewards=RunningMoments.start(1) if self.standardise_rewards else None,
+            rewards=RunningMeanVar.start(1) if self.normalise_rewards else None,
         )
 
     def collection_keys(self, state: RunState) -> tuple[PRNGKeyArray, PRNGKeyArray]:
@@ -194,18 +194,18 @@ class Program(Learning):
     def spec(self) -> EnvSpec:
         return self.environment.spec
 
-    def drive(self, protocol: run_directory.Protocol) -> CompiledDriver:
-        return CompiledDriver(self, protocol)
+    def drive(self, train_config: run_directory.TrainConfig) -> CompiledDriver:
+        return CompiledDriver(self, train_config)
 
-    def check(self, protocol: run_directory.Protocol) -> None:
+    def check(self, train_config: run_directory.TrainConfig) -> None:
         """Compare what the environment gives with what its spec promises, without computing anything.
 
         Raises:
             ConfigError: the first difference, by name; or the protocol has workers for what needs none.
         """
-        if protocol.workers[0] != "local":
+        if train_config.workers[0] != "local":
             raise ConfigError(
-                f"env_workers={protocol.env_workers} is for environments that are not written in JAX; {self.spec.name} is, and is stepped "
+                f"env_workers={train_config.env_workers} is for environments that are not written in JAX; {self.spec.name} is, and is stepped "
                 "inside of the compiled program. Leave env_workers out."
             )
         envs.check(self.environment)
@@ -250,13 +250,13 @@ class Program(Learning):
 class CompiledDriver:
     """The `Driver` of a `Program`: every method is one compiled call for all seeds."""
 
-    def __init__(self, program: Program, protocol: run_directory.Protocol) -> None:
+    def __init__(self, program: Program, train_config: run_directory.TrainConfig) -> None:
         self._program = program
-        self._devices = devices = parallel.mesh(len(protocol.seeds))
+        self._devices = devices = parallel.mesh(len(train_config.seeds))
         self._start = parallel.over_seeds(program.start, devices)
         self._warm_up = parallel.over_seeds(program.warm_up, devices, donate=True)
-        self._chunk = parallel.over_seeds(lambda s: program.chunk(s, protocol.iterations_per_chunk), devices, donate=True)
-        self._evaluate = parallel.over_seeds(lambda s: program.evaluate(s, protocol.eval_episodes), devices)
+        self._chunk = parallel.over_seeds(lambda s: program.chunk(s, train_config.iterations_per_chunk), devices, donate=True)
+        self._evaluate = parallel.over_seeds(lambda s: program.evaluate(s, train_config.eval_episodes), devices)
 
     def start(self, keys: PRNGKeyArray, prepare: Callable[[RunState], RunState] = lambda state: state) -> RunState:
         return self._warm_up(prepare(self._start(keys)))

@@ -43,15 +43,15 @@ class Outcome:
 
 
 class Trainer:
-    """Drives a program over all seeds of a `Protocol`. State goes in and out of its driver; only clocks and files live here."""
+    """Drives a program over all seeds of a `TrainConfig`. State goes in and out of its driver; only clocks and files live here."""
 
     def __init__(self, program: Learning, config: RunConfig, folder: RunFolder) -> None:
         self.program, self.config, self.folder = program, config, folder
-        self.protocol = protocol = config.protocol
+        self.train_config = train_config = config.train_config
         self.loggers: Sequence[Logger] = ()
         self.callbacks: Sequence[callbacks.Callback] = ()
-        self.devices: Mesh = parallel.mesh(len(protocol.seeds))
-        self.driver = program.drive(protocol)
+        self.devices: Mesh = parallel.mesh(len(train_config.seeds))
+        self.driver = program.drive(train_config)
         self._started = time.monotonic()
         self._saved_at = self._evaluated_at = -1
         self._warned: set[str] = set()
@@ -60,11 +60,11 @@ class Trainer:
     @property
     def shared_devices(self) -> bool:
         """Whether several seeds have to share one device of a CPU."""
-        return jax.devices()[0].platform == "cpu" and self.devices.size < len(self.protocol.seeds)
+        return jax.devices()[0].platform == "cpu" and self.devices.size < len(self.train_config.seeds)
 
     def start(self) -> RunState:
         """A fresh state, warmed up, evaluated once and saved, so that there always is something to go on from."""
-        state = self.driver.start(parallel.place(parallel.keys(self.protocol.seeds), self.devices), self._prepare)
+        state = self.driver.start(parallel.place(parallel.keys(self.train_config.seeds), self.devices), self._prepare)
         found = parallel.over_seeds(lambda s: non_finite.of_episodes(s.replay.items), self.devices)(state)
         self._check_found(state, non_finite.split(found)[1])
         told = self._record("evaluation", state, self.driver.evaluate(state))
@@ -83,7 +83,7 @@ class Trainer:
         here, steps = iteration_of(state), lowest_steps(state)
         found = [record for record in records.read(self.folder.metrics) if record.iteration <= here]
         evaluated = any(record.kind == "evaluation" and record.iteration == here for record in found)
-        if evaluated and steps < self.protocol.env_steps and not self._was_due(found, here, steps):
+        if evaluated and steps < self.train_config.env_steps and not self._was_due(found, here, steps):
             evaluated = False
         self._evaluated_at = here if evaluated else -1
         records.keep_until(self.folder.metrics, here, evaluation=evaluated)
@@ -95,7 +95,7 @@ class Trainer:
         if not earlier:
             return True
         last = max(record.iteration for record in earlier)
-        return crossed(min(record.env_steps for record in earlier if record.iteration == last), steps, self.protocol.eval_interval)
+        return crossed(min(record.env_steps for record in earlier if record.iteration == last), steps, self.train_config.eval_interval)
 
     def _prepare(self, state: RunState) -> RunState:
         """Put in what the run is to start from, if that is another run's."""
@@ -105,7 +105,7 @@ class Trainer:
 
     def restore(self) -> RunState:
         """The state of the newest checkpoint, exactly as it was."""
-        like = jax.eval_shape(jax.vmap(self.program.start), parallel.keys(self.protocol.seeds))
+        like = jax.eval_shape(jax.vmap(self.program.start), parallel.keys(self.train_config.seeds))
         state, meta = self.checkpoints.restore(like, self._accept)
         self._started = time.monotonic() - float(meta["wall_seconds"])
         self._saved_at = iteration_of(state)
@@ -113,29 +113,29 @@ class Trainer:
 
     def run(self, state: RunState, stop: threading.Event) -> Outcome:
         """Train until every seed has its `env_steps`, or until `stop` is set or a callback asks for it; either way everything is saved."""
-        protocol, evaluation = self.protocol, None
+        train_config, evaluation = self.train_config, None
         steps = lowest_steps(state)
-        if steps >= protocol.env_steps and iteration_of(state) == 0:
+        if steps >= train_config.env_steps and iteration_of(state) == 0:
             logging.getLogger("dop").warning(
                 "%s: nothing is learned: the warm-up alone has taken %s environment steps, and the run is to have %s. Give it more "
                 "(env_steps), or choose an algorithm's setting with fewer episodes before the first update (%s now).",
-                *(self.folder.path, f"{steps:,}", f"{protocol.env_steps:,}", self.program.algorithm.warmup_episodes),
+                *(self.folder.path, f"{steps:,}", f"{train_config.env_steps:,}", self.program.algorithm.warmup_episodes),
             )
-        while steps < protocol.env_steps and not (stop.is_set() or self._asked_to_stop):
+        while steps < train_config.env_steps and not (stop.is_set() or self._asked_to_stop):
             state, metrics = self.driver.chunk(state)
             told = self._record("train", state, metrics)
             before, steps = steps, lowest_steps(state)
             evaluation = None
-            if crossed(before, steps, protocol.eval_interval):
+            if crossed(before, steps, train_config.eval_interval):
                 evaluation = self.driver.evaluate(state)
                 evaluated = self._record("evaluation", state, evaluation)
                 self.snapshots.save(steps, state.learner)
                 self._call("on_evaluation", state, evaluated)
-            if crossed(before, steps, protocol.checkpoint_interval):
+            if crossed(before, steps, train_config.checkpoint_interval):
                 self._checkpoint(state)
             # Last, so that nothing that is due is missing where a callback raises here.
             self._call("on_chunk", state, told)
-        finished = steps >= protocol.env_steps
+        finished = steps >= train_config.env_steps
         if self._saved_at != iteration_of(state):
             self._checkpoint(state)
         if evaluation is None and finished:  # who was stopped has to be gone soon
@@ -236,7 +236,7 @@ class Trainer:
                 wall_seconds=seconds,
                 metrics={name: float(value[place]) for name, value in values.items()},
             )
-            for place, seed in enumerate(self.protocol.seeds)
+            for place, seed in enumerate(self.train_config.seeds)
         ]
         for logger in self.loggers:
             logger.write(told)
@@ -251,8 +251,8 @@ class Trainer:
                 continue
             seed = int(np.argmax(places >= 0))
             what = non_finite.sentence(quantity, places[seed], time_limit=spec.time_limit, environments=side_by_side)
-            told = f"{spec.name}, seed {self.protocol.seeds[seed]}, iteration {iteration_of(state)} or shortly before: {what}."
-            if self.protocol.on_non_finite == "stop":
+            told = f"{spec.name}, seed {self.train_config.seeds[seed]}, iteration {iteration_of(state)} or shortly before: {what}."
+            if self.train_config.on_non_finite == "stop":
                 raise RunError(
                     f"{told} Training stopped; the checkpoints in {self.folder.checkpoints} are from before. If the environment is sound, "
                     "try a lower learning rate; to go on without such episodes and updates: "

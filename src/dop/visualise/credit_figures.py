@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from dop.analysis.credit import Judged, grid
-from dop.analysis.playback import Take
+from dop.analysis.credit import CreditEstimate, grid
+from dop.analysis.playback import Trajectory
 from dop.analysis.statistics import Interval, mean_interval
 from dop.errors import ConfigError
 from dop.loggers.progress import compact
@@ -34,77 +34,77 @@ ROWS = (
 _INK, _FAINT = "#333333", "#e6e6e6"
 
 
-def judged(take: Take) -> Judged:
+def credit_estimate(trajectory: Trajectory) -> CreditEstimate:
     """What the critic says of an episode.
 
     Raises:
         ConfigError: its algorithm says nothing.
     """
-    if take.judged is None:
+    if trajectory.credit_estimate is None:
         raise ConfigError("This algorithm does not say who earned what: it has no method `credit` (see dop.types.AssignsCredit).")
-    return take.judged
+    return trajectory.credit_estimate
 
 
 # -------------------------------------------------------------------------------------------------------------- one episode
 
 
-def episode_figure(environment: Any, take: Take, *, title: str, scenes: int = 6) -> Figure:
+def episode_figure(environment: Any, trajectory: Trajectory, *, title: str, scenes: int = 6) -> Figure:
     """Scenes of an episode above, the time lines of every agent below, and what each did."""
-    rest = _actions_height(take.spec)
+    rest = _actions_height(trajectory.spec)
     picture = Figure(figsize=(11, 9.25 + rest), layout="constrained", facecolor="white")
     above, below = picture.subfigures(2, 1, squeeze=False, height_ratios=(2.2, 7.05 + rest)).ravel()
-    moments = np.unique(np.linspace(0, take.length, min(scenes, take.length + 1)).round().astype(int))
+    moments = np.unique(np.linspace(0, trajectory.length, min(scenes, trajectory.length + 1)).round().astype(int))
     for axes, t in zip(above.subplots(1, len(moments), squeeze=False)[0], moments, strict=True):
-        draw_scene(axes, environment, take, int(t))
+        draw_scene(axes, environment, trajectory, int(t))
         axes.set_title(f"step {t}", fontsize=8, color=_INK)
     rows = below.subplots(len(ROWS) + 2, 1, sharex=True, height_ratios=[1] * (len(ROWS) + 1) + [rest])
-    _draw_lines(rows[: len(ROWS)], take)
+    _draw_lines(rows[: len(ROWS)], trajectory)
     dress(rows[len(ROWS)], "reward")
-    rows[len(ROWS)].bar(range(take.length), take.steps.reward[1:], color="#999999", width=0.8)
-    _draw_actions(rows[-1], take, inches=10)
-    picture.suptitle(f"{title}: return {take.undiscounted_return:.2f}", fontsize=12, fontweight="bold", color=_INK)
-    _name_agents(picture, take.spec)
+    rows[len(ROWS)].bar(range(trajectory.length), trajectory.steps.reward[1:], color="#999999", width=0.8)
+    _draw_actions(rows[-1], trajectory, inches=10)
+    picture.suptitle(f"{title}: return {trajectory.undiscounted_return:.2f}", fontsize=12, fontweight="bold", color=_INK)
+    _name_agents(picture, trajectory.spec)
     return picture
 
 
-def film(environment: Any, take: Take, *, title: str) -> Iterator[Picture]:
+def film(environment: Any, trajectory: Trajectory, *, title: str) -> Iterator[Picture]:
     """The episode, with its time lines and actions beside it and a cursor at the step that is shown."""
-    rest = _actions_height(take.spec)
+    rest = _actions_height(trajectory.spec)
     picture = Figure(figsize=(10, 4.5 + rest), dpi=100, layout="constrained", facecolor="white")
     left, right = picture.subfigures(1, 2, squeeze=False, width_ratios=(1, 1.2)).ravel()
     scene = left.subplots()
     lines = right.subplots(len(ROWS) + 1, 1, sharex=True, height_ratios=[1] * len(ROWS) + [rest])
-    _draw_lines(lines[: len(ROWS)], take)
-    _draw_actions(lines[-1], take, inches=4.5)
+    _draw_lines(lines[: len(ROWS)], trajectory)
+    _draw_actions(lines[-1], trajectory, inches=4.5)
     cursors = [axes.axvline(0, color=_INK, linewidth=1, alpha=0.5, zorder=0) for axes in lines]
-    _name_agents(picture, take.spec)
-    for t in range(take.length + 1):
-        draw_scene(scene, environment, take, t)
-        scene.set_title(f"{title}\nstep {t} of {take.length}", loc="left", fontsize=9, color=_INK)
+    _name_agents(picture, trajectory.spec)
+    for t in range(trajectory.length + 1):
+        draw_scene(scene, environment, trajectory, t)
+        scene.set_title(f"{title}\nstep {t} of {trajectory.length}", loc="left", fontsize=9, color=_INK)
         for cursor in cursors:
             cursor.set_xdata([t, t])
         yield pixels(picture)
         scene.clear()
 
 
-def timeline_figure(take: Take, *, left: float, right: float) -> Figure:
+def timeline_figure(trajectory: Trajectory, *, left: float, right: float) -> Figure:
     """The time lines alone; `left` and `right`: where their axes begin and end, as shares of the width."""
     picture = Figure(figsize=(5.4, 5.6), facecolor="white")
     rows = picture.subplots(len(ROWS), 1, sharex=True)
     picture.subplots_adjust(left=left, right=right, top=0.96, bottom=0.08, hspace=0.35)
-    _draw_lines(rows, take)
-    rows[-1].set_xlim(0, max(1, take.length - 1))
+    _draw_lines(rows, trajectory)
+    rows[-1].set_xlim(0, max(1, trajectory.length - 1))
     rows[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     rows[-1].set_xlabel("step", fontsize=8, color=_INK)
     return picture
 
 
-def _draw_lines(rows: Sequence[Axes], take: Take) -> None:
-    said, colours = judged(take), colours_of(take.spec.n_agents)
+def _draw_lines(rows: Sequence[Axes], trajectory: Trajectory) -> None:
+    said, colours = credit_estimate(trajectory), colours_of(trajectory.spec.n_agents)
     for axes, (field, label) in zip(rows, ROWS, strict=True):
         for agent, colour in enumerate(colours):
             values = getattr(said, field)[:, agent]
-            marker = "o" if take.length < 15 else ""
+            marker = "o" if trajectory.length < 15 else ""
             axes.plot(values, color=colour, linewidth=1.4, marker=marker, markersize=3)
         dress(axes, label)
 
@@ -114,19 +114,19 @@ def _actions_height(spec: EnvSpec) -> float:
     return 0.25 + 0.16 * spec.n_agents
 
 
-def _draw_actions(axes: Axes, take: Take, *, inches: float) -> None:
+def _draw_actions(axes: Axes, trajectory: Trajectory, *, inches: float) -> None:
     """One row an agent: its action as a number, or its components; of so many steps as fit side by side."""
-    n = take.spec.n_agents
-    axes.set_yticks(range(n), map(visible, take.spec.agents), fontsize=7)
-    axes.set(ylim=(n - 0.5, -0.5), xlim=(-0.5, take.length - 0.5))
+    n = trajectory.spec.n_agents
+    axes.set_yticks(range(n), map(visible, trajectory.spec.agents), fontsize=7)
+    axes.set(ylim=(n - 0.5, -0.5), xlim=(-0.5, trajectory.length - 0.5))
     axes.set_xlabel("step", fontsize=8, color=_INK)
-    texts = [[words(take.spec, action[agent], agent) for agent in range(n)] for action in take.actions]
+    texts = [[words(trajectory.spec, action[agent], agent) for agent in range(n)] for action in trajectory.actions]
     longest = max(len(text) for row in texts for text in row)
     size = 7 if longest < 10 else 5
     fitting = max(1, int(72 * inches / (0.6 * size * (longest + 1))))
-    every = -(-take.length // fitting)
+    every = -(-trajectory.length // fitting)
     side = "center" if every == 1 else "left"  # a long text before the first step would lie on the agents' names
-    for t in range(0, max(1, take.length - every + 1), every):
+    for t in range(0, max(1, trajectory.length - every + 1), every):
         for agent, colour in enumerate(colours_of(n)):
             axes.text(t, agent, texts[t][agent], ha=side, va="center", fontsize=size, color=colour)
     axes.spines[:].set_visible(False)
@@ -162,41 +162,43 @@ class ByAction(NamedTuple):
     """How many steps that were."""
 
 
-def by_agent(takes: Sequence[Take], field: str = "credit") -> Interval:
+def by_agent(trajectories: Sequence[Trajectory], field: str = "credit") -> Interval:
     """Every agent's mean over the steps of an episode, then over episodes, with 95% intervals over episodes."""
-    return mean_interval(np.stack([np.mean(getattr(judged(take), field), axis=0) for take in takes]))
+    return mean_interval(np.stack([np.mean(getattr(credit_estimate(trajectory), field), axis=0) for trajectory in trajectories]))
 
 
-def by_action(takes: Sequence[Take]) -> ByAction:
+def by_action(trajectories: Sequence[Trajectory]) -> ByAction:
     """What the actions that were taken earned; for actions that are numbers."""
-    spec = takes[0].spec
+    spec = trajectories[0].spec
     total, count = np.zeros((spec.n_agents, spec.action_size)), np.zeros((spec.n_agents, spec.action_size), int)
-    for take in takes:
-        agents = np.broadcast_to(np.arange(spec.n_agents), take.actions.shape)
-        np.add.at(total, (agents, take.actions), judged(take).credit)
-        np.add.at(count, (agents, take.actions), 1)
+    for trajectory in trajectories:
+        agents = np.broadcast_to(np.arange(spec.n_agents), trajectory.actions.shape)
+        np.add.at(total, (agents, trajectory.actions), credit_estimate(trajectory).credit)
+        np.add.at(count, (agents, trajectory.actions), 1)
     return ByAction(credit=np.where(count > 0, total / np.maximum(count, 1), np.nan), times=count)
 
 
-def over_action(takes: Sequence[Take]) -> Float[np.ndarray, "agent component point"]:
+def over_action(trajectories: Sequence[Trajectory]) -> Float[np.ndarray, "agent component point"]:
     """k_i Q_i over each component of a continuous action (Fig. 4 right), the mean over all steps, less that of the curve's own mean."""
-    curves = np.concatenate([np.asarray(judged(take).k)[..., None, None] * judged(take).values for take in takes])
+    curves = np.concatenate(
+        [np.asarray(credit_estimate(trajectory).k)[..., None, None] * credit_estimate(trajectory).values for trajectory in trajectories]
+    )
     mean = curves.mean(axis=0)
     return mean - mean.mean(axis=-1, keepdims=True)
 
 
-def summary_figure(takes: Sequence[Take], training: Mapping[int, Sequence[Take]], *, title: str) -> Figure:
+def summary_figure(trajectories: Sequence[Trajectory], training: Mapping[int, Sequence[Trajectory]], *, title: str) -> Figure:
     """Credit by agent, by action, and over the run's snapshots (`training`: environment steps, then episodes played then)."""
-    spec = takes[0].spec
+    spec = trajectories[0].spec
     picture = Figure(figsize=(12.5, 4.2 + 0.08 * spec.n_agents), layout="constrained", facecolor="white")
     left, middle, right = picture.subplots(1, 3)
-    _draw_by_agent(left, spec, by_agent(takes))
+    _draw_by_agent(left, spec, by_agent(trajectories))
     if spec.action_kind == "discrete":
-        _draw_by_action(middle, spec, by_action(takes))
+        _draw_by_action(middle, spec, by_action(trajectories))
     else:
-        _draw_over_action(middle, takes)
+        _draw_over_action(middle, trajectories)
     _draw_training(right, spec, training)
-    picture.suptitle(f"{title}: credit in {len(takes)} greedy episodes", fontsize=12, fontweight="bold", color=_INK)
+    picture.suptitle(f"{title}: credit in {len(trajectories)} greedy episodes", fontsize=12, fontweight="bold", color=_INK)
     _name_agents(picture, spec)
     return picture
 
@@ -227,13 +229,13 @@ def _draw_by_action(axes: Axes, spec: EnvSpec, found: ByAction) -> None:
     axes.figure.colorbar(shown, ax=axes, shrink=0.8).ax.tick_params(labelsize=7)
 
 
-def _draw_over_action(axes: Axes, takes: Sequence[Take]) -> None:
-    spec = takes[0].spec
+def _draw_over_action(axes: Axes, trajectories: Sequence[Trajectory]) -> None:
+    spec = trajectories[0].spec
     # A dash, and one dot more for every further component.
     styles = ["-", *((0, (5, 2) + (1, 2) * dots) for dots in range(spec.action_size - 1))]
     dress(axes, "k Q over one component of the action, less its mean")
     axes.set_xlabel("the component's value", fontsize=8, color=_INK)
-    for agent, curves in enumerate(over_action(takes)):
+    for agent, curves in enumerate(over_action(trajectories)):
         for component in range(spec.action_sizes[agent]):
             colour = colours_of(spec.n_agents)[agent]
             axes.plot(grid(spec.action_kind), curves[component], linestyle=styles[component], color=colour, linewidth=1.3)
@@ -241,25 +243,27 @@ def _draw_over_action(axes: Axes, takes: Sequence[Take]) -> None:
     axes.legend(handles=handles, title="component", title_fontsize=7, fontsize=7, handlelength=7, labelcolor=_INK, framealpha=0.7)
 
 
-def _draw_training(axes: Axes, spec: EnvSpec, training: Mapping[int, Sequence[Take]]) -> None:
+def _draw_training(axes: Axes, spec: EnvSpec, training: Mapping[int, Sequence[Trajectory]]) -> None:
     dress(axes, "mean credit of a step, over training")
     axes.set_xlabel("environment steps", fontsize=8, color=_INK)
     if len(training) < 2:
         axes.text(0.5, 0.5, "this run kept no snapshots", ha="center", transform=axes.transAxes, color="#777777", fontsize=9)
         return
-    found = np.stack([by_agent(takes).mean for takes in training.values()])
+    found = np.stack([by_agent(trajectories).mean for trajectories in training.values()])
     for agent, colour in enumerate(colours_of(spec.n_agents)):
         axes.plot(list(training), found[:, agent], color=colour, marker="o", markersize=3, linewidth=1.4)
     axes.xaxis.set_major_formatter(lambda value, _: compact(value))
 
 
-def as_data(takes: Mapping[str, Take], many: Sequence[Take], training: Mapping[int, Sequence[Take]]) -> dict[str, Any]:
+def as_data(
+    trajectories: Mapping[str, Trajectory], many: Sequence[Trajectory], training: Mapping[int, Sequence[Trajectory]]
+) -> dict[str, Any]:
     """Everything that the pictures show, as numbers."""
     spec = many[0].spec
     episodes = {
-        name: {field: _listed(getattr(judged(take), field)) for field, _ in ROWS}
-        | {"action": _listed(take.actions), "reward": _listed(take.steps.reward[1:]), "return": take.undiscounted_return}
-        for name, take in takes.items()
+        name: {field: _listed(getattr(credit_estimate(trajectory), field)) for field, _ in ROWS}
+        | {"action": _listed(trajectory.actions), "reward": _listed(trajectory.steps.reward[1:]), "return": trajectory.undiscounted_return}
+        for name, trajectory in trajectories.items()
     }
     found = by_agent(many)
     summary: dict[str, Any] = {"episodes": len(many), "credit": _listed(found.mean), "low": _listed(found.low), "high": _listed(found.high)}

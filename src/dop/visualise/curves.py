@@ -39,14 +39,14 @@ class Panel:
     metric: str
     axis: Axis
     title: str
-    share: bool = False
+    fraction: bool = False
     """Whether the metric is a share, 0 to 1."""
     from_zero: bool = False
     """Whether the scale begins at 0, because being near it means something."""
 
 
 PANELS = (
-    Panel(metric="test_battle_won_mean", axis="env_steps", title="Greedy win rate", share=True),
+    Panel(metric="test_battle_won_mean", axis="env_steps", title="Greedy win rate", fraction=True),
     Panel(metric="test_return_mean", axis="env_steps", title="Greedy return"),
     Panel(metric="test_return_mean", axis="wall_seconds", title="Greedy return over time"),
     Panel(metric="policy_entropy", axis="env_steps", title="Policy entropy (nats)", from_zero=True),
@@ -119,7 +119,7 @@ def draw_grid(
     grid = picture.subplots(len(axes_of), len(records), squeeze=False)
     for axis, row in zip(axes_of, grid, strict=True):
         for (task, by_label), axes in zip(records.items(), row, strict=True):
-            panel = Panel(metric=metric, axis=axis, title=task, share=metric == PANELS[0].metric)
+            panel = Panel(metric=metric, axis=axis, title=task, fraction=metric == PANELS[0].metric)
             _draw_panel(axes, panel, by_label, single_seeds=False)
         row[0].set_ylabel(metric_words(metric), fontsize=9, color=_INK)
     picture.suptitle(title, fontsize=13, fontweight="bold", color=_INK)
@@ -197,7 +197,7 @@ def _dress(axes: Axes, panel: Panel) -> None:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
     else:
         axes.set_xlabel("wall-clock minutes", fontsize=9, color=_INK)
-    if panel.share:
+    if panel.fraction:
         axes.set_ylim(-0.02, 1.02)
         axes.set_yticks(np.linspace(0, 1, 6))
         axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))

@@ -1,6 +1,6 @@
 """Films of greedy episodes: GIF by Pillow, MP4 by the program ffmpeg.
 
-An environment that can draw itself does (`dop.types.Drawable`, or `HostEnvironment.render`); any other is shown as a table of what each
+An environment that can draw itself does (`dop.types.Drawable`, or `PythonEnvironment.render`); any other is shown as a table of what each
 agent does, or how likely its policy is to do it. Beside the picture stands every agent in its colour with its action.
 """
 
@@ -24,7 +24,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from dop import plugins
-from dop.analysis.playback import Take
+from dop.analysis.playback import Trajectory
 from dop.errors import ConfigError, RunError, shown
 from dop.storage import files
 from dop.types import Drawable, EnvSpec
@@ -44,50 +44,54 @@ def colours_of(n_agents: int) -> list[str]:
     return [to_hex(colour) for colour in mpl.colormaps["turbo"](np.linspace(0.1, 0.9, n_agents))]
 
 
-def film(environment: Any, take: Take, *, title: str) -> Iterator[Picture]:
+def film(environment: Any, trajectory: Trajectory, *, title: str) -> Iterator[Picture]:
     """Every step of an episode as a picture, the last state too."""
     picture = Figure(figsize=(6.4, 4.2), dpi=100, layout="constrained", facecolor="white")
     scene, words = picture.subplots(1, 2, width_ratios=(2.6, 1))
-    earned = np.cumsum(take.steps.reward)
-    for t in range(take.length + 1):
-        draw_scene(scene, environment, take, t)
-        scene.set_title(f"{title}\nstep {t} of {take.length}, return so far {earned[t]:.2f}", loc="left", fontsize=9, color=_INK)
-        _list_actions(words, take, t)
+    earned = np.cumsum(trajectory.steps.reward)
+    for t in range(trajectory.length + 1):
+        draw_scene(scene, environment, trajectory, t)
+        scene.set_title(f"{title}\nstep {t} of {trajectory.length}, return so far {earned[t]:.2f}", loc="left", fontsize=9, color=_INK)
+        _list_actions(words, trajectory, t)
         yield pixels(picture)
         scene.clear()
         words.clear()
 
 
-def over_training(spec: EnvSpec, played: Mapping[int, Sequence[Take]], *, title: str) -> Iterator[Picture]:
+def over_training(spec: EnvSpec, played: Mapping[int, Sequence[Trajectory]], *, title: str) -> Iterator[Picture]:
     """What the team does in its first step, moment by moment of its training (environment steps, then episodes): means over episodes."""
     picture = Figure(figsize=(6.4, 4.2), dpi=100, layout="constrained", facecolor="white")
     axes = picture.subplots()
-    for env_steps, takes in played.items():
-        draw_table(axes, spec, np.mean([doings(take)[0] for take in takes], axis=0))
-        earned = np.mean([take.undiscounted_return for take in takes])
+    for env_steps, trajectories in played.items():
+        draw_table(axes, spec, np.mean([action_texts(trajectory)[0] for trajectory in trajectories], axis=0))
+        earned = np.mean([trajectory.undiscounted_return for trajectory in trajectories])
         axes.set_title(f"{title}\nafter {env_steps:,} environment steps, greedy return {earned:.2f}", loc="left", fontsize=9, color=_INK)
         yield pixels(picture)
         axes.clear()
 
 
-def draw_scene(axes: Axes, environment: Any, take: Take, t: int) -> None:
+def draw_scene(axes: Axes, environment: Any, trajectory: Trajectory, t: int) -> None:
     """The environment after `t` steps, and what is done then."""
-    action = take.actions[t] if t < take.length else None
-    if take.pictures:
-        axes.imshow(take.pictures[t])
+    action = trajectory.actions[t] if t < trajectory.length else None
+    if trajectory.pictures:
+        axes.imshow(trajectory.pictures[t])
         axes.set_axis_off()
     elif isinstance(environment, Drawable):
-        with plugins.named(f"{take.spec.name}: draw raised"):
-            environment.draw(axes, take.state(t), action, colours_of(take.spec.n_agents))
+        with plugins.named(f"{trajectory.spec.name}: draw raised"):
+            environment.draw(axes, trajectory.state(t), action, colours_of(trajectory.spec.n_agents))
     else:
-        draw_table(axes, take.spec, doings(take)[min(t, take.length - 1)])
+        draw_table(axes, trajectory.spec, action_texts(trajectory)[min(t, trajectory.length - 1)])
 
 
-def doings(take: Take) -> Float[np.ndarray, "time agent action"]:
+def action_texts(trajectory: Trajectory) -> Float[np.ndarray, "time agent action"]:
     """How likely each agent's policy is to take each action; where it is deterministic, what it does: 1 for a number, else the vector."""
-    if take.judged is not None and take.judged.policy is not None:
-        return np.asarray(take.judged.policy)
-    return np.eye(take.spec.action_size)[take.actions] if take.spec.action_kind == "discrete" else np.asarray(take.actions)
+    if trajectory.credit_estimate is not None and trajectory.credit_estimate.policy is not None:
+        return np.asarray(trajectory.credit_estimate.policy)
+    return (
+        np.eye(trajectory.spec.action_size)[trajectory.actions]
+        if trajectory.spec.action_kind == "discrete"
+        else np.asarray(trajectory.actions)
+    )
 
 
 def draw_table(axes: Axes, spec: EnvSpec, doing: Float[np.ndarray, "agent action"]) -> None:
@@ -103,12 +107,12 @@ def draw_table(axes: Axes, spec: EnvSpec, doing: Float[np.ndarray, "agent action
             axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=6, color="white" if abs(value) > 0.6 else _INK)
 
 
-def _list_actions(axes: Axes, take: Take, t: int) -> None:
+def _list_actions(axes: Axes, trajectory: Trajectory, t: int) -> None:
     """Every agent in its colour with what it does."""
     axes.set_axis_off()
-    spacing = min(0.09, 0.95 / take.spec.n_agents)
-    for agent, (name, colour) in enumerate(zip(take.spec.agents, colours_of(take.spec.n_agents), strict=True)):
-        doing = words(take.spec, take.actions[t][agent], agent) if t < take.length else "-"
+    spacing = min(0.09, 0.95 / trajectory.spec.n_agents)
+    for agent, (name, colour) in enumerate(zip(trajectory.spec.agents, colours_of(trajectory.spec.n_agents), strict=True)):
+        doing = words(trajectory.spec, trajectory.actions[t][agent], agent) if t < trajectory.length else "-"
         size = min(8.0, 100 * spacing)
         axes.text(0, 1 - spacing * (agent + 0.5), f"{name}: {doing}", color=colour, fontsize=size, transform=axes.transAxes)
 

@@ -104,13 +104,15 @@ def test_pettingzoo(script: Script, limit: int, reward: str):
             step,
             obs=rows(plain, script.obs_sizes),
             state=raw.state() if script.has_state else joined,
-            legal=rows([script.legal(t, i) if a in able else None for i, a in enumerate(raw.possible_agents)], script.action_sizes),
+            action_mask=rows(
+                [script.action_mask(t, i) if a in able else None for i, a in enumerate(raw.possible_agents)], script.action_sizes
+            ),
             reward=earned,
             terminated=terminated,
             truncated=truncated,
             metrics=[score],
         )
-        assert step.truncated or bool(step.legal.any()) == bool(raw.agents)
+        assert step.truncated or bool(step.action_mask.any()) == bool(raw.agents)
     assert len(played.actions) == min(script.length, spec.time_limit)
 
 
@@ -139,7 +141,7 @@ def test_gymnasium(script: Script, limit: int, reward: str):
             step,
             obs=rows(plain, script.obs_sizes),
             state=script.state[t] if script.has_state else np.concatenate(plain),
-            legal=rows([raw.mask(i) if masked else np.ones(n) for i, n in enumerate(script.action_sizes)], script.action_sizes),
+            action_mask=rows([raw.mask(i) if masked else np.ones(n) for i, n in enumerate(script.action_sizes)], script.action_sizes),
             reward=np.sum(earned) if reward == "sum" else np.mean(earned),
             terminated=terminated,
             truncated=truncated,
@@ -169,7 +171,7 @@ def test_pymarl(script: Script, limit: int, answers: int, says_limit: bool):
             step,
             obs=raw.get_obs(),
             state=raw.get_state().ravel(),
-            legal=raw.get_avail_actions(),
+            action_mask=raw.get_avail_actions(),
             reward=0 if t == 0 else script.reward[t].sum() / (1 if answers == 3 else spec.n_agents),
             terminated=terminated,
             truncated=truncated,
@@ -179,8 +181,8 @@ def test_pymarl(script: Script, limit: int, answers: int, says_limit: bool):
 
 def test_random_actions_are_legal():
     spec = EnvSpec(name="x", version="1", agents=("a", "b"), obs_sizes=(1, 1), action_sizes=(4, 2), state_size=1, time_limit=1)
-    legal = np.array([[False, True, False, True], [False, False, False, False]])
-    drawn = {tuple(random_action(np.random.default_rng(i), spec, legal)) for i in range(20)}
+    action_mask = np.array([[False, True, False, True], [False, False, False, False]])
+    drawn = {tuple(random_action(np.random.default_rng(i), spec, action_mask)) for i in range(20)}
     assert drawn == {(1, 0), (3, 0)}
 
 
@@ -188,8 +190,8 @@ def test_random_actions_are_legal():
 def test_random_vectors_have_nothing_where_there_is_no_component(kind: Any):
     sizes: dict[str, Any] = {"obs_sizes": (1, 1), "action_sizes": (4, 2), "state_size": 1, "time_limit": 1}
     spec = EnvSpec(name="x", version="1", agents=("a", "b"), action_kind=kind, **sizes)
-    legal = np.array([[True, True, True, True], [True, True, False, False]])
-    action = random_action(np.random.default_rng(0), spec, legal)
+    action_mask = np.array([[True, True, True, True], [True, True, False, False]])
+    action = random_action(np.random.default_rng(0), spec, action_mask)
     assert action.shape == spec.action_shape
-    assert not action[~legal].any()
+    assert not action[~action_mask].any()
     assert kind == "box" or action.sum(axis=1) == pytest.approx(1, rel=1e-5)

@@ -97,7 +97,7 @@ def test_masks_of_anything_but_0_and_1_are_refused(base: Any, mask: Any):
 
 
 @pytest.mark.parametrize(
-    ("mask", "legal"),
+    ("mask", "action_mask"),
     [
         ((np.array([1, 0], np.int8), np.array([1, 1, 0], np.int8)), [1, 1, 0, 0, 0, 0]),
         ([[True, True], [False, False, True]], [0, 0, 1, 0, 0, 1]),
@@ -105,10 +105,10 @@ def test_masks_of_anything_but_0_and_1_are_refused(base: Any, mask: Any):
         (np.array([[1, 0, 0], [0, 0, 1]]), [1, 0, 0, 0, 0, 1]),  # of the combinations, in rows and columns
     ],
 )
-def test_masks_of_a_multidiscrete_space_may_be_of_its_components(mask: Any, legal: list[int]):
+def test_masks_of_a_multidiscrete_space_may_be_of_its_components(mask: Any, action_mask: list[int]):
     own = actions(spaces.MultiDiscrete([2, 3]), "a")
-    np.testing.assert_array_equal(np.ravel(own.combined(mask)), legal)
-    for number in np.flatnonzero(legal):
+    np.testing.assert_array_equal(np.ravel(own.combined(mask)), action_mask)
+    for number in np.flatnonzero(action_mask):
         parts = own.write(number)
         if isinstance(mask, tuple):
             assert all(part[i] for part, i in zip(mask, parts, strict=True))

@@ -47,7 +47,7 @@ def test_nobody_moved_and_nothing_ended(name: str, options: dict[str, Any], leng
     assert environment.spec.time_limit == length
     t, step = ended(environment)
     assert (t, bool(step.terminated), bool(step.truncated)) == (length, False, True)
-    assert step.legal.any(axis=1).all()
+    assert step.action_mask.any(axis=1).all()
 
 
 @pytest.mark.parametrize("options", [{}, {"max_episode_steps": 60}])

@@ -91,7 +91,7 @@ def test_what_was_seen_last_counts_at_a_cut(kind: Any, options: Any, last: list[
     assert (bool(end.terminated), bool(end.truncated)) == (False, True)
     np.testing.assert_array_equal(end.obs, last)
     np.testing.assert_array_equal(end.state, np.ravel(last))
-    assert end.legal.all()
+    assert end.action_mask.all()
     found = looked_at(kind, **options)
     assert not found.faults
     assert "b" in note(found, "observ", "cut")
@@ -101,7 +101,7 @@ def test_an_end_needs_nothing_and_nothing_is_told_where_all_is_said():
     end = episode(adapted(SilentAtItsLimit, limit_terminates=True))[-1]
     assert bool(end.terminated)
     assert not end.obs.any()
-    assert not end.legal.any()
+    assert not end.action_mask.any()
     for found in (looked_at(SilentAtItsLimit, limit_terminates=True), looked_at(Rounds)):
         assert not [told for told in found.notes if "cut" in told.replace("truncated", "")]
 
@@ -136,7 +136,7 @@ def test_who_terminated_is_not_there_at_the_cut_of_others(at: int):
     assert bool(end.truncated)
     np.testing.assert_array_equal(end.obs, [[0, 0], [2, 2]])
     np.testing.assert_array_equal(end.state, [0, 0, 2, 2])
-    np.testing.assert_array_equal(end.legal, [[False, False], [False, True]])  # b's mask of the step before
+    np.testing.assert_array_equal(end.action_mask, [[False, False], [False, True]])  # b's mask of the step before
 
 
 def test_who_is_to_go_on_must_be_told_something():
@@ -172,7 +172,7 @@ def test_gymnasiums_too(what: Any):
     end = episode(adapted(Says))[-1]
     first = [3, 1] if what else [2, 1]
     np.testing.assert_array_equal(end.obs, [first, [2, 2], [0, 0]])  # the third has no legal action: it is not there
-    np.testing.assert_array_equal(end.legal, [[True, False], [False, True], [False, False]])
+    np.testing.assert_array_equal(end.action_mask, [[True, False], [False, True], [False, False]])
     assert "agent_1 got no" in note(looked_at(Says), "observ", "cut")
 
 
@@ -191,7 +191,7 @@ def test_pymarls_too():
     end = episode(adapted(SilentMarl))[-1]
     assert bool(end.truncated)
     np.testing.assert_array_equal(end.obs, [[2, 1], [2, 2]])
-    np.testing.assert_array_equal(end.legal, [[True, True], [False, True]])
+    np.testing.assert_array_equal(end.action_mask, [[True, True], [False, True]])
     np.testing.assert_array_equal(end.state, [2])
     found = looked_at(SilentMarl)
     note(found, "observ", "cut")
@@ -488,7 +488,7 @@ def test_masks_may_be_padded(base: Any):
     environment = adapted(masking(base, [0, 1, 0, 0]))
     assert set(environment.spec.action_sizes) == {2}
     for step in episode(environment):
-        np.testing.assert_array_equal(step.legal, [[False, True]] * environment.spec.n_agents)
+        np.testing.assert_array_equal(step.action_mask, [[False, True]] * environment.spec.n_agents)
 
 
 @pytest.mark.parametrize("base", [Rounds, Tuples, Marl])
@@ -522,13 +522,13 @@ def test_the_rest_acts_by_itself():
 
 
 def test_what_the_rest_does_is_repeated_with_the_seed():
-    def doings(seed: int, others: str) -> list[Any]:
+    def action_texts(seed: int, others: str) -> list[Any]:
         environment = adapted(Chase, team=["wolf_0", "wolf_1"], others=others)
         episode(environment, seed)
         return [[list(told[sheep]) for sheep in ("sheep_0", "sheep_1")] for told in environment.env.asked]
 
-    assert doings(1, "random") == doings(1, "random") != doings(2, "random")
-    assert doings(1, "noop") == [[[3.0, 3.0]] * 2] * LENGTH  # the middle of a box from 2 to 4
+    assert action_texts(1, "random") == action_texts(1, "random") != action_texts(2, "random")
+    assert action_texts(1, "noop") == [[[3.0, 3.0]] * 2] * LENGTH  # the middle of a box from 2 to 4
 
 
 def test_the_rest_takes_what_is_legal():

@@ -18,7 +18,7 @@ from dop.envs.python._team import Common
 from dop.envs.python.pettingzoo import PettingZoo
 from dop.envs.validation.checks import Played, faults, play
 from dop.errors import ConfigError, MissingExtraError
-from dop.types import HostEnvironment
+from dop.types import PythonEnvironment
 from python_games import Parallel, Script
 
 os.environ["SDL_VIDEODRIVER"] = "dummy"  # pygame would open a window
@@ -39,13 +39,13 @@ pytestmark = [
 without_box2d = pytest.mark.skipif(importlib.util.find_spec("Box2D") is None, reason="Box2D has no wheel for this machine")
 
 
-def make(name: str, **options: Any) -> HostEnvironment:
+def make(name: str, **options: Any) -> PythonEnvironment:
     environment = dop.envs.make(name, **options)
-    assert isinstance(environment, HostEnvironment)
+    assert isinstance(environment, PythonEnvironment)
     return environment
 
 
-def played(environment: HostEnvironment, seed: int = 0) -> Played:
+def played(environment: PythonEnvironment, seed: int = 0) -> Played:
     """One random episode, in which nothing is wrong."""
     record = Played()
     play(environment, record, seed=seed, rng=np.random.default_rng(seed))
@@ -77,7 +77,7 @@ def test_they_play(name: str, options: dict, agents: int, obs: set, kind: str, a
     record = played(environment)
     assert len(record.actions) == limit
     assert record.copies[-1].truncated
-    assert record.copies[-1].legal.any(axis=1).all()  # what comes after counts
+    assert record.copies[-1].action_mask.any(axis=1).all()  # what comes after counts
     environment.close()
     environment.close()
 
@@ -99,7 +99,7 @@ def test_agents_that_die_leave_and_have_types():
     environment = make(KNIGHTS, spawn_delay=2, max_zombies=30)
     assert environment.spec.agent_types == ("archer", "archer", "knight", "knight")
     record = played(environment)
-    there = np.array([step.legal.any(axis=1) for step in record.copies])
+    there = np.array([step.action_mask.any(axis=1) for step in record.copies])
     assert not (np.diff(there.astype(int), axis=0) > 0).any()  # nobody comes back
     gone_before_the_end = ~there[:-1].all(axis=0)
     assert gone_before_the_end.any()
@@ -114,7 +114,7 @@ def test_a_state_that_cannot_be_said_any_more_is_the_one_before():
     record = played(make(WALKERS))
     end, before = record.copies[-1], record.copies[-2]
     assert end.terminated
-    assert not end.legal.any()
+    assert not end.action_mask.any()
     np.testing.assert_array_equal(end.state, before.state)
 
 

@@ -41,8 +41,8 @@ def test_battles_are_won_lost_and_cut(answers: int):
     records = [played(environment, seed) for seed in range(30)]
     ends = [record.copies[-1] for record in records]
     assert {float(end.metrics[0]) for end in ends} == {0.0, 1.0}
-    dead = np.array([step.legal[:, 0] for record in records for step in record.copies])
-    alone = np.array([step.legal[:, 1:].any(axis=1) for record in records for step in record.copies])
+    dead = np.array([step.action_mask[:, 0] for record in records for step in record.copies])
+    alone = np.array([step.action_mask[:, 1:].any(axis=1) for record in records for step in record.copies])
     assert dead.any()
     np.testing.assert_array_equal(dead, ~alone)
     assert all(sum(float(step.reward) for step in record.copies) == pytest.approx(9 - health_left(record)) for record in records)
@@ -63,7 +63,7 @@ def test_a_time_limit_is_no_end_though_smac_calls_it_one(continuing: bool):
     environment = make(limit=2, continuing=continuing)
     end = played(environment, 0).copies[-1]
     assert (bool(end.terminated), bool(end.truncated)) == (False, True)
-    assert end.legal.any(axis=1).all()
+    assert end.action_mask.any(axis=1).all()
 
 
 def test_a_shorter_limit_cuts():

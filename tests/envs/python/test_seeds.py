@@ -14,7 +14,7 @@ from dop.envs.making import seeding
 from dop.envs.python.pymarl import PyMARL
 from dop.envs.validation.checks import survey
 from dop.errors import ConfigError
-from dop.types import HostEnvironment
+from dop.types import PythonEnvironment
 from python_games import Parallel, Script, Tuples
 
 EPISODES = (11, 22, 33, 44)
@@ -136,7 +136,7 @@ def made_up_packages(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_other_makers_get_a_mixed_seed_too(name: str, option: str):
     def first(seed: int, asked: int) -> list[float]:
         environment = dop.envs.make(name, **{option: asked})
-        assert isinstance(environment, HostEnvironment)
+        assert isinstance(environment, PythonEnvironment)
         assert dict(environment.spec.options)[option] == asked
         step = environment.reset(seed)
         assert len(environment.step(np.zeros(2, np.int32)).obs) == 2

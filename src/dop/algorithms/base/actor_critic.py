@@ -17,14 +17,14 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from dop import losses, policies
-from dop.errors import ConfigError, check_not_negative, check_positive, check_shares, check_types
+from dop.errors import ConfigError, check_fractions, check_not_negative, check_positive, check_types
 from dop.learning import optimisers
 from dop.learning.minibatches import Schedule
-from dop.learning.normalisation import RunningMoments
+from dop.learning.normalisation import RunningMeanVar
 from dop.networks import recurrent_teams
 from dop.networks.greedy_policy import Policy
-from dop.networks.recurrent_teams import Memory, Team, end_to_end
-from dop.types import Action, Choice, Credit, EnvSpec, Episode, Learner, Metrics, Sharing, TimeStep
+from dop.networks.recurrent_teams import Carry, Team, end_to_end
+from dop.types import Action, Credit, EnvSpec, Episode, Learner, Metrics, PolicyOutput, Sharing, TimeStep
 
 Critic = TypeVar("Critic", bound=eqx.Module)
 
@@ -37,9 +37,9 @@ class Values(eqx.Module):
     k: Float[Array, "*batch agent"]
     """How much each agent's value counts for the team's; 0 for those that are not there."""
 
-    def metrics(self, legal: Bool[Array, "*batch agent action"], mask: Bool[Array, "*batch"]) -> Metrics:
+    def metrics(self, action_mask: Bool[Array, "*batch agent action"], mask: Bool[Array, "*batch"]) -> Metrics:
         """What to report of a batch: here the range of q."""
-        counts = mask[..., None, None] & legal
+        counts = mask[..., None, None] & action_mask
         return {
             "q_min": jnp.min(self.q, where=counts, initial=jnp.inf),
             "q_max": jnp.max(self.q, where=counts, initial=-jnp.inf),
@@ -59,13 +59,13 @@ class ActorCriticLearner(Learner, Generic[Critic]):
     since_target: Int[Array, ""]
     """Iterations, or critic steps, since the target networks were last copied."""
     actor: Team
-    greedy_actor: Team
+    actor_ema: Team
     """The average of the actors that plays greedily."""
     critic: Critic
     target: Critic
     actor_optimiser: PyTree
     critic_optimiser: PyTree
-    state_moments: RunningMoments
+    state_normaliser: RunningMeanVar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +85,9 @@ class ActorCritic(Generic[Critic]):
     """Critic steps an iteration: one per timestep (in order, or backwards), one per shuffled minibatch of that size, or a single one."""
     critic_hidden: int = 256
     """Units in each of the critic's two hidden layers."""
-    critic_rate: float = 5e-4
+    critic_lr: float = 5e-4
     """Learning rate of the critic."""
-    standardise_state: bool = True
+    normalise_state: bool = True
     """Standardise the global state by running moments over the on-policy episodes. No published code does."""
 
     # Actors
@@ -100,11 +100,11 @@ class ActorCritic(Generic[Critic]):
     come from the policy that is learned; with `epsilon_in="behaviour"` those of `sampled` come from the mixture with epsilon."""
     actor_steps: int = 4
     """Gradient steps of the actors per iteration. Published: 1."""
-    actor_rate: float = 5e-4
+    actor_lr: float = 5e-4
     """Learning rate of the actors."""
     scale_advantage: bool = True
     """Divide the utilities by their root mean square over legal actions. No published code does."""
-    actor_average: float = 0.97
+    actor_ema_decay: float = 0.97
     """Greedy play uses a running average of the actors with this decay per iteration. 0: the newest."""
     entropy_bonus: float = 0.1
     """Weight of the policy's entropy in the actors' objective. Published: 0."""
@@ -114,7 +114,7 @@ class ActorCritic(Generic[Critic]):
     """Share of uniform actions at the start."""
     epsilon_end: float = 0.05
     """Share of uniform actions at the end."""
-    epsilon_steps: int = 50_000
+    epsilon_anneal_steps: int = 50_000
     """Environment steps over which epsilon falls linearly."""
     epsilon_in: Literal["behaviour", "policy"] = "behaviour"
     """Mix epsilon only into what acts, or into the policy itself, in the learner too (released)."""
@@ -145,7 +145,7 @@ class ActorCritic(Generic[Critic]):
         """Every agent's values on the first `length` steps; time first."""
 
     @abstractmethod
-    def _judge(
+    def _credit_terms(
         self, learner: ActorCriticLearner[Critic], step: TimeStep, action: Action
     ) -> tuple[Float[Array, "agent action"], Float[Array, " agent"], Float[Array, ""] | None]:
         """Of one step: every agent's value of each of its own actions while the others do as in `action`, then k and b of `Credit`."""
@@ -156,11 +156,11 @@ class ActorCritic(Generic[Critic]):
         if spec.action_kind != "discrete":
             raise ConfigError(f"{name} needs discrete actions, but those of {spec.name} are a {spec.action_kind}.")
         sizes = ("critic_hidden", "actor_hidden", "actor_steps", "target_interval", "episodes_per_iteration", "on_policy_batch")
-        check_positive(self, *sizes, "critic_rate", "actor_rate", "max_grad_norm")
-        check_shares(self, "gamma", "td_lambda", "actor_average", "epsilon_start", "epsilon_end", "rms_decay")
-        check_not_negative(self, "epsilon_steps", "entropy_bonus", "rms_eps")
-        if self.actor_average == 1 or self.rms_decay == 1:
-            raise ConfigError("actor_average and rms_decay must be below 1: at 1 nothing new ever counts.")
+        check_positive(self, *sizes, "critic_lr", "actor_lr", "max_grad_norm")
+        check_fractions(self, "gamma", "td_lambda", "actor_ema_decay", "epsilon_start", "epsilon_end", "rms_decay")
+        check_not_negative(self, "epsilon_anneal_steps", "entropy_bonus", "rms_eps")
+        if self.actor_ema_decay == 1 or self.rms_decay == 1:
+            raise ConfigError("actor_ema_decay and rms_decay must be below 1: at 1 nothing new ever counts.")
 
     # ---------------------------------------------------------------------------------------------------------------- acting
 
@@ -172,30 +172,30 @@ class ActorCritic(Generic[Critic]):
             env_steps=jnp.zeros((), jnp.int32),
             since_target=jnp.zeros((), jnp.int32),
             actor=actor,
-            greedy_actor=jax.tree.map(jnp.copy, actor),
+            actor_ema=jax.tree.map(jnp.copy, actor),
             critic=critic,
             target=jax.tree.map(jnp.copy, critic),
             actor_optimiser=self._actor_optimiser.init(eqx.filter(actor, eqx.is_array)),
             critic_optimiser=self._critic_optimiser.init(eqx.filter(critic, eqx.is_array)),
-            state_moments=RunningMoments.start(spec.state_size),
+            state_normaliser=RunningMeanVar.start(spec.state_size),
         )
 
-    def initial_memory(self, spec: EnvSpec) -> Memory:
-        return recurrent_teams.initial_memory(spec.n_agents, self.actor_hidden)
+    def initial_carry(self, spec: EnvSpec) -> Carry:
+        return recurrent_teams.initial_carry(spec.n_agents, self.actor_hidden)
 
     def act(
-        self, learner: ActorCriticLearner[Critic], memory: Memory, step: TimeStep, key: PRNGKeyArray, *, explore: bool
-    ) -> tuple[Choice, Memory]:
-        actor = learner.actor if explore else learner.greedy_actor
-        hidden, logits = recurrent_teams.step_team(actor, memory.hidden, step.obs, memory.last_action)
+        self, learner: ActorCriticLearner[Critic], carry: Carry, step: TimeStep, key: PRNGKeyArray, *, explore: bool
+    ) -> tuple[PolicyOutput, Carry]:
+        actor = learner.actor if explore else learner.actor_ema
+        hidden, logits = recurrent_teams.step_team(actor, carry.hidden, step.obs, carry.last_action)
         if explore:
-            behaviour = self._mixed_policy(logits, step.legal, self._epsilon(learner))
-            action = jax.vmap(policies.sample)(jax.random.split(key, logits.shape[0]), behaviour)
+            behaviour_prob = self._mixed_policy(logits, step.action_mask, self._epsilon(learner))
+            action = jax.vmap(policies.sample)(jax.random.split(key, logits.shape[0]), behaviour_prob)
         else:
-            behaviour = jax.vmap(policies.masked_softmax)(logits, step.legal)
-            action = jax.vmap(policies.greedy)(logits, step.legal)
-        choice = Choice(action=action, probability=policies.probability(behaviour, action))
-        return choice, Memory(hidden=hidden, last_action=action)
+            behaviour_prob = jax.vmap(policies.masked_softmax)(logits, step.action_mask)
+            action = jax.vmap(policies.greedy)(logits, step.action_mask)
+        choice = PolicyOutput(action=action, behaviour_prob=policies.probability(behaviour_prob, action))
+        return choice, Carry(hidden=hidden, last_action=action)
 
     def schedules(self, learner: Learner) -> Metrics:
         """The share of uniform actions."""
@@ -206,40 +206,40 @@ class ActorCritic(Generic[Critic]):
         return replace(self, epsilon_start=0.0, epsilon_end=0.0)
 
     def _epsilon(self, learner: Learner) -> Float[Array, ""]:
-        return jnp.asarray(optimisers.linear(self.epsilon_start, self.epsilon_end, self.epsilon_steps)(learner.env_steps))
+        return jnp.asarray(optimisers.linear(self.epsilon_start, self.epsilon_end, self.epsilon_anneal_steps)(learner.env_steps))
 
     def _mixed_policy(
-        self, logits: Float[Array, "agent action"], legal: Bool[Array, "agent action"], epsilon: Float[Array, ""]
+        self, logits: Float[Array, "agent action"], action_mask: Bool[Array, "agent action"], epsilon: Float[Array, ""]
     ) -> Float[Array, "agent action"]:
         """What acts: the policy with epsilon mixed in."""
-        return jax.vmap(lambda x, m: policies.mix(x, m, epsilon, before_mask=self.epsilon_in == "policy"))(logits, legal)
+        return jax.vmap(lambda x, m: policies.mix(x, m, epsilon, before_mask=self.epsilon_in == "policy"))(logits, action_mask)
 
     def _policy(
-        self, logits: Float[Array, "*batch agent action"], legal: Bool[Array, "*batch agent action"], epsilon: Float[Array, ""]
+        self, logits: Float[Array, "*batch agent action"], action_mask: Bool[Array, "*batch agent action"], epsilon: Float[Array, ""]
     ) -> Float[Array, "*batch agent action"]:
         """What is learned: `_mixed_policy` or the policy alone, by `epsilon_in`."""
         mix = epsilon if self.epsilon_in == "policy" else jnp.zeros_like(epsilon)
-        return jnp.vectorize(lambda x, m: self._mixed_policy(x, m, mix), signature="(n,a),(n,a)->(n,a)")(logits, legal)
+        return jnp.vectorize(lambda x, m: self._mixed_policy(x, m, mix), signature="(n,a),(n,a)->(n,a)")(logits, action_mask)
 
     # --------------------------------------------------------------------------------------------------------------- looking
 
     def policy(self, learner: ActorCriticLearner[Critic]) -> Policy:
         """What plays greedily."""
-        return Policy(team=learner.greedy_actor, temperature=jnp.ones(()), chosen="argmax")
+        return Policy(team=learner.actor_ema, temperature=jnp.ones(()), chosen="argmax")
 
-    def credit(self, learner: ActorCriticLearner[Critic], memory: Memory, step: TimeStep, action: Action, own: Action) -> Credit:
+    def credit(self, learner: ActorCriticLearner[Critic], carry: Carry, step: TimeStep, action: Action, own: Action) -> Credit:
         """By the critic as it is, against the averaged actors."""
-        _, logits = recurrent_teams.step_team(learner.greedy_actor, memory.hidden, step.obs, memory.last_action)
-        q, k, b = self._judge(learner, step, action)
-        return Credit(k=k, q=losses.taken(q, own), b=b, policy=jax.vmap(policies.masked_softmax)(logits, step.legal))
+        _, logits = recurrent_teams.step_team(learner.actor_ema, carry.hidden, step.obs, carry.last_action)
+        q, k, b = self._credit_terms(learner, step, action)
+        return Credit(k=k, q=losses.gather_actions(q, own), b=b, policy=jax.vmap(policies.masked_softmax)(logits, step.action_mask))
 
     # -------------------------------------------------------------------------------------------------------------- learning
 
     def update(self, learner: ActorCriticLearner[Critic], batch: Any, key: PRNGKeyArray) -> tuple[ActorCriticLearner[Critic], Metrics]:
         """One iteration: the critic's steps, the actors' steps, and every `target_interval` the target networks."""
-        if self.standardise_state:
+        if self.normalise_state:
             on = batch.on_policy
-            learner = replace(learner, state_moments=learner.state_moments.update(on.state[:, :-1], on.mask))
+            learner = replace(learner, state_normaliser=learner.state_normaliser.update(on.state[:, :-1], on.mask))
         learner, critic_metrics, critic_steps = self._update_critic(learner, batch, key)
         learner, actor_metrics = self._update_actors(learner, batch.actor)
         return self._update_target(learner, critic_steps), critic_metrics | actor_metrics
@@ -258,24 +258,26 @@ class ActorCritic(Generic[Critic]):
 
         start = (learner.actor, learner.actor_optimiser)
         (actor, optimiser), metrics = jax.lax.scan(step, start, length=self.actor_steps)
-        average = jax.tree.map(lambda old, new: self.actor_average * old + (1 - self.actor_average) * new, learner.greedy_actor, actor)
-        learner = replace(learner, actor=actor, greedy_actor=average, actor_optimiser=optimiser)
+        average = jax.tree.map(lambda old, new: self.actor_ema_decay * old + (1 - self.actor_ema_decay) * new, learner.actor_ema, actor)
+        learner = replace(learner, actor=actor, actor_ema=average, actor_optimiser=optimiser)
         return learner, jax.tree.map(lambda x: x[-1], metrics)
 
     def _actor_loss(
         self, actor: Team, epsilon: Float[Array, ""], episodes: Episode, values: Values, length: Int[Array, ""]
     ) -> tuple[Float[Array, ""], Metrics]:
-        policy = self._policy(recurrent_teams.unroll(actor, episodes, length), episodes.legal, epsilon)
+        policy = self._policy(recurrent_teams.unroll(actor, episodes, length), episodes.action_mask, epsilon)
         # All episodes end to end: the losses know no time.
-        policy, legal, values = jax.tree.map(lambda x: end_to_end(x[: episodes.mask.shape[0]]), (policy, episodes.legal, values))
-        action, behaviour, mask = end_to_end(episodes.action), end_to_end(episodes.behaviour), end_to_end(episodes.mask)
+        policy, action_mask, values = jax.tree.map(
+            lambda x: end_to_end(x[: episodes.mask.shape[0]]), (policy, episodes.action_mask, values)
+        )
+        action, behaviour_prob, mask = end_to_end(episodes.action), end_to_end(episodes.behaviour_prob), end_to_end(episodes.mask)
         q, k = values.q, values.k
-        scale = losses.utility_rms(losses.aristocrat_utility(policy, q, k), legal, mask)
+        scale = losses.utility_rms(losses.aristocrat_utility(policy, q, k), action_mask, mask)
         k_scaled = k / (jax.lax.stop_gradient(scale) + 1e-6) if self.scale_advantage else k
         if self.policy_gradient == "expected":
             loss = losses.stochastic_dop_actor_expected(policy, q, k_scaled, mask)
         else:
-            loss = losses.stochastic_dop_actor(policy, q, k_scaled, action, mask, self._ratio(policy, action, behaviour, mask))
+            loss = losses.stochastic_dop_actor(policy, q, k_scaled, action, mask, self._ratio(policy, action, behaviour_prob, mask))
         entropy = losses.masked_mean(losses.entropy(policy), mask)
         metrics = {
             "actor_loss": loss,
@@ -283,17 +285,17 @@ class ActorCritic(Generic[Critic]):
             "policy_max": losses.masked_mean(jnp.max(policy, axis=-1), mask),
             "advantage_rms": scale,
         }
-        return loss - self.entropy_bonus * entropy, metrics | values.metrics(legal, mask)
+        return loss - self.entropy_bonus * entropy, metrics | values.metrics(action_mask, mask)
 
     def _ratio(
         self,
         policy: Float[Array, "time agent action"],
         action: Int[Array, "time agent"],
-        behaviour: Float[Array, "time agent"],
+        behaviour_prob: Float[Array, "time agent"],
         mask: Bool[Array, " time"],
     ) -> Float[Array, " time"] | None:
         """What a sampled gradient's steps are weighed by; none for on-policy ones."""
-        del policy, action, behaviour, mask
+        del policy, action, behaviour_prob, mask
         return None
 
     def _update_target(self, learner: ActorCriticLearner[Critic], critic_steps: Int[Array, ""]) -> ActorCriticLearner[Critic]:
@@ -306,14 +308,14 @@ class ActorCritic(Generic[Critic]):
         self, learner: ActorCriticLearner[Critic], state: Float[Array, "*batch state"], obs: Float[Array, "*batch agent obs"]
     ) -> tuple[Array, Array]:
         """State and observations as the critics take them: full precision, the state standardised."""
-        dtype = learner.state_moments.mean.dtype
+        dtype = learner.state_normaliser.mean.dtype
         state, obs = state.astype(dtype), obs.astype(dtype)
-        return (learner.state_moments.standardise(state) if self.standardise_state else state), obs
+        return (learner.state_normaliser.normalise(state) if self.normalise_state else state), obs
 
     @property
     def _actor_optimiser(self) -> optax.GradientTransformation:
-        return optimisers.rmsprop(self.actor_rate, decay=self.rms_decay, eps=self.rms_eps, max_grad_norm=self.max_grad_norm)
+        return optimisers.rmsprop(self.actor_lr, decay=self.rms_decay, eps=self.rms_eps, max_grad_norm=self.max_grad_norm)
 
     @property
     def _critic_optimiser(self) -> optax.GradientTransformation:
-        return optimisers.rmsprop(self.critic_rate, decay=self.rms_decay, eps=self.rms_eps, max_grad_norm=self.max_grad_norm)
+        return optimisers.rmsprop(self.critic_lr, decay=self.rms_decay, eps=self.rms_eps, max_grad_norm=self.max_grad_norm)

@@ -18,12 +18,12 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from dop import losses, policies
 from dop.algorithms.base.off_policy import Critic, Loss, OffPolicy, OffPolicyLearner, td_metrics
-from dop.errors import check_not_negative, check_positive, check_shares
+from dop.errors import check_fractions, check_not_negative, check_positive
 from dop.learning import optimisers
 from dop.networks import feed_forward_teams
 from dop.networks.feed_forward_teams import Team
 from dop.networks.greedy_policy import Chosen, Policy
-from dop.types import Action, ActionKind, Choice, Credit, EnvSpec, Metrics, TimeStep, Transition
+from dop.types import Action, ActionKind, Credit, EnvSpec, Metrics, PolicyOutput, TimeStep, Transition
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Deterministic(OffPolicy[Critic]):
     """Share of uniform actions at the start."""
     epsilon_end: float = 0.0
     """Share of uniform actions at the end."""
-    epsilon_steps: int = 50_000
+    epsilon_anneal_steps: int = 50_000
     """Environment steps over which epsilon changes linearly."""
 
     @abstractmethod
@@ -53,16 +53,16 @@ class Deterministic(OffPolicy[Critic]):
         state: Float[Array, " state"],
         obs: Float[Array, "agent obs"],
         action: Float[Array, "agent action"],
-        present: Bool[Array, " agent"],
+        is_active: Bool[Array, " agent"],
     ) -> Float[Array, " value"]:
-        """What is regressed on the target: the team's value, or several estimates of it; those `present` count."""
+        """What is regressed on the target: the team's value, or several estimates of it; those `is_active` count."""
 
     @abstractmethod
     def _climbed(self, critic: Critic, step: Transition, taken: Float[Array, "agent action"], own: Float[Array, "agent action"]) -> Array:
         """What the actors climb through their `own` actions; `taken` is what the team did."""
 
     @abstractmethod
-    def _judge(
+    def _credit_terms(
         self, critic: Critic, step: TimeStep, taken: Float[Array, "agent action"], own: Float[Array, "agent action"]
     ) -> tuple[Float[Array, " agent"], Float[Array, " agent"], Float[Array, ""] | None]:
         """Q_i of each agent doing `own` while the others do as in `taken`, then k and b of `Credit`."""
@@ -70,35 +70,37 @@ class Deterministic(OffPolicy[Critic]):
     def _check(self, spec: EnvSpec) -> None:
         super()._check(spec)
         check_positive(self, "temperature_start", "temperature_end")
-        check_not_negative(self, "temperature_steps", "action_noise", "epsilon_steps")
-        check_shares(self, "epsilon_start", "epsilon_end")
+        check_not_negative(self, "temperature_steps", "action_noise", "epsilon_anneal_steps")
+        check_fractions(self, "epsilon_start", "epsilon_end")
 
     # ---------------------------------------------------------------------------------------------------------------- acting
 
     def act(
-        self, learner: OffPolicyLearner[Critic], memory: tuple[()], step: TimeStep, key: PRNGKeyArray, *, explore: bool
-    ) -> tuple[Choice, tuple[()]]:
+        self, learner: OffPolicyLearner[Critic], carry: tuple[()], step: TimeStep, key: PRNGKeyArray, *, explore: bool
+    ) -> tuple[PolicyOutput, tuple[()]]:
         kind = learner.actor.network.kind
         output = feed_forward_teams.outputs(learner.actor, step.obs)
         if explore:
-            vector = jax.vmap(lambda *x: self._explore(learner, *x))(jax.random.split(key, output.shape[0]), output, step.legal)
+            vector = jax.vmap(lambda *x: self._explore(learner, *x))(jax.random.split(key, output.shape[0]), output, step.action_mask)
         else:
-            vector = self._choose(learner.actor, learner, step.obs, step.legal)
+            vector = self._choose(learner.actor, learner, step.obs, step.action_mask)
         action = feed_forward_teams.as_stored(kind, vector)
         if kind != "discrete":
-            return Choice(action=action, probability=jnp.ones(output.shape[0])), memory
+            return PolicyOutput(action=action, behaviour_prob=jnp.ones(output.shape[0])), carry
         epsilon = self._epsilon(learner) if explore else jnp.zeros(())
-        behaviour = jax.vmap(lambda x, m: policies.epsilon_mixture(policies.masked_softmax(x, m), m, epsilon))(output, step.legal)
-        return Choice(action=action, probability=policies.probability(behaviour, action)), memory
+        behaviour_prob = jax.vmap(lambda x, m: policies.epsilon_mixture(policies.masked_softmax(x, m), m, epsilon))(
+            output, step.action_mask
+        )
+        return PolicyOutput(action=action, behaviour_prob=policies.probability(behaviour_prob, action)), carry
 
     def _explore(
-        self, learner: OffPolicyLearner[Critic], key: PRNGKeyArray, output: Float[Array, " action"], legal: Bool[Array, " action"]
+        self, learner: OffPolicyLearner[Critic], key: PRNGKeyArray, output: Float[Array, " action"], action_mask: Bool[Array, " action"]
     ) -> Float[Array, " action"]:
         """One agent's action with noise, or, by epsilon, a uniform one."""
         kind = learner.actor.network.kind
         key_own, key_uniform, key_which = jax.random.split(key, 3)
-        own = feed_forward_teams.explore(kind, key_own, output, legal, self._temperature(learner), self.action_noise)
-        uniform = feed_forward_teams.as_vectors(policies.random_action(key_uniform, legal, kind), legal)
+        own = feed_forward_teams.explore(kind, key_own, output, action_mask, self._temperature(learner), self.action_noise)
+        uniform = feed_forward_teams.as_vectors(policies.random_action(key_uniform, action_mask, kind), action_mask)
         return jnp.where(jax.random.bernoulli(key_which, self._epsilon(learner)), uniform, own)
 
     def _choose(
@@ -106,11 +108,11 @@ class Deterministic(OffPolicy[Critic]):
         actor: Team,
         learner: OffPolicyLearner[Critic],
         obs: Float[Array, "agent obs"],
-        legal: Bool[Array, "agent action"],
+        action_mask: Bool[Array, "agent action"],
     ) -> Float[Array, "agent action"]:
         """pi(o), without noise."""
         output, temperature = feed_forward_teams.outputs(actor, obs), self._temperature(learner)
-        return jax.vmap(lambda x, m: feed_forward_teams.choose(actor.network.kind, x, m, temperature))(output, legal)
+        return jax.vmap(lambda x, m: feed_forward_teams.choose(actor.network.kind, x, m, temperature))(output, action_mask)
 
     def schedules(self, learner: OffPolicyLearner[Critic]) -> Metrics:
         """The share of uniform actions; and the temperature, which a box has none of."""
@@ -125,7 +127,7 @@ class Deterministic(OffPolicy[Critic]):
         return jnp.asarray(optimisers.linear(self.temperature_start, self.temperature_end, self.temperature_steps)(learner.env_steps))
 
     def _epsilon(self, learner: OffPolicyLearner[Critic]) -> Float[Array, ""]:
-        return jnp.asarray(optimisers.linear(self.epsilon_start, self.epsilon_end, self.epsilon_steps)(learner.env_steps))
+        return jnp.asarray(optimisers.linear(self.epsilon_start, self.epsilon_end, self.epsilon_anneal_steps)(learner.env_steps))
 
     # --------------------------------------------------------------------------------------------------------------- looking
 
@@ -134,11 +136,14 @@ class Deterministic(OffPolicy[Critic]):
         by_kind: dict[ActionKind, Chosen] = {"discrete": "argmax", "simplex": "softmax", "box": "tanh"}
         return Policy(team=learner.actor, temperature=self._temperature(learner), chosen=by_kind[learner.actor.network.kind])
 
-    def credit(self, learner: OffPolicyLearner[Critic], memory: tuple[()], step: TimeStep, action: Action, own: Action) -> Credit:
+    def credit(self, learner: OffPolicyLearner[Critic], carry: tuple[()], step: TimeStep, action: Action, own: Action) -> Credit:
         """By the critic as it is."""
-        del memory
-        q, k, b = self._judge(
-            learner.critic, step, feed_forward_teams.as_vectors(action, step.legal), feed_forward_teams.as_vectors(own, step.legal)
+        del carry
+        q, k, b = self._credit_terms(
+            learner.critic,
+            step,
+            feed_forward_teams.as_vectors(action, step.action_mask),
+            feed_forward_teams.as_vectors(own, step.action_mask),
         )
         return Credit(k=k, q=q, b=b, policy=None)
 
@@ -149,12 +154,12 @@ class Deterministic(OffPolicy[Critic]):
         del key
 
         def target(step: Transition) -> Float[Array, " value"]:
-            action = self._choose(learner.target_actor, learner, step.next_obs, step.next_legal)
-            q_next = self._values(learner.target_critic, step.next_state, step.next_obs, action, policies.present(step.next_legal))
+            action = self._choose(learner.target_actor, learner, step.next_obs, step.next_action_mask)
+            q_next = self._values(learner.target_critic, step.next_state, step.next_obs, action, policies.is_active(step.next_action_mask))
             return step.reward + self.gamma * step.discount * q_next
 
-        action = feed_forward_teams.as_vectors(batch.action, batch.legal)
-        value = jax.vmap(self._values, (None, 0, 0, 0, 0))(critic, batch.state, batch.obs, action, policies.present(batch.legal))
+        action = feed_forward_teams.as_vectors(batch.action, batch.action_mask)
+        value = jax.vmap(self._values, (None, 0, 0, 0, 0))(critic, batch.state, batch.obs, action, policies.is_active(batch.action_mask))
         return td_metrics(value, jax.lax.stop_gradient(jax.vmap(target)(batch)), jnp.ones_like(value, bool))
 
     def _actor_loss(self, actor: Team, learner: OffPolicyLearner[Critic], batch: Transition, key: PRNGKeyArray) -> Loss:
@@ -164,10 +169,10 @@ class Deterministic(OffPolicy[Critic]):
         def climbed(step: Transition, taken: Float[Array, "agent action"], key: PRNGKeyArray) -> tuple[Array, Array]:
             output = feed_forward_teams.outputs(actor, step.obs)
             keys = jax.random.split(key, output.shape[0])
-            own = jax.vmap(lambda k, x, m: feed_forward_teams.relax(kind, k, x, m, temperature))(keys, output, step.legal)
-            return self._climbed(learner.critic, step, taken, own), jax.vmap(policies.masked_softmax)(output, step.legal)
+            own = jax.vmap(lambda k, x, m: feed_forward_teams.relax(kind, k, x, m, temperature))(keys, output, step.action_mask)
+            return self._climbed(learner.critic, step, taken, own), jax.vmap(policies.masked_softmax)(output, step.action_mask)
 
-        taken = feed_forward_teams.as_vectors(batch.action, batch.legal)
+        taken = feed_forward_teams.as_vectors(batch.action, batch.action_mask)
         value, policy = jax.vmap(climbed)(batch, taken, jax.random.split(key, len(batch.reward)))
         metrics = {"actor_loss": -jnp.mean(value)}
         if kind != "box":

@@ -17,7 +17,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from dop import losses
-from dop.errors import ConfigError, check_not_negative, check_positive, check_shares, check_types
+from dop.errors import ConfigError, check_fractions, check_not_negative, check_positive, check_types
 from dop.learning import optimisers, transitions
 from dop.networks import feed_forward_teams
 from dop.networks.feed_forward_teams import Team
@@ -51,7 +51,7 @@ class OffPolicy(Generic[Critic]):
     """Units in each of the actors' two hidden layers (App. G.2)."""
     share_parameters: Sharing = "all"
     """One network for all actors, told apart by the agent id, one for each type of agent, or one each."""
-    target_rate: float = 0.01
+    tau: float = 0.01
     """alpha of Algorithm 2: the share of the networks that goes into the target networks each time. The paper does not state it."""
 
     # Steps
@@ -61,9 +61,9 @@ class OffPolicy(Generic[Critic]):
     """Such rounds an iteration, `policy_delay` critic steps and one of the actors; each step has a batch of its own."""
     episodes_per_iteration: int = 2
     """Parallel environments; each plays one episode before the rounds of an iteration."""
-    critic_rate: float = 5e-4
+    critic_lr: float = 5e-4
     """Learning rate of the critic."""
-    actor_rate: float = 5e-4
+    actor_lr: float = 5e-4
     """Learning rate of the actors."""
     optimiser: Literal["rmsprop", "adam"] = "rmsprop"
     """App. G.2: RMSprop."""
@@ -100,11 +100,11 @@ class OffPolicy(Generic[Critic]):
         del spec
         check_types(self)
         counts = ("critic_hidden", "actor_hidden", "policy_delay", "rounds_per_iteration", "episodes_per_iteration", "replay_capacity")
-        check_positive(self, *counts, "replay_batch", "warmup_episodes", "critic_rate", "actor_rate", "max_grad_norm")
-        check_shares(self, "gamma", "target_rate", "rms_decay")
+        check_positive(self, *counts, "replay_batch", "warmup_episodes", "critic_lr", "actor_lr", "max_grad_norm")
+        check_fractions(self, "gamma", "tau", "rms_decay")
         check_not_negative(self, "optimiser_eps", "logit_penalty")
-        if self.target_rate == 0:
-            raise ConfigError("target_rate must be above 0: at 0 the target networks never learn.")
+        if self.tau == 0:
+            raise ConfigError("tau must be above 0: at 0 the target networks never learn.")
         if self.rms_decay == 1:
             raise ConfigError("rms_decay must be below 1: at 1 nothing new ever counts.")
         if self.replay_capacity < self.episodes_per_iteration:
@@ -122,11 +122,11 @@ class OffPolicy(Generic[Critic]):
             target_actor=_copy(actor),
             critic=critic,
             target_critic=_copy(critic),
-            actor_optimiser=self._optimiser(self.actor_rate).init(eqx.filter(actor, eqx.is_array)),
-            critic_optimiser=self._optimiser(self.critic_rate).init(eqx.filter(critic, eqx.is_array)),
+            actor_optimiser=self._optimiser(self.actor_lr).init(eqx.filter(actor, eqx.is_array)),
+            critic_optimiser=self._optimiser(self.critic_lr).init(eqx.filter(critic, eqx.is_array)),
         )
 
-    def initial_memory(self, spec: EnvSpec) -> tuple[()]:
+    def initial_carry(self, spec: EnvSpec) -> tuple[()]:
         """There is none."""
         del spec
         return ()
@@ -148,8 +148,8 @@ class OffPolicy(Generic[Critic]):
         key_actor, key_critic = jax.random.split(key)
         learner, metrics = jax.lax.scan(self._critic_step, learner, (batch, jax.random.split(key_critic, self.policy_delay)))
         learner, actor_metrics = self._actor_step(learner, jax.tree.map(lambda x: x[-1], batch), key_actor)
-        target_actor = optimisers.moved(learner.target_actor, learner.actor, self.target_rate)
-        target_critic = optimisers.moved(learner.target_critic, learner.critic, self.target_rate)
+        target_actor = optimisers.moved(learner.target_actor, learner.actor, self.tau)
+        target_critic = optimisers.moved(learner.target_critic, learner.critic, self.tau)
         return replace(learner, target_actor=target_actor, target_critic=target_critic), jax.tree.map(jnp.mean, metrics) | actor_metrics
 
     def _critic_step(
@@ -157,7 +157,7 @@ class OffPolicy(Generic[Critic]):
     ) -> tuple[OffPolicyLearner[Critic], Metrics]:
         gradient, metrics = jax.grad(self._critic_loss, has_aux=True)(learner.critic, learner, *x)
         metrics["critic_grad_norm"] = optax.tree.norm(gradient)
-        critic, optimiser = optimisers.step(self._optimiser(self.critic_rate), learner.critic, gradient, learner.critic_optimiser)
+        critic, optimiser = optimisers.step(self._optimiser(self.critic_lr), learner.critic, gradient, learner.critic_optimiser)
         return replace(learner, critic=critic, critic_optimiser=optimiser), metrics
 
     def _actor_step(
@@ -165,19 +165,19 @@ class OffPolicy(Generic[Critic]):
     ) -> tuple[OffPolicyLearner[Critic], Metrics]:
         def objective(actor: Team) -> Loss:
             loss, metrics = self._actor_loss(actor, learner, batch, key)
-            outputs = jnp.where(batch.legal, jax.vmap(feed_forward_teams.outputs, (None, 0))(actor, batch.obs), 0)
+            outputs = jnp.where(batch.action_mask, jax.vmap(feed_forward_teams.outputs, (None, 0))(actor, batch.obs), 0)
             size = jnp.mean(outputs**2)
             return loss + self.logit_penalty * size, metrics | {"actor_output_rms": jnp.sqrt(size)}
 
         gradient, metrics = jax.grad(objective, has_aux=True)(learner.actor)
         metrics["actor_grad_norm"] = optax.tree.norm(gradient)
-        actor, optimiser = optimisers.step(self._optimiser(self.actor_rate), learner.actor, gradient, learner.actor_optimiser)
+        actor, optimiser = optimisers.step(self._optimiser(self.actor_lr), learner.actor, gradient, learner.actor_optimiser)
         return replace(learner, actor=actor, actor_optimiser=optimiser), metrics
 
-    def _optimiser(self, rate: float) -> optax.GradientTransformation:
+    def _optimiser(self, lr: float) -> optax.GradientTransformation:
         if self.optimiser == "rmsprop":
-            return optimisers.rmsprop(rate, decay=self.rms_decay, eps=self.optimiser_eps, max_grad_norm=self.max_grad_norm)
-        return optimisers.adam(rate, eps=self.optimiser_eps, max_grad_norm=self.max_grad_norm)
+            return optimisers.rmsprop(lr, decay=self.rms_decay, eps=self.optimiser_eps, max_grad_norm=self.max_grad_norm)
+        return optimisers.adam(lr, eps=self.optimiser_eps, max_grad_norm=self.max_grad_norm)
 
 
 def td_metrics(value: Float[Array, "*batch"], target: Float[Array, "*batch"], counts: Bool[Array, "*batch"]) -> Loss:

@@ -20,13 +20,13 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from dop import losses, policies
-from dop.errors import ConfigError, check_not_negative, check_positive, check_shares, check_types
+from dop.errors import ConfigError, check_fractions, check_not_negative, check_positive, check_types
 from dop.learning import dynamic_scan, optimisers
-from dop.learning.normalisation import RunningMoments
+from dop.learning.normalisation import RunningMeanVar
 from dop.networks import recurrent_teams
 from dop.networks.greedy_policy import Policy
-from dop.networks.recurrent_teams import Memory, Team
-from dop.types import Action, Choice, Credit, EnvSpec, Episode, Learner, Metrics, ReplayBuffer, Sharing, TimeStep
+from dop.networks.recurrent_teams import Carry, Team
+from dop.types import Action, Credit, EnvSpec, Episode, Learner, Metrics, PolicyOutput, ReplayBuffer, Sharing, TimeStep
 
 
 class Mixer(Protocol):
@@ -45,11 +45,11 @@ class TeamValue(eqx.Module):
 
 FINE_TUNED: Mapping[str, Any] = {
     "td_lambda": 0.6,
-    "epsilon_steps": 100_000,
+    "epsilon_anneal_steps": 100_000,
     "episodes_per_iteration": 8,
     "replay_batch": 128,
     "optimiser": "adam",
-    "learning_rate": 1e-3,
+    "lr": 1e-3,
     "optimiser_eps": 1e-8,
     "max_grad_norm": 20.0,
 }
@@ -63,7 +63,7 @@ class QLearner(Learner):
     online: TeamValue
     target: TeamValue
     optimiser: PyTree
-    state_moments: RunningMoments
+    state_normaliser: RunningMeanVar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,13 +80,13 @@ class QLearning:
     """Units of the agents' GRU and of the layer before it."""
     share_parameters: Sharing = "all"
     """One network for all agents, told apart by the agent id, one for each type of agent, or one each."""
-    standardise_state: bool = False
+    normalise_state: bool = False
     """Standardise the mixer's state by running moments over the episodes learned from; a sum sees none. PyMARL does not."""
     epsilon_start: float = 1.0
     """Share of uniform actions at the start."""
     epsilon_end: float = 0.05
     """Share of uniform actions at the end."""
-    epsilon_steps: int = 50_000
+    epsilon_anneal_steps: int = 50_000
     """Environment steps over which epsilon falls linearly."""
     episodes_per_iteration: int = 1
     """Parallel environments; each plays one episode before the updates of an iteration."""
@@ -98,7 +98,7 @@ class QLearning:
     """Episodes of each update, drawn with replacement from all that are kept."""
     optimiser: Literal["rmsprop", "adam", "radam"] = "rmsprop"
     """PyMARL: RMSprop."""
-    learning_rate: float = 5e-4
+    lr: float = 5e-4
     """Learning rate."""
     rms_decay: float = 0.99
     """RMSprop's alpha; nothing else uses it."""
@@ -120,9 +120,9 @@ class QLearning:
         if spec.action_kind != "discrete":
             raise ConfigError(f"{name} needs discrete actions, but those of {spec.name} are a {spec.action_kind}.")
         sizes = ("target_interval", "agent_hidden", "episodes_per_iteration", "updates_per_iteration", "replay_capacity", "replay_batch")
-        check_positive(self, *sizes, "learning_rate", "max_grad_norm")
-        check_shares(self, "gamma", "td_lambda", "epsilon_start", "epsilon_end", "rms_decay")
-        check_not_negative(self, "epsilon_steps", "optimiser_eps")
+        check_positive(self, *sizes, "lr", "max_grad_norm")
+        check_fractions(self, "gamma", "td_lambda", "epsilon_start", "epsilon_end", "rms_decay")
+        check_not_negative(self, "epsilon_anneal_steps", "optimiser_eps")
         if self.rms_decay == 1:
             raise ConfigError("rms_decay must be below 1: at 1 nothing new ever counts.")
         if self.replay_capacity < self.episodes_per_iteration:
@@ -142,28 +142,30 @@ class QLearning:
             online=online,
             target=jax.tree.map(lambda x: jnp.copy(x) if eqx.is_array(x) else x, online),
             optimiser=self._optimiser.init(eqx.filter(online, eqx.is_array)),
-            state_moments=RunningMoments.start(spec.state_size),
+            state_normaliser=RunningMeanVar.start(spec.state_size),
         )
 
-    def initial_memory(self, spec: EnvSpec) -> Memory:
-        return recurrent_teams.initial_memory(spec.n_agents, self.agent_hidden)
+    def initial_carry(self, spec: EnvSpec) -> Carry:
+        return recurrent_teams.initial_carry(spec.n_agents, self.agent_hidden)
 
-    def act(self, learner: QLearner, memory: Memory, step: TimeStep, key: PRNGKeyArray, *, explore: bool) -> tuple[Choice, Memory]:
-        hidden, q = recurrent_teams.step_team(learner.online.agents, memory.hidden, step.obs, memory.last_action)
+    def act(self, learner: QLearner, carry: Carry, step: TimeStep, key: PRNGKeyArray, *, explore: bool) -> tuple[PolicyOutput, Carry]:
+        hidden, q = recurrent_teams.step_team(learner.online.agents, carry.hidden, step.obs, carry.last_action)
         epsilon = self._epsilon(learner) if explore else jnp.zeros(())
-        behaviour = jax.vmap(lambda q, legal: policies.epsilon_greedy(q, legal, epsilon))(q, step.legal)
+        behaviour_prob = jax.vmap(lambda q, action_mask: policies.epsilon_greedy(q, action_mask, epsilon))(q, step.action_mask)
         if explore:
-            action = jax.vmap(policies.sample)(jax.random.split(key, q.shape[0]), behaviour)
+            action = jax.vmap(policies.sample)(jax.random.split(key, q.shape[0]), behaviour_prob)
         else:
-            action = jax.vmap(policies.greedy)(q, step.legal)
-        return Choice(action=action, probability=policies.probability(behaviour, action)), Memory(hidden=hidden, last_action=action)
+            action = jax.vmap(policies.greedy)(q, step.action_mask)
+        return PolicyOutput(action=action, behaviour_prob=policies.probability(behaviour_prob, action)), Carry(
+            hidden=hidden, last_action=action
+        )
 
     def schedules(self, learner: QLearner) -> Metrics:
         """The share of uniform actions."""
         return {"epsilon": self._epsilon(learner)}
 
     def _epsilon(self, learner: QLearner) -> Float[Array, ""]:
-        return jnp.asarray(optimisers.linear(self.epsilon_start, self.epsilon_end, self.epsilon_steps)(learner.env_steps))
+        return jnp.asarray(optimisers.linear(self.epsilon_start, self.epsilon_end, self.epsilon_anneal_steps)(learner.env_steps))
 
     # --------------------------------------------------------------------------------------------------------------- looking
 
@@ -171,13 +173,13 @@ class QLearning:
         """What plays greedily."""
         return Policy(team=learner.online.agents, temperature=jnp.ones(()), chosen="argmax")
 
-    def credit(self, learner: QLearner, memory: Memory, step: TimeStep, action: Action, own: Action) -> Credit:
+    def credit(self, learner: QLearner, carry: Carry, step: TimeStep, action: Action, own: Action) -> Credit:
         """The agents' own values. A mixer that is not linear is taken by its tangent at `action`, so that k_i is dQ_tot/dQ_i there."""
-        _, q = recurrent_teams.step_team(learner.online.agents, memory.hidden, step.obs, memory.last_action)
-        done = jnp.where(policies.present(step.legal), losses.taken(q, action), 0)
+        _, q = recurrent_teams.step_team(learner.online.agents, carry.hidden, step.obs, carry.last_action)
+        done = jnp.where(policies.is_active(step.action_mask), losses.gather_actions(q, action), 0)
         total, k = jax.value_and_grad(learner.online.mixer)(done, self._mixed_state(learner, step.state))
-        k = jnp.where(policies.present(step.legal), k, 0)
-        return Credit(k=k, q=losses.taken(q, own), b=total - jnp.sum(k * done), policy=None)
+        k = jnp.where(policies.is_active(step.action_mask), k, 0)
+        return Credit(k=k, q=losses.gather_actions(q, own), b=total - jnp.sum(k * done), policy=None)
 
     # -------------------------------------------------------------------------------------------------------------- learning
 
@@ -197,8 +199,8 @@ class QLearning:
         return learner, jax.tree.map(jnp.mean, metrics)
 
     def _one_update(self, learner: QLearner, batch: Episode) -> tuple[QLearner, Metrics]:
-        if self.standardise_state:
-            learner = replace(learner, state_moments=learner.state_moments.update(batch.state[:, :-1], batch.mask))
+        if self.normalise_state:
+            learner = replace(learner, state_normaliser=learner.state_normaliser.update(batch.state[:, :-1], batch.mask))
         gradient, metrics = jax.grad(self._loss, has_aux=True)(learner.online, learner, recurrent_teams.time_first(batch))
         metrics["critic_grad_norm"] = optax.tree.norm(gradient)
         online, optimiser = optimisers.step(self._optimiser, learner.online, gradient, learner.optimiser)
@@ -208,7 +210,7 @@ class QLearning:
         """Mean squared TD error over the steps that were taken. Axes: time, episode."""
         action = jax.vmap(recurrent_teams.actions, in_axes=1, out_axes=1)(episodes)
         q_taken, q = self._totals(online, learner, episodes, action)
-        best = jnp.vectorize(policies.greedy, signature="(a),(a)->()")(jax.lax.stop_gradient(q), episodes.legal)
+        best = jnp.vectorize(policies.greedy, signature="(a),(a)->()")(jax.lax.stop_gradient(q), episodes.action_mask)
         q_best, _ = self._totals(learner.target, learner, episodes, best)
         target = jax.vmap(self._targets, in_axes=(1, 1), out_axes=1)(episodes, q_best)
         error = q_taken[:-1] - target
@@ -231,29 +233,27 @@ class QLearning:
         """Q_tot of `action`, and every Q_i, to the end of the longest episode; 0 after. Axes: time, episode."""
         state = self._mixed_state(learner, episodes.state)
         hidden, last_action = recurrent_teams.start(value.agents, episodes)
-        present = policies.present(episodes.legal)
+        is_active = policies.is_active(episodes.action_mask)
         return dynamic_scan.scan(
-            step_values, value, hidden, (episodes.obs, last_action, action, state, present), recurrent_teams.longest(episodes) + 1
+            step_values, value, hidden, (episodes.obs, last_action, action, state, is_active), recurrent_teams.longest(episodes) + 1
         )
 
     def _mixed_state(self, learner: QLearner, state: Float[Array, "*batch state"]) -> Float[Array, "*batch state"]:
         """The state as the mixer takes it."""
-        state = state.astype(learner.state_moments.mean.dtype)
-        return learner.state_moments.standardise(state) if self.standardise_state else state
+        state = state.astype(learner.state_normaliser.mean.dtype)
+        return learner.state_normaliser.normalise(state) if self.normalise_state else state
 
     @property
     def _optimiser(self) -> optax.GradientTransformation:
         if self.optimiser == "rmsprop":
-            return optimisers.rmsprop(self.learning_rate, decay=self.rms_decay, eps=self.optimiser_eps, max_grad_norm=self.max_grad_norm)
-        return optimisers.adam(
-            self.learning_rate, eps=self.optimiser_eps, max_grad_norm=self.max_grad_norm, rectified=self.optimiser == "radam"
-        )
+            return optimisers.rmsprop(self.lr, decay=self.rms_decay, eps=self.optimiser_eps, max_grad_norm=self.max_grad_norm)
+        return optimisers.adam(self.lr, eps=self.optimiser_eps, max_grad_norm=self.max_grad_norm, rectified=self.optimiser == "radam")
 
 
 def step_values(
     value: TeamValue, hidden: Float[Array, "episode agent hidden"], x: tuple[Array, Array, Array, Array, Array]
 ) -> tuple[Array, tuple[Float[Array, " episode"], Float[Array, "episode agent action"]]]:
     """One step of a batch of episodes, as `loops.scan` wants it: Q_tot of the actions, and every Q_i. Who is not there adds 0."""
-    obs, last_action, action, state, present = x
+    obs, last_action, action, state, is_active = x
     hidden, q = recurrent_teams.step_teams(value.agents, hidden, (obs, last_action))
-    return hidden, (jax.vmap(value.mixer)(jnp.where(present, losses.taken(q, action), 0), state), q)
+    return hidden, (jax.vmap(value.mixer)(jnp.where(is_active, losses.gather_actions(q, action), 0), state), q)

@@ -15,7 +15,7 @@ from dop.cli.output import say
 from dop.envs.making.listing import LISTED, listed
 from dop.envs.validation.checks import PROMISES, Survey, survey
 from dop.errors import ConfigError, checked_episodes, checked_seed
-from dop.storage.run_directory import Protocol
+from dop.storage.run_directory import TrainConfig
 from dop.training.collect import HALF_LEAST, storage_dtype, storage_words
 from dop.types import EnvSpec
 
@@ -60,7 +60,7 @@ def describe(spec: EnvSpec, *, in_jax: bool) -> list[str]:
         "time limit": f"{spec.time_limit} steps",
         "metrics": ", ".join(spec.metrics) or "none",
         **_team(spec),
-        "replay": f"keeps observations {storage_words(spec, Protocol.precision)}",
+        "replay": f"keeps observations {storage_words(spec, TrainConfig.precision)}",
     }
     head = f"{spec.name}, version {spec.version}, {'in JAX' if in_jax else 'outside JAX'}"
     return [head, *(f"  {name:13}{value}" for name, value in rows.items())]

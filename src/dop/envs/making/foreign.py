@@ -10,13 +10,13 @@ import numpy as np
 from dop.envs.making.places import place_of
 from dop.errors import ConfigError
 from dop.plugins import named
-from dop.types import HostEnvironment, TimeStep
+from dop.types import PythonEnvironment, TimeStep
 
 
 class Guarded:
-    """A `HostEnvironment` all of whose errors are sentences."""
+    """A `PythonEnvironment` all of whose errors are sentences."""
 
-    def __init__(self, environment: HostEnvironment) -> None:
+    def __init__(self, environment: PythonEnvironment) -> None:
         self._environment, self.spec = environment, environment.spec
         self._name = getattr(self.spec, "name", type(environment).__name__)
 
@@ -49,6 +49,6 @@ def made(make: Callable[[], Any], name: str) -> Guarded:
     """
     with named(f"{name} cannot be made"):
         environment = make()
-        if not isinstance(environment, HostEnvironment):
+        if not isinstance(environment, PythonEnvironment):
             raise ConfigError(f"{name}: what makes it{place_of(make)} gave {type(environment).__name__}; it must give an environment.")
         return Guarded(environment)

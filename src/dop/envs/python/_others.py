@@ -62,9 +62,9 @@ class Others:
         if own.kind == "box":
             return own.write(self._rng.uniform(-1, 1, own.size) if self._how == "random" else np.zeros(own.size))
         given = self._masks.get(agent)
-        legal = np.arange(own.size)
+        action_mask = np.arange(own.size)
         if given is not None:
-            legal = np.flatnonzero(mask_of(self._name, agent, own.combined(given), own.size))
-        if not legal.size:
+            action_mask = np.flatnonzero(mask_of(self._name, agent, own.combined(given), own.size))
+        if not action_mask.size:
             return own.write(0)
-        return own.write(self._rng.choice(legal) if self._how == "random" else legal[0])
+        return own.write(self._rng.choice(action_mask) if self._how == "random" else action_mask[0])

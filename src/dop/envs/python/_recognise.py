@@ -12,7 +12,7 @@ from typing import Any
 
 from dop.envs.making import makers, seeding
 from dop.envs.python import _reseeded, gymnasium, pettingzoo, pymarl
-from dop.envs.python._team import Common, HostTeam
+from dop.envs.python._team import AdaptedTeam, Common
 from dop.types import EnvSpec
 
 JAXMARL = (
@@ -23,7 +23,7 @@ JAXMARL = (
 
 
 def adapt(name: str, maker: Callable[..., Any], options: Mapping[str, Any]) -> Any:
-    """What `maker` makes of `options`, as a `HostEnvironment` if it is of PettingZoo's or Gymnasium's kind, else as it is.
+    """What `maker` makes of `options`, as a `PythonEnvironment` if it is of PettingZoo's or Gymnasium's kind, else as it is.
 
     Options that the maker does not name and the adapters have are the adapter's.
 
@@ -56,7 +56,7 @@ def way_out(name: str, made: Any) -> str:
     return ""
 
 
-def _adapter(made: Any) -> Callable[..., HostTeam] | None:
+def _adapter(made: Any) -> Callable[..., AdaptedTeam] | None:
     """What adapts it, if it is of one of the kinds that can be told from what they have."""
     if isinstance(getattr(made, "spec", None), EnvSpec) or isinstance(made, type) or hasattr(made, "agent_iter"):
         return None

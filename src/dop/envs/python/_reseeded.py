@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from dop.envs.making import seeding
-from dop.envs.python._team import HostTeam
+from dop.envs.python._team import AdaptedTeam
 from dop.types import EnvSpec, TimeStep
 
 
 class Reseeded:
-    """A `HostEnvironment` whose maker was given seeds by the options: they are mixed with that of the first episode (`dop.envs.making.seeding`).
+    """A `PythonEnvironment` whose maker was given seeds by the options: they are mixed with that of the first episode (`dop.envs.making.seeding`).
 
     `reset` gets a mixed seed, too: whichever of the two the environment draws from, no two environments are copies. All else is that of the
     adapted environment, `adapted`.
@@ -23,7 +23,7 @@ class Reseeded:
         seeds: what was asked for.
     """
 
-    def __init__(self, make: Callable[[Mapping[str, int]], HostTeam], seeds: Mapping[str, int]) -> None:
+    def __init__(self, make: Callable[[Mapping[str, int]], AdaptedTeam], seeds: Mapping[str, int]) -> None:
         self._make, self._seeds, self._new = make, seeds, True
         self.adapted = make(seeding.each_mixed(seeds))
         self.spec: EnvSpec = self.adapted.spec
@@ -52,7 +52,7 @@ class Reseeded:
         return getattr(self.adapted, name)
 
 
-def make(adapt: Callable[[Mapping[str, int]], HostTeam], name: str, options: Mapping[str, Any]) -> Any:
+def make(adapt: Callable[[Mapping[str, int]], AdaptedTeam], name: str, options: Mapping[str, Any]) -> Any:
     """What `adapt` makes; made anew with a seed of its own where a seed for its maker is among the options.
 
     Raises:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from dop.envs.python._answers import nothing
-from dop.envs.python._team import HostTeam, everything, is_image
+from dop.envs.python._team import AdaptedTeam, everything, is_image
 from dop.errors import ConfigError
 from dop.types import ActionKind, EnvSpec
 
@@ -25,7 +25,7 @@ MOST = 256
 """Combinations of a MultiDiscrete space that are numbered."""
 
 
-class SpaceTeam(HostTeam):
+class SpaceTeam(AdaptedTeam):
     """A `HostTeam` whose environment describes itself by Gymnasium's spaces."""
 
     _observations: list[Observations]

@@ -98,9 +98,9 @@ class Moment:
 
     obs: Sequence[np.ndarray | None]
     """What each agent sees; None: nothing was said of it, and it sees zeros."""
-    legal: Sequence[np.ndarray | None]
+    action_mask: Sequence[np.ndarray | None]
     """The actions that each may take if the episode goes on; None: it has none, since it is dead, gone, or yet to come."""
-    last_legal: Sequence[np.ndarray | None] | None = None
+    last_action_mask: Sequence[np.ndarray | None] | None = None
     """The same for the case that this was not an end but a time limit, where it differs."""
     state: np.ndarray | None
     """The global state; None: the observations, one after the other."""
@@ -113,8 +113,8 @@ class Moment:
     metrics: Mapping[str, float]
 
 
-class HostTeam(ABC):
-    """A `HostEnvironment` that an adapter completes: `_start` and `_advance`, and `spec`."""
+class AdaptedTeam(ABC):
+    """A `PythonEnvironment` that an adapter completes: `_start` and `_advance`, and `spec`."""
 
     spec: EnvSpec
     env: Any
@@ -172,7 +172,7 @@ class HostTeam(ABC):
         self._t = 0
         n = self.spec.n_agents
         self._last_obs: list[np.ndarray | None] = [None] * n
-        self._last_legal: list[np.ndarray | None] = [None] * n
+        self._last_action_mask: list[np.ndarray | None] = [None] * n
         self._last_state = np.zeros(self.spec.state_size, np.float32)
         return self._time_step(self._start(seed))
 
@@ -188,9 +188,9 @@ class HostTeam(ABC):
         return self._time_step(self._advance(action))
 
     def _time_step(self, moment: Moment) -> TimeStep:
-        terminated, truncated, legal = self._end(moment)
+        terminated, truncated, action_mask = self._end(moment)
         spec = self.spec
-        obs = self._padded(self._seen(moment.obs, legal, terminated, truncated), spec.obs_sizes, np.float32, "sees")
+        obs = self._padded(self._seen(moment.obs, action_mask, terminated, truncated), spec.obs_sizes, np.float32, "sees")
         if truncated and self._state_is_old:
             self.recalled |= {""}
         if moment.state is None:
@@ -202,7 +202,7 @@ class HostTeam(ABC):
         leaves: dict[str, Any] = {
             "obs": obs,
             "state": state,
-            "legal": self._padded(legal, spec.action_sizes, np.bool_, "has a mask of"),
+            "action_mask": self._padded(action_mask, spec.action_sizes, np.bool_, "has a mask of"),
             "reward": np.float32(moment.reward),
             "terminated": np.bool_(terminated),
             "truncated": np.bool_(truncated),
@@ -218,7 +218,7 @@ class HostTeam(ABC):
         truncated = moment.truncated or (moment.terminated and limit)
         terminated = moment.terminated and not truncated
         cut = truncated or (not terminated and self._t == self.spec.time_limit)
-        return terminated, cut, moment.last_legal if cut and moment.last_legal is not None else moment.legal
+        return terminated, cut, moment.last_action_mask if cut and moment.last_action_mask is not None else moment.action_mask
 
     @functools.cached_property
     def _suspect(self) -> frozenset[int]:
@@ -227,7 +227,7 @@ class HostTeam(ABC):
         return self.limits.own | self.limits.around | asked
 
     def _seen(
-        self, obs: Sequence[np.ndarray | None], legal: Sequence[np.ndarray | None], terminated: bool, truncated: bool
+        self, obs: Sequence[np.ndarray | None], action_mask: Sequence[np.ndarray | None], terminated: bool, truncated: bool
     ) -> list[np.ndarray | None]:
         """What each agent sees; at a cut, of those that could have gone on and of whom nothing was said, what they saw last.
 
@@ -235,7 +235,7 @@ class HostTeam(ABC):
             ConfigError: nothing was said of somebody who is to go on.
         """
         silent = [] if terminated else [i for i, row in enumerate(obs) if row is None]
-        missing = [i for i in silent if (mask := legal[i]) is not None and mask.any()]
+        missing = [i for i in silent if (mask := action_mask[i]) is not None and mask.any()]
         if missing and not truncated:
             names = quoted(self.spec.agents[i] for i in missing)
             raise ConfigError(f"{self.spec.name}: in step {self._t} {names} are in agents, but were given no observation.")
@@ -246,14 +246,14 @@ class HostTeam(ABC):
             self.recalled |= {self.spec.agents[i] for i in missing}
         # Copies, since environments write into the arrays that they gave.
         self._last_obs = [old if new is None else new.copy() for new, old in zip(rows, self._last_obs, strict=True)]
-        self._last_legal = [old if new is None else new.copy() for new, old in zip(legal, self._last_legal, strict=True)]
+        self._last_action_mask = [old if new is None else new.copy() for new, old in zip(action_mask, self._last_action_mask, strict=True)]
         return rows
 
     def _mask(self, i: int, given: Any, *, over: bool) -> np.ndarray:
         """What agent i may do, by the mask that was given; without one everything, or, when the episode is over, what it last might."""
         if not _answers.nothing(given):
             return _answers.mask_of(self.spec.name, self.spec.agents[i], given, self.spec.action_sizes[i])
-        last = self._last_legal[i] if over else None
+        last = self._last_action_mask[i] if over else None
         return everything(self.spec.action_sizes[i]) if last is None else last
 
     def _find_state(self, owner: Any, name: str) -> int | None:

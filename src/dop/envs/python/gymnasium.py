@@ -72,7 +72,7 @@ def make(variant: str | None, **options: Any) -> Gymnasium | Reseeded:
 
 
 class Gymnasium(SpaceTeam):
-    """A `HostEnvironment` around a Gymnasium environment of a team. `env` may be one of your own, made already."""
+    """A `PythonEnvironment` around a Gymnasium environment of a team. `env` may be one of your own, made already."""
 
     def __init__(
         self,
@@ -147,7 +147,7 @@ class Gymnasium(SpaceTeam):
         self._others.allow({i: mask for i, mask in enumerate(masks) if i not in self._places})
         return Moment(
             obs=[self._observed(place, seen[i]) for place, i in enumerate(self._places)],
-            legal=[self._allowed(place, None, {_spaces.MASK: masks[i]}, over=over) for place, i in enumerate(self._places)],
+            action_mask=[self._allowed(place, None, {_spaces.MASK: masks[i]}, over=over) for place, i in enumerate(self._places)],
             state=self._state(over=over),
             metrics=self._metrics,
             **how,

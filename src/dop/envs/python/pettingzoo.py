@@ -152,7 +152,7 @@ def _exists(path: str) -> bool:
 
 
 class PettingZoo(SpaceTeam):
-    """A `HostEnvironment` around a parallel environment. `env` may be one of your own, made already."""
+    """A `PythonEnvironment` around a parallel environment. `env` may be one of your own, made already."""
 
     def __init__(
         self,
@@ -231,12 +231,12 @@ class PettingZoo(SpaceTeam):
             raise ConfigError(f"{self.spec.name}: {quoted(sorted(map(str, unknown)))} are in agents, but not in possible_agents.")
         self._metrics |= self._means(infos)
         self._others.allow({agent: _spaces.mask_in(obs.get(agent), infos.get(agent)) for agent in self._everybody - self._index.keys()})
-        goes_on = [agent for agent in agents if agent in self._index and agent not in gone and agent not in cut]
-        left, over = cut - gone, not goes_on
+        continues = [agent for agent in agents if agent in self._index and agent not in gone and agent not in cut]
+        left, over = cut - gone, not continues
         return Moment(
             obs=[self._observed(i, obs.get(agent)) for i, agent in enumerate(self._agents)],
-            legal=self._masks(left if over else goes_on, obs, infos, over=over),
-            last_legal=self._masks(acted, obs, infos, over=True) if over and not cut else None,
+            action_mask=self._masks(left if over else continues, obs, infos, over=over),
+            last_action_mask=self._masks(acted, obs, infos, over=True) if over and not cut else None,
             state=self._state(over=over),
             reward=_team.team_reward(self.agent_rewards, len(self._agents), self.common.reward) if acted else 0.0,
             terminated=over and not left,

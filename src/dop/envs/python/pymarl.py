@@ -29,7 +29,7 @@ from dop import plugins
 from dop.envs.making import makers, seeding
 from dop.envs.making.places import place_of
 from dop.envs.python import _answers, _rewards, _team
-from dop.envs.python._team import Common, HostTeam, Limits, Moment
+from dop.envs.python._team import AdaptedTeam, Common, Limits, Moment
 from dop.errors import ConfigError
 from dop.types import EnvSpec
 
@@ -54,8 +54,8 @@ def make(variant: str | None, **options: Any) -> PyMARL:
         return PyMARL(name, maker, options, version=makers.version_of(module, revision=1), common=common)
 
 
-class PyMARL(HostTeam):
-    """A `HostEnvironment` around a `MultiAgentEnv`, which `maker` makes of `options`, once now and perhaps once more for the first seed."""
+class PyMARL(AdaptedTeam):
+    """A `PythonEnvironment` around a `MultiAgentEnv`, which `maker` makes of `options`, once now and perhaps once more for the first seed."""
 
     def __init__(
         self,
@@ -128,7 +128,7 @@ class PyMARL(HostTeam):
         over = bool(how.get("terminated") or how.get("truncated"))
         return Moment(
             obs=[None if _answers.nothing(seen) else np.asarray(seen, np.float32).ravel() for seen in self._each("get_obs")],
-            legal=[self._mask(i, mask, over=over) for i, mask in enumerate(self._each("get_avail_actions"))],
+            action_mask=[self._mask(i, mask, over=over) for i, mask in enumerate(self._each("get_avail_actions"))],
             state=self._state(over=over),
             metrics=self._metrics,
             **how,

@@ -24,7 +24,7 @@ from dop.envs.validation.repeats import again_note, seed_notes
 from dop.envs.validation.scale import Scale, no_op, same_end
 from dop.envs.validation.sides import constant_types, opposing
 from dop.errors import ConfigError, DopError
-from dop.types import Environment, EnvSpec, HostEnvironment, TimeStep
+from dop.types import Environment, EnvSpec, PythonEnvironment, TimeStep
 
 REPEATED = 200
 """Steps of the first episode that `survey` plays again."""
@@ -38,7 +38,7 @@ PROMISES = {
     "finite": "all numbers are finite",
     "bound": "observations and state stay within obs_bound",
     "padding": "what an agent does not have is 0, and illegal",
-    "legal": "somebody can act until the end, and everybody some time",
+    "action_mask": "somebody can act until the end, and everybody some time",
     "start": "an episode starts with no reward, and is not over",
     "end": "an episode ends, terminated or truncated, by its time limit",
     "kept": "what was returned is not changed afterwards",
@@ -111,13 +111,13 @@ class OnHost:
         """Nothing is held."""
 
 
-def check(environment: Environment | HostEnvironment) -> None:
+def check(environment: Environment | PythonEnvironment) -> None:
     """Compare what an environment gives with what its spec promises: in JAX without computing anything, else in a short episode.
 
     Raises:
         ConfigError: the first difference.
     """
-    if not isinstance(environment, HostEnvironment):
+    if not isinstance(environment, PythonEnvironment):
         return _check_shapes(environment)
     played = Played()
     play(environment, played, seed=0, rng=np.random.default_rng(0), most=FIRST_STEPS)
@@ -139,7 +139,7 @@ def promised(spec: EnvSpec) -> dict[str, tuple[tuple[int, ...], str]]:
     return {
         "obs": ((spec.n_agents, spec.obs_size), "float"),
         "state": ((spec.state_size,), "float"),
-        "legal": ((spec.n_agents, spec.action_size), "bool"),
+        "action_mask": ((spec.n_agents, spec.action_size), "bool"),
         "reward": ((), "float"),
         "terminated": ((), "bool"),
         "truncated": ((), "bool"),
@@ -192,13 +192,13 @@ def _described(tree: Any) -> tuple[list, Any]:
 # ------------------------------------------------------------------------------------------------------------------ random play
 
 
-def random_action(rng: np.random.Generator, spec: EnvSpec, legal: np.ndarray) -> np.ndarray:
+def random_action(rng: np.random.Generator, spec: EnvSpec, action_mask: np.ndarray) -> np.ndarray:
     """A uniform legal action of each agent: 0 for those that have none."""
     if spec.action_kind == "discrete":
-        return np.array([rng.choice(np.flatnonzero(row)) if row.any() else 0 for row in legal], np.int32)
+        return np.array([rng.choice(np.flatnonzero(row)) if row.any() else 0 for row in action_mask], np.int32)
     if spec.action_kind == "box":
-        return np.where(legal, rng.uniform(-1, 1, legal.shape), 0).astype(np.float32)
-    weight = np.where(legal, rng.exponential(size=legal.shape), 0)
+        return np.where(action_mask, rng.uniform(-1, 1, action_mask.shape), 0).astype(np.float32)
+    weight = np.where(action_mask, rng.exponential(size=action_mask.shape), 0)
     return (weight / np.maximum(weight.sum(axis=-1, keepdims=True), np.finfo(np.float32).tiny)).astype(np.float32)
 
 
@@ -209,7 +209,7 @@ def play(environment: Any, played: Played, *, seed: int, rng: np.random.Generato
     for _ in range(spec.time_limit if most is None else min(most, spec.time_limit)):
         if _shape_fault(spec, "", played.steps[-1]) or played.over:
             return
-        played.actions.append(random_action(rng, spec, played.copies[-1].legal))
+        played.actions.append(random_action(rng, spec, played.copies[-1].action_mask))
         played.add(environment.step(played.actions[-1]))
         played.rewards.append(getattr(environment, "agent_rewards", ()))
 
@@ -238,7 +238,7 @@ def faults(spec: EnvSpec, played: Played) -> Iterator[Fault]:
 
 def _same(name: str, one: TimeStep, other: TimeStep) -> bool:
     """Whether two steps have the same in a field; NaN is the same as NaN."""
-    numbers = name not in ("legal", "terminated", "truncated")
+    numbers = name not in ("action_mask", "terminated", "truncated")
     return np.array_equal(getattr(one, name), getattr(other, name), equal_nan=numbers)
 
 
@@ -254,10 +254,10 @@ def _step_faults(spec: EnvSpec, step: TimeStep, where: str) -> Iterator[Fault]:
     for i, agent in enumerate(spec.agents):
         if step.obs[i, ~seen[i]].any():
             yield "padding", f"{agent} sees {spec.obs_sizes[i]} numbers, but has others than 0 after them {where}"
-        if step.legal[i, ~own[i]].any():
+        if step.action_mask[i, ~own[i]].any():
             yield "padding", f"{agent} has {spec.action_sizes[i]} actions, but may take one beyond them {where}"
-    if not step.legal.any() and not step.terminated:
-        yield "legal", f"nobody has a legal action {where}, though it goes on"
+    if not step.action_mask.any() and not step.terminated:
+        yield "action_mask", f"nobody has a legal action {where}, though it goes on"
 
 
 def _paddings(spec: EnvSpec) -> tuple[tuple[int, tuple[int, ...]], tuple[int, tuple[int, ...]]]:
@@ -282,7 +282,7 @@ def _end_faults(spec: EnvSpec, played: Played) -> Iterator[Fault]:
 # ----------------------------------------------------------------------------------------------------------------------- survey
 
 
-def survey(make: Callable[[], Environment | HostEnvironment], *, episodes: int, seed: int) -> Survey:
+def survey(make: Callable[[], Environment | PythonEnvironment], *, episodes: int, seed: int) -> Survey:
     """Play `episodes` random episodes, with seeds from `seed` on, and the first of them again in a second environment that `make` gives.
 
     Raises:
@@ -290,7 +290,7 @@ def survey(make: Callable[[], Environment | HostEnvironment], *, episodes: int, 
     """
     with _in_plain_words("The environment cannot be made"):
         environment = make()
-        in_jax = not isinstance(environment, HostEnvironment)
+        in_jax = not isinstance(environment, PythonEnvironment)
     if in_jax:
         _check_shapes(environment)
     host = OnHost(environment) if in_jax else environment
@@ -353,9 +353,9 @@ def _in_plain_words(what: str) -> Iterator[None]:
 
 
 def _never_able(spec: EnvSpec, all_played: list[Played], found: dict[str, str]) -> None:
-    able = np.any([step.legal.any(axis=-1) for played in all_played for step in played.copies], axis=0)
+    able = np.any([step.action_mask.any(axis=-1) for played in all_played for step in played.copies], axis=0)
     for agent in itertools.compress(spec.agents, ~able):
-        found.setdefault("legal", f"{agent} never had a legal action")
+        found.setdefault("action_mask", f"{agent} never had a legal action")
 
 
 def _repeated(make: Callable[[], Any], spec: EnvSpec, in_jax: bool, played: Played, seed: int) -> tuple[list[str], float]:
@@ -403,8 +403,8 @@ def _scales(environment: Any, all_played: list[Played], seed: int) -> list[Scale
     random, still = Scale("random play"), Scale("no-op play")
     for played in all_played:
         random.add([float(step.reward) for step in played.copies[1:]], bool(played.copies[-1].terminated))
-    random.play(environment, lambda legal: random_action(rng, spec, legal), seed + len(all_played))
-    still.play(environment, lambda legal: no_op(spec, legal), seed)
+    random.play(environment, lambda action_mask: random_action(rng, spec, action_mask), seed + len(all_played))
+    still.play(environment, lambda action_mask: no_op(spec, action_mask), seed)
     return [random, still]
 
 
@@ -429,7 +429,7 @@ def _notes(environment: Any, all_played: list[Played]) -> Iterator[str]:
     yield f"observations were between {low:.4g} and {high:.4g}" + ("" if spec.obs_bound is None else f"; obs_bound is {spec.obs_bound}")
     ends = [played.copies[-1] for played in all_played]
     yield f"{sum(bool(end.terminated) for end in ends)} episodes terminated, {sum(bool(end.truncated) for end in ends)} were truncated"
-    absent = np.mean([~step.legal.any(axis=-1) for step in steps if not step.terminated], axis=0)
+    absent = np.mean([~step.action_mask.any(axis=-1) for step in steps if not step.terminated], axis=0)
     yield from _absent_notes(spec.agents, np.broadcast_to(absent, spec.n_agents))
     if not any(step.reward != 0 for step in steps):
         yield "random play earned nothing at all"
@@ -441,15 +441,15 @@ def _notes(environment: Any, all_played: list[Played]) -> Iterator[str]:
 
 def _absent_notes(agents: Sequence[str], absent: np.ndarray) -> Iterator[str]:
     """Who was not there, and in what share of the steps: one by one, or, if they are many, all together."""
-    away = [(agent, share) for agent, share in zip(agents, absent, strict=True) if share > 0]
+    away = [(agent, fraction) for agent, fraction in zip(agents, absent, strict=True) if fraction > 0]
     if len(away) <= LISTED:
-        for agent, share in away:
-            yield f"{agent} was not there (no legal action) in {share:.0%} of the steps"
+        for agent, fraction in away:
+            yield f"{agent} was not there (no legal action) in {fraction:.0%} of the steps"
         return
-    shares = [share for _, share in away]
+    shares = [fraction for _, fraction in away]
     least, most = f"{min(shares):.0%}", f"{max(shares):.0%}"
-    share = least if least == most else f"{least} to {most}"
-    yield f"{listed(agent for agent, _ in away)} were not there (no legal action) in {share} of the steps"
+    fraction = least if least == most else f"{least} to {most}"
+    yield f"{listed(agent for agent, _ in away)} were not there (no legal action) in {fraction} of the steps"
 
 
 def _sides_notes(environment: Any, all_played: list[Played], seed: int) -> Iterator[str]:

@@ -51,7 +51,7 @@ def all_start_alike(make: Callable[[], Any]) -> bool:
     for seed in range(1, NEW + 1):
         with contextlib.closing(make()) as environment:
             seen.append(environment.reset(seed))
-        if not all(np.array_equal(getattr(seen[0], name), getattr(seen[-1], name)) for name in ("obs", "state", "legal")):
+        if not all(np.array_equal(getattr(seen[0], name), getattr(seen[-1], name)) for name in ("obs", "state", "action_mask")):
             return False
     return True
 

@@ -57,18 +57,18 @@ def _episode(environment: Any, policy: Callable[[np.ndarray], np.ndarray], seed:
     """The rewards of one episode, and whether it terminated."""
     step, rewards = environment.reset(seed), []
     while not (step.terminated or step.truncated) and len(rewards) < environment.spec.time_limit:
-        step = environment.step(policy(np.array(step.legal)))
+        step = environment.step(policy(np.array(step.action_mask)))
         rewards.append(float(step.reward))
     return rewards, bool(step.terminated)
 
 
-def no_op(spec: EnvSpec, legal: np.ndarray) -> np.ndarray:
+def no_op(spec: EnvSpec, action_mask: np.ndarray) -> np.ndarray:
     """What does least: action 0, or the first that is legal; the middle of a box; equal parts of a simplex."""
     if spec.action_kind == "discrete":
-        return legal.argmax(axis=-1).astype(np.int32)
+        return action_mask.argmax(axis=-1).astype(np.int32)
     if spec.action_kind == "box":
-        return np.zeros(legal.shape, np.float32)
-    return (legal / np.maximum(legal.sum(axis=-1, keepdims=True), 1)).astype(np.float32)
+        return np.zeros(action_mask.shape, np.float32)
+    return (action_mask / np.maximum(action_mask.sum(axis=-1, keepdims=True), 1)).astype(np.float32)
 
 
 def same_end(lengths: list[int], terminated: list[bool], time_limit: int) -> str | None:

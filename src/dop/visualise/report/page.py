@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from dop.analysis import statistics
 from dop.analysis.compare import SCORE, Comparison, Entry, Line, Task, hyper_parameters
-from dop.analysis.playback import Take
+from dop.analysis.playback import Trajectory
 from dop.analysis.statistics import Estimate
 from dop.errors import ConfigError, is_finite, plain, shown
 from dop.loggers.progress import clock
@@ -35,21 +35,26 @@ Bounds: TypeAlias = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Showing:
+class RunRollouts:
     """What can be watched of one line of one task."""
 
     task: str
     label: str
     run: str
     environment: Any
-    examples: Mapping[str, Take]
+    examples: Mapping[str, Trajectory]
     """By name: best, worst."""
-    many: Sequence[Take]
-    training: Mapping[int, Sequence[Take]]
+    many: Sequence[Trajectory]
+    training: Mapping[int, Sequence[Trajectory]]
 
 
 def build(
-    comparison: Comparison, showings: Sequence[Showing], missing: Sequence[str], *, made: str, bounds: Mapping[str, Bounds] | None = None
+    comparison: Comparison,
+    all_rollouts: Sequence[RunRollouts],
+    missing: Sequence[str],
+    *,
+    made: str,
+    bounds: Mapping[str, Bounds] | None = None,
 ) -> str:
     """The whole page.
 
@@ -66,7 +71,7 @@ def build(
         *(_task(comparison, task) for task in comparison.tasks),
         _together(comparison, bounds),
         _hyper_parameters(comparison),
-        *(_showing(showing) for showing in showings),
+        *(_rollouts(rollouts) for rollouts in all_rollouts),
         _origin(comparison),
     ]
     whole = html.piece(
@@ -96,7 +101,7 @@ def _count(comparison: Comparison) -> str:
 def _task(comparison: Comparison, task: Task) -> Markup:
     """Curves and a table of one task."""
     by_label = _in_order(comparison, task)
-    panels = [Panel(metric=task.metric, axis="env_steps", title=metric_words(task.metric), share=True)] if task.share else []
+    panels = [Panel(metric=task.metric, axis="env_steps", title=metric_words(task.metric), fraction=True)] if task.fraction else []
     panels += [panel for panel in PANELS[1:] if any(statistics.curves(kept, panel.metric) for kept in by_label.values())]
     drawn = [html.figure(panel_figure(panel, by_label), title=panel.title, description=_describe(task, panel.metric)) for panel in panels]
     legend = [(_look(comparison, line.label), line.label) for line in task.lines]
@@ -125,7 +130,7 @@ def _row(comparison: Comparison, task: Task, line: Line) -> list[str]:
     return [
         _named(comparison, line.label),
         str(len(line.seeds)),
-        _interval(line.scores(task.metric), share=task.share),
+        _interval(line.scores(task.metric), fraction=task.fraction),
         _interval(line.scores("test_return_mean")),
         _range(f"{min(steps):,}", f"{max(steps):,}"),
         _range(clock(min(seconds)), clock(max(seconds))),
@@ -136,16 +141,16 @@ def _range(low: str, high: str) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _interval(scores: np.ndarray, *, share: bool = False) -> str:
+def _interval(scores: np.ndarray, *, fraction: bool = False) -> str:
     found = statistics.mean_interval(scores)
     if len(scores) < 2:
-        return _number(float(found.mean), share)
-    low, high = (np.clip(x, 0, 1) if share else x for x in (found.low, found.high))
-    return f"{_number(float(found.mean), share)} [{_number(float(low), share)}, {_number(float(high), share)}]"
+        return _number(float(found.mean), fraction)
+    low, high = (np.clip(x, 0, 1) if fraction else x for x in (found.low, found.high))
+    return f"{_number(float(found.mean), fraction)} [{_number(float(low), fraction)}, {_number(float(high), fraction)}]"
 
 
-def _number(value: float, share: bool = False) -> str:
-    return "-" if not np.isfinite(value) else f"{value:.0%}" if share else f"{value:.3g}"
+def _number(value: float, fraction: bool = False) -> str:
+    return "-" if not np.isfinite(value) else f"{value:.0%}" if fraction else f"{value:.3g}"
 
 
 def _look(comparison: Comparison, label: str) -> str:
@@ -176,7 +181,7 @@ def _block(comparison: Comparison, titles: Sequence[str], labels: Sequence[str],
     tasks = [task for task in comparison.tasks if task.title in titles]
     scores = scores_of(tasks, labels, bounds)
     words = [_score_words(tasks, scores, bounds)]
-    unbounded = [task.title for task in tasks if not (task.share or task.title in bounds)]
+    unbounded = [task.title for task in tasks if not (task.fraction or task.title in bounds)]
     ends, figures = [], []
     if unbounded and len(tasks) > 1:
         advice = " ".join(f"--bounds '{title}=LOW:HIGH'" for title in unbounded)
@@ -223,7 +228,7 @@ def check_bounds(bounds: Mapping[str, Bounds], comparison: Comparison) -> None:
             raise ConfigError(f"There is no task {title!r} to give bounds for. There are: {', '.join(tasks)}.")
         if not (abs(low) <= statistics.LARGEST and abs(high) <= statistics.LARGEST and high - low > 1 / statistics.LARGEST):
             raise ConfigError(f"Bounds must be two finite numbers, the lower one first; {title} has {low:g}:{high:g}.")
-        if tasks[title].share and not 0 <= low < high <= 1:
+        if tasks[title].fraction and not 0 <= low < high <= 1:
             metric = metric_words(tasks[title].metric).lower()
             raise ConfigError(
                 f"The score of {title} is the {metric}, a fraction from 0 to 1, so that bounds {low:g}:{high:g} do not fit. Leave them out."
@@ -238,7 +243,7 @@ def _score_words(tasks: Sequence[Task], scores: Mapping[str, list[np.ndarray]], 
             low, high = bounds[task.title]
             what = f"{metric_words(task.metric).lower()}, scaled so that {low:g} is 0 and {high:g} is 1"
         else:
-            what = f"{metric_words(task.metric).lower()}, {'from 0 to 1' if task.share else 'as it is'}"
+            what = f"{metric_words(task.metric).lower()}, {'from 0 to 1' if task.fraction else 'as it is'}"
         kinds.setdefault(what, []).append(task.title)
     each = " ".join(f"On {', '.join(titles)}: {what}." for what, titles in kinds.items())
     values = np.concatenate([own for of_tasks in scores.values() for own in of_tasks])
@@ -310,7 +315,7 @@ def _origin(comparison: Comparison) -> Markup:
 def _made_by(entry: Entry) -> list[str]:
     spec, made_by = entry.config.environment_spec, entry.made_by
     versions = ", ".join(f"{name} {version}" for name, version in (made_by["versions"] or {}).items())
-    seeds = ", ".join(map(str, entry.config.protocol.seeds))
+    seeds = ", ".join(map(str, entry.config.train_config.seeds))
     machine = f"{made_by['device']}; {made_by['machine']}"
     return [entry.config.algorithm, f"{spec['name']}, {spec['version']}", seeds, str(made_by["library_version"]), versions, machine]
 
@@ -321,60 +326,60 @@ _LEFT, _RIGHT = 0.09, 0.985
 """Where the axes of a time line begin and end, as shares of its width: the page's cursor moves between them."""
 
 
-def _showing(showing: Showing) -> Markup:
+def _rollouts(rollouts: RunRollouts) -> Markup:
     """Films and credit of one line."""
     films = [
         {
-            "title": f"{name.capitalize()} of {len(showing.many)} episodes: return {take.undiscounted_return:.2f}",
-            "player": _player(showing, take),
+            "title": f"{name.capitalize()} of {len(rollouts.many)} episodes: return {trajectory.undiscounted_return:.2f}",
+            "player": _player(rollouts, trajectory),
         }
-        for name, take in showing.examples.items()
+        for name, trajectory in rollouts.examples.items()
     ]
-    credit = html.piece("no_credit") if showing.many[0].judged is None else _credit(showing)
-    return html.piece("showing", task=showing.task, label=showing.label, run=showing.run, films=films, credit=credit)
+    credit = html.piece("no_credit") if rollouts.many[0].credit_estimate is None else _credit(rollouts)
+    return html.piece("showing", task=rollouts.task, label=rollouts.label, run=rollouts.run, films=films, credit=credit)
 
 
-def _credit(showing: Showing) -> Markup:
+def _credit(rollouts: RunRollouts) -> Markup:
     """Who earned what, in words and as a picture."""
-    judged = credit_figures.judged(showing.many[0])
+    credit_estimate = credit_figures.credit_estimate(rollouts.many[0])
     whole = (
         "The team's value is the sum of k Q over the agents plus b."
-        if judged.b is not None
+        if credit_estimate.b is not None
         else "Each agent's Q is the team's whole value."
     )
-    picture = credit_figures.summary_figure(showing.many, showing.training, title=showing.label)
-    found = credit_figures.by_agent(showing.many)
-    means = "; ".join(f"{agent} {mean:.3g}" for agent, mean in zip(showing.many[0].spec.agents, found.mean, strict=True))
+    picture = credit_figures.summary_figure(rollouts.many, rollouts.training, title=rollouts.label)
+    found = credit_figures.by_agent(rollouts.many)
+    means = "; ".join(f"{agent} {mean:.3g}" for agent, mean in zip(rollouts.many[0].spec.agents, found.mean, strict=True))
     words = f"Mean credit of a step by agent: {means}. Also by action, and over training."
     return html.piece("credit", whole=whole, words=words, image=html.png(film.pixels(picture), colours=128))
 
 
-def _player(showing: Showing, take: Take) -> Markup:
-    spec = take.spec
+def _player(rollouts: RunRollouts, trajectory: Trajectory) -> Markup:
+    spec = trajectory.spec
     frames, still = [], Figure(figsize=(3.6, 3.6), dpi=100, layout="constrained", facecolor="white")
     scene = still.subplots()
-    for t in range(take.length + 1):
-        film.draw_scene(scene, showing.environment, take, t)
+    for t in range(trajectory.length + 1):
+        film.draw_scene(scene, rollouts.environment, trajectory, t)
         frames.append(html.png(film.pixels(still)))
         scene.clear()
-    fields = ["action", *(field for field, _ in credit_figures.ROWS if take.judged is not None)]
-    steps = {"action": [[film.words(spec, action[i], i) for i in range(spec.n_agents)] for action in take.actions]}
-    steps |= {field: np.vectorize(lambda x: f"{x:.3g}")(getattr(take.judged, field)).tolist() for field in fields[1:]}
-    earned = [f"{x:.2f}" for x in np.cumsum(take.steps.reward)]
-    speed = min(max(take.length / 8, 1.5), 10)
+    fields = ["action", *(field for field, _ in credit_figures.ROWS if trajectory.credit_estimate is not None)]
+    steps = {"action": [[film.words(spec, action[i], i) for i in range(spec.n_agents)] for action in trajectory.actions]}
+    steps |= {field: np.vectorize(lambda x: f"{x:.3g}")(getattr(trajectory.credit_estimate, field)).tolist() for field in fields[1:]}
+    earned = [f"{x:.2f}" for x in np.cumsum(trajectory.steps.reward)]
+    speed = min(max(trajectory.length / 8, 1.5), 10)
     data = {"frames": frames, "earned": earned, "fields": fields, "steps": steps, "speed": speed, "left": _LEFT, "right": _RIGHT}
     looks = [html.colour_look(colour) for colour in film.colours_of(spec.n_agents)]
     rows = [[html.piece("named", look=look, name=name), *("" for _ in fields)] for name, look in zip(spec.agents, looks, strict=True)]
     shown = html.table("What each agent does at this step, and what the critic says of it", ("agent", *fields), rows)
-    alt = f"{showing.task} as a film; the table beside it says the same in numbers"
-    return html.piece("player", alt=alt, length=take.length, steps=shown, timeline=_timeline(take), data=data)
+    alt = f"{rollouts.task} as a film; the table beside it says the same in numbers"
+    return html.piece("player", alt=alt, length=trajectory.length, steps=shown, timeline=_timeline(trajectory), data=data)
 
 
-def _timeline(take: Take) -> Markup:
-    if take.judged is None or take.length == 1:  # the table says all of a single step
+def _timeline(trajectory: Trajectory) -> Markup:
+    if trajectory.credit_estimate is None or trajectory.length == 1:  # the table says all of a single step
         return Markup()
-    picture = credit_figures.timeline_figure(take, left=_LEFT, right=_RIGHT)
-    total = np.sum(take.judged.credit, axis=0)
-    words = "; ".join(f"{name} {x:.3g}" for name, x in zip(take.spec.agents, total, strict=True))
+    picture = credit_figures.timeline_figure(trajectory, left=_LEFT, right=_RIGHT)
+    total = np.sum(trajectory.credit_estimate.credit, axis=0)
+    words = "; ".join(f"{name} {x:.3g}" for name, x in zip(trajectory.spec.agents, total, strict=True))
     title, description = "Weight, value, advantage and credit of each agent over the episode", f"Credit in all: {words}."
     return html.piece("timeline", drawn=html.svg(picture, title=title, description=description), left=100 * _LEFT)
