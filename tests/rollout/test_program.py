@@ -231,7 +231,7 @@ def test_a_first_answer_that_is_wrong_is_found_before_anything_is_written(tmp_pa
 @pytest.mark.parametrize(
     ("environment", "workers", "words"),
     [
-        ("two-step", 2, "env_workers=2 is for environments that are not written in JAX; two-step is"),
+        ("two-step", 2, "env_workers=2 is for Python environments; two-step is written in JAX"),
         ("two-step", "ray:1", "env_workers=ray:1 is for environments that are not written in JAX"),
         (
             "host_environments:make",

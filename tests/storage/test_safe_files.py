@@ -41,11 +41,11 @@ READERS = {"np", "numpy", "jnp", "yaml", "torch", "pd"}
 """Modules whose `load` may run what it reads."""
 IMPORTERS = {
     *("registry.py", "__init__.py"),  # of the library's own modules
-    *("plugins.py", "envs/hosts/gymnasium.py", "envs/hosts/pettingzoo.py"),  # what the user has named
-    *("envs/_jaxmarl.py", "envs/jumanji.py", "report/export.py"),  # packages that are named in the source
+    *("plugins.py", "envs/python/gymnasium.py", "envs/python/pettingzoo.py"),  # what the user has named
+    *("envs/common/jaxmarl.py", "envs/jumanji.py", "export/policy_files.py"),  # packages that are named in the source
 }
 """Where modules are imported by a name that is computed."""
-WORKERS = {"engine/worker_process.py", "engine/worker_ray.py"}
+WORKERS = {"rollout/worker_process.py", "rollout/worker_ray.py"}
 """Where what makes an environment goes from a trainer to its own workers, pickled, and never by way of a file."""
 FILES = {"open", "read_bytes", "read_text", "load"}
 """Calls that these must not make."""
