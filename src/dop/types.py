@@ -224,7 +224,7 @@ class PolicyOutput(eqx.Module):
 
     action: Action
     """A number or a vector for each agent; see `EnvSpec.action_kind`."""
-    probability: Float[Array, " agent"]
+    behaviour_prob: Float[Array, " agent"]
     """Of each agent's action, under the policy that acted."""
 
 
