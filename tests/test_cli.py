@@ -23,6 +23,7 @@ from dop import cli
 from dop.algorithms import algorithms
 from dop.cli import commands
 from dop.cli.commands import train
+from dop.loggers import protocol
 from dop.storage import records
 from logged import scalars
 
@@ -250,7 +251,7 @@ def assert_tensorboard(folder: Path) -> None:
     """For each seed, every point of metrics.jsonl, once."""
     for seed in (3, 4):
         own = [record for record in records.read(folder / "metrics.jsonl") if record.seed == seed]
-        expected = [(tag, record.env_steps, np.float32(value)) for record in own for tag, value in records.tagged(record).items()]
+        expected = [(tag, record.env_steps, np.float32(value)) for record in own for tag, value in protocol.tagged(record).items()]
         assert scalars(folder / "tensorboard" / f"seed_{seed}") == expected
 
 

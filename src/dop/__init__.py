@@ -29,7 +29,8 @@ if TYPE_CHECKING:  # the same as `_HOMES`, for those who read types
     from dop.api import Run, evaluate, evaluate_episodes, preflight, resume, train
     from dop.envs import make
     from dop.envs import names as environments
-    from dop.storage.records import LoggedRun, Logger, Record
+    from dop.loggers.protocol import LoggedRun, Logger
+    from dop.storage.records import Record
     from dop.storage.run_directory import TrainConfig
     from dop.training.callbacks import Callback, TrainingEvent
     from dop.training.preflight import Preflight

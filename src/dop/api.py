@@ -34,12 +34,13 @@ from dop.errors import (
     plain,
     shown,
 )
+from dop.loggers import jsonl, protocol, tensorboard
 from dop.loggers.lookup import chosen
 from dop.loggers.progress import Progress
+from dop.loggers.protocol import Logger
 from dop.renamed import formerly
 from dop.rollout.program import PythonProgram, Source
 from dop.storage import files, initial, records
-from dop.storage.records import Logger
 from dop.storage.run_directory import MOST_SEEDS, RunConfig, RunFolder, TrainConfig, default_folder, said
 from dop.training.callbacks import Callback, checked
 from dop.training.preflight import Preflight, measure
@@ -443,13 +444,13 @@ def _train(trainer: Trainer, told: _Told, *, resumed: bool) -> Outcome:
     state = _restored(trainer) if resumed else None
     if resumed:
         trainer.folder.write_config(trainer.config)
-    run = records.LoggedRun(path=trainer.folder.path, config=trainer.config, resumed_at=None if state is None else lowest_steps(state))
+    run = protocol.LoggedRun(path=trainer.folder.path, config=trainer.config, resumed_at=None if state is None else lowest_steps(state))
     with contextlib.ExitStack() as stack:
         stack.enter_context(without_compiler_logs() if told.quiet else contextlib.nullcontext())
         trainer.callbacks, opened = told.callbacks, []
         trainer.loggers = opened
         shown = [] if told.quiet else [Progress()]
-        for logger in (records.JsonLines(), records.TensorBoard(), *told.loggers, *shown):
+        for logger in (jsonl.JsonLines(), tensorboard.TensorBoard(), *told.loggers, *shown):
             logger.open(run)
             opened.append(stack.enter_context(contextlib.closing(logger)))
         for progress in shown:

@@ -15,9 +15,13 @@ from rich.console import Console
 
 import dop
 from dop.loggers import lookup
-from dop.loggers.lookup import Guarded, MLflow, WandB
+from dop.loggers.jsonl import JsonLines
+from dop.loggers.lookup import Guarded
+from dop.loggers.mlflow import MLflow
 from dop.loggers.progress import Progress
-from dop.storage.records import JsonLines, Record, TensorBoard
+from dop.loggers.tensorboard import TensorBoard
+from dop.loggers.wandb import WandB
+from dop.storage.records import Record
 from logged import opened
 from outside import OwnLogger
 

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 import dop
-from dop.loggers import lookup
-from dop.storage.records import JsonLines, Record, keep_until
+from dop.loggers import identity, lookup
+from dop.loggers.jsonl import JsonLines
+from dop.storage.records import Record, keep_until
 from dop.storage.run_directory import RunFolder
 from logged import opened
 
@@ -89,10 +90,10 @@ def test_wandb_has_one_unbroken_curve_for_each_seed_after_a_crash(tmp_path: Path
 
 def test_a_run_keeps_its_identity_where_it_is_moved_and_a_new_one_in_its_place_is_another(tmp_path: Path):
     (tmp_path / "here").mkdir()
-    first = lookup._identity(RunFolder(tmp_path / "here"))
-    assert lookup._identity(RunFolder((tmp_path / "here").rename(tmp_path / "there"))) == first
+    first = identity.run_identity(RunFolder(tmp_path / "here"))
+    assert identity.run_identity(RunFolder((tmp_path / "here").rename(tmp_path / "there"))) == first
     (tmp_path / "here").mkdir()
-    assert lookup._identity(RunFolder(tmp_path / "here")) != first
+    assert identity.run_identity(RunFolder(tmp_path / "here")) != first
 
 
 class Store:

@@ -12,7 +12,9 @@ import pytest
 from tensorboardX.proto import plugin_hparams_pb2
 
 from dop.errors import RunError
-from dop.storage.records import JsonLines, Record, TensorBoard, keep_until
+from dop.loggers.jsonl import JsonLines
+from dop.loggers.tensorboard import TensorBoard
+from dop.storage.records import Record, keep_until
 from logged import events, opened, scalars
 
 Plugin = vars(plugin_hparams_pb2)["HParamsPluginData"]  # Protocol buffers make their classes as they are imported.

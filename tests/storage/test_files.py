@@ -14,10 +14,12 @@ import pytest
 from matplotlib.figure import Figure
 
 from dop.errors import ConfigError, RunError
-from dop.loggers import lookup
+from dop.loggers import identity
+from dop.loggers.jsonl import JsonLines
+from dop.loggers.tensorboard import TensorBoard
 from dop.storage import files
 from dop.storage.checkpoints import Checkpoints
-from dop.storage.records import JsonLines, Record, TensorBoard, keep_until
+from dop.storage.records import Record, keep_until
 from dop.storage.run_directory import RunFolder
 from dop.storage.snapshots import Snapshots
 from dop.visualise import curves, film
@@ -104,7 +106,7 @@ def lock(run: Path) -> None:
 
 
 def take_identity(run: Path) -> None:
-    lookup._identity(RunFolder(run))
+    identity.run_identity(RunFolder(run))
 
 
 WRITERS: dict[str, Callable[[Path], Any]] = {

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from dop.errors import RunError
-from dop.storage.records import JsonLines, Record, keep_until, read
+from dop.loggers.jsonl import JsonLines
+from dop.storage.records import Record, keep_until, read
 from logged import opened
 
 

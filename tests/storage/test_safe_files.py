@@ -26,6 +26,7 @@ import dop
 import logged
 from dop import api, cli, envs, views
 from dop.cli import commands
+from dop.loggers import jsonl
 from dop.storage import files, manifest, records, run_directory
 from dop.storage.checkpoints import Checkpoints
 from dop.storage.run_directory import RunFolder
@@ -185,7 +186,7 @@ def opened(run: RunFolder) -> list[str]:
     readers: list[Callable[[], Any]] = [
         lambda: open_again(run),
         lambda: records.read(run.metrics),
-        lambda: logged.opened(records.JsonLines(), run.path).close(),
+        lambda: logged.opened(jsonl.JsonLines(), run.path).close(),
     ]
     for reader in readers:
         try:

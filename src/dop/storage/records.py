@@ -1,4 +1,4 @@
-"""Records: what a run reports while it goes, and the places where that is written.
+"""Records: what a run reports while it trains.
 
 A record is one line of `metrics.jsonl`, a flat JSON object: `kind`, `seed`, `iteration`, `env_steps`, `wall_seconds`, and metrics under
 PyMARL's names (`return_mean`, `ep_length_mean`, `critic_loss` ...; `test_return_mean`, `test_battle_won_mean` ... in evaluations).
@@ -9,21 +9,16 @@ A line is complete once its newline is there. A last line without one is what a 
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import json
 import math
 import os
-import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Protocol, TypeAlias, get_args, runtime_checkable
+from typing import Any, Literal, NoReturn, TypeAlias, get_args
 
 from dop.errors import RunError, check_names, is_finite, shown
-from dop.loggers.events import EventFile
 from dop.storage import files
-from dop.storage.run_directory import RunConfig, RunFolder
 
 Kind: TypeAlias = Literal["train", "evaluation"]
 _COUNTS = ("seed", "iteration", "env_steps")
@@ -85,117 +80,6 @@ class Record:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class LoggedRun:
-    """What a logger is told of the run whose records it gets."""
-
-    path: Path
-    """Its directory. A logger that writes files into it has a folder of its own there."""
-    config: RunConfig
-    """Algorithm, hyper-parameters, environment, seeds and protocol."""
-    resumed_at: int | None = None
-    """Environment steps that a resumed run starts from; None at the beginning."""
-
-    @property
-    def folder(self) -> RunFolder:
-        """Where its files are."""
-        return RunFolder(self.path)
-
-    @property
-    def history(self) -> list[Record]:
-        """What counts of what the run has reported so far: on a resume, up to its checkpoint. Later records are reported again."""
-        return read(self.folder.metrics) if self.folder.metrics.is_file() else []
-
-
-@runtime_checkable
-class Logger(Protocol):
-    """A place for records. One object may serve several runs, one after another."""
-
-    def open(self, run: LoggedRun) -> None:
-        """A run starts, or goes on. Nothing has been computed yet: what is raised here refuses the run."""
-        ...
-
-    def write(self, records: Sequence[Record]) -> None:
-        """Take records in the order in which they were made: those of all seeds at one moment."""
-        ...
-
-    def close(self) -> None:
-        """The run has ended, in whatever way: finish what is open. Closing twice is allowed."""
-        ...
-
-
-class JsonLines:
-    """Appends to `metrics.jsonl`. When `write` returns, its records are on the disk together: no crash loses them."""
-
-    def open(self, run: LoggedRun) -> None:
-        self._file = files.opened(run.folder.metrics, os.O_RDWR | os.O_APPEND | os.O_CREAT)
-        self._file.truncate(len(_complete(self._file.read())))
-
-    def write(self, records: Sequence[Record]) -> None:
-        self._file.write(_lines(records))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        self._file.close()
-
-
-class TensorBoard:
-    """Event files for TensorBoard, one folder per seed, `tensorboard/seed_0`, with the same tags, `train/critic_loss`, `eval/return_mean`,
-    over environment steps, and the hyper-parameters for the HParams tab. Metrics that are not finite are left out.
-
-    Of a resumed run the files are written anew from `metrics.jsonl`: no point is there twice.
-    """
-
-    def open(self, run: LoggedRun) -> None:
-        files.check_kinds(run.path, plain_files=(), folders=(run.folder.tensorboard.name,))
-        train_config = run.config.train_config
-        self._goal, self._steps = train_config.env_steps, dict.fromkeys(train_config.seeds, 0)
-        self._files = {seed: EventFile(run.folder.tensorboard / f"seed_{seed}") for seed in train_config.seeds}
-        # Without the seed, which would be that of a group's first session.
-        for file in self._files.values():
-            # Without the seed: of a group the tab shows the hyper-parameters of one session.
-            file.session_start(settings(run.config), _group(run))
-        self.write(run.history)
-
-    def write(self, records: Sequence[Record]) -> None:
-        if any(file.closed for file in self._files.values()):
-            raise RunError("These event files are closed.")
-        for record in records:
-            self._steps[record.seed] = record.env_steps
-            self._files[record.seed].scalars(record.env_steps, tagged(record))
-        for file in self._files.values():
-            file.flush()
-
-    def close(self) -> None:
-        for seed, file in self._files.items():
-            if not file.closed:
-                with contextlib.closing(file):
-                    file.session_end(finished=self._steps[seed] >= self._goal)
-                    file.flush()
-
-
-def _group(run: LoggedRun) -> str:
-    """A name for a run among others of the same log directory, which may lie in folders of the same name."""
-    path = run.path.resolve()
-    return f"{run.config.environment}/{run.config.algorithm}/{path.name}-{zlib.crc32(bytes(path)):08x}"
-
-
-def tagged(record: Record) -> dict[str, float]:
-    """The finite metrics of a record, by the names that charts of every seed have: `train/return_mean`, and `eval/return_mean` for the
-    `test_return_mean` of an evaluation.
-    """
-    prefix, known = ("train/", "") if record.kind == "train" else ("eval/", "test_")
-    return {prefix + name.removeprefix(known): value for name, value in record.metrics.items() if math.isfinite(value)}
-
-
-def settings(config: RunConfig) -> dict[str, Any]:
-    """What made a run, one level deep: its algorithm, its environment, its hyper-parameters, its protocol."""
-    train_config = {f"protocol.{name}": value for name, value in dataclasses.asdict(config.train_config).items()}
-    options = {f"environment.{name}": value for name, value in config.environment_options.items()}
-    return {"algorithm": config.algorithm, "environment": config.environment, **options, **config.hyper_parameters, **train_config}
-
-
 def read(path: Path) -> list[Record]:
     """Every record of a `metrics.jsonl`, in the order of the file; a half-written last line is left out.
 
@@ -207,7 +91,7 @@ def read(path: Path) -> list[Record]:
             f"{path} does not exist. Every run that has started has one; is {path.parent} a run directory? "
             "If it is, and its records are lost, an empty file of that name lets it go on without them."
         )
-    return [_parse(line, number, path) for number, line in enumerate(_complete(files.read_bytes(path)).splitlines(), start=1)]
+    return [_parse(line, number, path) for number, line in enumerate(complete(files.read_bytes(path)).splitlines(), start=1)]
 
 
 def keep_until(path: Path, iteration: int, *, evaluation: bool = True) -> None:
@@ -221,15 +105,15 @@ def keep_until(path: Path, iteration: int, *, evaluation: bool = True) -> None:
         RunError: as `read`; the file is then left as it was.
     """
     dropped = None if evaluation else ("evaluation", iteration)
-    kept = _lines(record for record in read(path) if record.iteration <= iteration and (record.kind, record.iteration) != dropped)
+    kept = as_lines(record for record in read(path) if record.iteration <= iteration and (record.kind, record.iteration) != dropped)
     files.write_bytes(path, kept)
 
 
-def _lines(records: Iterable[Record]) -> bytes:
+def as_lines(records: Iterable[Record]) -> bytes:
     return "".join(record.to_json() + "\n" for record in records).encode()
 
 
-def _complete(content: bytes) -> bytes:
+def complete(content: bytes) -> bytes:
     """Without a last line that lacks its newline."""
     return content[: content.rfind(b"\n") + 1]
 
