@@ -25,7 +25,7 @@ import numpy as np
 
 import dop
 from dop.analysis import statistics
-from dop.envs.validation.checks import random_action
+from dop.envs.validation.episodes import random_action
 from dop.paper import pieces
 from dop.paper.fig4 import SHARED
 from dop.storage import files

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import dop
 from dop import api
 from dop.devices import parallel
-from dop.storage.records import JsonLines, Record
+from dop.loggers.jsonl import JsonLines
+from dop.storage.records import Record
 from dop.storage.run_directory import RunFolder
 from dop.training.trainer import Trainer
 from logged import opened

@@ -20,6 +20,7 @@ import dop
 from dop import api
 from dop.devices import cpu_threads
 from dop.envs.mill import Mill
+from dop.loggers import jsonl
 from dop.storage import records
 from dop.storage.run_directory import RunFolder
 from dop.visualise import curves
@@ -35,9 +36,9 @@ PROTOCOL: dict[str, Any] = {"eval_interval": 16, "eval_episodes": 4, "chunk_iter
 def run(tmp_path_factory: pytest.TempPathFactory) -> dop.Run:
     """Two seeds of an environment that `dop.make` does not know, stopped by Ctrl-C after the first chunk and resumed."""
     folder = tmp_path_factory.mktemp("run")
-    write = records.JsonLines.write
+    write = jsonl.JsonLines.write
 
-    def write_and_interrupt(self: records.JsonLines, found: Sequence[records.Record]) -> None:
+    def write_and_interrupt(self: jsonl.JsonLines, found: Sequence[records.Record]) -> None:
         write(self, found)
         if found[0].kind == "train":
             os.kill(os.getpid(), signal.SIGINT)
@@ -50,7 +51,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dop.Run:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(curves, "draw", draw_methods)
-        patch.setattr(records.JsonLines, "write", write_and_interrupt)
+        patch.setattr(jsonl.JsonLines, "write", write_and_interrupt)
         stopped = dop.train(TINY, ObservationValue(), env_steps=32, seeds=[1, 5], run_dir=folder, quiet=True, **PROTOCOL)
     assert not stopped.outcome.finished
     assert stopped.outcome.env_steps == (24, 24)

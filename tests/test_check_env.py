@@ -24,9 +24,10 @@ from dop.envs.common import jaxmarl
 from dop.envs.making import listing
 from dop.envs.matrix_game import MatrixGame
 from dop.envs.validation import scale
-from dop.envs.validation.checks import PROMISES, survey
+from dop.envs.validation.faults import PROMISES
 from dop.envs.validation.scale import no_op, same_end
 from dop.envs.validation.sides import opposing
+from dop.envs.validation.survey import survey
 from dop.errors import ConfigError
 
 LIGHTS = "host_games:Lights"
@@ -108,7 +109,7 @@ def test_every_fault_is_told(capsys: pytest.CaptureFixture[str], fault: str):
 def test_the_short_check_refuses_the_same_faults(fault: str):
     """All but what raises by itself, and what only longer play can show."""
     with pytest.raises(ConfigError, match=r"lights: .*`dop check-env` tells more"):
-        dop.envs.check(python_games.Lights(fault=fault))
+        dop.envs.validate(python_games.Lights(fault=fault))
 
 
 @pytest.mark.parametrize(("function", "answer"), [("reset", (3,)), ("reset", None), ("step", {"obs": 1})])
@@ -116,7 +117,7 @@ def test_what_is_no_state_and_time_step_is_refused_by_name(function: str, answer
     game = dop.make("matrix-game", n_agents=2, n_actions=2)
     broken: Any = type("Broken", (type(game),), {function: lambda *_: answer})
     with pytest.raises(ConfigError, match=f"matrix-game: {function} gives {type(answer).__name__}, not a state and a TimeStep"):
-        dop.envs.check(broken(n_agents=2, n_actions=2))
+        dop.envs.validate(broken(n_agents=2, n_actions=2))
 
 
 def test_every_promise_has_a_fault_that_breaks_it():

@@ -25,8 +25,9 @@ from dop.algorithms import algorithms
 from dop.analysis import marl_eval
 from dop.cli.commands import commands
 from dop.cli.environment import environment_options
+from dop.loggers.jsonl import JsonLines
 from dop.storage import manifest, records
-from dop.storage.records import JsonLines, Record
+from dop.storage.records import Record
 from dop.storage.run_directory import RunFolder
 from helpers import make_spec
 from logged import opened

@@ -54,7 +54,7 @@ class ConfigError(DopError):
 
 
 class UnknownNameError(ConfigError):
-    """A name that no registry knows."""
+    """A name that no registry knows; the message has the nearest one and all that there are."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
@@ -224,7 +224,7 @@ class RunError(DopError):
 
 
 class MissingExtraError(DopError):
-    """An optional dependency that is not installed."""
+    """An optional dependency that is not installed; the message has the command that installs it."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs {package}, which is not installed. Install it with: pip install 'dop-marl[{extra}]'")

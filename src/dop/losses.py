@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num
 
 Mask = Bool[Array, " time"] | Num[Array, " time"]
+"""True, or not 0, on the steps that count."""
 
 
 def masked_mean(x: Float[Array, "*steps_and_rest"], mask: Bool[Array, "*steps"] | Num[Array, "*steps"]) -> Float[Array, ""]:

@@ -53,6 +53,7 @@ class LinearMixer(eqx.Module):
         self.normalise = normalise
 
     def __call__(self, state: Float[Array, " state"]) -> tuple[Float[Array, " agent"], Float[Array, ""]]:
+        """k(s) and b(s)."""
         factors = jnp.abs(self.k_layer(state)).reshape(self.n_agents, -1)
         k = jnp.sum(factors, axis=-1) if self.k_scale is None else factors @ jnp.abs(self.k_scale(state))
         b = jnp.zeros((), k.dtype) if self.b_layer is None else self.b_layer(state)
@@ -69,6 +70,7 @@ class SumMixer(eqx.Module):
     """Q_tot = sum_i Q_i (VDN, Sunehag et al. 2018): the linear mixer with k_i = 1 and b = 0."""
 
     def __call__(self, q: Float[Array, " agent"], state: Float[Array, " state"]) -> Float[Array, ""]:
+        """Q_tot of the agents' values in a state."""
         del state
         return jnp.sum(q)
 
@@ -95,6 +97,7 @@ class MonotonicMixer(eqx.Module):
         self.state_value = MLP((state_size, embedding, 1), key=key_value)
 
     def __call__(self, q: Float[Array, " agent"], state: Float[Array, " state"]) -> Float[Array, ""]:
+        """Q_tot of the agents' values in a state."""
         weights = jnp.abs(self.hidden_weights(state)).reshape(q.shape[0], -1)
         hidden = jax.nn.elu(q @ weights + self.hidden_bias(state))
         return hidden @ jnp.abs(self.output_weights(state)) + self.state_value(state)[0]

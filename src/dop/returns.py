@@ -62,6 +62,9 @@ def tree_backup(
         trace: lambda prod_i pi_i(a_t^i | tau_t^i): how likely the current policy is to do what was done; 0 on padding. `trace[0]` is
             not used.
         steps: k, at least 1.
+
+    Raises:
+        ValueError: `steps` is less than 1.
     """
     if steps < 1:
         raise ValueError(f"tree_backup needs steps >= 1, got {steps}.")

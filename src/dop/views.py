@@ -44,14 +44,21 @@ class Trained:
     """One seed of a run, as its newest checkpoint has it."""
 
     folder: RunFolder
+    """The run on disk."""
     config: RunConfig
+    """Algorithm, hyper-parameters, environment, seeds and protocol."""
     program: Program | PythonProgram
+    """The algorithm with its environment."""
     seed: int
+    """Which of the run's seeds."""
     env_steps: int
+    """Environment steps that the checkpoint comes after."""
     learner: Learner
+    """The networks of this seed."""
 
     @property
     def title(self) -> str:
+        """Algorithm and environment, for headings."""
         return f"{self.config.algorithm} on {self.program.spec.name}"
 
     def at(self, env_steps: int) -> Learner:
@@ -82,7 +89,9 @@ def load(
     Args:
         run_dir: a run directory.
         run_seed: which of the run's seeds; the first if it is not given.
-        environment, algorithm, trust: as in `dop.resume`.
+        environment: as in `dop.resume`.
+        algorithm: as in `dop.resume`.
+        trust: as in `dop.resume`.
 
     Raises:
         RunError: this is not a run, it has no checkpoint yet or none that can be read, or it has no such seed.
@@ -146,7 +155,9 @@ def credit(
         seed: which episodes: the same number gives the same ones.
         run_seed: which of the run's seeds; the first if it is not given.
         films: also write the films with the time line beside.
-        environment, algorithm, trust: as in `dop.resume`.
+        environment: as in `dop.resume`.
+        algorithm: as in `dop.resume`.
+        trust: as in `dop.resume`.
 
     Raises:
         ConfigError: the run's algorithm does not say who earned what.
@@ -209,9 +220,19 @@ def render(
     is nothing to watch: what the team does at each of the run's snapshots, one after another.
 
     Args:
-        run_dir, out, seed, run_seed, environment, algorithm, trust: as in `credit`.
+        run_dir: a run directory.
+        out: a folder; files that it has from before are replaced.
         kind: `gif`, or `mp4` where ffmpeg is installed.
         episodes: how many to choose from.
+        seed: which episodes: the same number gives the same ones.
+        run_seed: which of the run's seeds; the first if it is not given.
+        environment: as in `dop.resume`.
+        algorithm: as in `dop.resume`.
+        trust: as in `dop.resume`.
+
+    Raises:
+        ConfigError: `kind` is not known, `mp4` is asked for without ffmpeg, or `episodes` or `seed` is not a whole number in its range.
+        RunError: as `load`, or `out` cannot be written to.
     """
     episodes, seed = checked_episodes("episodes", episodes), checked_seed("seed", seed)
     film.check_format(kind)
@@ -256,8 +277,12 @@ def export(
     """The policies that play greedily, for use without this library: `dop.export.policy_files` says what is written.
 
     Args:
-        run_dir, run_seed, environment, algorithm, trust: as in `credit`.
+        run_dir: a run directory.
         out: a folder; default: `export/` in the run directory.
+        run_seed: which of the run's seeds; the first if it is not given.
+        environment: as in `dop.resume`.
+        algorithm: as in `dop.resume`.
+        trust: as in `dop.resume`.
 
     Raises:
         MissingExtraError: onnx, onnxruntime or safetensors is not installed.

@@ -167,7 +167,7 @@ def test_the_options_of_the_spec_make_the_same_game():
     game = make(n_agents=3, time_limit=9, actions="discrete")
     assert dop.envs.make("aggregation", **dict(game.spec.options)) == game
     for options in ({}, dict(game.spec.options)):
-        dop.envs.check(dop.envs.make("aggregation", **options))
+        dop.envs.validate(dop.envs.make("aggregation", **options))
 
 
 @pytest.mark.parametrize(

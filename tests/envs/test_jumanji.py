@@ -13,7 +13,7 @@ import pytest
 
 import dop.envs
 from dop.envs.jumanji import _maze, _wires, variants
-from dop.envs.validation.checks import random_action
+from dop.envs.validation.episodes import random_action
 from dop.errors import ConfigError, MissingExtraError, UnknownNameError
 
 compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # compiles in half the time
@@ -66,7 +66,7 @@ def test_wires_are_the_own_and_the_others():
 def test_random_play_is_jumanjis_own(variant: str):
     """Three episodes of at most six steps, against Jumanji's reset and step with the same actions, computed beside ours."""
     environment: Any = dop.envs.make(f"jumanji:{variant}", time_limit=6)
-    dop.envs.check(environment)
+    dop.envs.validate(environment)
     spec, game, rng = environment.spec, environment.game, np.random.default_rng(0)
     reset = compiled(lambda key: (environment.reset(key), game.reset(key)))
     step = compiled(lambda key, ours, theirs, action: (environment.step(key, ours, action), game.step(theirs, action)))

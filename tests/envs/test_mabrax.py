@@ -97,7 +97,7 @@ def test_sizes(variant: str, obs_sizes: tuple[int, ...], action_sizes: tuple[int
     spec = environment.spec
     assert (spec.obs_sizes, spec.action_sizes, spec.state_size) == (obs_sizes, action_sizes, state_size)
     assert (spec.action_kind, spec.time_limit) == ("box", 1000)
-    dop.envs.check(environment)
+    dop.envs.validate(environment)
 
 
 @with_brax

@@ -59,7 +59,7 @@ def test_relaxed_corners_are_the_game():
     jax.tree.map(np.testing.assert_array_equal, steps, expected)
     assert (relaxed.spec.action_kind, relaxed.spec.action_shape) == ("simplex", (3, 3))
     assert dop.envs.make("matrix-game", **dict(relaxed.spec.options)) == relaxed
-    dop.envs.check(dop.envs.make("matrix-game", relaxed=True))
+    dop.envs.validate(dop.envs.make("matrix-game", relaxed=True))
 
 
 @pytest.mark.parametrize(

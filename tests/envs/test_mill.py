@@ -162,7 +162,7 @@ def test_the_options_of_the_spec_make_the_same_game():
     game = make(n_agents=3, alpha=7.0, friction=0.0, actions="discrete")
     assert dop.envs.make("mill", **dict(game.spec.options)) == game
     for options in ({}, dict(game.spec.options)):
-        dop.envs.check(dop.envs.make("mill", **options))
+        dop.envs.validate(dop.envs.make("mill", **options))
 
 
 @pytest.mark.parametrize(

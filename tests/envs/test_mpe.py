@@ -79,7 +79,7 @@ def test_boxes_have_jaxmarls_sizes(variant: str):
     spec = make(variant, actions="box").spec
     assert spec.action_kind == "box"
     assert spec.action_sizes == {"spread": (5, 5, 5), "speaker-listener": (3, 5), "reference": (15, 15)}[variant]
-    dop.envs.check(make(variant, actions="box"))
+    dop.envs.validate(make(variant, actions="box"))
     assert dop.envs.make(spec.name, **dict(spec.options)).spec == spec
 
 

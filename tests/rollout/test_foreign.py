@@ -14,7 +14,7 @@ import dop
 import dop.envs
 from dop import api, views
 from dop.analysis.playback import Player
-from dop.envs.validation.checks import survey
+from dop.envs.validation.survey import survey
 from dop.rollout.shared_memory import RESET, STEP
 from dop.rollout.workers import Job, Workers, local
 from python_environments import Quits, Walk, quits

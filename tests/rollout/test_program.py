@@ -22,6 +22,7 @@ import pytest
 import dop
 import dop.envs
 from dop.devices.parallel import keys, mesh, place
+from dop.loggers import jsonl
 from dop.rollout.program import PythonDriver, PythonProgram, Source
 from dop.storage import records
 from dop.storage.checkpoints import Checkpoints, flatten
@@ -142,15 +143,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     folder = tmp_path_factory.mktemp("runs")
     options: dict[str, Any] = {"seeds": SEEDS, "environment_options": {"time_limit": 4}, "quiet": True, **RULES}
     whole = dop.train(TINY, "host_environments:make", env_steps=GOAL, run_dir=folder / "whole", **options)
-    write = records.JsonLines.write
+    write = jsonl.JsonLines.write
 
-    def write_and_interrupt(self: records.JsonLines, found: Sequence[records.Record]) -> None:
+    def write_and_interrupt(self: jsonl.JsonLines, found: Sequence[records.Record]) -> None:
         write(self, found)
         if found[0].kind == "train":
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(records.JsonLines, "write", write_and_interrupt)
+        patch.setattr(jsonl.JsonLines, "write", write_and_interrupt)
         stopped = dop.train(TINY, "host_environments:make", env_steps=GOAL, run_dir=folder / "broken", env_workers=2, **options)
     return Runs(whole=whole, broken=dop.resume(stopped.path, trust=True, quiet=True), finished=stopped.outcome.finished)
 
@@ -231,7 +232,7 @@ def test_a_first_answer_that_is_wrong_is_found_before_anything_is_written(tmp_pa
 @pytest.mark.parametrize(
     ("environment", "workers", "words"),
     [
-        ("two-step", 2, "env_workers=2 is for environments that are not written in JAX; two-step is"),
+        ("two-step", 2, "env_workers=2 is for Python environments; two-step is written in JAX"),
         ("two-step", "ray:1", "env_workers=ray:1 is for environments that are not written in JAX"),
         (
             "host_environments:make",

@@ -188,7 +188,7 @@ def test_nobody_stays_behind_when_the_trainer_is_stopped(tmp_path: Path):
     """By Ctrl-C, which reaches it as an exception, by SIGTERM, and by SIGKILL, while its environments hang."""
     script = tmp_path / "parent.py"
     script.write_text(textwrap.dedent(PARENT))
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS / "engine"), os.environ.get("PYTHONPATH", "")])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS / "rollout"), os.environ.get("PYTHONPATH", "")])}
     ends = ((signal.SIGINT, "0.01"), (signal.SIGTERM, "0.01"), (signal.SIGKILL, "1000"))
     parents = [
         subprocess.Popen([sys.executable, script, sleep], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)

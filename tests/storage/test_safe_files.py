@@ -26,6 +26,7 @@ import dop
 import logged
 from dop import api, cli, envs, views
 from dop.cli import commands
+from dop.loggers import jsonl
 from dop.storage import files, manifest, records, run_directory
 from dop.storage.checkpoints import Checkpoints
 from dop.storage.run_directory import RunFolder
@@ -41,11 +42,11 @@ READERS = {"np", "numpy", "jnp", "yaml", "torch", "pd"}
 """Modules whose `load` may run what it reads."""
 IMPORTERS = {
     *("registry.py", "__init__.py"),  # of the library's own modules
-    *("plugins.py", "envs/hosts/gymnasium.py", "envs/hosts/pettingzoo.py"),  # what the user has named
-    *("envs/_jaxmarl.py", "envs/jumanji.py", "report/export.py"),  # packages that are named in the source
+    *("plugins.py", "envs/python/gymnasium.py", "envs/python/pettingzoo.py"),  # what the user has named
+    *("envs/common/jaxmarl.py", "envs/jumanji.py", "export/policy_files.py"),  # packages that are named in the source
 }
 """Where modules are imported by a name that is computed."""
-WORKERS = {"engine/worker_process.py", "engine/worker_ray.py"}
+WORKERS = {"rollout/worker_process.py", "rollout/worker_ray.py"}
 """Where what makes an environment goes from a trainer to its own workers, pickled, and never by way of a file."""
 FILES = {"open", "read_bytes", "read_text", "load"}
 """Calls that these must not make."""
@@ -185,7 +186,7 @@ def opened(run: RunFolder) -> list[str]:
     readers: list[Callable[[], Any]] = [
         lambda: open_again(run),
         lambda: records.read(run.metrics),
-        lambda: logged.opened(records.JsonLines(), run.path).close(),
+        lambda: logged.opened(jsonl.JsonLines(), run.path).close(),
     ]
     for reader in readers:
         try:

@@ -38,14 +38,14 @@ CHILD = """
     from dop.storage import records
 
     command, run_dir, goal, signal_number, at = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
-    write = records.JsonLines.write
+    write = jsonl.JsonLines.write
 
     def write_and_stop(self, found):
         write(self, found)
         if signal_number and found[0].kind == "train" and found[0].env_steps >= at:
             os.kill(os.getpid(), signal_number)
 
-    records.JsonLines.write = write_and_stop
+    jsonl.JsonLines.write = write_and_stop
     if command == "train":
         algorithm = dop.StochasticDOP(
             critic_hidden=8, actor_hidden=8, actor_steps=1, on_policy_batch=4, off_policy_batch=4, on_policy_capacity=16,

@@ -25,11 +25,11 @@ from dop.envs.making import makers
 from dop.envs.making.places import place_of
 from dop.envs.python import _recognise
 from dop.envs.python._recognise import way_out
-from dop.envs.validation.checks import check
+from dop.envs.validation.validate import validate
 from dop.errors import ConfigError, UnknownNameError, is_deeper, plain, shown
 from dop.types import Environment, EnvSpec, PythonEnvironment
 
-__all__ = ["adapters", "check", "checked_options", "families", "made_by", "make", "names", "way_out"]
+__all__ = ["adapters", "checked_options", "families", "made_by", "make", "names", "validate", "way_out"]
 DEEPEST = 20
 """Lists and dicts in each other, in an option of an environment."""
 

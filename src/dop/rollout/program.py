@@ -1,5 +1,6 @@
-"""Learning in environments outside JAX: the counterpart of `dop.training.program.Program`. Collection is on the host (`dop.rollout.collector`); what
-is done with the episodes is the same code, jitted once: add, sample, update.
+"""Learning in Python environments: the counterpart of `dop.training.program.Program`.
+
+Collection is on the host (`dop.rollout.collector`). What is done with the episodes is the same code, jitted once: add, sample, update.
 
 What an environment is like inside cannot be saved. Every iteration plays whole episodes, whose seeds come from the key of the run's state:
 a run that is resumed starts new ones where it was saved, with the seeds that they would have had.
@@ -72,7 +73,7 @@ class PythonProgram(Learning):
             )
         source = self.environment
         with contextlib.closing(foreign.made(source.make, self.spec.name)) as environment:
-            envs.check(environment)
+            envs.validate(environment)
         if source.seeded and all_start_alike(lambda: foreign.made(source.make, self.spec.name)):
             logging.getLogger("dop").warning(
                 "%s: a seed is among its options, and episodes with other seeds start the same in new environments. If that seed decides "

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int8, Int32, Int64
 
 from dop.envs.making.places import place_of
-from dop.envs.validation.checks import check_same
+from dop.envs.validation.validate import check_same
 from dop.errors import ConfigError
 from dop.plugins import RaisedError, explain
 from dop.types import EnvSpec, PythonEnvironment, TimeStep

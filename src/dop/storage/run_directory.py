@@ -2,7 +2,7 @@
 
 config.json      everything that made the run: algorithm, environment, seeds, protocol, versions, device
 metrics.jsonl    one record a line            (`dop.storage.records`)
-tensorboard/     the same, live
+tensorboard/     the same, live, one folder per seed
 checkpoints/     the whole state              (`dop.storage.checkpoints`)
 snapshots/       the learner, over the run    (`dop.storage.snapshots`)
 initial.npz      the first networks, if they are another run's  (`dop.storage.initial`)

@@ -13,7 +13,8 @@ from dop.envs.python._team import Common
 from dop.envs.python.gymnasium import Gymnasium
 from dop.envs.python.pettingzoo import PettingZoo
 from dop.envs.python.pymarl import PyMARL
-from dop.envs.validation.checks import Played, faults, play, random_action
+from dop.envs.validation.episodes import Played, play, random_action
+from dop.envs.validation.faults import faults
 from dop.types import EnvSpec, TimeStep
 from python_games import Marl, Parallel, Script, Tuples
 

@@ -18,7 +18,9 @@ from dop.envs.python._team import Common
 from dop.envs.python.gymnasium import Gymnasium
 from dop.envs.python.pettingzoo import PettingZoo
 from dop.envs.python.pymarl import PyMARL
-from dop.envs.validation.checks import Played, Survey, faults, play, survey
+from dop.envs.validation.episodes import Played, play
+from dop.envs.validation.faults import faults
+from dop.envs.validation.survey import Survey, survey
 from dop.errors import ConfigError
 from odd_games import LENGTH, Chase, Marl, Rounds, Silent, Tuples, Won
 

@@ -16,7 +16,8 @@ import dop.envs
 from dop.envs import python
 from dop.envs.python._team import Common
 from dop.envs.python.pettingzoo import PettingZoo
-from dop.envs.validation.checks import Played, faults, play
+from dop.envs.validation.episodes import Played, play
+from dop.envs.validation.faults import faults
 from dop.errors import ConfigError, MissingExtraError
 from dop.types import PythonEnvironment
 from python_games import Parallel, Script
@@ -73,7 +74,7 @@ def test_they_play(name: str, options: dict, agents: int, obs: set, kind: str, a
     spec = environment.spec
     assert (spec.name, spec.n_agents, set(spec.obs_sizes), spec.action_kind) == (name, agents, obs, kind)
     assert (set(spec.action_sizes), spec.state_size, spec.time_limit) == (actions, state, limit)
-    dop.envs.check(environment)
+    dop.envs.validate(environment)
     record = played(environment)
     assert len(record.actions) == limit
     assert record.copies[-1].truncated

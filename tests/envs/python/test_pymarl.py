@@ -9,7 +9,8 @@ import pytest
 
 import dop.envs
 from dop.envs.python.pymarl import PyMARL
-from dop.envs.validation.checks import Played, faults, play
+from dop.envs.validation.episodes import Played, play
+from dop.envs.validation.faults import faults
 from dop.errors import ConfigError, UnknownNameError
 
 SKIRMISH = "pymarl:host_games:Skirmish"
@@ -37,7 +38,7 @@ def test_it_is_what_its_info_says():
 @pytest.mark.parametrize("answers", [3, 5])
 def test_battles_are_won_lost_and_cut(answers: int):
     environment = make(answers=answers)
-    dop.envs.check(environment)
+    dop.envs.validate(environment)
     records = [played(environment, seed) for seed in range(30)]
     ends = [record.copies[-1] for record in records]
     assert {float(end.metrics[0]) for end in ends} == {0.0, 1.0}

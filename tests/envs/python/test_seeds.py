@@ -12,7 +12,7 @@ import pytest
 import dop.envs
 from dop.envs.making import seeding
 from dop.envs.python.pymarl import PyMARL
-from dop.envs.validation.checks import survey
+from dop.envs.validation.survey import survey
 from dop.errors import ConfigError
 from dop.types import PythonEnvironment
 from python_games import Parallel, Script, Tuples

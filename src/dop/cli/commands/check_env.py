@@ -13,7 +13,8 @@ from dop import envs
 from dop.cli.environment import environment_options
 from dop.cli.output import say
 from dop.envs.making.listing import LISTED, listed
-from dop.envs.validation.checks import PROMISES, Survey, survey
+from dop.envs.validation.faults import PROMISES
+from dop.envs.validation.survey import Survey, survey
 from dop.errors import ConfigError, checked_episodes, checked_seed
 from dop.storage.run_directory import TrainConfig
 from dop.training.collect import HALF_LEAST, storage_dtype, storage_words

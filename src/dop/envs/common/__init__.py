@@ -1,0 +1,1 @@
+"""What several environments share: drawing, JaxMARL's import, games on the simplex."""

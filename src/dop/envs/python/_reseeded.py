@@ -13,7 +13,7 @@ from dop.types import EnvSpec, TimeStep
 
 
 class Reseeded:
-    """A `PythonEnvironment` whose maker was given seeds by the options: they are mixed with that of the first episode (`dop.envs.making.seeding`).
+    """A `PythonEnvironment` whose options hold seeds: `dop.envs.making.seeding` mixes them with the seed of the first episode.
 
     `reset` gets a mixed seed, too: whichever of the two the environment draws from, no two environments are copies. All else is that of the
     adapted environment, `adapted`.

@@ -55,7 +55,7 @@ def make(variant: str | None, **options: Any) -> PyMARL:
 
 
 class PyMARL(AdaptedTeam):
-    """A `PythonEnvironment` around a `MultiAgentEnv`, which `maker` makes of `options`, once now and perhaps once more for the first seed."""
+    """A `PythonEnvironment` around a `MultiAgentEnv`; `maker` makes it from `options`, now and perhaps again for the first seed."""
 
     def __init__(
         self,
