@@ -203,8 +203,8 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("plot", {"runs": [], "others": "o.json", "out": "a.png"}, "others must be a list of paths"),
     ("plot", {"runs": ["a"], "out": "a.png", "axes": "env_steps"}, "axes must have env_steps"),
     ("plot", {"runs": ["a"], "out": "a.png", "metric": 3}, "title and metric must be texts"),
-    ("make", {"name": 3}, "An environment is made by its name"),
-    ("make", {"name": None}, "An environment is made by its name"),
+    ("make", {"name": 3}, "An environment's name must be a string"),
+    ("make", {"name": None}, "An environment's name must be a string"),
 ]
 
 
