@@ -161,7 +161,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     (
         "train",
         {"environment_options": {"x": functools.reduce(lambda inner, _: [inner], range(30), 0)}},
-        "option x has lists or dicts .* more than 20 deep",
+        "option x nests lists or dicts more than 20 deep",
     ),
     ("train", {"seeds": None}, "seeds must be a whole number, how many, or a list of them, which; got None"),
     ("train", {"seeds": "3"}, "seeds must be a whole number, how many, or a list of them, which; got '3'"),

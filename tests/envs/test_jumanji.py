@@ -84,4 +84,4 @@ def test_random_play_is_jumanjis_own(variant: str):
             if theirs.last():
                 break
         else:
-            pytest.fail("it goes on after its time limit")
+            pytest.fail("the episode continues after its time limit")

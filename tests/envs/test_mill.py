@@ -117,17 +117,17 @@ def best_return(game: Mill) -> float:
     ends: set[float] = set()
     for t in range(1, 11):
         after: dict[float, tuple[float, float]] = {}
-        for paid, (low, high) in reach.items():
+        for total, (low, high) in reach.items():
             low_now, high_now = (1 - game.friction) * low - push, (1 - game.friction) * high + push
             if high_now > 100:
-                ends.add(paid + 10)
+                ends.add(total + 10)
             if t == 10:
-                ends.add(paid - 10)
+                ends.add(total - 10)
             for reward, bottom, top in ((0.0, -np.inf, 30.0), (3.0, 30.0, 100.0)):
                 if max(low_now, bottom) < min(high_now, top):
-                    was_low, was_high = after.get(paid + reward, (np.inf, -np.inf))
+                    was_low, was_high = after.get(total + reward, (np.inf, -np.inf))
                     # The union of two intervals may have a hole; filling it only adds reachable omegas, so the bound stays valid.
-                    after[paid + reward] = min(was_low, max(low_now, bottom)), max(was_high, min(high_now, top))
+                    after[total + reward] = min(was_low, max(low_now, bottom)), max(was_high, min(high_now, top))
         reach = after
     return max(ends)
 

@@ -65,12 +65,12 @@ def test_of_one_agent():
         _rewards.reward_of("game", "a", 1, (1, 1))
 
 
-def adapted(kind: str, reward: Any, **common: Any) -> Any:
-    """A game of two agents with this reward in every step."""
+def adapted(kind: str, given: Any, **common: Any) -> Any:
+    """A game of two agents whose step returns `given` as its reward."""
     script = Script(seed=0, n_agents=2, length=3, own_limit=3, equal=True, masks="none", has_state=False)
     chosen = Common(**common)
     if kind == "pymarl":
-        marl = type("Rewarding", (Marl,), {"step": lambda self, _: (setattr(self, "t", 1), (reward, False, {}))[1]})
+        marl = type("Rewarding", (Marl,), {"step": lambda self, _: (setattr(self, "t", 1), (given, False, {}))[1]})
         options = {"script": script, "answers": 3, "says_limit": False}
         return PyMARL("game", marl, options, version="1", common=chosen)
     raw: Any = Parallel(script) if kind == "pettingzoo" else Tuples(script)
@@ -78,7 +78,7 @@ def adapted(kind: str, reward: Any, **common: Any) -> Any:
 
     def step(actions: Any) -> tuple:
         obs, _, *rest = own_step(actions)
-        return obs, dict(zip(raw.possible_agents, reward, strict=True)) if kind == "pettingzoo" else reward, *rest
+        return obs, dict(zip(raw.possible_agents, given, strict=True)) if kind == "pettingzoo" else given, *rest
 
     raw.step = step
     return (PettingZoo if kind == "pettingzoo" else Gymnasium)("game", raw, version="1", common=chosen)
