@@ -56,35 +56,35 @@ def survey(make: Callable[[], Environment | PythonEnvironment], *, episodes: int
         in_jax = not isinstance(environment, PythonEnvironment)
     if in_jax:
         check_shapes(environment)
-    host = JaxInPython(environment) if in_jax else environment
+    python_env = JaxInPython(environment) if in_jax else environment
     found: dict[str, str] = {}
     all_played: list[Played] = []
     speed = 0.0
     for i in range(episodes):
         played = Played()
         rng = np.random.default_rng((seed, i))
-        _guarded(found, lambda played=played, rng=rng, i=i: play(host, played, seed=seed + i, rng=rng))
+        _guarded(found, lambda played=played, rng=rng, i=i: play(python_env, played, seed=seed + i, rng=rng))
         all_played.append(played)
-        for promise, fault in faults(host.spec, played):
+        for promise, fault in faults(python_env.spec, played):
             found.setdefault(promise, fault)
         if "runs" in found or "shapes" in found:
             break
     if not found.keys() & {"runs", "shapes"}:
-        _never_able(host.spec, all_played, found)
-    notes = list(range_notes(host, all_played)) if "shapes" not in found else []
+        _never_able(python_env.spec, all_played, found)
+    notes = list(range_notes(python_env, all_played)) if "shapes" not in found else []
     if not found:
-        notes += sides_notes(host, all_played, seed + episodes)
+        notes += sides_notes(python_env, all_played, seed + episodes)
     scales: list[Scale] = []
     if not found.keys() & {"runs", "shapes"}:
-        _guarded(found, lambda: scales.extend(_scales(host, all_played, seed)))
-        notes += end_notes(host, scales)
-    _guarded(found, host.close)
+        _guarded(found, lambda: scales.extend(_scales(python_env, all_played, seed)))
+        notes += end_notes(python_env, scales)
+    _guarded(found, python_env.close)
     if not found.keys() & {"runs", "shapes"}:
-        more, speed = _repeated(make, host.spec, in_jax, all_played[0], seed)
+        more, speed = _repeated(make, python_env.spec, in_jax, all_played[0], seed)
         notes += more
     ordered = {promise: found[promise] for promise in PROMISES if promise in found}
     return Survey(
-        spec=host.spec,
+        spec=python_env.spec,
         in_jax=in_jax,
         faults=ordered,
         notes=tuple(notes),
