@@ -232,7 +232,7 @@ def test_an_invalid_first_step_is_refused_before_anything_is_written(tmp_path: P
     ("environment", "workers", "words"),
     [
         ("two-step", 2, "env_workers=2 is for Python environments; two-step is written in JAX"),
-        ("two-step", "ray:1", "env_workers=ray:1 is for environments that are not written in JAX"),
+        ("two-step", "ray:1", "env_workers=ray:1 is for Python environments"),
         (
             "python_environments:make",
             4,
