@@ -162,7 +162,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     (
         "train",
         {"environment_options": {"x": functools.reduce(lambda inner, _: [inner], range(30), 0)}},
-        "option x has lists or dicts .* more than 20 deep",
+        "option x nests lists or dicts more than 20 deep",
     ),
     ("train", {"seeds": None}, "seeds must be a whole number, how many, or a list of them, which; got None"),
     ("train", {"seeds": "3"}, "seeds must be a whole number, how many, or a list of them, which; got '3'"),
@@ -204,8 +204,8 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("plot", {"runs": [], "others": "o.json", "out": "a.png"}, "others must be a list of paths"),
     ("plot", {"runs": ["a"], "out": "a.png", "axes": "env_steps"}, "axes must have env_steps"),
     ("plot", {"runs": ["a"], "out": "a.png", "metric": 3}, "title and metric must be texts"),
-    ("make", {"name": 3}, "An environment is made by its name"),
-    ("make", {"name": None}, "An environment is made by its name"),
+    ("make", {"name": 3}, "An environment's name must be a string"),
+    ("make", {"name": None}, "An environment's name must be a string"),
 ]
 
 

@@ -1,1 +1,1 @@
-"""What a run computes on: CPU threads, devices for its seeds, and the process's memory."""
+"""Compute resources of a run: CPU threads, devices for its seeds, and the process's memory."""

@@ -1,1 +1,1 @@
-"""Rollouts in Python environments: worker processes and Ray actors step them, the policy acts on the device."""
+"""Rollouts in Python environments: worker processes or Ray actors step them, the policy acts on the device."""

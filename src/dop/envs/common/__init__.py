@@ -1,1 +1,1 @@
-"""What several environments share: drawing, JaxMARL's import, games on the simplex."""
+"""Helpers of several environments: drawing, importing JaxMARL, simplex actions."""

@@ -1,1 +1,1 @@
-"""Making environments: options, seeds, code that is not the library's, and how messages name it."""
+"""Making environments: options, seeds, guards around foreign code, and how messages name it."""

@@ -1,4 +1,4 @@
-"""Random episodes, and what a `TimeStep` must look like by its `EnvSpec`."""
+"""Random episodes, and the shapes of a `TimeStep` that its `EnvSpec` requires."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from dop.types import Environment, EnvSpec, TimeStep
 
 @dataclass
 class Played:
-    """What an episode gave: the step of `reset` and one after each action. `copies` were made when each was returned."""
+    """The steps of an episode: that of `reset` and one after each action. `copies` were made when each was returned."""
 
     steps: list[Any] = field(default_factory=list)
     copies: list[Any] = field(default_factory=list)
     actions: list[np.ndarray] = field(default_factory=list)
     rewards: list[tuple[float, ...]] = field(default_factory=list)
-    """Each agent's, after each action, where the environment's adapter knows them."""
+    """Each agent's rewards, after each action, where the environment's adapter has them."""
 
     def add(self, step: TimeStep) -> None:
         self.steps.append(step)
@@ -32,7 +32,7 @@ class Played:
 
 
 class JaxInPython:
-    """An environment in JAX as if it were not: with a state of its own, compiled, and NumPy out."""
+    """A JAX environment with the interface of a `PythonEnvironment`: stateful, compiled, with NumPy results."""
 
     def __init__(self, environment: Environment) -> None:
         self.spec = environment.spec
@@ -52,10 +52,10 @@ class JaxInPython:
         return None
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to close."""
 
 
-def promised(spec: EnvSpec) -> dict[str, tuple[tuple[int, ...], str]]:
+def time_step_layout(spec: EnvSpec) -> dict[str, tuple[tuple[int, ...], str]]:
     """Shape and kind of number of each field of a `TimeStep`."""
     return {
         "obs": ((spec.n_agents, spec.obs_size), "float"),
@@ -71,7 +71,7 @@ def promised(spec: EnvSpec) -> dict[str, tuple[tuple[int, ...], str]]:
 def shape_fault(spec: EnvSpec, function: str, step: Any) -> str | None:
     if not hasattr(step, "obs"):
         return f"{function} gives {type(step).__name__}, not a TimeStep"
-    for name, (shape, kind) in promised(spec).items():
+    for name, (shape, kind) in time_step_layout(spec).items():
         found: Any = getattr(step, name, None)
         if not hasattr(found, "dtype"):
             return f"{function} gives {name} as {type(found).__name__}, not as an array"
@@ -81,7 +81,7 @@ def shape_fault(spec: EnvSpec, function: str, step: Any) -> str | None:
 
 
 def random_action(rng: np.random.Generator, spec: EnvSpec, action_mask: np.ndarray) -> np.ndarray:
-    """A uniform legal action of each agent: 0 for those that have none."""
+    """A uniformly random legal action of each agent; 0 for agents without one."""
     if spec.action_kind == "discrete":
         return np.array([rng.choice(np.flatnonzero(row)) if row.any() else 0 for row in action_mask], np.int32)
     if spec.action_kind == "box":
@@ -91,7 +91,7 @@ def random_action(rng: np.random.Generator, spec: EnvSpec, action_mask: np.ndarr
 
 
 def play(environment: Any, played: Played, *, seed: int, rng: np.random.Generator, most: int | None = None) -> None:
-    """One random episode, of at most `most` steps, into `played`; no further than the time limit or a step of a wrong shape."""
+    """One random episode, of at most `most` steps, into `played`; it stops at the time limit or at a step of a wrong shape."""
     spec = environment.spec
     played.add(environment.reset(seed))
     for _ in range(spec.time_limit if most is None else min(most, spec.time_limit)):
@@ -103,6 +103,6 @@ def play(environment: Any, played: Played, *, seed: int, rng: np.random.Generato
 
 
 def same_field(name: str, one: TimeStep, other: TimeStep) -> bool:
-    """Whether two steps have the same in a field; NaN is the same as NaN."""
+    """Whether two steps are equal in a field; NaN equals NaN."""
     numbers = name not in ("action_mask", "terminated", "truncated")
     return np.array_equal(getattr(one, name), getattr(other, name), equal_nan=numbers)

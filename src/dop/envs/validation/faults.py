@@ -1,4 +1,4 @@
-"""What is wrong with an episode, compared with its `EnvSpec` and the contracts of `dop.types`."""
+"""Violations of an `EnvSpec` and of the contracts of `dop.types` in an episode."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from dop.envs.validation.episodes import Played, promised, same_field, shape_fault
+from dop.envs.validation.episodes import Played, same_field, shape_fault, time_step_layout
 from dop.types import EnvSpec, TimeStep
 
 PROMISES = {
-    "runs": "reset, step and close raise nothing",
-    "shapes": "shapes and types are what the spec says",
+    "runs": "reset, step and close raise no error",
+    "shapes": "shapes and types match the spec",
     "finite": "all numbers are finite",
     "bound": "observations and state stay within obs_bound",
-    "padding": "what an agent does not have is 0, and illegal",
-    "action_mask": "somebody can act until the end, and everybody some time",
-    "start": "an episode starts with no reward, and is not over",
+    "padding": "padded observations are 0, and padded actions illegal",
+    "action_mask": "some agent can act until the end, and each agent at some time",
+    "start": "an episode starts without a reward, and is not over",
     "end": "an episode ends, terminated or truncated, by its time limit",
-    "kept": "what was returned is not changed afterwards",
+    "kept": "returned arrays are not changed afterwards",
 }
-"""What can be wrong, in the order in which it is told."""
+"""The checked requirements, in the order in which they are reported."""
 Fault = tuple[str, str]
-"""Which promise, and what is wrong with it."""
+"""A key of `PROMISES`, and how the environment violates it."""
 
 
 def faults(spec: EnvSpec, played: Played) -> Iterator[Fault]:
-    """What is wrong with an episode, or with as much of it as was played; nothing is known of one that did not start."""
+    """The faults of an episode, as far as it was played; none if it did not start."""
     if not played.copies:
         return
     for t, step in enumerate(played.copies):
@@ -39,9 +39,9 @@ def faults(spec: EnvSpec, played: Played) -> Iterator[Fault]:
     yield from _start_faults(played.copies[0])
     yield from _end_faults(spec, played)
     for t, (step, copy) in enumerate(zip(played.steps, played.copies, strict=True)):
-        for name in promised(spec):
+        for name in time_step_layout(spec):
             if not same_field(name, step, copy):
-                yield "kept", f"{name} of step {t} was changed by a later step; give a copy of it"
+                yield "kept", f"{name} of step {t} was changed by a later step; return a copy"
 
 
 def _step_faults(spec: EnvSpec, step: TimeStep, where: str) -> Iterator[Fault]:
@@ -51,15 +51,15 @@ def _step_faults(spec: EnvSpec, step: TimeStep, where: str) -> Iterator[Fault]:
             yield "finite", f"{name} has {bad.ravel()[0]} {where}"
     largest = max(np.abs(step.obs).max(), np.abs(step.state).max())
     if spec.obs_bound is not None and largest > spec.obs_bound:
-        yield "bound", f"an entry of observation or state is {largest:.6g} in size {where}; obs_bound is {spec.obs_bound}"
+        yield "bound", f"an entry of observation or state has magnitude {largest:.6g} {where}; obs_bound is {spec.obs_bound}"
     seen, own = (np.arange(size) < np.array(sizes)[:, None] for size, sizes in _paddings(spec))
     for i, agent in enumerate(spec.agents):
         if step.obs[i, ~seen[i]].any():
-            yield "padding", f"{agent} sees {spec.obs_sizes[i]} numbers, but has others than 0 after them {where}"
+            yield "padding", f"{agent} observes {spec.obs_sizes[i]} numbers, but its padding is not 0 {where}"
         if step.action_mask[i, ~own[i]].any():
-            yield "padding", f"{agent} has {spec.action_sizes[i]} actions, but may take one beyond them {where}"
+            yield "padding", f"{agent} has {spec.action_sizes[i]} actions, but its mask allows one beyond them {where}"
     if not step.action_mask.any() and not step.terminated:
-        yield "action_mask", f"nobody has a legal action {where}, though it goes on"
+        yield "action_mask", f"no agent has a legal action {where}, though the episode continues"
 
 
 def _paddings(spec: EnvSpec) -> tuple[tuple[int, tuple[int, ...]], tuple[int, tuple[int, ...]]]:
@@ -76,6 +76,6 @@ def _start_faults(step: TimeStep) -> Iterator[Fault]:
 def _end_faults(spec: EnvSpec, played: Played) -> Iterator[Fault]:
     last = played.copies[-1]
     if last.terminated and last.truncated:
-        yield "end", f"step {len(played.actions)} is both terminated and truncated; a task that ended was not cut"
+        yield "end", f"step {len(played.actions)} is both terminated and truncated; it must be one of them"
     if not played.over and len(played.actions) >= spec.time_limit:
-        yield "end", f"it goes on after {spec.time_limit} steps, its time limit: it must be truncated there"
+        yield "end", f"the episode continues after {spec.time_limit} steps, its time limit: it must be truncated there"

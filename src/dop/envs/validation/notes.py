@@ -1,4 +1,4 @@
-"""What one may want to know of an environment: ranges, ends, inactive agents, opposing rewards."""
+"""Notes on an environment: ranges, ends, inactive agents, opposing rewards."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from dop.envs.validation.scale import Scale, same_end
 from dop.envs.validation.sides import constant_types, opposing
 
 MORE_STEPS, MORE_SECONDS = 1000, 5.0
-"""What `survey` plays more at most, to see whether rewards oppose each other."""
+"""Most further play of `survey` to detect opposing rewards."""
 
 
 def end_notes(environment: Any, scales: list[Scale]) -> list[str]:
-    """A note if random episodes terminate where a time limit would cut them, unless the user has said that this is their end."""
+    """A note if random episodes terminate as if by a time limit, unless the user has set `limit_terminates`."""
     known = getattr(getattr(environment, "common", None), "limit_terminates", False)
     ends = [same_end(of.lengths, of.terminated, environment.spec.time_limit) for of in scales[:1] if not known]
     return [end for end in ends if end]
@@ -34,31 +34,31 @@ def range_notes(environment: Any, all_played: list[Played]) -> Iterator[str]:
     yield f"observations were between {low:.4g} and {high:.4g}" + ("" if spec.obs_bound is None else f"; obs_bound is {spec.obs_bound}")
     ends = [played.copies[-1] for played in all_played]
     yield f"{sum(bool(end.terminated) for end in ends)} episodes terminated, {sum(bool(end.truncated) for end in ends)} were truncated"
-    absent = np.mean([~step.action_mask.any(axis=-1) for step in steps if not step.terminated], axis=0)
-    yield from _absent_notes(spec.agents, np.broadcast_to(absent, spec.n_agents))
+    inactive = np.mean([~step.action_mask.any(axis=-1) for step in steps if not step.terminated], axis=0)
+    yield from _inactive_notes(spec.agents, np.broadcast_to(inactive, spec.n_agents))
     if not any(step.reward != 0 for step in steps):
-        yield "random play earned nothing at all"
+        yield "random play had no reward in any step"
     unreported = sorted(getattr(environment, "unreported", ()))
     if unreported:
-        yield f"its infos also have {', '.join(unreported)}: metrics, if the option metrics names them"
+        yield f"its infos also have {', '.join(unreported)}: add them to the option metrics to report them"
     yield from getattr(environment, "remarks", ())
 
 
-def _absent_notes(agents: Sequence[str], absent: np.ndarray) -> Iterator[str]:
-    """Who was not there, and in what share of the steps: one by one, or, if they are many, all together."""
-    away = [(agent, fraction) for agent, fraction in zip(agents, absent, strict=True) if fraction > 0]
-    if len(away) <= LISTED:
-        for agent, fraction in away:
-            yield f"{agent} was not there (no legal action) in {fraction:.0%} of the steps"
+def _inactive_notes(agents: Sequence[str], inactive: np.ndarray) -> Iterator[str]:
+    """The inactive agents with the fraction of steps: one by one, or, if there are many, together."""
+    found = [(agent, fraction) for agent, fraction in zip(agents, inactive, strict=True) if fraction > 0]
+    if len(found) <= LISTED:
+        for agent, fraction in found:
+            yield f"{agent} was inactive (no legal action) in {fraction:.0%} of the steps"
         return
-    shares = [fraction for _, fraction in away]
-    least, most = f"{min(shares):.0%}", f"{max(shares):.0%}"
+    fractions = [fraction for _, fraction in found]
+    least, most = f"{min(fractions):.0%}", f"{max(fractions):.0%}"
     fraction = least if least == most else f"{least} to {most}"
-    yield f"{listed(agent for agent, _ in away)} were not there (no legal action) in {fraction} of the steps"
+    yield f"{listed(agent for agent, _ in found)} were inactive (no legal action) in {fraction} of the steps"
 
 
 def sides_notes(environment: Any, all_played: list[Played], seed: int) -> Iterator[str]:
-    """A note if agents' rewards oppose each other; it plays more, if some were always the same, from `seed` on."""
+    """A note if agents' rewards oppose each other; it plays further episodes, from `seed` on, while some rewards are constant."""
     agents = environment.spec.agents
     sides = opposing(_agent_rewards(environment, all_played, seed), environment.spec.agent_types)
     if sides is None:
@@ -66,14 +66,14 @@ def sides_notes(environment: Any, all_played: list[Played], seed: int) -> Iterat
     one, other = (patterns([agents[i] for i in side], agents) for side in (sides.one, sides.other))
     chosen = f"team={other[0]}" if len(other) == 1 else f"team={json.dumps(other)}" if len(other) <= LISTED else "team=[NAMES]"
     yield (
-        f"the rewards of {listed(one)} oppose those of {listed(other)} (correlation {sides.correlation:.2f}), and are added up all "
-        f"the same: they are no team. Say who is, for example --env-args '{chosen}'; the others then act at random (others=random) or do "
-        "nothing (others=noop)"
+        f"the rewards of {listed(one)} oppose those of {listed(other)} (correlation {sides.correlation:.2f}): they are not one team, but "
+        f"their rewards are summed. Set the team, for example --env-args '{chosen}'; the others then act at random (others=random) or take "
+        "no-op actions (others=noop)"
     )
 
 
 def _agent_rewards(environment: Any, all_played: list[Played], seed: int) -> list[np.ndarray]:
-    """By episode, step and agent; of more episodes, from `seed` on, while a type of agents always earned the same. Empty if not known."""
+    """Rewards by episode, step and agent; with further episodes, from `seed` on, while an agent type's are constant. Empty if unknown."""
     spec = environment.spec
     rewards = [np.array(played.rewards, float) for played in all_played if played.actions]
     if any(of.shape[1:] != (spec.n_agents,) for of in rewards):
@@ -83,7 +83,7 @@ def _agent_rewards(environment: Any, all_played: list[Played], seed: int) -> lis
         played = Played()
         try:
             play(environment, played, seed=seed, rng=np.random.default_rng((seed, 0)))
-        except (Exception, SystemExit):  # somebody else's code: its faults are told of the episodes that were asked for
+        except (Exception, SystemExit):  # foreign code; its faults are reported for the requested episodes
             break
         if played.actions:
             rewards.append(np.array(played.rewards, float))

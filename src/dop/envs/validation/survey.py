@@ -1,4 +1,4 @@
-"""A longer look at an environment, which reports everything it finds: `dop check-env` prints it."""
+"""Full validation of an environment, with all faults and notes: `dop check-env` prints it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dop import plugins
-from dop.envs.validation.episodes import JaxInPython, Played, play, promised, random_action, same_field
+from dop.envs.validation.episodes import JaxInPython, Played, play, random_action, same_field, time_step_layout
 from dop.envs.validation.faults import PROMISES, faults
 from dop.envs.validation.notes import end_notes, range_notes, sides_notes
 from dop.envs.validation.repeats import again_note, seed_notes
@@ -22,69 +22,69 @@ from dop.errors import ConfigError
 from dop.types import Environment, EnvSpec, PythonEnvironment, TimeStep
 
 REPEATED = 200
-"""Steps of the first episode that `survey` plays again."""
+"""Steps of the first episode that `survey` replays."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What was found out about an environment."""
+    """The results of an environment's validation."""
 
     spec: EnvSpec
     in_jax: bool
     faults: dict[str, str]
-    """What is wrong, by promise; empty if it can be used."""
+    """The faults, by promise; empty if the environment can be used."""
     notes: tuple[str, ...]
-    """What one may want to know."""
+    """Further observations."""
     episodes: int
     steps: int
     steps_per_second: float
-    """Of one environment outside JAX, with what adapts it; 0 in JAX, where stepping it from Python says nothing, or if not measured."""
+    """Of one Python environment with its adapter; 0 for JAX environments, for which it would be meaningless, or if not measured."""
     scales: tuple[Scale, ...] = ()
-    """What random play and none at all return."""
+    """Returns and rewards of the random and the no-op policy."""
     smallest: float = 0.0
-    """The smallest entry of an observation or state that is not 0, in size; 0 if all are."""
+    """The smallest magnitude of a non-zero entry of an observation or state; 0 if there is none."""
 
 
 def survey(make: Callable[[], Environment | PythonEnvironment], *, episodes: int, seed: int) -> Survey:
-    """Play `episodes` random episodes, with seeds from `seed` on, and the first of them again in a second environment that `make` gives.
+    """Play `episodes` random episodes, with seeds from `seed` on, and replay the first one in a second environment from `make`.
 
     Raises:
-        ConfigError: `make` gives nothing that can be played, or something else each time.
+        ConfigError: `make` does not return an environment, or one with another spec each time.
     """
     with in_plain_words("The environment cannot be made"):
         environment = make()
         in_jax = not isinstance(environment, PythonEnvironment)
     if in_jax:
         check_shapes(environment)
-    host = JaxInPython(environment) if in_jax else environment
+    python_env = JaxInPython(environment) if in_jax else environment
     found: dict[str, str] = {}
     all_played: list[Played] = []
     speed = 0.0
     for i in range(episodes):
         played = Played()
         rng = np.random.default_rng((seed, i))
-        _guarded(found, lambda played=played, rng=rng, i=i: play(host, played, seed=seed + i, rng=rng))
+        _guarded(found, lambda played=played, rng=rng, i=i: play(python_env, played, seed=seed + i, rng=rng))
         all_played.append(played)
-        for promise, fault in faults(host.spec, played):
+        for promise, fault in faults(python_env.spec, played):
             found.setdefault(promise, fault)
         if "runs" in found or "shapes" in found:
             break
     if not found.keys() & {"runs", "shapes"}:
-        _never_able(host.spec, all_played, found)
-    notes = list(range_notes(host, all_played)) if "shapes" not in found else []
+        _never_able(python_env.spec, all_played, found)
+    notes = list(range_notes(python_env, all_played)) if "shapes" not in found else []
     if not found:
-        notes += sides_notes(host, all_played, seed + episodes)
+        notes += sides_notes(python_env, all_played, seed + episodes)
     scales: list[Scale] = []
     if not found.keys() & {"runs", "shapes"}:
-        _guarded(found, lambda: scales.extend(_scales(host, all_played, seed)))
-        notes += end_notes(host, scales)
-    _guarded(found, host.close)
+        _guarded(found, lambda: scales.extend(_scales(python_env, all_played, seed)))
+        notes += end_notes(python_env, scales)
+    _guarded(found, python_env.close)
     if not found.keys() & {"runs", "shapes"}:
-        more, speed = _repeated(make, host.spec, in_jax, all_played[0], seed)
+        more, speed = _repeated(make, python_env.spec, in_jax, all_played[0], seed)
         notes += more
     ordered = {promise: found[promise] for promise in PROMISES if promise in found}
     return Survey(
-        spec=host.spec,
+        spec=python_env.spec,
         in_jax=in_jax,
         faults=ordered,
         notes=tuple(notes),
@@ -97,7 +97,7 @@ def survey(make: Callable[[], Environment | PythonEnvironment], *, episodes: int
 
 
 def _guarded(found: dict[str, str], run: Callable[[], None]) -> None:
-    """Run what may raise anything, since it is somebody else's."""
+    """Run foreign code, which may raise anything."""
     try:
         run()
     except (Exception, SystemExit) as error:
@@ -111,7 +111,7 @@ def _never_able(spec: EnvSpec, all_played: list[Played], found: dict[str, str]) 
 
 
 def _repeated(make: Callable[[], Any], spec: EnvSpec, in_jax: bool, played: Played, seed: int) -> tuple[list[str], float]:
-    """What new environments do: notes if the same seed and actions give something else, or other seeds the same; and steps per second."""
+    """Replays in new environments: notes if the same seed and actions differ, or other seeds do not; and steps per second."""
 
     def another() -> Any:
         environment = make()
@@ -119,7 +119,7 @@ def _repeated(make: Callable[[], Any], spec: EnvSpec, in_jax: bool, played: Play
         return JaxInPython(environment) if in_jax else environment
 
     def same(one: TimeStep, other: TimeStep) -> bool:
-        return all(same_field(name, one, other) for name in promised(spec))
+        return all(same_field(name, one, other) for name in time_step_layout(spec))
 
     copies, actions = played.copies[: REPEATED + 1], played.actions[:REPEATED]
     speed = 0.0
@@ -135,14 +135,14 @@ def _repeated(make: Callable[[], Any], spec: EnvSpec, in_jax: bool, played: Play
 
 
 def _replayed(again: Any, spec: EnvSpec, copies: list[Any], actions: list[np.ndarray], seed: int) -> tuple[list[str], float]:
-    """An episode once more: a note if it is another one; and steps per second."""
+    """Replay an episode: a note if it differs, and steps per second."""
     first, *others = actions
-    steps = [again.reset(seed), again.step(first)]  # not timed: whatever is done once, compilation say, is done here
+    steps = [again.reset(seed), again.step(first)]  # not timed: includes one-off work such as compilation
     start = time.perf_counter()
     steps += [again.step(action) for action in others]
     speed = len(others) / (time.perf_counter() - start)
     for t, (one, other) in enumerate(zip(copies, steps, strict=True)):
-        for name in promised(spec):
+        for name in time_step_layout(spec):
             if not same_field(name, one, other):
                 differs = f"{name} of step {t} differs with the same seed and actions"
                 return [f"not deterministic: {differs}; such a run cannot be repeated"], speed
@@ -150,7 +150,7 @@ def _replayed(again: Any, spec: EnvSpec, copies: list[Any], actions: list[np.nda
 
 
 def _scales(environment: Any, all_played: list[Played], seed: int) -> list[Scale]:
-    """What random play returns, in the episodes that were played and some more; and what it returns if nobody does anything."""
+    """The scales of random play, in the episodes played so far and further ones, and of no-op play."""
     spec, rng = environment.spec, np.random.default_rng((seed, len(all_played)))
     random, still = Scale("random play"), Scale("no-op play")
     for played in all_played:

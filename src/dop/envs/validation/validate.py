@@ -1,4 +1,4 @@
-"""Validation before a run: short, and raises ConfigError at the first difference between an environment and its `EnvSpec`."""
+"""Short validation before a run: raises ConfigError at the first mismatch between an environment and its `EnvSpec`."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from dop.errors import ConfigError, DopError
 from dop.types import Environment, EnvSpec, PythonEnvironment
 
 FIRST_STEPS = 25
-"""Steps of the one episode that `check` plays."""
+"""Steps of the one episode that `validate` plays."""
 
 
 def validate(environment: Environment | PythonEnvironment) -> None:
-    """Compare what an environment gives with what its spec promises: in JAX without computing anything, else in a short episode.
+    """Compare an environment with its spec: abstractly in JAX, by a short episode in Python.
 
     Raises:
-        ConfigError: the first difference.
+        ConfigError: the first mismatch.
     """
     if not isinstance(environment, PythonEnvironment):
         return check_shapes(environment)
     played = Played()
     play(environment, played, seed=0, rng=np.random.default_rng(0), most=FIRST_STEPS)
     for _, fault in faults(environment.spec, played):
-        raise ConfigError(f"{environment.spec.name}: {fault}. `dop validate-env` tells more.")
+        raise ConfigError(f"{environment.spec.name}: {fault}. Run `dop check-env` for details.")
     return None
 
 
-def check_same(promised: EnvSpec, found: EnvSpec) -> None:
-    """Raise ConfigError, by name, for the first field in which two specs of what should be the same environment differ."""
+def check_same(expected: EnvSpec, found: EnvSpec) -> None:
+    """Raise ConfigError for the first field in which two specs of the same environment differ."""
     for field_ in fields(EnvSpec):
-        was, now = getattr(promised, field_.name), getattr(found, field_.name)
+        was, now = getattr(expected, field_.name), getattr(found, field_.name)
         if was != now:
-            raise ConfigError(f"{promised.name} is not the same whenever it is made: its {field_.name} was {was}, then {now}.")
+            raise ConfigError(f"{expected.name} must have the same spec whenever it is made: its {field_.name} was {was}, then {now}.")
 
 
 def check_shapes(environment: Environment) -> None:
@@ -60,24 +60,24 @@ def check_shapes(environment: Environment) -> None:
 
 
 def _traced(environment: Environment, name: str, *arguments: Any) -> tuple[Any, Any]:
-    """What the function of that name answers, if that has two parts; nothing is computed."""
+    """The abstract result of a function of the environment, which must be a pair; nothing is computed."""
     function, who = getattr(environment, name), environment.spec.name
-    with in_plain_words(f"The {name} of {who} is taken to be in JAX (outside it would have render and close), but does not compile"):
+    with in_plain_words(f"{who} counts as a JAX environment, since it has no render and close, but its {name} does not compile"):
         answer = jax.eval_shape(function, *arguments)
     if not isinstance(answer, tuple | list) or len(answer) != 2:
-        raise ConfigError(f"{who}: {name} gives {type(answer).__name__}, not a state and a TimeStep{place_of(function)}.")
+        raise ConfigError(f"{who}: {name} returns {type(answer).__name__}, not a state and a TimeStep{place_of(function)}.")
     return answer[0], answer[1]
 
 
 def _described(tree: Any) -> tuple[list, Any]:
-    """Shapes, types and structure. The leaves are in a list, since nodes of other packages may have an equality of their own."""
+    """Shapes, types and structure. The leaves are listed, since nodes of other packages may define their own equality."""
     leaves, structure = jax.tree.flatten(tree)
     return [(leaf.shape, leaf.dtype) for leaf in leaves], structure
 
 
 @contextlib.contextmanager
 def in_plain_words(what: str) -> Iterator[None]:
-    """Raise a ConfigError for whatever somebody else's code raises."""
+    """Turn any exception of foreign code into a ConfigError."""
     try:
         yield
     except DopError:
