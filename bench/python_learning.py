@@ -197,7 +197,7 @@ def summarise(out: Path, seeds: int) -> None:
         found = pieces.read(data(out, name, "references")) or {"returns": {}}
         rows += [f"| {name} | {who} | | | {mean:.2f} | | |" for who, mean in found["returns"].items()]
         rows += [row(name, method, kept) for method, kept in by_method.items() if kept]
-    table = "\n".join(pieces.table("| task | method | seeds | steps | return at the end | best on the way | minutes a seed |", rows))
+    table = "\n".join(pieces.table("| task | method | seeds | steps | return at the end | best return | minutes per seed |", rows))
     print(table)
     files.write_text(out / "table.md", table + "\n")
     curves.draw_grid(records, out / "host-learning.png", metric=RETURN, title="Greedy return, outside JAX", axes_of=("env_steps",))
