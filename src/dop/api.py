@@ -27,10 +27,10 @@ from dop.errors import (
     ConfigError,
     RunError,
     UnknownNameError,
-    integer_hint,
     check_flags,
     checked_episodes,
     checked_seed,
+    integer_hint,
     plain,
     shown,
 )
