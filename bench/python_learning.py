@@ -200,7 +200,7 @@ def summarise(out: Path, seeds: int) -> None:
     table = "\n".join(pieces.table("| task | method | seeds | steps | return at the end | best return | minutes per seed |", rows))
     print(table)
     files.write_text(out / "table.md", table + "\n")
-    curves.draw_grid(records, out / "host-learning.png", metric=RETURN, title="Greedy return, Python environments", axes_of=("env_steps",))
+    curves.draw_grid(records, out / "python-learning.png", metric=RETURN, title="Greedy return, Python environments", axes_of=("env_steps",))
 
 
 def evaluations(out: Path, name: str, method: str, seeds: int) -> list[Record]:
@@ -222,7 +222,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=Path("results/host-learning"), help="folder for data files, table and figure")
+    parser.add_argument("--out", type=Path, default=Path("results/python-learning"), help="folder for data files, table and figure")
     parser.add_argument("--only-summary", action="store_true", help="train nothing")
     options = parser.parse_args()
     print(describe())
