@@ -204,7 +204,7 @@ def draw_mill(key: PRNGKeyArray) -> Figure:
     for threshold, meaning in ((mill.TURNING, "+3 per step above"), (mill.WINNING, "won above")):
         left.axhline(threshold, color="#888888", linestyle="--", linewidth=1)
         left.annotate(meaning, (0, threshold), xytext=(0, 3), textcoords="offset points", color="#555555", fontsize=8)
-    left.set(xlabel="step", ylabel="angular velocity $\\omega$", title="Angular velocity")
+    left.set(xlabel="step", ylabel="angular velocity omega", title="Angular velocity")
     right.set(xlabel="step", ylabel="sum of rewards", title="Cumulative reward")
     right.legend(frameon=False, fontsize=8, loc="upper left")
     return picture
