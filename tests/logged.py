@@ -24,7 +24,7 @@ CONFIG = RunConfig(
 
 
 def opened(logger: L, folder: Path = Path(), *, resumed_at: int | None = None, **train_config: Any) -> L:
-    """The logger, told of a run in `folder`."""
+    """The logger, opened for a run in `folder`."""
     config = CONFIG if not train_config else RunConfig(**{**vars(CONFIG), "train_config": TrainConfig(**train_config)})
     logger.open(LoggedRun(path=folder, config=config, resumed_at=resumed_at))
     return logger

@@ -1,4 +1,4 @@
-"""Run directories as training leaves them, made in a moment: the arrays of the checkpoint are zeros, so that nothing is compiled."""
+"""Run directories made without training: the checkpoint's arrays are zeros, so nothing is compiled."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TINY = dop.VDN(agent_hidden=4, replay_batch=2, replay_capacity=4, episodes_per_i
 GAME = {"n_agents": 2, "n_actions": 2}
 
 
-def plant(
+def make_run(
     folder: Path,
     environment: str = "matrix-game",
     *,
@@ -43,8 +43,8 @@ def plant(
     return plan.folder
 
 
-def open_again(folder: RunFolder, **changes: Any) -> Any:
-    """The state that `dop.resume` would go on from."""
+def reopen(folder: RunFolder, **changes: Any) -> Any:
+    """The state from which `dop.resume` would continue."""
     config, program = api.rebuild(folder, None, **changes)
     return Trainer(program, config, folder).restore()
 

@@ -27,10 +27,10 @@ from dop.errors import (
     ConfigError,
     RunError,
     UnknownNameError,
-    as_whole,
     check_flags,
     checked_episodes,
     checked_seed,
+    integer_hint,
     plain,
     shown,
 )
@@ -250,7 +250,7 @@ def _chosen_seeds(seeds: Any) -> tuple[int, ...]:
     if isinstance(seeds, range):
         seeds = seeds[: MOST_SEEDS + 1]  # too many, still, but not too many to be counted
     if isinstance(seeds, str | bytes | Mapping) or not isinstance(seeds, Iterable):
-        raise ConfigError(f"seeds must be a whole number, how many, or a list of them, which; got {shown(seeds)}.{as_whole(seeds, int)}")
+        raise ConfigError(f"seeds must be a number of seeds or a list of seeds, got {shown(seeds)}.{integer_hint(seeds, int)}")
     return tuple(itertools.islice(seeds, MOST_SEEDS + 1))
 
 
@@ -626,7 +626,7 @@ def _way_to(name: str) -> str:
     if name.startswith("__main__:") or "<locals>" in name:
         where = "It was defined in a script, a notebook or a function, where it cannot be found by name."
         return f" {where} From Python pass it: algorithm={short}; or move it to a module and name that: --algorithm my_module:{short}."
-    return f" Go where it was trained, or from Python pass it: algorithm={short}." if plugins.is_place(name) else ""
+    return f" Go where it was trained, or from Python pass it: algorithm={short}." if plugins.is_import_path(name) else ""
 
 
 def _untrusted(folder: RunFolder, kind: Literal["environment", "algorithm"], name: str) -> RunError:

@@ -1,10 +1,10 @@
-"""Mixers: how the agents' values make the team's.
+"""Mixers: from the agents' values to the team's value.
 
 linear       Q_tot = sum_i k_i(s) Q_i + b(s)   DOP (Wang et al., Eq. 4)
 sum          Q_tot = sum_i Q_i                 VDN (Sunehag et al. 2018, Eq. 3)
-monotonic    Q_tot = f_s(Q_1, ..., Q_n) that never falls in any Q_i   QMIX (Rashid et al. 2018, Sec. 4)
+monotonic    Q_tot = f_s(Q_1, ..., Q_n) that is monotonic in every Q_i   QMIX (Rashid et al. 2018, Sec. 4)
 
-All three rise in every Q_i, so that each agent's best action by its own values is its part of the best joint action.
+All three are monotonic in every Q_i, so each agent's greedy action is part of the greedy joint action.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class LinearMixer(eqx.Module):
 
 
 def shares(k: Float[Array, " agent"]) -> Float[Array, " agent"]:
-    """k divided by its sum; equal shares if all are 0."""
+    """k divided by its sum; equal weights if all are 0."""
     total = jnp.sum(k)
     return jnp.where(total > 0, k / jnp.where(total > 0, total, 1), 1 / k.shape[0])
 
@@ -78,9 +78,9 @@ class SumMixer(eqx.Module):
 class MonotonicMixer(eqx.Module):
     """Q_tot = |w_2(s)| . elu(|W_1(s)| Q + b_1(s)) + V(s) (Rashid et al. 2018, Sec. 4.1).
 
-    ELU never falls and neither weight is ever negative, so Q_tot never falls in any Q_i; biases may have any sign. W_1 and w_2 come from
-    hypernetworks of one linear layer, as in the paper (`hypernet_hidden=0`), or of two, as in the authors' later code; b_1 from a linear
-    layer; V from two.
+    ELU is monotonic and both weights are non-negative, so Q_tot is monotonic in every Q_i; biases may have any sign. W_1 and w_2 come from
+    hypernetworks of one linear layer, as in the paper (`hypernet_hidden=0`), or of two, as in the authors' later code. b_1 is one
+    linear layer of the state, V two.
     """
 
     hidden_weights: MLP

@@ -24,7 +24,7 @@ from dop.analysis import compare, marl_eval
 from dop.analysis.playback import Player, Trajectory, best_and_worst
 from dop.analysis.statistics import Axis
 from dop.devices.parallel import keys
-from dop.errors import ConfigError, DopError, RunError, check_flags, checked_episodes, checked_seed, checked_whole, printable, shown
+from dop.errors import ConfigError, DopError, RunError, check_flags, checked_episodes, checked_integer, checked_seed, printable, shown
 from dop.export import parity
 from dop.export import policy_files as exporting
 from dop.renamed import formerly
@@ -431,7 +431,7 @@ def plot(
     if not isinstance(title, str) or not isinstance(metric, str | None):
         raise ConfigError(f"title and metric must be texts; got {shown(title)} and {shown(metric)}.")
     check_flags(seed_lines=seed_lines)
-    window = checked_whole("smooth", smooth, least=0, below=2**63)
+    window = checked_integer("smooth", smooth, least=0, below=2**63)
     comparison = compare.gather(runs) if runs else compare.Comparison(tasks=())
     chosen = metric or _common_metric(comparison, bool(others))
     of_others = _read_others(others, others_scale, chosen, comparison)

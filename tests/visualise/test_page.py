@@ -79,7 +79,7 @@ class Elements(HTMLParser):
         self.text += data
 
 
-def plant(run: Path, where: Path, text: str) -> Path:
+def make_run(run: Path, where: Path, text: str) -> Path:
     """A copy of a run without its arrays, with `text` in the place of every text that a reader does not have to understand."""
     where.mkdir(parents=True)
     name = "".join(letter for letter in text if letter.isprintable())  # in the places where others are refused
@@ -100,7 +100,7 @@ def test_no_text_of_a_run_directory_becomes_part_of_the_page(trained: Path, tmp_
     folder = "<b>'\" onload=x {{ 7 * 7 }} $\\frac$"
     pages = {}
     for name, text in (("good", "name"), ("bad", ALL)):
-        runs = [plant(trained, tmp_path / name / f"{place}{folder}", text) for place in range(2)]
+        runs = [make_run(trained, tmp_path / name / f"{place}{folder}", text) for place in range(2)]
         pages[name] = Elements(views.report(runs, out=tmp_path / f"{name}.html", films=False).read_text())
     good, bad = pages["good"], pages["bad"]
     assert bad.kinds == good.kinds

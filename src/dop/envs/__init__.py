@@ -26,7 +26,7 @@ from dop.envs.making.places import place_of
 from dop.envs.python import _recognise
 from dop.envs.python._recognise import way_out
 from dop.envs.validation.validate import validate
-from dop.errors import ConfigError, UnknownNameError, is_deeper, plain, shown
+from dop.errors import ConfigError, UnknownNameError, is_nested_deeper, plain, shown
 from dop.types import Environment, EnvSpec, PythonEnvironment
 
 __all__ = ["adapters", "checked_options", "families", "made_by", "make", "names", "validate", "way_out"]
@@ -90,7 +90,7 @@ def checked_options(options: Any) -> dict[str, Any]:
     """
     if not isinstance(options, dict) or not all(isinstance(name, str) for name in options):
         raise ConfigError(f"The options of an environment must be a dict, from names to values; got {shown(options)}.")
-    deep = next((name for name, value in options.items() if is_deeper(value, DEEPEST)), None)
+    deep = next((name for name, value in options.items() if is_nested_deeper(value, DEEPEST)), None)
     if deep is not None:
         raise ConfigError(f"The environment's option {deep} nests lists or dicts more than {DEEPEST} deep.")
     return plain(options)

@@ -40,7 +40,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from dop.envs.common import canvas, simplex
 from dop.envs.making.options import one_of, positive_integer
-from dop.errors import UnknownNameError, make_plain
+from dop.errors import UnknownNameError, to_python_scalars
 from dop.types import Action, EnvSpec, TimeStep
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Aggregation:
     """`simplex`, or `discrete`: its corners."""
 
     def __post_init__(self) -> None:
-        make_plain(self)
+        to_python_scalars(self)
         positive_integer("n_agents", self.n_agents)
         positive_integer("time_limit", self.time_limit)
         one_of("actions", self.actions, simplex.KINDS)

@@ -24,7 +24,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from dop.envs.common import simplex
 from dop.envs.making.options import boolean, finite, positive_integer
-from dop.errors import ConfigError, UnknownNameError, make_plain
+from dop.errors import ConfigError, UnknownNameError, to_python_scalars
 from dop.types import Action, EnvSpec, TimeStep
 
 FAMILY = "matrix-game"
@@ -70,7 +70,7 @@ class MatrixGame:
     """Whether actions are distributions over the actions (Sec. 3.1: no)."""
 
     def __post_init__(self) -> None:
-        make_plain(self)
+        to_python_scalars(self)
         positive_integer("n_agents", self.n_agents)
         positive_integer("n_actions", self.n_actions)
         if finite("optimal_reward", self.optimal_reward) <= finite("other_reward", self.other_reward):

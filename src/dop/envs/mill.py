@@ -44,7 +44,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from dop.envs.common import canvas, simplex
 from dop.envs.making.options import finite, one_of, positive, positive_integer
-from dop.errors import ConfigError, UnknownNameError, make_plain
+from dop.errors import ConfigError, UnknownNameError, to_python_scalars
 from dop.types import Action, EnvSpec, TimeStep
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Mill:
     """`simplex`, or `discrete`: its corners."""
 
     def __post_init__(self) -> None:
-        make_plain(self)
+        to_python_scalars(self)
         positive_integer("n_agents", self.n_agents)
         positive("alpha", self.alpha)
         if not 0.0 <= finite("friction", self.friction) <= 1.0:

@@ -47,7 +47,7 @@ def _made(name: str, online: bool) -> Logger:
             raise MissingExtraError(name, name, f"--logger {name}")
         return LOGGERS[name](online)
     points = plugins.entry_points(GROUP)
-    place = name if plugins.is_place(name) else points.get(name)
+    place = name if plugins.is_import_path(name) else points.get(name)
     if place is None:
         raise UnknownNameError("logger", name, (*LOGGERS, ALWAYS, *points))
     make = plugins.load("logger", place)

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float32, Int8, Int32, Int64
 from dop.envs.making.places import place_of
 from dop.envs.validation.validate import check_same
 from dop.errors import ConfigError
-from dop.plugins import RaisedError, explain
+from dop.plugins import ForeignCodeError, explain
 from dop.types import EnvSpec, PythonEnvironment, TimeStep
 
 Maker: TypeAlias = Callable[[], PythonEnvironment]
@@ -140,7 +140,7 @@ class EnvRunner:
         except SystemExit as error:
             function = "reset" if command == RESET else "step"
             raise EndedError(f"{self._spec.name}: {function} raised: {explain(error)}") from error
-        except RaisedError as error:  # the maker raised; another attempt may succeed
+        except ForeignCodeError as error:  # the maker raised; another attempt may succeed
             raise EndedError(str(error)) from error
 
     def close(self) -> None:

@@ -31,7 +31,7 @@ import numpy as np
 
 from dop.devices import cpu_threads
 from dop.devices.parallel import mesh
-from dop.errors import ConfigError, RunError, UnknownNameError, check_positive, check_types, is_deeper, shown
+from dop.errors import ConfigError, RunError, UnknownNameError, check_positive, check_types, is_nested_deeper, shown
 from dop.storage import files
 
 WorkerKind: TypeAlias = Literal["local", "processes", "ray"]
@@ -294,7 +294,7 @@ class RunFolder:
         files.check_kinds(self.path, plain_files=_FILES, folders=_FOLDERS)
         try:
             found = json.loads(files.read_text(self.config))
-            if is_deeper(found, _DEEPEST):
+            if is_nested_deeper(found, _DEEPEST):
                 raise RunError(f"{self.config} is damaged: it has lists or objects that lie in each other more than {_DEEPEST} deep.")
             if found["format"] != FORMAT:
                 raise RunError(f"{self.config} has format {found['format']}, this version of dop reads format {FORMAT}.")

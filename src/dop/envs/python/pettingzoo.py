@@ -91,7 +91,7 @@ def _module(name: str, path: str | None) -> Any:
     try:
         with plugins.named(f"{name} cannot be imported"):
             return importlib.import_module(path)
-    except plugins.RaisedError as error:
+    except plugins.ForeignCodeError as error:
         if not isinstance(error.__cause__, ImportError):
             raise
         raise ConfigError(f"{name} cannot be imported: {error.__cause__}.{_near(path)}") from error
