@@ -43,7 +43,7 @@ def test_the_fields_that_pages_speak_of_are_there():
     text = (DOCS / "hyper-parameters.md").read_text()
     named = {
         name
-        for row in re.findall(r"^\| (`.*?`) \|", text.split("## What to watch")[0], re.MULTILINE)
+        for row in re.findall(r"^\| (`.*?`) \|", text.split("## Metrics to watch")[0], re.MULTILINE)
         for name in re.findall(r"`(\w+)`", row)
     }
     assert len(named) >= 10
@@ -68,5 +68,7 @@ def test_the_notebook_has_ten_numbered_cells_with_their_outputs_and_nothing_of_t
 
 def test_every_page_is_in_the_site():
     site = yaml.safe_load((DOCS.parent / "mkdocs.yml").read_text())
-    pages = re.findall(r"[\w-]+\.md", json.dumps(site["nav"]))
-    assert sorted(pages) == sorted(path.name for path in DOCS.glob("*.md"))
+    pages = re.findall(r"[\w/-]+\.md", json.dumps(site["nav"]))
+    written = {path.relative_to(DOCS).as_posix() for place in (DOCS, DOCS / "reference") for path in place.glob("*.md")}
+    assert sorted(pages) == sorted(written)
+    assert [name for group in site["nav"] for name in group] == ["Start", "Guides", "Reference", "Results", "Internals"]

@@ -27,19 +27,20 @@ from dop.errors import (
     ConfigError,
     RunError,
     UnknownNameError,
-    as_whole,
     check_flags,
     checked_episodes,
     checked_seed,
+    integer_hint,
     plain,
     shown,
 )
+from dop.loggers import jsonl, protocol, tensorboard
 from dop.loggers.lookup import chosen
 from dop.loggers.progress import Progress
+from dop.loggers.protocol import Logger
 from dop.renamed import formerly
 from dop.rollout.program import PythonProgram, Source
 from dop.storage import files, initial, records
-from dop.storage.records import Logger
 from dop.storage.run_directory import MOST_SEEDS, RunConfig, RunFolder, TrainConfig, default_folder, said
 from dop.training.callbacks import Callback, checked
 from dop.training.preflight import Preflight, measure
@@ -60,7 +61,9 @@ class Run:
     """A run on disk and how it last ended."""
 
     path: Path
+    """The run directory."""
     outcome: Outcome
+    """Whether it reached its goal, its environment steps per seed, and the last greedy evaluation."""
 
     @property
     def records(self) -> list[records.Record]:
@@ -247,7 +250,7 @@ def _chosen_seeds(seeds: Any) -> tuple[int, ...]:
     if isinstance(seeds, range):
         seeds = seeds[: MOST_SEEDS + 1]  # too many, still, but not too many to be counted
     if isinstance(seeds, str | bytes | Mapping) or not isinstance(seeds, Iterable):
-        raise ConfigError(f"seeds must be a whole number, how many, or a list of them, which; got {shown(seeds)}.{as_whole(seeds, int)}")
+        raise ConfigError(f"seeds must be a number of seeds or a list of seeds, got {shown(seeds)}.{integer_hint(seeds, int)}")
     return tuple(itertools.islice(seeds, MOST_SEEDS + 1))
 
 
@@ -305,7 +308,15 @@ def resume(
             runs their code.
         on_non_finite: another choice of what happens from now on when a number is not finite; see `dop.TrainConfig`.
         threads: another number of threads from now on, which gives other last digits than the run would have had; see `dop.TrainConfig`.
-        quiet, loggers, logger_online, callbacks: as in `train`.
+        quiet: as in `train`.
+        loggers: as in `train`.
+        logger_online: as in `train`.
+        callbacks: as in `train`.
+
+    Raises:
+        ConfigError: the new goal is less than what the run has, or another argument cannot work.
+        RunError: this is not a run directory, it is damaged, it was made by another version of the library or with another environment, or
+            it names code that may not be imported without `trust`.
     """
     check_flags(quiet=quiet)
     told = _Told(loggers=chosen(loggers, online=logger_online), callbacks=checked(callbacks), quiet=quiet)
@@ -353,6 +364,9 @@ def evaluate(
 
     Returns:
         Means over episodes: metric, then the run's seeds in their order.
+
+    Raises:
+        RunError: as `evaluate_episodes`.
     """
     chosen: dict[str, Any] = {"environment": environment, "algorithm": algorithm, "trust": trust}
     return evaluate_episodes(run_dir, episodes=episodes, seed=seed, sampled=sampled, at=at, **chosen).means()
@@ -381,7 +395,13 @@ def evaluate_episodes(
             the epsilon that they have come to. Without: the greedy team, as in the evaluations of a run.
         at: `latest`, the newest checkpoint; `best`, each seed as it was at its best greedy evaluation (win rate, then return); or the
             environment steps of one of the run's snapshots.
-        environment, algorithm, trust: as in `resume`.
+        environment: as in `resume`.
+        algorithm: as in `resume`.
+        trust: as in `resume`.
+
+    Raises:
+        ConfigError: `episodes` or `seed` is not a whole number in its range.
+        RunError: as `resume`, or there is no checkpoint that can be read.
     """
     episodes, seed = checked_episodes("episodes", episodes), checked_seed("seed", seed)
     check_flags(sampled=sampled)
@@ -430,13 +450,13 @@ def _train(trainer: Trainer, told: _Told, *, resumed: bool) -> Outcome:
     state = _restored(trainer) if resumed else None
     if resumed:
         trainer.folder.write_config(trainer.config)
-    run = records.LoggedRun(path=trainer.folder.path, config=trainer.config, resumed_at=None if state is None else lowest_steps(state))
+    run = protocol.LoggedRun(path=trainer.folder.path, config=trainer.config, resumed_at=None if state is None else lowest_steps(state))
     with contextlib.ExitStack() as stack:
         stack.enter_context(without_compiler_logs() if told.quiet else contextlib.nullcontext())
         trainer.callbacks, opened = told.callbacks, []
         trainer.loggers = opened
         shown = [] if told.quiet else [Progress()]
-        for logger in (records.JsonLines(), records.TensorBoard(), *told.loggers, *shown):
+        for logger in (jsonl.JsonLines(), tensorboard.TensorBoard(), *told.loggers, *shown):
             logger.open(run)
             opened.append(stack.enter_context(contextlib.closing(logger)))
         for progress in shown:
@@ -612,7 +632,7 @@ def _way_to(name: str) -> str:
     if name.startswith("__main__:") or "<locals>" in name:
         where = "It was defined in a script, a notebook or a function, where it cannot be found by name."
         return f" {where} From Python pass it: algorithm={short}; or move it to a module and name that: --algorithm my_module:{short}."
-    return f" Go where it was trained, or from Python pass it: algorithm={short}." if plugins.is_place(name) else ""
+    return f" Go where it was trained, or from Python pass it: algorithm={short}." if plugins.is_import_path(name) else ""
 
 
 def _untrusted(folder: RunFolder, kind: Literal["environment", "algorithm"], name: str) -> RunError:

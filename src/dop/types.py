@@ -27,13 +27,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ActionKind: TypeAlias = Literal["discrete", "box", "simplex"]
+"""What one agent's action is; see `EnvSpec.action_kind`."""
 Sharing: TypeAlias = Literal["all", "by_type", "none"]
 """Which agents have the same parameters: all, those of one type (`EnvSpec.types`), or none."""
 Action: TypeAlias = Int[Array, " agent"] | Float[Array, "agent action"]
 """What a team does at one step: a number each, or a vector each; see `EnvSpec.action_kind`."""
 Metrics: TypeAlias = dict[str, Float[Array, ""]]
+"""Scalars to record, by name."""
 EnvState: TypeAlias = PyTree
+"""What an environment in JAX carries from step to step."""
 Carry: TypeAlias = PyTree
+"""The hidden state of the agents' networks, carried from step to step of an episode."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,14 +121,17 @@ class EnvSpec:
 
     @property
     def n_agents(self) -> int:
+        """How many agents the team has."""
         return len(self.agents)
 
     @property
     def obs_size(self) -> int:
+        """Length of the `obs` axis: the longest observation."""
         return max(self.obs_sizes)
 
     @property
     def action_size(self) -> int:
+        """Length of the `action` axis: the most actions or components of an agent."""
         return max(self.action_sizes)
 
     @property
@@ -161,7 +168,9 @@ class TimeStep(eqx.Module):
     """What an environment answers. `reset` fills `reward` with 0 and both flags with False."""
 
     obs: Float[Array, "agent obs"]
+    """What each agent observes, padded with zeros."""
     state: Float[Array, " state"]
+    """The global state, for critics only."""
     action_mask: Bool[Array, "agent action"]
     """The discrete actions that may be taken; the components that exist of a continuous one. An agent without any is not there: dead, gone,
     or yet to come. What it does is action 0 (a vector of zeros) with probability 1, and neither earns nor teaches anything."""
@@ -180,7 +189,9 @@ class Environment(Protocol):
     """A team task in JAX. Both functions are pure, can be jitted and vmapped, and never reset by themselves."""
 
     @property
-    def spec(self) -> EnvSpec: ...
+    def spec(self) -> EnvSpec:
+        """Sizes, names and limits, which never change."""
+        ...
 
     def reset(self, key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
         """Start an episode."""
@@ -199,7 +210,9 @@ class PythonEnvironment(Protocol):
     """
 
     @property
-    def spec(self) -> EnvSpec: ...
+    def spec(self) -> EnvSpec:
+        """Sizes, names and limits, which never change."""
+        ...
 
     def reset(self, seed: int) -> TimeStep:
         """Start an episode. The same seed, on a new environment, starts the same episode where the environment is deterministic."""
@@ -238,23 +251,30 @@ class PolicyOutput(eqx.Module):
     """What the agents do at one step, and how likely the policy that acted was to do it (1 where actions are continuous)."""
 
     action: Action
+    """A number or a vector for each agent; see `EnvSpec.action_kind`."""
     behaviour_prob: Float[Array, " agent"]
+    """Of each agent's action, under the policy that acted."""
 
 
 class Episode(eqx.Module):
     """One whole episode, padded with zeros from its end to the time limit."""
 
     action: Int[Array, "time agent"] | Float[Array, "time agent action"]
+    """What the team did at each step."""
     behaviour_prob: Float[Array, "time agent"]
     """Probability of each action taken, under the policy that took it; 1 where actions are continuous."""
     reward: Float[Array, " time"]
+    """The team's reward for each step."""
     terminated: Bool[Array, " time"]
     """True on the last step of an episode that ended for real, nowhere else."""
     mask: Bool[Array, " time"]
     """True on the steps that were taken: the first `length` of them."""
     obs: Float[Array, "time+1 agent obs"]
+    """What each agent observed before each step, and after the last one."""
     state: Float[Array, "time+1 state"]
+    """The global state, at the same times."""
     action_mask: Bool[Array, "time+1 agent action"]
+    """The actions that could be taken, at the same times; see `TimeStep`."""
     final_action: Action
     """What the behaviour policy would have done after the last step: what a sampled bootstrap at a time limit needs."""
 
@@ -263,15 +283,23 @@ class Transition(eqx.Module):
     """One step of an episode, with what came of it."""
 
     obs: Float[Array, "agent obs"]
+    """What each agent observed before the step."""
     state: Float[Array, " state"]
+    """The global state before the step."""
     action_mask: Bool[Array, "agent action"]
+    """The actions that could be taken; see `TimeStep`."""
     action: Action
+    """What the team did."""
     reward: Float[Array, ""]
+    """The team's reward for the step."""
     discount: Float[Array, ""]
     """0 where the episode terminated, else 1; gamma is the algorithm's."""
     next_obs: Float[Array, "agent obs"]
+    """What each agent observed after the step."""
     next_state: Float[Array, " state"]
+    """The global state after the step."""
     next_action_mask: Bool[Array, "agent action"]
+    """The actions that can be taken next."""
 
 
 class Learner(eqx.Module):
@@ -285,9 +313,13 @@ class Learner(eqx.Module):
 class ReplayBuffer(Protocol):
     """What `Algorithm.sample` may ask of the replay. A `window` restricts a draw to the newest episodes."""
 
-    def latest(self, n: int) -> Episode: ...
+    def latest(self, n: int) -> Episode:
+        """The newest `n` episodes, with a leading axis."""
+        ...
 
-    def uniform(self, key: PRNGKeyArray, n: int, *, window: int | None = None) -> Episode: ...
+    def uniform(self, key: PRNGKeyArray, n: int, *, window: int | None = None) -> Episode:
+        """`n` episodes drawn uniformly, with a leading axis."""
+        ...
 
     @property
     def items(self) -> Episode:
@@ -325,7 +357,9 @@ class Algorithm(Protocol[L, B]):
         """Raise `dop.errors.ConfigError` if these hyper-parameters, or this environment, cannot work."""
         ...
 
-    def init(self, key: PRNGKeyArray, spec: EnvSpec) -> L: ...
+    def init(self, key: PRNGKeyArray, spec: EnvSpec) -> L:
+        """The learner before the first update: networks and optimisers for an environment of this kind."""
+        ...
 
     def initial_carry(self, spec: EnvSpec) -> Carry:
         """What the agents remember at the start of an episode, for one environment."""
@@ -339,7 +373,9 @@ class Algorithm(Protocol[L, B]):
         """What one update learns from: the latest episodes, random ones, or both."""
         ...
 
-    def update(self, learner: L, batch: B, key: PRNGKeyArray) -> tuple[L, Metrics]: ...
+    def update(self, learner: L, batch: B, key: PRNGKeyArray) -> tuple[L, Metrics]:
+        """Learn from what `sample` gave: the next learner, and scalars to record, for example `critic_loss`."""
+        ...
 
 
 @runtime_checkable

@@ -24,7 +24,7 @@ from dop.analysis import compare, marl_eval
 from dop.analysis.playback import Player, Trajectory, best_and_worst
 from dop.analysis.statistics import Axis
 from dop.devices.parallel import keys
-from dop.errors import ConfigError, DopError, RunError, check_flags, checked_episodes, checked_seed, printable, shown
+from dop.errors import ConfigError, DopError, RunError, check_flags, checked_episodes, checked_integer, checked_seed, printable, shown
 from dop.export import parity
 from dop.export import policy_files as exporting
 from dop.renamed import formerly
@@ -35,7 +35,7 @@ from dop.storage.snapshots import Snapshots
 from dop.training.program import Program
 from dop.training.trainer import At, Trainer, checked_at, lowest_steps
 from dop.types import Drawable, Exportable, Learner
-from dop.visualise import credit_figures, curves, film
+from dop.visualise import credit_figures, curves, film, tables
 from dop.visualise.report import page
 
 
@@ -44,15 +44,23 @@ class Trained:
     """One seed of a run, as its newest checkpoint has it, or as it was at another moment."""
 
     folder: RunFolder
+    """The run on disk."""
     config: RunConfig
+    """Algorithm, hyper-parameters, environment, seeds and protocol."""
     program: Program | PythonProgram
+    """The algorithm with its environment."""
     seed: int
+    """Which of the run's seeds."""
     env_steps: int
+    """Environment steps that the checkpoint comes after."""
     learner: Learner
+    """The networks of this seed."""
     moment: At = "latest"
+    """Which moment of the run: the newest checkpoint, the best evaluation, or a snapshot."""
 
     @property
     def title(self) -> str:
+        """Algorithm, environment and moment, for headings."""
         moment = (
             "" if self.moment == "latest" else f", {self.moment if self.moment == 'best' else 'snapshot'} after {self.env_steps:,} steps"
         )
@@ -88,7 +96,9 @@ def load(
         run_dir: a run directory.
         run_seed: which of the run's seeds; the first if it is not given.
         at: as in `dop.evaluate_episodes`.
-        environment, algorithm, trust: as in `dop.resume`.
+        environment: as in `dop.resume`.
+        algorithm: as in `dop.resume`.
+        trust: as in `dop.resume`.
 
     Raises:
         RunError: this is not a run, it has no checkpoint yet or none that can be read, or it has no such seed.
@@ -156,7 +166,9 @@ def credit(
         run_seed: which of the run's seeds; the first if it is not given.
         at: as in `dop.evaluate_episodes`. The view over training is of all snapshots.
         films: also write the films with the time line beside.
-        environment, algorithm, trust: as in `dop.resume`.
+        environment: as in `dop.resume`.
+        algorithm: as in `dop.resume`.
+        trust: as in `dop.resume`.
 
     Raises:
         ConfigError: the run's algorithm does not say who earned what.
@@ -220,9 +232,20 @@ def render(
     is nothing to watch: what the team does at each of the run's snapshots until then, one after another.
 
     Args:
-        run_dir, out, seed, run_seed, at, environment, algorithm, trust: as in `credit`.
+        run_dir: a run directory.
+        out: a folder; files that it has from before are replaced.
         kind: `gif`, or `mp4` where ffmpeg is installed.
         episodes: how many to choose from.
+        seed: which episodes: the same number gives the same ones.
+        run_seed: which of the run's seeds; the first if it is not given.
+        at: as in `dop.evaluate_episodes`.
+        environment: as in `dop.resume`.
+        algorithm: as in `dop.resume`.
+        trust: as in `dop.resume`.
+
+    Raises:
+        ConfigError: `kind` is not known, `mp4` is asked for without ffmpeg, or `episodes` or `seed` is not a whole number in its range.
+        RunError: as `load`, or `out` cannot be written to.
     """
     episodes, seed = checked_episodes("episodes", episodes), checked_seed("seed", seed)
     film.check_format(kind)
@@ -269,8 +292,13 @@ def export(
     """The policies that play greedily, for use without this library: `dop.export.policy_files` says what is written.
 
     Args:
-        run_dir, run_seed, at, environment, algorithm, trust: as in `credit`.
+        run_dir: a run directory.
         out: a folder; default: `export/` in the run directory.
+        run_seed: which of the run's seeds; the first if it is not given.
+        at: as in `dop.evaluate_episodes`.
+        environment: as in `dop.resume`.
+        algorithm: as in `dop.resume`.
+        trust: as in `dop.resume`.
 
     Raises:
         MissingExtraError: onnx, onnxruntime or safetensors is not installed.
@@ -378,67 +406,103 @@ def plot(
     *,
     out: Path | str | None = None,
     data: Path | str | None = None,
+    csv: Path | str | None = None,
+    latex: Path | str | None = None,
     others: Sequence[Path | str] = (),
     others_scale: Sequence[marl_eval.Scale] = (),
     metric: str | None = None,
     axes: Sequence[Axis] = ("env_steps",),
+    seed_lines: bool = False,
+    smooth: int = 0,
     title: str = "",
 ) -> tuple[dict[str, Path], list[str]]:
-    """Learning curves for a paper, and results as other libraries read and write them (`dop.analysis.marl_eval`).
+    """Learning curves for a paper, their numbers, and results as other libraries read and write them (`dop.analysis.marl_eval`).
 
     Args:
         runs: run directories, or folders that hold some; may be empty if there are `others`.
         out: the figure; its suffix is its format: pdf, svg or png.
         data: all evaluations of the runs, as JSON.
+        csv: what is drawn, as it was measured: a row for each seed and record with label, algorithm, environment, seed, env_steps, metric
+            and value.
+        latex: a table of values at the end, their means over seeds and 95% intervals, for LaTeX with the package booktabs.
         others: files of that layout, drawn on the same axes; their lines have the file's name in brackets, its path if two have that name.
         others_scale: what win rates are in these files, `fraction` or `percent`: one for all of them, or one for each. It must be said
             where win rates are drawn.
         metric: what to draw, for example `test_return_mean`. Default: the share that is won, if all tasks have it, else the return.
         axes: a row of the figure each.
+        seed_lines: also draw a thin line for each seed. Two seeds, which have no interval, always have theirs.
+        smooth: draw trailing means over so many environment steps, seed by seed, in place of single values. Only the figure is smoothed.
         title: stands above.
 
     Returns:
         What was written, by name, and remarks on what should not be compared.
 
     Raises:
-        ConfigError: nothing is asked for, or a format that there is not.
+        ConfigError: nothing is asked for, or a format that there is not, or `smooth` is negative or no whole number.
         RunError: a run or a file cannot be read, there is nothing to draw, or what is asked for cannot be written.
     """
     runs, others = files.checked_paths("runs", runs), files.checked_paths("others", others)
-    out, data = (None if value is None else files.checked_path(name, value) for name, value in (("out", out), ("data", data)))
-    if out is None and data is None:
-        raise ConfigError("There is nothing to do: name a figure (out) or a data file (data).")
-    if out is not None and out.suffix.lower() not in (".pdf", ".svg", ".png"):
-        raise ConfigError(f"Figures are written as .pdf, .svg or .png, but {out} ends otherwise.")
+    places = _places({"out": out, "data": data, "csv": csv, "latex": latex}, runs, others)
     if not isinstance(axes, list | tuple) or not axes or not all(axis in get_args(Axis) for axis in axes):
         raise ConfigError(f"axes must have env_steps, wall_seconds or both, in a list; got {shown(axes)}.")
     if not isinstance(title, str) or not isinstance(metric, str | None):
         raise ConfigError(f"title and metric must be texts; got {shown(title)} and {shown(metric)}.")
-    if not runs and not others:
-        raise ConfigError("There is nothing to draw: name run directories, or files of others (others).")
-    if data is not None and not runs:
-        raise ConfigError("Data are written of runs of one's own: name some.")
-    out, data = (None if place is None else files.check_place(place, option=f"--{name}") for name, place in (("out", out), ("data", data)))
-    _check_apart(out, data, others)
+    check_flags(seed_lines=seed_lines)
+    window = checked_integer("smooth", smooth, least=0, below=2**63)
     comparison = compare.gather(runs) if runs else compare.Comparison(tasks=())
     chosen = metric or _common_metric(comparison, bool(others))
-    found = marl_eval.merged(comparison, _read_others(others, others_scale, chosen, comparison))
-    remarks, written = list(comparison.remarks), {}
-    if out is not None:
-        curves.draw_grid(_timed(found, axes, remarks), out, metric=chosen, title=printable(title), axes_of=axes)
-        written["figure"] = out
-    if data is not None:
-        files.write_text(data, json.dumps(marl_eval.as_json(comparison, remarks), indent=1, allow_nan=False) + "\n")
-        written["data"] = data
-    return written, remarks
+    of_others = _read_others(others, others_scale, chosen, comparison)
+    found = marl_eval.merged(comparison, of_others)
+    if places.keys() - {"data"}:
+        curves.check_measured(chosen, found)
+    remarks = list(comparison.remarks)
+    fractions = _fractions(comparison)
+    if "out" in places:
+        look = curves.Look(seed_lines=seed_lines, smooth=window, fractions=fractions)
+        timed = _timed(found, axes, remarks)
+        curves.draw_grid(timed, places["out"], metric=chosen, title=printable(title), axes_of=axes, look=look)
+    if "data" in places:
+        files.write_text(places["data"], json.dumps(marl_eval.as_json(comparison, remarks), indent=1, allow_nan=False) + "\n")
+    if "csv" in places:
+        files.write_text(places["csv"], tables.as_csv(found, marl_eval.algorithms(comparison, of_others), chosen))
+    if "latex" in places:
+        files.write_text(places["latex"], tables.as_latex(found, chosen, fractions=fractions))
+    return {"figure" if name == "out" else name: place for name, place in places.items()}, remarks
 
 
-def _check_apart(out: Path | None, data: Path | None, others: Sequence[Path]) -> None:
+def _places(asked: Mapping[str, Path | str | None], runs: Sequence[Path], others: Sequence[Path]) -> dict[str, Path]:
+    """Where each thing that is asked for will be written, by the name of its option.
+
+    Raises:
+        ConfigError: nothing is asked for, there is nothing to make it of, or two things would be one file.
+        RunError: a place cannot be written to.
+    """
+    named = {name: files.checked_path(name, value) for name, value in asked.items() if value is not None}
+    if not named:
+        raise ConfigError("There is nothing to do: name a figure (out), a data file (data), or a table (csv, latex).")
+    out = named.get("out")
+    if out is not None and out.suffix.lower() not in (".pdf", ".svg", ".png"):
+        raise ConfigError(f"Figures are written as .pdf, .svg or .png, but {out} ends otherwise.")
+    if not runs and not others:
+        raise ConfigError("There is nothing to draw: name run directories, or files of others (others).")
+    if "data" in named and not runs:
+        raise ConfigError("Data are written of runs of one's own: name some.")
+    places = {name: files.check_place(place, option=f"--{name}") for name, place in named.items()}
+    _check_apart(list(places.values()), others)
+    return places
+
+
+def _check_apart(places: Sequence[Path], others: Sequence[Path]) -> None:
     """Raise ConfigError if what is written is one file, or one that is read."""
-    written = [Path(place).resolve() for place in (out, data) if place is not None]
+    written = [place.resolve() for place in places]
     again = [place for place in written if written.count(place) > 1 or place in {other.resolve() for other in others}]
     if again:
-        raise ConfigError(f"{again[0]} would be written over: figure, data and files of others must be different files.")
+        raise ConfigError(f"{again[0]} would be written over: figure, data, tables and files of others must be different files.")
+
+
+def _fractions(comparison: compare.Comparison) -> set[str]:
+    """Metrics that are from 0 to 1 here."""
+    return {*marl_eval.FRACTIONS, *(task.metric for task in comparison.tasks if task.fraction)}
 
 
 def _read_others(
@@ -452,7 +516,7 @@ def _read_others(
         raise ConfigError(
             f"There are {len(others)} files of others and {len(scales)} scales: give one scale for all files, or one for each."
         )
-    fractions = {*marl_eval.FRACTIONS, *(task.metric for task in comparison.tasks if task.fraction)}
+    fractions = _fractions(comparison)
     each = list(scales) if len(scales) == len(others) else list(scales) * len(others)
     scale_of = dict(zip(others, each, strict=False))
     found = {}

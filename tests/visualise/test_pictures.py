@@ -218,8 +218,8 @@ def test_the_python_environment_of_the_page_draws_itself(example: Any, tmp_path:
 
 @pytest.mark.parametrize("example", ["my_walk"], indirect=True)
 def test_the_jax_environment_of_the_page_draws_itself(example: Any):
-    env = example.make()
+    env: Any = example.make()
     assert isinstance(env, Drawable)
-    program = Program(algorithm=small("vdn"), environment=env)
+    program = Program(algorithm=small("vdn"), environment=example.make())
     (trajectory,) = Player(program)(program.algorithm.init(KEY, program.spec), KEY, 1)
     assert len(list(film.film(env, trajectory, title="walk"))) == trajectory.length + 1 == 5

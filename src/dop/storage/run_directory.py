@@ -2,7 +2,7 @@
 
 config.json      everything that made the run: algorithm, environment, seeds, protocol, versions, device
 metrics.jsonl    one record a line            (`dop.storage.records`)
-tensorboard/     the same, live
+tensorboard/     the same, live, one folder per seed
 checkpoints/     the whole state              (`dop.storage.checkpoints`)
 snapshots/       the learner, over the run, and the best  (`dop.storage.snapshots`)
 initial.npz      the first networks, if they are another run's  (`dop.storage.initial`)
@@ -31,7 +31,7 @@ import numpy as np
 
 from dop.devices import cpu_threads
 from dop.devices.parallel import mesh
-from dop.errors import ConfigError, RunError, UnknownNameError, check_positive, check_types, is_deeper, shown
+from dop.errors import ConfigError, RunError, UnknownNameError, check_positive, check_types, is_nested_deeper, shown
 from dop.storage import files
 from dop.types import LABELS
 
@@ -303,7 +303,7 @@ class RunFolder:
         files.check_kinds(self.path, plain_files=_FILES, folders=_FOLDERS)
         try:
             found = json.loads(files.read_text(self.config))
-            if is_deeper(found, _DEEPEST):
+            if is_nested_deeper(found, _DEEPEST):
                 raise RunError(f"{self.config} is damaged: it has lists or objects that lie in each other more than {_DEEPEST} deep.")
             if found["format"] != FORMAT:
                 raise RunError(f"{self.config} has format {found['format']}, this version of dop reads format {FORMAT}.")

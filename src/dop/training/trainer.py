@@ -22,9 +22,10 @@ from jax.sharding import Mesh
 
 from dop.devices import memory, parallel
 from dop.errors import ConfigError, RunError, plain, shown
+from dop.loggers.protocol import Logger
 from dop.storage import initial, records
 from dop.storage.checkpoints import KEPT, Checkpoints, flatten
-from dop.storage.records import Kind, Logger, Record
+from dop.storage.records import Kind, Record
 from dop.storage.run_directory import RunConfig, RunFolder, check_version, differences, library_version
 from dop.storage.snapshots import Snapshots, score
 from dop.training import callbacks, non_finite

@@ -60,8 +60,8 @@ def own_file(name: str) -> Markup:
 
 
 def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, wrap: bool = False) -> Markup:
-    """A table that scrolls by itself where it is too wide. The first cell of each row names it."""
-    return piece("table", caption=caption, header=header, rows=list(rows), wrap=wrap)
+    """A table that scrolls by itself where it is too wide. The first cell of each row names it. `wrap`: cells may have several lines."""
+    return piece("table", id=f"t{next(_numbers)}", caption=caption, header=header, rows=list(rows), wrap=wrap)
 
 
 _GAPS = {"-": 0, "--": 7, ":": 3}
