@@ -10,18 +10,18 @@ import onnxruntime
 folder = Path(sys.argv[1])
 agents = json.loads((folder / "policy.json").read_text(encoding="utf-8"))["agents"]
 team = {name: onnxruntime.InferenceSession(folder / agent["file"]) for name, agent in agents.items()}
-start = {"hidden": lambda size: np.zeros((1, size), np.float32), "last_action": lambda _: np.array([-1])}
-memory = {name: {x: make(agent["hidden"]) for x, make in start.items() if "hidden" in agent} for name, agent in agents.items()}
-omega, earned, steps = 0.0, 0.0, 0
+initial = {"hidden": lambda size: np.zeros((1, size), np.float32), "last_action": lambda _: np.array([-1])}
+carry = {name: {x: initialise(agent["hidden"]) for x, initialise in initial.items() if "hidden" in agent} for name, agent in agents.items()}
+omega, total_reward, steps = 0.0, 0.0, 0
 for t in range(10):
     force, steps = 0.0, t + 1
-    for place, (name, policy) in enumerate(team.items()):
-        obs = np.array([[omega / 100, t / 10, *np.eye(len(team))[place]]], np.float32)
-        action, _, *hidden = map(np.asarray, policy.run(None, {"obs": obs, "action_mask": np.ones((1, 2), bool), **memory[name]}))
-        memory[name] = {"hidden": hidden[0], "last_action": action} if hidden else {}
+    for i, (name, policy) in enumerate(team.items()):
+        obs = np.array([[omega / 100, t / 10, *np.eye(len(team))[i]]], np.float32)
+        action, _, *hidden = map(np.asarray, policy.run(None, {"obs": obs, "action_mask": np.ones((1, 2), bool), **carry[name]}))
+        carry[name] = {"hidden": hidden[0], "last_action": action} if hidden else {}
         force += action[0, 0] - action[0, 1] if action.ndim == 2 else 1 - 2 * action[0]  # a point of the simplex, or a number
     omega = 0.95 * omega + 2 * force
-    earned += 10 if omega > 100 else -10 if t == 9 else 3 if omega > 30 else 0
+    total_reward += 10 if omega > 100 else -10 if t == 9 else 3 if omega > 30 else 0
     if omega > 100:
         break
-print(f"{steps} steps, omega {omega:.2f}, return {earned:g}")
+print(f"{steps} steps, omega {omega:.2f}, return {total_reward:g}")

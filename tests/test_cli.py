@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import jax
+import numpy as np
 import pytest
 
 import dop
@@ -22,7 +23,9 @@ from dop import cli
 from dop.algorithms import algorithms
 from dop.cli import commands
 from dop.cli.commands import train
+from dop.loggers import protocol
 from dop.storage import records
+from logged import scalars
 
 DOP = [sys.executable, "-c", "from dop.cli import main; main()"]
 SIZES = {"critic-hidden": 8, "actor-hidden": 8, "actor-steps": 1, "replay-capacity": 32, "on-policy-capacity": 16, "on-policy-batch": 4}
@@ -244,19 +247,27 @@ def test_train_resume_evaluate(tmp_path: Path):
     assert {"device", "machine", "versions"} <= config.keys()
     assert_records(folder, until=64)
     assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
-    assert list((folder / "tensorboard").glob("events.out.tfevents.*"))
+    assert_tensorboard(folder)
     assert list((folder / "checkpoints").iterdir())
 
     result = dop_process(tmp_path, "resume", folder, "--env-steps", 96, "--quiet")
     assert result.returncode == 0, result.stderr
     assert "finished after 96 environment steps" in result.stdout
     assert_records(folder, until=96)
-    assert len(list((folder / "tensorboard").glob("events.out.tfevents.*"))) == 2
+    assert_tensorboard(folder)
 
     result = dop_process(tmp_path, "evaluate", folder, "--episodes", 8)
     assert result.returncode == 0, result.stderr
     assert re.search(r"test_return_mean +-?\d+\.\d+ +\(per seed: -?\d+\.\d+, -?\d+\.\d+\)", result.stdout)
     assert "test_optimal_mean" in result.stdout
+
+
+def assert_tensorboard(folder: Path) -> None:
+    """For each seed, every point of metrics.jsonl, once."""
+    for seed in (3, 4):
+        own = [record for record in records.read(folder / "metrics.jsonl") if record.seed == seed]
+        expected = [(tag, record.env_steps, np.float32(value)) for record in own for tag, value in protocol.tagged(record).items()]
+        assert scalars(folder / "tensorboard" / f"seed_{seed}") == expected
 
 
 def assert_records(folder: Path, *, until: int) -> None:

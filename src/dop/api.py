@@ -27,26 +27,27 @@ from dop.errors import (
     ConfigError,
     RunError,
     UnknownNameError,
-    as_whole,
     check_flags,
     checked_episodes,
     checked_seed,
+    integer_hint,
     plain,
     shown,
 )
+from dop.loggers import jsonl, protocol, tensorboard
 from dop.loggers.lookup import chosen
 from dop.loggers.progress import Progress
+from dop.loggers.protocol import Logger
 from dop.renamed import formerly
 from dop.rollout.program import PythonProgram, Source
 from dop.storage import files, initial, records
-from dop.storage.records import Logger
 from dop.storage.run_directory import MOST_SEEDS, RunConfig, RunFolder, TrainConfig, default_folder, said
 from dop.training.callbacks import Callback, checked
 from dop.training.preflight import Preflight, measure
 from dop.training.program import Program, RunState
 from dop.training.silence import without_compiler_logs
-from dop.training.trainer import Outcome, Trainer, lowest_steps, stop_requested
-from dop.types import Algorithm, Environment, EnvSpec, PythonEnvironment
+from dop.training.trainer import At, Outcome, Trainer, checked_at, lowest_steps, stop_requested
+from dop.types import LABELS, Algorithm, Environment, EnvSpec, PythonEnvironment
 from dop.visualise import curves
 
 AnyEnvironment: TypeAlias = Environment | PythonEnvironment | Callable[[], PythonEnvironment]
@@ -60,7 +61,9 @@ class Run:
     """A run on disk and how it last ended."""
 
     path: Path
+    """The run directory."""
     outcome: Outcome
+    """Whether it reached its goal, its environment steps per seed, and the last greedy evaluation."""
 
     @property
     def records(self) -> list[records.Record]:
@@ -247,7 +250,7 @@ def _chosen_seeds(seeds: Any) -> tuple[int, ...]:
     if isinstance(seeds, range):
         seeds = seeds[: MOST_SEEDS + 1]  # too many, still, but not too many to be counted
     if isinstance(seeds, str | bytes | Mapping) or not isinstance(seeds, Iterable):
-        raise ConfigError(f"seeds must be a whole number, how many, or a list of them, which; got {shown(seeds)}.{as_whole(seeds, int)}")
+        raise ConfigError(f"seeds must be a number of seeds or a list of seeds, got {shown(seeds)}.{integer_hint(seeds, int)}")
     return tuple(itertools.islice(seeds, MOST_SEEDS + 1))
 
 
@@ -305,7 +308,15 @@ def resume(
             runs their code.
         on_non_finite: another choice of what happens from now on when a number is not finite; see `dop.TrainConfig`.
         threads: another number of threads from now on, which gives other last digits than the run would have had; see `dop.TrainConfig`.
-        quiet, loggers, logger_online, callbacks: as in `train`.
+        quiet: as in `train`.
+        loggers: as in `train`.
+        logger_online: as in `train`.
+        callbacks: as in `train`.
+
+    Raises:
+        ConfigError: the new goal is less than what the run has, or another argument cannot work.
+        RunError: this is not a run directory, it is damaged, it was made by another version of the library or with another environment, or
+            it names code that may not be imported without `trust`.
     """
     check_flags(quiet=quiet)
     told = _Told(loggers=chosen(loggers, online=logger_online), callbacks=checked(callbacks), quiet=quiet)
@@ -344,17 +355,21 @@ def evaluate(
     episodes: int = 128,
     seed: int = 0,
     sampled: bool = False,
+    at: At | str = "latest",
     environment: AnyEnvironment | str | None = None,
     algorithm: AnyAlgorithm | None = None,
     trust: bool = False,
 ) -> dict[str, tuple[float, ...]]:
-    """Play episodes with the newest checkpoint, as `evaluate_episodes` does.
+    """Play episodes with the newest checkpoint, or at another moment of the run, as `evaluate_episodes` does.
 
     Returns:
         Means over episodes: metric, then the run's seeds in their order.
+
+    Raises:
+        RunError: as `evaluate_episodes`.
     """
     chosen: dict[str, Any] = {"environment": environment, "algorithm": algorithm, "trust": trust}
-    return evaluate_episodes(run_dir, episodes=episodes, seed=seed, sampled=sampled, **chosen).means()
+    return evaluate_episodes(run_dir, episodes=episodes, seed=seed, sampled=sampled, at=at, **chosen).means()
 
 
 @formerly(trust="trust_env")
@@ -364,11 +379,12 @@ def evaluate_episodes(
     episodes: int = 128,
     seed: int = 0,
     sampled: bool = False,
+    at: At | str = "latest",
     environment: AnyEnvironment | str | None = None,
     algorithm: AnyAlgorithm | None = None,
     trust: bool = False,
 ) -> Evaluation:
-    """Play episodes with the newest checkpoint: what each returned, their means and 95% intervals.
+    """Play episodes with the newest checkpoint, or at another moment: what each returned, their means and 95% intervals.
 
     Args:
         run_dir: a run directory.
@@ -377,23 +393,33 @@ def evaluate_episodes(
         sampled: draw actions from the stochastic policy of the newest actors, without epsilon's uniform actions: stochastic DOP, COMA, MAAC
             from their softmax, deterministic DOP and MADDPG with their noise on actions. QMIX and VDN have no such policy: they explore by
             the epsilon that they have come to. Without: the greedy team, as in the evaluations of a run.
-        environment, algorithm, trust: as in `resume`.
+        at: `latest`, the newest checkpoint; `best`, each seed as it was at its best greedy evaluation (win rate, then return); or the
+            environment steps of one of the run's snapshots.
+        environment: as in `resume`.
+        algorithm: as in `resume`.
+        trust: as in `resume`.
+
+    Raises:
+        ConfigError: `episodes` or `seed` is not a whole number in its range.
+        RunError: as `resume`, or there is no checkpoint that can be read.
     """
     episodes, seed = checked_episodes("episodes", episodes), checked_seed("seed", seed)
     check_flags(sampled=sampled)
+    at = checked_at(at)
     folder = RunFolder(files.checked_path("run_dir", run_dir))
     config, program = rebuild(folder, environment, algorithm=algorithm, trust=trust)
     measure(program, folder).check(saves=False)
     # Not the key that a run with this seed starts from.
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(b"dop.evaluate"))
     with contextlib.closing(Trainer(program, config, folder)) as trainer:
-        state = trainer.restore()
+        state = trainer.restore_at(at)
         # Each seed of the run plays episodes of its own, whatever other seeds there are.
         own = jax.vmap(jax.random.fold_in, (None, 0))(key, np.array(config.train_config.seeds, np.uint32))
         keys = place(own, trainer.devices)
         played = trainer.driver.play(state, keys, episodes, sampled=sampled)
     return Evaluation(
         policy="sampled" if sampled else "greedy",
+        at=str(at),
         seeds=config.train_config.seeds,
         env_steps=tuple(np.asarray(state.learner.env_steps).tolist()),
         returns=np.asarray(played.undiscounted_return),
@@ -424,13 +450,13 @@ def _train(trainer: Trainer, told: _Told, *, resumed: bool) -> Outcome:
     state = _restored(trainer) if resumed else None
     if resumed:
         trainer.folder.write_config(trainer.config)
-    run = records.LoggedRun(path=trainer.folder.path, config=trainer.config, resumed_at=None if state is None else lowest_steps(state))
+    run = protocol.LoggedRun(path=trainer.folder.path, config=trainer.config, resumed_at=None if state is None else lowest_steps(state))
     with contextlib.ExitStack() as stack:
         stack.enter_context(without_compiler_logs() if told.quiet else contextlib.nullcontext())
         trainer.callbacks, opened = told.callbacks, []
         trainer.loggers = opened
         shown = [] if told.quiet else [Progress()]
-        for logger in (records.JsonLines(), records.TensorBoard(), *told.loggers, *shown):
+        for logger in (jsonl.JsonLines(), tensorboard.TensorBoard(), *told.loggers, *shown):
             logger.open(run)
             opened.append(stack.enter_context(contextlib.closing(logger)))
         for progress in shown:
@@ -551,7 +577,7 @@ def rebuild(
         hint = "Go where it was trained, or from Python pass it: environment=..."
         raise RunError(f"{folder.path} needs the environment {config.environment!r}, which cannot be made here: {error} {hint}") from error
     spec = _as_json(dataclasses.asdict(program.spec))
-    differ = [name for name in spec if spec[name] != config.environment_spec.get(name)]
+    differ = [name for name in spec if name not in LABELS and spec[name] != config.environment_spec.get(name)]
     if differ:
         was, now = said(config.environment_spec.get(differ[0])), said(spec[differ[0]])
         raise RunError(
@@ -560,7 +586,7 @@ def rebuild(
         )
     _check_algorithm(algorithm, program.spec)
     program.check()
-    return config, program
+    return replace(config, environment_spec=spec), program
 
 
 def _check_algorithm(algorithm: Algorithm[Any, Any], spec: EnvSpec) -> None:
@@ -605,7 +631,7 @@ def _way_to(name: str) -> str:
     if name.startswith("__main__:") or "<locals>" in name:
         where = "It was defined in a script, a notebook or a function, where it cannot be found by name."
         return f" {where} From Python pass it: algorithm={short}; or move it to a module and name that: --algorithm my_module:{short}."
-    return f" Go where it was trained, or from Python pass it: algorithm={short}." if plugins.is_place(name) else ""
+    return f" Go where it was trained, or from Python pass it: algorithm={short}." if plugins.is_import_path(name) else ""
 
 
 def _untrusted(folder: RunFolder, kind: Literal["environment", "algorithm"], name: str) -> RunError:

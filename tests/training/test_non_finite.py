@@ -24,7 +24,7 @@ from dop.training.program import Program, RunState
 from dop.training.trainer import Trainer
 from helpers import make_episodes, make_spec
 from probes import Probe, ProbeState
-from run_factories import TINY, plant
+from run_factories import TINY, make_run
 
 SPEC = make_spec(time_limit=5)
 QUICKLY = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
@@ -174,7 +174,7 @@ def test_a_chunk_skips_what_is_bad_and_learns_from_the_rest():
 
 @pytest.fixture
 def trainer(tmp_path: Path) -> Trainer:
-    folder = plant(tmp_path / "run")
+    folder = make_run(tmp_path / "run")
     config, program = api.rebuild(folder, None)
     return Trainer(program, config, folder)
 

@@ -37,7 +37,7 @@ def entry_points() -> dict[str, str]:
 
 def imports_code(name: str) -> bool:
     """Whether finding this algorithm imports code that is none of the library's."""
-    return plugins.is_place(name) or name in entry_points()
+    return plugins.is_import_path(name) or name in entry_points()
 
 
 def get(name: str) -> type[Algorithm[Any, Any]]:
@@ -50,7 +50,7 @@ def get(name: str) -> type[Algorithm[Any, Any]]:
     own = registry.outlines(__name__, "ALGORITHM")
     if name in own:
         return registry.get("algorithm", name, own).ALGORITHM
-    place = name if plugins.is_place(name) else entry_points().get(name)
+    place = name if plugins.is_import_path(name) else entry_points().get(name)
     if place is None:
         kind = "algorithm (one of your own is named module:Class)" if "." in name else "algorithm"
         raise UnknownNameError(kind, name, (*own, *entry_points()))
@@ -84,12 +84,12 @@ def name_of(cls: type[Any]) -> str:
         if cls is own:
             return name
     outside.check(cls, cls.__name__)
-    return next((name for name, place in entry_points().items() if plugins.loaded(place) is cls), plugins.place_of(cls))
+    return next((name for name, place in entry_points().items() if plugins.get_imported(place) is cls), plugins.import_path(cls))
 
 
 def same(one: str, other: str) -> bool:
     """Whether two names mean one class, which may be in another module, a script or a notebook now, but is not called otherwise."""
-    return one == other or (plugins.is_place(one) and plugins.is_place(other) and _last(one) == _last(other))
+    return one == other or (plugins.is_import_path(one) and plugins.is_import_path(other) and _last(one) == _last(other))
 
 
 def _last(place: str) -> str:

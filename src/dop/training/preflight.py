@@ -34,6 +34,7 @@ class Preflight:
     parameters: dict[str, int]
     """Numbers, not bytes, in each part of the learner, of one seed."""
     seeds: int
+    """How many the run has."""
     episodes: int
     """That the replay of one seed keeps."""
     replay: int
@@ -45,8 +46,11 @@ class Preflight:
     on_cpu: bool
     """Whether the device's memory is the host's."""
     device_free: int
+    """Memory that the device has left."""
     host_free: int
+    """Memory that the host, or its container, has left."""
     disk_free: int
+    """What is left where the run directory is."""
     disk_used: int
     """By checkpoints of this run that are there already and will make place."""
     storage: str = ""

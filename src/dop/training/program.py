@@ -162,8 +162,7 @@ class Learning(eqx.Module):
         return self.algorithm.sampling() if isinstance(self.algorithm, Samples) else self.algorithm
 
     def over_iterations(self, learner: Learner, metrics: Metrics) -> Metrics:
-        """What a chunk reports of its iterations (leading axis): means, what was not finite (`dop.training.non_finite`), and where the schedules
-        of the `learner` that it ends with are."""
+        """What a chunk reports of its iterations (leading axis): means, what was not finite, and the schedules of its last `learner`."""
         schedules = self.algorithm.schedules(learner) if isinstance(self.algorithm, Scheduled) else {}
         return non_finite.over_iterations(metrics, ignore_nan=self.train_config.on_non_finite == "skip") | schedules
 
@@ -204,10 +203,10 @@ class Program(Learning):
         """
         if self.train_config.workers[0] != "local":
             raise ConfigError(
-                f"env_workers={self.train_config.env_workers} is for environments that are not written in JAX; {self.spec.name} is, and is "
-                "stepped inside of the compiled program. Leave env_workers out."
+                f"env_workers={self.train_config.env_workers} is for Python environments; {self.spec.name} is written in JAX and is "
+                "stepped inside the compiled program. Leave env_workers out."
             )
-        envs.check(self.environment)
+        envs.validate(self.environment)
 
     def warm_up(self, state: RunState) -> RunState:
         """Collect the `warmup_episodes` without learning."""
