@@ -1,4 +1,4 @@
-"""`dop.learning.dynamic_scan` compared with `equinox.internal.while_loop` and `jax.lax.scan`: the actors' GRU over a batch of 2s3z episodes.
+"""`dop.learning.dynamic_scan` compared with `equinox.internal.while_loop` and `jax.lax.scan`: a GRU over a batch of 2s3z episodes.
 
     taskset -c 0 python bench/loops.py
 

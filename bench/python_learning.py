@@ -200,7 +200,9 @@ def summarise(out: Path, seeds: int) -> None:
     table = "\n".join(pieces.table("| task | method | seeds | steps | return at the end | best return | minutes per seed |", rows))
     print(table)
     files.write_text(out / "table.md", table + "\n")
-    curves.draw_grid(records, out / "python-learning.png", metric=RETURN, title="Greedy return", axes_of=("env_steps",))
+    curves.draw_grid(
+        records, out / "python-learning.png", metric=RETURN, title="Greedy return, Python environments", axes_of=("env_steps",)
+    )
 
 
 def evaluations(out: Path, name: str, method: str, seeds: int) -> list[Record]:

@@ -81,7 +81,7 @@ def check_types(config: Any, where: str = "") -> None:
                 raise ConfigError(f"{where}{field.name} must be below 2**31, since counters have 32 bits; got {shown(value)}.")
             continue
         if get_origin(hint) is Literal:
-            raise UnknownNameError(field.name, shown(value) if isinstance(value, int) else str(value), get_args(hint))
+            raise UnknownNameError(field.name, value if isinstance(value, str) else shown(value), get_args(hint))
         raise ConfigError(f"{where}{field.name} must be {_describe(hint)}, got {shown(value)}.{integer_hint(value, hint)}")
 
 
