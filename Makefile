@@ -40,8 +40,8 @@ wheel: $(VENV)/installed-dev
 # LOWEST_TESTS: what starts, trains, saves, resumes, reports, exports and adapts. Last run: see CONTRIBUTING.md.
 LOWEST := build/lowest
 LOWEST_TESTS ?= tests/test_package.py tests/test_returns.py tests/test_golden.py tests/test_api.py tests/test_cli.py \
-  $(addprefix tests/engine/test_,cpu_threads.py last_evaluation.py loggers.py manifest.py resume.py snapshots.py workers.py) \
-  tests/report tests/envs/test_smax.py tests/envs/test_mpe.py tests/envs/test_jumanji.py tests/envs/python/test_contract.py
+  tests/devices tests/loggers tests/storage/test_manifest.py tests/storage/test_snapshots.py tests/rollout/test_workers.py \
+  tests/training/test_last_evaluation.py tests/training/test_resume.py tests/analysis tests/visualise tests/export tests/envs/test_smax.py tests/envs/test_mpe.py tests/envs/test_jumanji.py tests/envs/python/test_contract.py
 lowest: $(UV)
 	$(UV) venv --quiet --clear --python $(PYTHON) $(LOWEST)
 	$(UV) pip install --quiet --python $(LOWEST) --resolution lowest-direct -e '.[dev,jumanji,wandb,mlflow]'
@@ -64,7 +64,7 @@ $(VENV)/installed-dev: pyproject.toml requirements.lock | $(VENV)/bin/python
 # the newest. Without the extra `cuda`: JAX pins its libraries itself.
 lock: $(UV)
 	$(UV) pip compile pyproject.toml --quiet --universal --no-annotate --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) \
-	  --extra dev --extra jumanji --extra mabrax --extra mlflow --extra ray --extra wandb --output-file requirements.lock
+	  --extra dev --extra jumanji --extra mabrax --extra mlflow --extra ray --extra wandb --group unresolved --output-file requirements.lock
 
 $(UV):
 	$(PYTHON) -m venv build/tools

@@ -1,4 +1,4 @@
-"""Environment steps per second with the policy in the loop, against random legal actions without one.
+"""Environment steps per second with a policy, compared with random legal actions.
 
 taskset -c 0 python bench/collect.py [--env smax:2s3z] [--episodes 4 32]
 """
@@ -20,7 +20,7 @@ from machine import describe, seconds
 
 @dataclass(frozen=True)
 class RandomPolicy:
-    """Uniform over legal actions, nothing remembered: what collection costs without networks."""
+    """Uniform over legal actions, without a hidden state: the cost of collection without networks."""
 
     def initial_carry(self, _: dop.EnvSpec) -> tuple[()]:
         return ()
@@ -33,7 +33,7 @@ class RandomPolicy:
 
 
 def steps_per_second(algorithm: Any, environment: dop.Environment, learner: Any, episodes: int) -> float:
-    """Filled environment steps per second of one jitted collection."""
+    """Valid environment steps per second of one jitted collection."""
     run = jax.jit(lambda learner, key: collect(algorithm, environment, learner, key, episodes=episodes, explore=True))
     _, summary = run(learner, jax.random.key(0))
     return float(summary.length.sum()) / seconds(run, learner, jax.random.key(0))

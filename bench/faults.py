@@ -1,12 +1,12 @@
-"""Faults, really injected into real trainings: what the process does, and whether the run ends with the very bits of one without faults.
+"""Fault injection into real trainings: the process's reaction, and whether the run ends bit for bit like one without faults.
 
-python bench/faults.py                              # all of them, 50 kills; half an hour on an idle machine
+python bench/faults.py                              # all faults, 50 kills; half an hour on an idle machine
 python bench/faults.py --only kill terminate --kills 10
 python bench/faults.py --out docs/results/reliability
 
-A full disk and a read-only directory are mounted (tmpfs), which needs root; without it these two are skipped, and the table says so.
-The task is the smallest there is, two seeds of it, saved after every chunk, so that most moments are moments of a save.
-`tests/storage/test_faults.py` runs the same once or twice.
+A full disk and a read-only directory are mounted (tmpfs), which needs root; without root these two are skipped, as the table says.
+The task is tiny, with two seeds and a checkpoint after every chunk, so that most of the time is spent saving.
+`tests/storage/test_faults.py` runs each fault once or twice.
 """
 
 from __future__ import annotations
@@ -40,28 +40,28 @@ PROTOCOL = {"eval-interval": 400, "eval-episodes": 4, "checkpoint-interval": 40}
 OPTIONS = [f"--{name}={value}" for name, value in (SIZES | PROTOCOL).items()]
 TASK = ["vdn", "--env", "matrix-game", "--env-args", "n_agents=2", "n_actions=2", "--seeds=2", "--quiet", *OPTIONS]
 GOAL = 1200
-"""Environment steps of a run with one fault: 30 chunks, each with a save."""
+"""Environment steps of a run with one fault: 30 chunks with a checkpoint each."""
 PATIENCE = 300.0
-"""Seconds after which a process that should have ended counts as hanging."""
+"""Seconds after which a process counts as hanging."""
 MAIN = "from dop.cli import main; main()"
-JUMPY = """
+JUMPING_CLOCK = """
 import random, time
 real, draw = time.time, random.Random(0)
 time.time = lambda: real() + draw.choice([-1, 1]) * draw.uniform(0, 1e6)
 """
-"""A wall clock that jumps by up to twelve days, forwards and backwards, whenever it is looked at."""
+"""A wall clock that jumps by up to twelve days, forwards or backwards, at every reading."""
 
 
 @dataclass(kw_only=True)
 class Result:
-    """One kind of fault."""
+    """Results for one kind of fault."""
 
     fault: str
     injected: int = 0
     survived: int = 0
-    """The process ended as promised, and the run then came to the end that it would have had."""
+    """The process ended as documented, and the run then ended as without the fault."""
     records_lost: int = 0
-    """Of those up to the last save, over all injections."""
+    """Lost records up to the last checkpoint, over all injections."""
     notes: list[str] = field(default_factory=list)
 
     def count(self, ok: bool, note: str = "") -> None:
@@ -73,14 +73,14 @@ class Result:
 
 
 class Bench:
-    """A folder for runs, a compilation cache that makes restarts quick, and a run without faults to compare with."""
+    """A folder for runs, a compilation cache for fast restarts, and reference runs without faults."""
 
     def __init__(self, folder: Path, seed: int = 0) -> None:
         self.folder, self.random = folder, random.Random(seed)
         self._references: dict[int, Path] = {}
 
     def start(self, *arguments: object, main: str = MAIN) -> subprocess.Popen[str]:
-        """`dop ...` in a process of its own."""
+        """Start `dop ...` in its own process."""
         environment = {
             **os.environ,
             "PYTHONPATH": str(Path(dop.__file__).parent.parent),
@@ -92,32 +92,32 @@ class Bench:
         return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def run(self, *arguments: object, main: str = MAIN) -> tuple[int, str]:
-        """Its exit code and what it said to its standard error."""
-        return ended(self.start(*arguments, main=main))
+        """Run `dop ...`; its exit code and standard error."""
+        return wait(self.start(*arguments, main=main))
 
     def train(self, run: Path, goal: int = GOAL, **start: Any) -> subprocess.Popen[str]:
-        """Start a run, or go on with it."""
+        """Start or resume a run."""
         if (run / "config.json").exists():
             return self.start("resume", run, "--env-steps", goal, "--quiet", **start)
         return self.start("train", *TASK, "--env-steps", goal, "--run-dir", run, **start)
 
     def finish(self, run: Path, goal: int = GOAL) -> str:
-        """Let a run come to its end; what was wrong on the way, or nothing."""
-        code, said = ended(self.train(run, goal))
-        return f"exit {code}: {said[-300:]}" if code else self.differs(run, goal)
+        """Finish a run. Returns a description of any error, or ''."""
+        code, stderr = wait(self.train(run, goal))
+        return f"exit {code}: {stderr[-300:]}" if code else self.differs(run, goal)
 
     def reference(self, goal: int) -> Path:
         """A run to `goal` without faults."""
         if goal not in self._references:
             run = self.folder / f"reference-{goal}"
-            code, said = ended(self.train(run, goal))
+            code, stderr = wait(self.train(run, goal))
             if code:
-                raise RuntimeError(f"The run without faults failed: {said}")
+                raise RuntimeError(f"The run without faults failed: {stderr}")
             self._references[goal] = run
         return self._references[goal]
 
     def differs(self, run: Path, goal: int = GOAL) -> str:
-        """How a finished run differs from the one without faults: in a bit of its arrays, or in its records but for their clock."""
+        """How a finished run differs from the reference in its arrays or records (except times), or ''."""
         expected = self.reference(goal)
         if records(run) != records(expected):
             return f"{len(records(expected))} records were expected, {len(records(run))} found, or they differ"
@@ -127,24 +127,24 @@ class Bench:
         return next((f"{name} differs" for name, array in theirs.items() if not np.array_equal(array, ours[name])), "")
 
 
-def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """Exit code and standard error of a process; one that hangs is killed and has code -1000."""
+def wait(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Exit code and standard error of a process; a hanging one is killed and has code -1000."""
     try:
-        _, said = process.communicate(timeout=PATIENCE)
+        _, stderr = process.communicate(timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         process.kill()
         return -1000, f"hung for {PATIENCE:.0f} s: {process.communicate()[1]}"
-    return process.returncode, said
+    return process.returncode, stderr
 
 
 def lines(run: Path) -> int:
-    """Complete lines of the records."""
+    """The number of complete records."""
     path = run / "metrics.jsonl"
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 def records(run: Path, until: float = float("inf")) -> list[dict[str, Any]]:
-    """Those of iterations up to `until`, without the clock."""
+    """The records of iterations up to `until`, without times."""
     path = run / "metrics.jsonl"
     complete = path.read_bytes().rpartition(b"\n")[0].splitlines() if path.exists() else []
     found = [json.loads(line) for line in complete]
@@ -157,13 +157,13 @@ def newest(run: Path) -> int:
 
 
 def arrays(run: Path) -> dict[str, np.ndarray]:
-    """Everything in the newest checkpoint."""
+    """All arrays of the newest checkpoint."""
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as orbax:
         return orbax.restore((run / "checkpoints" / str(newest(run)) / "state").absolute())
 
 
-def under_way(process: subprocess.Popen[str], run: Path, more: int = 2) -> bool:
-    """Wait until the process has written `more` records. False if it ended before."""
+def wait_for_records(process: subprocess.Popen[str], run: Path, more: int = 2) -> bool:
+    """Wait until the process has written `more` records. Returns False if it ended before."""
     before, until = lines(run), time.monotonic() + PATIENCE
     while lines(run) < before + more and process.poll() is None and time.monotonic() < until:
         time.sleep(0.01)
@@ -174,77 +174,77 @@ def under_way(process: subprocess.Popen[str], run: Path, more: int = 2) -> bool:
 
 
 def kill(bench: Bench, times: int) -> Result:
-    """`kill -9` at random moments: every fifth anywhere from the start of the process on, the others while it trains and saves."""
-    result, run, far = Result(fault="kill -9 at a random moment"), bench.folder / "killed", 10_000_000
-    saving, took, saved = 0, 5.0, -1
+    """`kill -9` at random times: every fifth at any time after the process start, the others during training and saving."""
+    result, run, long_goal = Result(fault="kill -9 at a random time"), bench.folder / "killed", 10_000_000
+    saving, start_seconds, saved = 0, 5.0, -1
     for attempt in range(times):
         before = time.monotonic()
-        process = bench.train(run, far)
+        process = bench.train(run, long_goal)
         if attempt % 5 == 4:
-            time.sleep(bench.random.uniform(0, took))
-        elif under_way(process, run):
-            took = time.monotonic() - before
+            time.sleep(bench.random.uniform(0, start_seconds))
+        elif wait_for_records(process, run):
+            start_seconds = time.monotonic() - before
             time.sleep(bench.random.uniform(0, 1.5))
         process.send_signal(signal.SIGKILL)
-        code, said = ended(process)
+        code, stderr = wait(process)
         half_saved = list((run / "checkpoints").glob("*.tmp"))
         saving += bool(half_saved)
         ok = code == -signal.SIGKILL and newest(run) >= saved
         saved = newest(run)
-        result.count(ok, "" if ok else f"exit {code}, newest checkpoint {newest(run)} after {saved}: {said[-300:]}")
+        result.count(ok, "" if ok else f"exit {code}, newest checkpoint {newest(run)} after {saved}: {stderr[-300:]}")
     goal = 40 * (saved // 5 + 2)
     wrong = bench.finish(run, goal)
     kept, expected = records(run, saved), records(bench.reference(goal), saved)
     result.records_lost = len(expected) - len(kept)
     if wrong:
         result.survived = 0
-    result.notes += [f"{saving} of them during a save; the run then ended after {goal} steps {wrong or 'with the same bits and records'}"]
+    result.notes += [f"{saving} of them during a save; the run then finished at {goal} steps {wrong or 'with equal arrays and records'}"]
     return result
 
 
 def terminate(bench: Bench, times: int) -> Result:
-    """SIGTERM, as preemption sends it: saves, exits 0."""
-    result, seconds = Result(fault="SIGTERM while it trains"), []
+    """SIGTERM, as sent by preemption: the process saves and exits 0."""
+    result, seconds = Result(fault="SIGTERM during training"), []
     run = bench.folder / "terminated"
     for _ in range(times):
         process = bench.train(run, 10_000_000)
-        if under_way(process, run):
+        if wait_for_records(process, run):
             time.sleep(bench.random.uniform(0, 0.5))
         before = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        code, said = ended(process)
+        code, stderr = wait(process)
         seconds.append(time.monotonic() - before)
         last = max(record["iteration"] for record in records(run))
         result.count(
-            code == 0 and newest(run) == last, f"exit {code}, saved {newest(run)}, last record {last}: {said[-300:]}" if code else ""
+            code == 0 and newest(run) == last, f"exit {code}, saved {newest(run)}, last record {last}: {stderr[-300:]}" if code else ""
         )
         result.records_lost += last > newest(run)
     goal = 8 * newest(run) + 40
     wrong = bench.finish(run, goal)
     if wrong:
         result.survived = 0
-    result.notes += [f"saved and gone after {max(seconds):.1f} s at most; then {wrong or 'the same bits and records'}"]
+    result.notes += [f"saved and exited within {max(seconds):.1f} s; then {wrong or 'equal arrays and records'}"]
     return result
 
 
 def full_disk(bench: Bench, times: int) -> Result:
-    """The disk of the run is filled up while it trains, and cleared again after the process has ended."""
+    """The run's disk is filled during training, and cleared after the process has ended."""
     result = Result(fault="full disk (tmpfs)")
     for attempt in range(times):
         with mounted(bench.folder / f"small-{attempt}", "size=16m") as disk:
             run, filler = disk / "run", disk / "filler"
             process = bench.train(run)
-            going = under_way(process, run)
+            started = wait_for_records(process, run)
             time.sleep(bench.random.uniform(0, 0.5))
-            while process.poll() is None:  # again and again, since deleting an old checkpoint makes room for a new one
+            while process.poll() is None:  # repeatedly, since deleting an old checkpoint makes room for a new one
                 fill(filler)
                 time.sleep(0.01)
-            code, said = ended(process)
-            told = code == 2 and said.count("dop: ") == 1 and "Traceback" not in said
+            code, stderr = wait(process)
+            reported = code == 2 and stderr.count("dop: ") == 1 and "Traceback" not in stderr
             filler.unlink()
             wrong = bench.finish(run)
-            result.count(going and told and not wrong, f"exit {code}, {said[-500:]} then {wrong}" if not told or wrong else "")
-    result.notes += ["exit 2 and a sentence; with room again it goes on to the same bits and records"]
+            result.count(started and reported and not wrong, f"exit {code}, {stderr[-500:]} then {wrong}" if not reported or wrong else "")
+    result.notes += ["exit 2 and a one-line error; after freeing space it resumes to equal arrays and records"]
     return result
 
 
@@ -256,8 +256,8 @@ def fill(path: Path) -> None:
 
 
 def damage(bench: Bench, times: int) -> Result:
-    """Every kind of damage to files of the newest checkpoint: the older one is used, the broken one is named."""
-    result, whole = Result(fault="checkpoint file truncated, bit-flipped, missing, extra"), bench.reference(GOAL)
+    """Damage to files of the newest checkpoint: the run resumes from the older one and names the damaged one."""
+    result, reference = Result(fault="checkpoint file truncated, bit-flipped, missing, extra"), bench.reference(GOAL)
     inflict: dict[str, Callable[[Path], object]] = {
         "truncated": lambda path: os.truncate(path, bench.random.randrange(path.stat().st_size)),
         "flipped": lambda path: flip(path, bench.random),
@@ -267,16 +267,16 @@ def damage(bench: Bench, times: int) -> Result:
     for attempt in range(times):
         kind = list(inflict)[attempt % len(inflict)]
         run = bench.folder / f"damaged-{attempt}"
-        shutil.copytree(whole, run)
-        broken = newest(run)
-        path = bench.random.choice(sorted(path for path in (run / "checkpoints" / str(broken)).rglob("*") if path.is_file()))
+        shutil.copytree(reference, run)
+        damaged = newest(run)
+        path = bench.random.choice(sorted(path for path in (run / "checkpoints" / str(damaged)).rglob("*") if path.is_file()))
         inflict[kind](path)
-        code, said = bench.run("resume", run, "--quiet")
-        named = f"Checkpoint {broken} of" in said and code == 0
+        code, stderr = bench.run("resume", run, "--quiet")
+        named = f"Checkpoint {damaged} of" in stderr and code == 0
         wrong = bench.differs(run)
-        result.count(named and not wrong, "" if named and not wrong else f"{kind} {path.name}: exit {code}, {said[-300:]} {wrong}")
+        result.count(named and not wrong, "" if named and not wrong else f"{kind} {path.name}: exit {code}, {stderr[-300:]} {wrong}")
         shutil.rmtree(run)
-    result.notes += ["the broken one is named, the older one used, and the run ends with the same bits and records"]
+    result.notes += ["the damaged checkpoint is named, the older one used, and the run ends with equal arrays and records"]
     return result
 
 
@@ -288,39 +288,39 @@ def flip(path: Path, draw: random.Random) -> None:
 
 
 def two_processes(bench: Bench, times: int) -> Result:
-    """A second process on a run that is being trained."""
+    """A second process on a run in training."""
     result = Result(fault="second process on a run directory")
     for attempt in range(times):
         run = bench.folder / f"shared-{attempt}"
         first = bench.train(run, 10_000_000)
-        going = under_way(first, run)
-        code, said = bench.run("resume", run, "--quiet")
-        refused = code == 2 and "is being trained by another process" in said and "Traceback" not in said
+        started = wait_for_records(first, run)
+        code, stderr = bench.run("resume", run, "--quiet")
+        refused = code == 2 and "is being trained by another process" in stderr and "Traceback" not in stderr
         first.send_signal(signal.SIGTERM)
-        first_code, first_said = ended(first)
-        wrong = bench.finish(run, 8 * newest(run) + 40) if first_code == 0 else first_said[-300:]
-        result.count(going and refused and not wrong, "" if refused and not wrong else f"exit {code}, {said[-300:]} {wrong}")
-    result.notes += ["the second is refused with exit 2; the first goes on, and ends with the same bits and records"]
+        first_code, first_stderr = wait(first)
+        wrong = bench.finish(run, 8 * newest(run) + 40) if first_code == 0 else first_stderr[-300:]
+        result.count(started and refused and not wrong, "" if refused and not wrong else f"exit {code}, {stderr[-300:]} {wrong}")
+    result.notes += ["the second is refused with exit 2; the first continues and ends with equal arrays and records"]
     return result
 
 
 def clock(bench: Bench, times: int) -> Result:
-    """The wall clock jumps by days at every look."""
+    """The wall clock jumps by days at every reading."""
     result = Result(fault="clock that jumps")
     for attempt in range(times):
         run = bench.folder / f"jumpy-{attempt}"
-        code, said = ended(bench.train(run, GOAL // 2, main=JUMPY + MAIN))
-        resumed, more = ended(bench.train(run, GOAL, main=JUMPY + MAIN))
+        code, stderr = wait(bench.train(run, GOAL // 2, main=JUMPING_CLOCK + MAIN))
+        resumed, more = wait(bench.train(run, GOAL, main=JUMPING_CLOCK + MAIN))
         seconds = [json.loads(line)["wall_seconds"] for line in (run / "metrics.jsonl").read_text().splitlines()]
-        wrong = bench.differs(run) if code == resumed == 0 else (said + more)[-300:]
+        wrong = bench.differs(run) if code == resumed == 0 else (stderr + more)[-300:]
         ok = not wrong and seconds == sorted(seconds) and seconds[-1] < PATIENCE
         result.count(ok, wrong)
-    result.notes += ["the same bits and records; seconds in the records never go back"]
+    result.notes += ["equal arrays and records; times in the records are monotonic"]
     return result
 
 
 def read_only(bench: Bench, times: int) -> Result:
-    """The run's directory cannot be written to: evaluation works, going on is refused, nothing is changed."""
+    """The run directory is read-only: evaluation works, training is refused, nothing changes."""
     result = Result(fault="read-only run directory")
     for attempt in range(times):
         with mounted(bench.folder / f"read-only-{attempt}", "size=64m") as disk:
@@ -328,21 +328,24 @@ def read_only(bench: Bench, times: int) -> Result:
             shutil.copytree(bench.reference(GOAL), run)
             before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
             subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-            evaluated, heard = bench.run("evaluate", run, "--episodes", 4)
-            code, said = bench.run("resume", run, "--env-steps", 2 * GOAL, "--quiet")
-            new_code, new_said = bench.run("train", *TASK, "--run-dir", disk / "new", "--env-steps", GOAL)
-            refused = code == new_code == 2 and "Read-only file system" in said and "Read-only file system" in new_said
+            evaluated, evaluation_stderr = bench.run("evaluate", run, "--episodes", 4)
+            code, stderr = bench.run("resume", run, "--env-steps", 2 * GOAL, "--quiet")
+            new_code, new_stderr = bench.run("train", *TASK, "--run-dir", disk / "new", "--env-steps", GOAL)
+            refused = code == new_code == 2 and "Read-only file system" in stderr and "Read-only file system" in new_stderr
             same = before == {path: path.stat().st_mtime_ns for path in run.rglob("*")}
-            ok = evaluated == 0 and refused and same and "Traceback" not in said + new_said
+            ok = evaluated == 0 and refused and same and "Traceback" not in stderr + new_stderr
             result.count(
-                ok, "" if ok else f"evaluate {evaluated} {heard[-300:]} resume {code} {said[-300:]} train {new_code} {new_said[-300:]}"
+                ok,
+                ""
+                if ok
+                else f"evaluate {evaluated} {evaluation_stderr[-300:]} resume {code} {stderr[-300:]} train {new_code} {new_stderr[-300:]}",
             )
-    result.notes += ["evaluation works; going on, or starting there, is refused with exit 2 and changes nothing"]
+    result.notes += ["evaluation works; resuming or starting a run is refused with exit 2 and changes nothing"]
     return result
 
 
 def mounts_work() -> bool:
-    """Whether this process may mount."""
+    """Whether this process may mount file systems."""
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, check=False).returncode == 0
         if done:
@@ -352,7 +355,7 @@ def mounts_work() -> bool:
 
 @contextlib.contextmanager
 def mounted(folder: Path, options: str) -> Iterator[Path]:
-    """A file system in memory."""
+    """Mount a file system in memory."""
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], check=True)
     try:
@@ -374,7 +377,7 @@ MOUNTED = ("full-disk", "read-only")
 
 
 def table(results: list[Result]) -> str:
-    """As Markdown."""
+    """The results as a Markdown table."""
     rows = ["| fault | injected | survived | records lost | |", "|---|---|---|---|---|"]
     return "\n".join(rows + [f"| {r.fault} | {r.injected} | {r.survived} | {r.records_lost} | {'; '.join(r.notes)} |" for r in results])
 
@@ -383,16 +386,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=FAULTS, default=list(FAULTS))
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--times", type=int, help="of every fault but kills; default: its own number")
+    parser.add_argument("--times", type=int, help="injections of every fault except kills; default: depends on the fault")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="folder for faults.md and faults.json")
     options = parser.parse_args()
-    results, able = [], mounts_work()
+    results, can_mount = [], mounts_work()
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), options.seed)
         for name in options.only:
             inject, times = FAULTS[name]
-            if name in MOUNTED and not able:
+            if name in MOUNTED and not can_mount:
                 results.append(Result(fault=name, notes=["skipped: this process may not mount a file system"]))
                 continue
             start = time.monotonic()

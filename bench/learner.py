@@ -1,10 +1,10 @@
-"""One training iteration at SMAC's shapes, beside the machine's own matrix products and the released PyTorch code.
+"""One training iteration at SMAC's shapes, compared with the machine's matrix products and the released PyTorch code.
 
     taskset -c 0 python bench/learner.py [--preset released|default|paper]
 
 The reference times are of the released code (PyTorch, float32, one core of an AMD EPYC with AVX-512, where JAX's products ran at
 170 GFLOP/s).
-The bound counts only the products that the algorithm needs, on filled steps, at the rate that this run measures.
+The bound counts only the matrix products that the algorithm needs, on valid steps, at the rate measured in the same run.
 """
 
 from __future__ import annotations
@@ -69,16 +69,16 @@ def episodes(key: jax.Array, shape: Shape, lengths: jax.Array) -> Episode:
 
 
 def needed_operations(algorithm: StochasticDOP, shape: Shape, on_steps: int, off_steps: int) -> dict[str, float]:
-    """Floating-point operations of the products that one iteration needs; one-hot inputs are look-ups and count nothing.
+    """Floating-point operations of one iteration's products; one-hot inputs are look-ups and cost nothing.
 
-    By part of the update, and by whose networks they are: `critic: agents` are the policies that the critic's targets need.
+    By part of the update and network: `critic: agents` are the policies needed for the critic's targets.
     """
     h, c, every = units(algorithm.actor), units(algorithm.critic), on_steps + off_steps
     local = algorithm.critic_inputs == "state_obs_id"
     actor_first, actor_rest = shape.obs * h, 6 * h * h + h * shape.actions
-    one_for_all = algorithm.share_parameters == "all"
-    agents_first = shape.n * (shape.obs * c if local else 0 if one_for_all else shape.state * c)
-    team_first = shape.state * c if one_for_all else 0
+    shared = algorithm.share_parameters == "all"
+    agents_first = shape.n * (shape.obs * c if local else 0 if shared else shape.state * c)
+    team_first = shape.state * c if shared else 0
     hidden = shape.n * (c * c + c * (shape.actions + algorithm.dueling))
     mixer = shape.state * (32 * (shape.n + 1) if algorithm.mixer_weights == "product" else shape.n + 1)
     critic_forward = agents_first + team_first + hidden + mixer
@@ -100,9 +100,7 @@ def main() -> None:
     algorithm = StochasticDOP.presets()[parser.parse_args().preset]
     print(describe())
     rate = matmul_rate()
-    print(
-        f"{'map':6}{'lengths':>9}{'ms':>9}{'reference ms':>14}{'times faster':>14}{'bound ms':>10}{'share of bound':>16}{'compile s':>11}"
-    )
+    print(f"{'map':6}{'lengths':>9}{'ms':>9}{'reference ms':>14}{'speed-up':>14}{'bound ms':>10}{'fraction of bound':>19}{'compile s':>11}")
     for name, shape in SHAPES.items():
         learner = jax.jit(lambda key, spec=shape.spec: algorithm.init(key, spec))(jax.random.key(0))
         update, compile_s = jax.jit(algorithm.update), float("nan")
@@ -120,7 +118,7 @@ def main() -> None:
             needed = needed_operations(algorithm, shape, int(lengths[:16].sum()), int(lengths[16:].sum()))
             bound = 1e3 * sum(needed.values()) / rate
             reference = REFERENCE_MS[name, kind]
-            print(f"{name:6}{kind:>9}{ms:9.0f}{reference:14}{reference / ms:14.2f}{bound:10.0f}{bound / ms:15.0%}{compile_s:12.1f}")
+            print(f"{name:6}{kind:>9}{ms:9.0f}{reference:14}{reference / ms:14.2f}{bound:10.0f}{bound / ms:19.0%}{compile_s:12.1f}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the machine can do, measured in the same run as what is compared to it."""
+"""The machine's speed, measured in the same run as the results compared with it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 
 def seconds(function: Callable[..., Any], *args: Any, repeats: int = 5, clock: Callable[[], float] = time.perf_counter) -> float:
-    """The shortest of `repeats` calls, after one that compiles. By `time.process_time` what others do on the core does not count."""
+    """Seconds of the fastest of `repeats` calls, after one for compilation. With `time.process_time` other processes do not count."""
     jax.block_until_ready(function(*args))
     best = float("inf")
     for _ in range(repeats):
@@ -23,7 +23,7 @@ def seconds(function: Callable[..., Any], *args: Any, repeats: int = 5, clock: C
 
 
 def matmul_rate(rows: int = 240, width: int = 256, products: int = 500, clock: Callable[[], float] = time.perf_counter) -> float:
-    """Float32 products per second, counted as 2 operations each, of (rows, width) by (width, width): the learner's commonest product."""
+    """Float32 products per second, counted as 2 operations each, of (rows, width) by (width, width): the learner's most common product."""
     x = jax.random.normal(jax.random.key(0), (rows, width))
     w = jax.random.normal(jax.random.key(1), (width, width)) / width**0.5
     run = jax.jit(lambda x, w: jax.lax.fori_loop(0, products, lambda _, y: y @ w, x))
@@ -38,7 +38,7 @@ def describe() -> str:
 
 
 def random_like(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Normal noise in half precision, as replay keeps observations."""
+    """Normal noise in half precision, as observations are stored in the replay."""
     return jax.random.normal(key, shape).astype(jnp.float16)
 
 

@@ -1,10 +1,10 @@
-"""Training with deterministic DOP, MADDPG and MAAC: environment steps a second, what an update costs, and the same beside others' code.
+"""Training with deterministic DOP, MADDPG and MAAC: environment steps per second and cost of an update, also compared with peers.
 
-    taskset -c 1 python bench/off_policy.py             Aggregation, at the ratio of App. G.2: batches of 1250, a critic step an episode
-    taskset -c 1 python bench/off_policy.py --peers     at the sizes and ratios of three other implementations, whose rates are stated
+    taskset -c 1 python bench/off_policy.py             Aggregation, at the ratio of App. G.2: batches of 1250, one critic step per episode
+    taskset -c 1 python bench/off_policy.py --peers     at the sizes and ratios of three other implementations with published rates
 
-Seconds are of the core's time (the process's, all threads), the best of several, since the machine may be shared.
-The bound counts only the products that an update needs, at the rate that this run measures.
+Seconds are processor seconds of the process (all threads), the best of several, since the machine may be shared.
+The bound counts only the matrix products that an update needs, at the rate measured in the same run.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ METHODS = ("deterministic-dop", "maddpg", "maac")
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """Another implementation, with its rate as stated for one core of this kind of machine, and its sizes and ratio in ours."""
+    """Another implementation: its published rate on one core of this kind of machine, and its sizes and ratio in ours."""
 
     name: str
-    stated: str
+    published: str
     fastest: float
-    """Environment steps a second."""
+    """Environment steps per second."""
     algorithm: OffPolicy[Any]
     environment: dop.Environment
 
 
 def peers() -> list[Peer]:
-    """The three that are compared with. Each update of theirs is a step of the critic and one of the actors, as here without delay."""
+    """The three peers. Each of their updates is one critic step and one actor step, as here without delay."""
     spread, boxes = dop.make("mpe:spread"), dop.make("mpe:spread", actions="box")
     every = {"policy_delay": 1, "optimiser": "adam"}
     sizes: dict[str, Any] = {"critic": dop.MLP(hidden_size=128), "actor": dop.MLP(hidden_size=128)}
@@ -55,21 +55,21 @@ def peers() -> list[Peer]:
     return [
         Peer(
             name="MAAC's code: 12 environments, 4 updates of 1024 per 100 steps",
-            stated="77.5",
+            published="77.5",
             fastest=77.5,
             algorithm=MAAC.presets()["published"],
             environment=spread,
         ),
         Peer(
-            name="EPyMARL's MADDPG: an update of 16 episodes an episode, hidden 128",
-            stated="202-285",
+            name="EPyMARL's MADDPG: one update of 16 episodes per episode, hidden 128",
+            published="202-285",
             fastest=285,
             algorithm=epymarl,
             environment=spread,
         ),
         Peer(
             name="BenchMARL's MADDPG: 1000 updates of 128 per 6000 frames, hidden 256",
-            stated="402",
+            published="402",
             fastest=402,
             algorithm=benchmarl,
             environment=boxes,
@@ -82,7 +82,7 @@ def peers() -> list[Peer]:
 
 @dataclass(frozen=True, kw_only=True)
 class Products:
-    """Multiplications of one network over one step: forwards, backwards to its weights, backwards to the actions that it is given."""
+    """Multiplications of one network for one step: forward, backward to its weights, backward to its input actions."""
 
     forward: float
     weights: float
@@ -90,8 +90,8 @@ class Products:
 
 
 def layers(*sizes: float, n: float = 1, from_data: float | None = None) -> Products:
-    """`n` times a network of these layers; `from_data`: the inputs that are no action, whose gradient nobody wants. One-hot inputs are
-    look-ups and count nothing."""
+    """`n` networks of these layers; `from_data` is the number of inputs that are not actions, which need no gradient. One-hot inputs are
+    look-ups and cost nothing."""
     first, rest = sizes[0] * sizes[1], sum(a * b for a, b in itertools.pairwise(sizes[1:]))
     given = sizes[0] if from_data is None else from_data
     return Products(forward=n * (first + rest), weights=n * (first + 2 * rest), actions=n * ((sizes[0] - given) * sizes[1] + rest))
@@ -102,17 +102,17 @@ def actors(algorithm: OffPolicy[Any], spec: EnvSpec) -> Products:
 
 
 def critic(algorithm: OffPolicy[Any], spec: EnvSpec) -> tuple[Products, float]:
-    """The critic for its own steps, and the products that the actors' step has with it."""
+    """The critic's products for its own steps, and those for the actors' step."""
     n, h, a, s = spec.n_agents, units(algorithm.critic), spec.action_size, spec.state_size
     if isinstance(algorithm, DeterministicDOP):
         own = layers(spec.obs_size + a, h, h, 1, n=n, from_data=spec.obs_size)
         team = s * h + s * (n + 1)
-        found = Products(forward=own.forward + team, weights=own.weights + team, actions=own.actions)
-        return found, found.forward + found.actions
+        products = Products(forward=own.forward + team, weights=own.weights + team, actions=own.actions)
+        return products, products.forward + products.actions
     if isinstance(algorithm, MADDPG):
-        found = layers(s + n * a, h, h, 1, n=len(set(spec.groups(algorithm.share_parameters))))
+        products = layers(s + n * a, h, h, 1, n=len(set(spec.groups(algorithm.share_parameters))))
         changed = layers(a, h, h, 1, n=n, from_data=0)
-        return found, (s + n * a) * h + changed.forward + changed.actions
+        return products, (s + n * a) * h + changed.forward + changed.actions
     encoders = n * (spec.obs_size + spec.obs_size + a) * h
     attention = n * 3 * h * h + 2 * n * n * h
     head = n * (2 * h * h + h * a)
@@ -121,10 +121,10 @@ def critic(algorithm: OffPolicy[Any], spec: EnvSpec) -> tuple[Products, float]:
 
 
 def round_operations(algorithm: OffPolicy[Any], spec: EnvSpec) -> float:
-    """Floating-point operations of the products of one round, `policy_delay` critic steps and one of the actors."""
-    actor, (values, climbed) = actors(algorithm, spec), critic(algorithm, spec)
+    """Floating-point operations of the products of one round, `policy_delay` critic steps and one actor step."""
+    actor, (values, critic_for_actors) = actors(algorithm, spec), critic(algorithm, spec)
     critic_step = actor.forward + 2 * values.forward + values.weights
-    actor_step = actor.forward + climbed + actor.weights
+    actor_step = actor.forward + critic_for_actors + actor.weights
     return 2.0 * algorithm.replay_batch * (algorithm.policy_delay * critic_step + actor_step)
 
 
@@ -133,18 +133,18 @@ def round_operations(algorithm: OffPolicy[Any], spec: EnvSpec) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What training costs, of one core's time."""
+    """The cost of training on one core."""
 
     steps_per_second: float
     """Environment steps, learning included."""
     update_ms: float
-    """An update is a critic step with its share of an actors' step."""
+    """One critic step and its fraction of an actor step."""
     bound_ms: float
-    """Of the products of an update."""
+    """Milliseconds of an update's products alone."""
 
 
 def measure(algorithm: OffPolicy[Any], environment: dop.Environment, repeats: int) -> Cost:
-    method: Any = algorithm  # a base class that lacks what each method adds
+    method: Any = algorithm  # the base class lacks each method's own fields
     program = Program(algorithm=method, environment=environment)
     state = jax.jit(lambda key: program.warm_up(program.start(key)))(jax.random.key(0))
     updates = algorithm.rounds_per_iteration * algorithm.policy_delay
@@ -155,7 +155,7 @@ def measure(algorithm: OffPolicy[Any], environment: dop.Environment, repeats: in
     keys = jax.random.split(jax.random.key(2), iterations)
 
     def update(learner: Any) -> Any:
-        """As in training, several in one program: alone, large batches would wait for fresh memory at every call."""
+        """Several updates in one program, as in training: single calls would allocate memory for large batches each time."""
         return jax.lax.scan(lambda learner, key: (algorithm.update(learner, batch, key)[0], None), learner, keys)[0]
 
     update_ms = 1e3 * seconds(jax.jit(update), state.learner, repeats=repeats, clock=time.process_time) / (updates * iterations)
@@ -164,7 +164,7 @@ def measure(algorithm: OffPolicy[Any], environment: dop.Environment, repeats: in
 
 
 def train(chunk: Callable[[RunState], RunState], state: RunState, repeats: int) -> tuple[list[float], RunState]:
-    """Environment steps a second of each of `repeats` chunks."""
+    """Environment steps per second of each of `repeats` chunks."""
     rates = []
     for _ in range(repeats):
         before, start = int(state.learner.env_steps), time.process_time()
@@ -174,24 +174,24 @@ def train(chunk: Callable[[RunState], RunState], state: RunState, repeats: int) 
 
 
 def paper_ratio(repeats: int) -> None:
-    """Every method's default on Aggregation with the paper's batch and ratio."""
-    print(f"{'Aggregation':20}{'env steps/s':>13}{'ms an update':>14}{'bound ms':>10}{'share of bound':>16}")
+    """Print each method's default on Aggregation with the paper's batch size and ratio."""
+    print(f"{'Aggregation':20}{'env steps/s':>13}{'ms/update':>14}{'bound ms':>10}{'fraction of bound':>19}")
     for name in METHODS:
         default: Any = algorithms()[name]()
         algorithm = replace(default, replay_batch=1250, episodes_per_iteration=2, policy_delay=2, rounds_per_iteration=1)
         cost = measure(algorithm, dop.make("aggregation"), repeats)
-        share = cost.bound_ms / cost.update_ms
-        print(f"{name:20}{cost.steps_per_second:13.0f}{cost.update_ms:14.1f}{cost.bound_ms:10.1f}{share:16.0%}", flush=True)
+        fraction = cost.bound_ms / cost.update_ms
+        print(f"{name:20}{cost.steps_per_second:13.0f}{cost.update_ms:14.1f}{cost.bound_ms:10.1f}{fraction:19.0%}", flush=True)
 
 
-def beside_peers(repeats: int) -> None:
-    """Ours at the peers' sizes and ratios; times faster than the fastest rate stated."""
-    print(f"{'peer':72}{'stated':>9}{'ours, env steps/s':>19}{'times':>8}{'ms an update':>14}{'bound ms':>10}")
+def compare_with_peers(repeats: int) -> None:
+    """Print our rates at the peers' sizes and ratios, and the speed-up over their fastest published rate."""
+    print(f"{'peer':72}{'published':>11}{'ours, env steps/s':>19}{'speed-up':>10}{'ms/update':>14}{'bound ms':>10}")
     for peer in peers():
         cost = measure(peer.algorithm, peer.environment, repeats)
         times = cost.steps_per_second / peer.fastest
-        costs = f"{cost.steps_per_second:19.0f}{times:8.1f}{cost.update_ms:14.2f}{cost.bound_ms:10.2f}"
-        print(f"{peer.name:72}{peer.stated:>9}{costs}", flush=True)
+        costs = f"{cost.steps_per_second:19.0f}{times:10.1f}{cost.update_ms:14.2f}{cost.bound_ms:10.2f}"
+        print(f"{peer.name:72}{peer.published:>11}{costs}", flush=True)
 
 
 def main() -> None:
@@ -200,7 +200,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     print(describe())
-    (beside_peers if options.peers else paper_ratio)(options.repeats)
+    (compare_with_peers if options.peers else paper_ratio)(options.repeats)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""Collection outside JAX: how much of the wall time is not the environment's own `step`, and steps per second beside a bare loop.
+"""Collection in Python environments: overhead overhead the environment's own `step`, and steps per second compared with a bare loop.
 
 python bench/python_environments.py [--environments 8] [--workers 0 2] [--agents 3] [--repeats 5]
 
-The environment is mpe2's simple_spread through its adapter. Its own `step` and `reset` are timed where they are called. With N workers:
+The environment is mpe2's simple_spread through its adapter. Calls of its own `step` and `reset` are timed. With N workers:
 
-    share outside = 1 - (seconds in step and reset, all workers together) / (N x seconds of the clock)
+    overhead = 1 - (seconds in step and reset, summed over workers) / (N x wall seconds)
 
-The same in processor time, of this process and all workers, does not depend on what else the machine has to do; the share of the clock and
-the steps per second do, unless there is a free core for every worker and one for this process. The bare loop plays the same environments in
-turn, in this process, with random actions, and nothing else.
+The overhead in processor time (this process and all workers) does not depend on other load. The overhead in wall time and the steps per
+second do, unless every worker and this process has a free core. The bare loop steps the same environments in turn in this process, with
+random actions.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ENVIRONMENT, LIMIT = "pettingzoo:mpe2.simple_spread_v3", 25
 
 
 class Timed:
-    """simple_spread as users get it, with clocks around what is its own; what they show is the metrics."""
+    """simple_spread through its adapter, with timers around its own functions; the times are its metrics."""
 
     def __init__(self, agents: int) -> None:
         self._adapter: Any = dop.make(ENVIRONMENT, N=agents, max_cycles=LIMIT)
@@ -43,10 +43,10 @@ class Timed:
 
     def reset(self, seed: int) -> dop.TimeStep:
         self._clock = self._processor = 0.0
-        return self._answer(self._adapter.reset(seed))
+        return self._with_times(self._adapter.reset(seed))
 
     def step(self, action: np.ndarray) -> dop.TimeStep:
-        return self._answer(self._adapter.step(action))
+        return self._with_times(self._adapter.step(action))
 
     def render(self) -> None:
         return None
@@ -64,13 +64,13 @@ class Timed:
 
         return run
 
-    def _answer(self, step: dop.TimeStep) -> dop.TimeStep:
+    def _with_times(self, step: dop.TimeStep) -> dop.TimeStep:
         leaves, tree = jax.tree.flatten(step)
         return tree.unflatten([*leaves[:-1], np.array([self._clock, self._processor])])
 
 
-class Maker:
-    """Can be sent to other processes, under whatever name this file runs."""
+class Factory:
+    """A factory that can be pickled for worker processes."""
 
     def __init__(self, agents: int) -> None:
         self._agents = agents
@@ -79,46 +79,46 @@ class Maker:
         return Timed(self._agents)
 
 
-class Found(NamedTuple):
+class Measurement(NamedTuple):
     steps_per_second: float
-    outside: float
-    """Share of the clock."""
-    outside_processor: float
-    """Share of the processor time."""
+    overhead: float
+    """Overhead in wall time."""
+    processor_overhead: float
+    """Overhead in processor time."""
 
 
-def collect(options: argparse.Namespace, workers: int) -> Found:
-    """The best of each figure in `repeats` times `iterations`."""
-    source = Source(Timed(options.agents).spec, Maker(options.agents))
+def collect(options: argparse.Namespace, workers: int) -> Measurement:
+    """The best of each figure over `repeats` measurements of `iterations` iterations."""
+    source = Source(Timed(options.agents).spec, Factory(options.agents))
     algorithm = dop.StochasticDOP(episodes_per_iteration=options.environments)
-    driver = PythonDriver(PythonProgram(algorithm=algorithm, environment=source), dop.TrainConfig(env_workers=workers))
+    driver = PythonDriver(PythonProgram(algorithm=algorithm, environment=source, train_config=dop.TrainConfig(env_workers=workers)))
     try:
         state = parallel.over_seeds(driver.program.start, parallel.mesh(1))(parallel.keys((0,)))
         driver.collect(state)
         found = [timed(driver, state, options.iterations, max(workers, 1)) for _ in range(options.repeats)]
-        rates, *shares = zip(*found, strict=True)
-        return Found(max(rates), *(min(share) for share in shares))
+        rates, *overheads = zip(*found, strict=True)
+        return Measurement(max(rates), *(min(overhead) for overhead in overheads))
     finally:
         driver.close()
 
 
-def timed(driver: PythonDriver, state: Any, iterations: int, workers: int) -> Found:
+def timed(driver: PythonDriver, state: Any, iterations: int, workers: int) -> Measurement:
     start = np.array([time.perf_counter(), processor_seconds()])
-    played = [driver.collect(state)[1].summary for _ in range(iterations)]
+    summaries = [driver.collect(state)[1].summary for _ in range(iterations)]
     wall, processor = np.array([time.perf_counter(), processor_seconds()]) - start
-    inside = np.sum([np.asarray(summary.metrics).sum(axis=(0, 1)) for summary in played], axis=0)
-    steps = sum(int(summary.length.sum()) for summary in played)
-    return Found(steps / wall, 1 - inside[0] / (workers * wall), 1 - inside[1] / processor)
+    inside = np.sum([np.asarray(summary.metrics).sum(axis=(0, 1)) for summary in summaries], axis=0)
+    steps = sum(int(summary.length.sum()) for summary in summaries)
+    return Measurement(steps / wall, 1 - inside[0] / (workers * wall), 1 - inside[1] / processor)
 
 
 def processor_seconds() -> float:
-    """Of this process and its children."""
+    """Processor seconds of this process and its children."""
     times = [child.cpu_times() for child in psutil.Process().children()]
     return time.process_time() + sum(t.user + t.system for t in times)
 
 
-def bare(options: argparse.Namespace) -> float:
-    """Steps per second of the environments alone, the best of `repeats`."""
+def bare_loop(options: argparse.Namespace) -> float:
+    """Steps per second of a bare loop, the best of `repeats`."""
     environments = [simple_spread_v3.parallel_env(N=options.agents, max_cycles=LIMIT) for _ in range(options.environments)]
     random, best = np.random.default_rng(0), 0.0
     for _ in range(options.repeats):
@@ -143,13 +143,13 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=10)
     options = parser.parse_args()
     print(f"mpe2 simple_spread, {options.agents} agents, {options.environments} environments; {describe()}")
-    alone = bare(options)
-    heads = f"{'workers':>8}{'steps/s':>10}{'to a bare loop':>16}{'outside step: clock':>21}{'processor':>11}"
-    print(heads)
+    alone = bare_loop(options)
+    header = f"{'workers':>8}{'steps/s':>10}{'vs bare loop':>16}{'overhead: wall':>21}{'processor':>11}"
+    print(header)
     print(f"{'bare':>8}{alone:10.0f}{1:16.2f}")
     for workers in options.workers:
-        rate, *shares = collect(options, workers)
-        print(f"{workers:8}{rate:10.0f}{rate / alone:16.2f}{shares[0]:21.0%}{shares[1]:11.0%}")
+        rate, *overheads = collect(options, workers)
+        print(f"{workers:8}{rate:10.0f}{rate / alone:16.2f}{overheads[0]:21.0%}{overheads[1]:11.0%}")
 
 
 if __name__ == "__main__":

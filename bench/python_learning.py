@@ -1,11 +1,11 @@
-"""Learning outside JAX: stochastic and deterministic DOP and the baselines on lbforaging and mpe2, beside random and scripted play.
+"""Learning in Python environments: DOP and baselines on lbforaging and mpe2, compared with random and scripted policies.
 
 python bench/python_learning.py [--tasks lbforaging spread spread-box] [--methods stochastic-dop qmix ...] [--seeds 5]
-python bench/python_learning.py --only-summary      # the table and the figure of what is there
+python bench/python_learning.py --only-summary      # table and figure of finished trainings
 
-Every (task, method, seed) is a training of its own and leaves a data file; one whose file is there is not repeated, so that the program may
-be stopped and started. The task's reward is the sum of the agents' rewards. Random play is uniform over legal actions. On spread, scripted
-play accelerates straight towards landmarks, without regard to collisions.
+Every (task, method, seed) is one training and leaves a data file. Finished trainings are not repeated, so the program may be interrupted
+and started again. The reward is the sum of the agents' rewards. The random policy is uniform over legal actions. On spread, the scripted
+policies accelerate straight towards landmarks and ignore collisions.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import numpy as np
 
 import dop
 from dop.analysis import statistics
-from dop.envs.validation.checks import random_action
+from dop.envs.validation.episodes import random_action
 from dop.paper import pieces
 from dop.paper.fig4 import SHARED
 from dop.storage import files
@@ -39,7 +39,7 @@ RETURN = "test_return_mean"
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """An environment outside JAX and what is trained on it."""
+    """A Python environment and the methods trained on it."""
 
     environment: str
     env_steps: int
@@ -69,11 +69,11 @@ TASKS = {
     ),
 }
 METHODS = ("stochastic-dop", "deterministic-dop", "qmix", "vdn", "coma", "maddpg")
-"""In the order of table and figure."""
+"""All methods, in the order of table and figure."""
 
 
 def train(task: Task, algorithm: dop.Algorithm[Any, Any], seed: int) -> dict[str, Any]:
-    """One training's evaluations."""
+    """Train one seed; its evaluations."""
     with tempfile.TemporaryDirectory() as folder:
         run = dop.train(
             algorithm,
@@ -85,11 +85,11 @@ def train(task: Task, algorithm: dop.Algorithm[Any, Any], seed: int) -> dict[str
             checkpoint_interval=task.env_steps,
         )
         if not run.outcome.finished:
-            raise SystemExit("stopped; type the same again to go on with the trainings that are not finished")
+            raise SystemExit("interrupted; run the same command again to continue")
         return {"evaluations": [json.loads(record.to_json()) for record in run.records if record.kind == "evaluation"]}
 
 
-# ------------------------------------------------------------------------------------------------- play that learns nothing
+# ------------------------------------------------------------------------------------------------- fixed policies
 
 
 def uniform(seed: int) -> Policy:
@@ -98,18 +98,18 @@ def uniform(seed: int) -> Policy:
 
 
 def nearest(distance: np.ndarray) -> np.ndarray:
-    """Each agent's nearest landmark, whatever the others do; `distance` is by agent and landmark."""
+    """Each agent's nearest landmark, independently of the others; `distance` is by agent and landmark."""
     return distance.argmin(axis=1)
 
 
-def shared_out(distance: np.ndarray) -> np.ndarray:
-    """A landmark for each agent, with the smallest sum of distances."""
+def assigned(distance: np.ndarray) -> np.ndarray:
+    """The assignment of landmarks to agents with the smallest sum of distances."""
     agents = np.arange(len(distance))
     return np.array(min(itertools.permutations(agents), key=lambda goals: distance[agents, goals].sum()))
 
 
 def towards(choose: Callable[[np.ndarray], np.ndarray]) -> Policy:
-    """Scripted play of simple_spread; an observation is own velocity (2), own position (2), landmarks minus self (2 each), and others."""
+    """A scripted policy for simple_spread. Observation: own velocity (2), own position (2), relative landmarks (2 each), others."""
 
     def policy(spec: dop.EnvSpec, step: dop.TimeStep) -> np.ndarray:
         obs, n = np.asarray(step.obs), spec.n_agents
@@ -128,7 +128,7 @@ def towards(choose: Callable[[np.ndarray], np.ndarray]) -> Policy:
 
 
 def mean_return(task: Task, policy: Policy, episodes: int = 1000) -> float:
-    """Mean return of a policy that needs no memory."""
+    """Mean return of a policy without a hidden state."""
     environment: Any = dop.make(task.environment, **task.options)
     total = 0.0
     for seed in range(episodes):
@@ -141,11 +141,11 @@ def mean_return(task: Task, policy: Policy, episodes: int = 1000) -> float:
 
 
 def references(task: Task) -> dict[str, Any]:
-    """What is not learned earns, by the name of who plays."""
-    players = {"random play": uniform(seed=0)}
+    """Mean returns of the fixed policies, by name."""
+    fixed = {"random play": uniform(seed=0)}
     if task.environment == SPREAD:
-        players |= {"scripted: each to the nearest landmark": towards(nearest), "scripted: landmarks shared out": towards(shared_out)}
-    return {"returns": {who: mean_return(task, policy) for who, policy in players.items()}}
+        fixed |= {"scripted: each to the nearest landmark": towards(nearest), "scripted: landmarks shared out": towards(assigned)}
+    return {"returns": {name: mean_return(task, policy) for name, policy in fixed.items()}}
 
 
 # ------------------------------------------------------------------------------------------------------------------- pieces
@@ -157,7 +157,7 @@ def data(out: Path, name: str, what: str) -> Path:
 
 
 def work(options: argparse.Namespace) -> None:
-    """Do all that is asked for and not there, seeds outermost, so that every comparison grows evenly."""
+    """Run all requested and unfinished pieces, seeds outermost, so that all comparisons have equally many seeds at any time."""
     for name in options.tasks:
         task = TASKS[name]
         about = {"task": name, "environment": task.environment, "options": task.options}
@@ -170,7 +170,7 @@ def work(options: argparse.Namespace) -> None:
 
 
 def learn(out: Path, name: str, method: str, seed: int) -> None:
-    """One training, unless its file is there."""
+    """Run one training, unless it is finished."""
     task = TASKS[name]
     algorithm: Any = task.methods[method]
     about = {
@@ -190,26 +190,28 @@ def learn(out: Path, name: str, method: str, seed: int) -> None:
 
 
 def summarise(out: Path, seeds: int) -> None:
-    """The table, said and written, and the figure, of what is there."""
+    """Print and write the table, and write the figure, from finished trainings."""
     records = {name: {method: evaluations(out, name, method, seeds) for method in METHODS} for name in TASKS}
     rows: list[str] = []
     for name, by_method in records.items():
         found = pieces.read(data(out, name, "references")) or {"returns": {}}
-        rows += [f"| {name} | {who} | | | {mean:.2f} | | |" for who, mean in found["returns"].items()]
+        rows += [f"| {name} | {policy} | | | {mean:.2f} | | |" for policy, mean in found["returns"].items()]
         rows += [row(name, method, kept) for method, kept in by_method.items() if kept]
-    table = "\n".join(pieces.table("| task | method | seeds | steps | return at the end | best on the way | minutes a seed |", rows))
+    table = "\n".join(pieces.table("| task | method | seeds | steps | return at the end | best return | minutes per seed |", rows))
     print(table)
     files.write_text(out / "table.md", table + "\n")
-    curves.draw_grid(records, out / "host-learning.png", metric=RETURN, title="Greedy return, outside JAX", axes_of=("env_steps",))
+    curves.draw_grid(
+        records, out / "python-learning.png", metric=RETURN, title="Greedy return, Python environments", axes_of=("env_steps",)
+    )
 
 
 def evaluations(out: Path, name: str, method: str, seeds: int) -> list[Record]:
-    """Of all seeds that are there."""
+    """Evaluations of all finished seeds."""
     return [record for seed in range(seeds) for record in pieces.evaluations(data(out, name, f"{method}-{seed}"))]
 
 
 def row(name: str, method: str, kept: list[Record]) -> str:
-    """The means of the last three evaluations, with a 95% interval over seeds."""
+    """A table row: the last and the best mean of three successive evaluations, with 95% intervals over seeds."""
     by_seed = statistics.curves(kept, RETURN)
     aligned = statistics.align(list(by_seed.values()))
     means = np.stack([np.convolve(y, np.full(3, 1 / 3), "valid") for y in aligned.y])
@@ -222,7 +224,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=Path("results/host-learning"), help="folder for data files, table and figure")
+    parser.add_argument("--out", type=Path, default=Path("results/python-learning"), help="folder for data files, table and figure")
     parser.add_argument("--only-summary", action="store_true", help="train nothing")
     options = parser.parse_args()
     print(describe())

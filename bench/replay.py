@@ -1,4 +1,4 @@
-"""The ring of episodes: memory an observation element, time of add and draw, that nothing is copied; beside it flashbax, if installed.
+"""The replay buffer: memory per observation element, time of adding and sampling, absence of copies; compared with flashbax, if installed.
 
 python bench/replay.py            (pip install flashbax for the comparison)
 """
@@ -22,7 +22,7 @@ CALLS = 20
 
 
 def ring_ms(batch: Episode, capacity: int) -> tuple[float, float]:
-    """Milliseconds of an add of 4 episodes together with a draw of 48 from the ring, and the ring's bytes."""
+    """Milliseconds to add 4 episodes and sample 48, and the ring buffer's bytes."""
     ring = allocate(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batch), capacity)
 
     def step(ring: Replay[Episode], key: jax.Array) -> tuple[Replay[Episode], jax.Array]:
@@ -53,7 +53,7 @@ def flashbax_ms(batch: Episode, capacity: int) -> tuple[float, float]:
 
 
 def _donating(run: Any, state: Any) -> float:
-    """Seconds of `run`, which gives its state back, with the state's memory reused."""
+    """Seconds of `run`, which returns its new state, with the state's memory donated."""
     compiled = jax.jit(run, donate_argnums=0)
     holder = [state]
 
@@ -71,15 +71,15 @@ def main() -> None:
     elements = sum(x.size for x in (batch.obs, batch.state)) / 4
     example = jax.tree.map(lambda x: x[0], batch)
     print(f"2s3z's shapes, half precision; {describe()}")
-    print(f"5000 episodes: {size_in_bytes(example, 5000) / 1e9:.3f} GB, observations and states 2 bytes an element")
+    print(f"5000 episodes: {size_in_bytes(example, 5000) / 1e9:.3f} GB, observations and states 2 bytes per element")
     print(f"everything stored, per observation element: {size_in_bytes(example, 1) / elements:.3f} bytes")
-    print(f"{'buffer':12}{'episodes':>10}{'GB':>8}{'ms an add + draw':>18}")
+    print(f"{'buffer':12}{'episodes':>10}{'GB':>8}{'ms per add + sample':>21}")
     candidates = {"ring": ring_ms} | ({"flashbax": flashbax_ms} if importlib.util.find_spec("flashbax") else {})
     # If the buffer were copied, the time would grow with its size.
     for capacity in (500, 5000):
         for name, measure in candidates.items():
             ms, size = measure(batch, capacity)
-            print(f"{name:12}{capacity:10}{size / 1e9:8.2f}{ms:18.2f}")
+            print(f"{name:12}{capacity:10}{size / 1e9:8.2f}{ms:21.2f}")
 
 
 if __name__ == "__main__":

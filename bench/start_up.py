@@ -1,9 +1,9 @@
-"""Processor seconds until `dop` answers, as ratios to `import jax, equinox, optax`.
+"""Start-up time of `dop` in processor seconds, as ratios to `import jax, equinox, optax`.
 
 python bench/start_up.py [--repeats 7] [--only help train]
 
-Each start stands beside one of the imports, taken right before it, and the median of these ratios is shown: what else the machine does then
-weighs on both. Processor seconds are user and system together, of the process and its threads. Bytecode is there, as after a first start.
+Each start is paired with an import right before it, so that other load affects both, and the median ratio is shown. Processor seconds are
+user plus system time of the process and its threads. Bytecode is cached, as after a first start.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ STARTS = {
         for verb in ("check-env", "credit", "evaluate", "export", "plot", "render", "report", "resume")
     },
 }
-"""What is started: code, and what is typed."""
+"""The measured starts: code and command-line arguments."""
 
 
-def processor_seconds(code: str, typed: list[str], cache: str) -> float:
-    """Of a Python that runs `code` with these arguments and keeps bytecode in the folder `cache`."""
+def processor_seconds(code: str, arguments: list[str], cache: str) -> float:
+    """Processor seconds of a Python process that runs `code`, with bytecode in the folder `cache`."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | {"PYTHONPYCACHEPREFIX": cache}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-c", code, *typed], env=environment, capture_output=True, check=False)
+    subprocess.run([sys.executable, "-c", code, *arguments], env=environment, capture_output=True, check=False)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -60,14 +60,14 @@ def main() -> None:
             compare(*STARTS[name], repeats=options.repeats, cache=cache)
 
 
-def compare(code: str, typed: list[str], *, repeats: int, cache: str) -> None:
-    """Print one line: the medians of pairs of starts."""
-    for first in ((IMPORTS, []), (code, typed)):
-        processor_seconds(*first, cache)  # which leaves bytecode behind
-    pairs = [(processor_seconds(IMPORTS, [], cache), processor_seconds(code, typed, cache)) for _ in range(repeats)]
+def compare(code: str, arguments: list[str], *, repeats: int, cache: str) -> None:
+    """Print one line: medians over pairs of starts."""
+    for first in ((IMPORTS, []), (code, arguments)):
+        processor_seconds(*first, cache)  # fill the bytecode cache
+    pairs = [(processor_seconds(IMPORTS, [], cache), processor_seconds(code, arguments, cache)) for _ in range(repeats)]
     ratio = statistics.median(found / imports for imports, found in pairs)
     imports, found = (statistics.median(times) for times in zip(*pairs, strict=True))
-    shown = f"dop {' '.join(typed)}" if typed else code
+    shown = f"dop {' '.join(arguments)}" if arguments else code
     print(f"{shown:40}{ratio:5.2f}   {found:11.2f}   {imports:9.2f}", flush=True)
 
 

@@ -1,6 +1,6 @@
-"""REINFORCE (Williams 1992), each agent alone, with linear policies: a whole algorithm outside of the library.
+"""Independent REINFORCE (Williams 1992) with linear policies: a complete algorithm outside the library.
 
-dop train own_algorithm:Reinforce --env two-step --env-steps 4000 --rate 0.3        # where this file is
+dop train own_algorithm:Reinforce --env two-step --env-steps 4000 --lr 0.3        # in this file's folder
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class ReinforceLearner(Learner):
 class Reinforce:
     """REINFORCE with linear policies."""
 
-    rate: float = 0.5
-    """Size of the gradient steps."""
+    lr: float = 0.5
+    """Learning rate."""
     episodes_per_iteration: int = 16
-    """Episodes that an update learns from."""
+    """Episodes per update."""
 
     @property
     def replay_capacity(self) -> int:
@@ -40,7 +40,7 @@ class Reinforce:
         return self.episodes_per_iteration
 
     def check(self, spec: EnvSpec) -> None:
-        check_positive(self, "rate", "episodes_per_iteration")
+        check_positive(self, "lr", "episodes_per_iteration")
         if spec.action_kind != "discrete":
             raise ConfigError(f"Reinforce needs discrete actions, but those of {spec.name} are a {spec.action_kind}.")
 
@@ -64,13 +64,13 @@ class Reinforce:
         return replay.latest(self.episodes_per_iteration)
 
     def update(self, learner: ReinforceLearner, batch: Episode, key: PRNGKeyArray) -> tuple[ReinforceLearner, Metrics]:
-        to_go = jnp.cumsum(batch.reward[:, ::-1], axis=1)[:, ::-1]
-        better = to_go - losses.masked_mean(to_go, batch.mask)
+        return_to_go = jnp.cumsum(batch.reward[:, ::-1], axis=1)[:, ::-1]
+        advantage = return_to_go - losses.masked_mean(return_to_go, batch.mask)
 
         def loss(weights: Array) -> Array:
             policy = jax.vmap(jax.vmap(self.policies_of, (None, 0, 0)), (None, 0, 0))(weights, batch.obs[:, :-1], batch.action_mask[:, :-1])
             log = jnp.log(policies.probability(policy, batch.action) + 1e-8)
-            return -losses.masked_mean(better * jnp.sum(log, axis=-1), batch.mask)
+            return -losses.masked_mean(advantage * jnp.sum(log, axis=-1), batch.mask)
 
         value, gradient = jax.value_and_grad(loss)(learner.weights)
-        return replace(learner, weights=learner.weights - self.rate * gradient), {"actor_loss": value}
+        return replace(learner, weights=learner.weights - self.lr * gradient), {"actor_loss": value}

@@ -1,7 +1,7 @@
-"""A logger of one's own, a table of greedy returns, and a callback that stops a run once its team is good enough.
+"""A custom logger that writes a table of greedy returns, and a callback that stops a run at a target return.
 
-dop train own_algorithm:Reinforce --env two-step --logger own_logger:Table        # typed where this file is
-python own_logger.py                                                              # with the callback, which only Python has
+dop train own_algorithm:Reinforce --env two-step --logger own_logger:Table        # in this file's folder
+python own_logger.py                                                              # with the callback, from Python only
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Table:
         self.file = (run.path / "returns.csv").open("w", newline="")
         self.rows = csv.writer(self.file)
         self.rows.writerow(["seed", "env_steps", "return"])
-        self.write(run.history)  # of a resumed run: what came before; nothing is there twice
+        self.write(run.history)  # earlier records of a resumed run; no record is written twice
 
     def write(self, records: Sequence[dop.Record]) -> None:
         for record in records:
@@ -33,26 +33,26 @@ class Table:
         self.file.close()
 
 
-class StopWhenGood(dop.Callback):
-    """Stops once every seed's team earns this much on average while it explores."""
+class StopAtReturn(dop.Callback):
+    """Stops when every seed's mean exploring return reaches `target`."""
 
-    def __init__(self, enough: float) -> None:
-        self.enough = enough
+    def __init__(self, target: float) -> None:
+        self.target = target
 
     def on_chunk(self, event: dop.TrainingEvent) -> bool:
-        return min(record.metrics["return_mean"] for record in event.records) >= self.enough
+        return min(record.metrics["return_mean"] for record in event.records) >= self.target
 
 
 def main(run_dir: Path | None = None) -> dop.Run:
     return dop.train(
-        Reinforce(rate=0.3),
+        Reinforce(lr=0.3),
         "two-step",
         env_steps=20_000,
         chunk_iterations=10,
         eval_interval=500,
         run_dir=run_dir,
         loggers=[Table()],
-        callbacks=[StopWhenGood(6.9)],
+        callbacks=[StopAtReturn(6.9)],
     )
 
 

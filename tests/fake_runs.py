@@ -1,4 +1,4 @@
-"""Runs that never were, for what compares and draws runs."""
+"""Fake runs for tests of comparisons and figures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def entry(
     spec: dict[str, Any] | None = None,
     **changes: Any,
 ) -> Entry:
-    """A run of `algorithm` on a task whose version, options, hyper-parameters and protocol can be chosen."""
+    """A run with the given task version, options, hyper-parameters and training configuration."""
     train_config = replace(TrainConfig(env_steps=400, seeds=seeds), **{k: v for k, v in changes.items() if hasattr(TrainConfig, k)})
     environment = {"name": "game", "version": "1", "metrics": ["won"], "options": [["size", 3]]} | (spec or {})
     config = RunConfig(

@@ -1,4 +1,4 @@
-"""Random episodes for any `EnvSpec`, garbage for their padding, algorithms of toy size, and comparisons of whole trees."""
+"""Random episodes for any `EnvSpec`, garbage padding, small algorithms, and comparisons of pytrees."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from dop.types import EnvSpec, Episode
 
 
 def assert_trees_equal(one: PyTree, other: PyTree) -> None:
-    """Bit for bit."""
+    """Assert that trees are equal bit for bit."""
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
 def assert_trees_close(one: PyTree, other: PyTree, *, rtol: float, atol: float) -> None:
-    """Every leaf, as numpy's `assert_allclose` has it."""
+    """Assert that all leaves are close, as by numpy's `assert_allclose`."""
     jax.tree.map(partial(np.testing.assert_allclose, rtol=rtol, atol=atol), one, other)
 
 
@@ -35,7 +35,7 @@ def make_spec(
     state_size: int = 7,
     time_limit: int = 6,
 ) -> EnvSpec:
-    """A small discrete team whose agents differ in their sizes. The sizes are cycled through if there are more agents."""
+    """A small discrete team whose agents have different sizes. Sizes repeat cyclically for more agents."""
     return EnvSpec(
         name="test:random",
         version="1",
@@ -50,7 +50,7 @@ def make_spec(
 def make_episodes(key: PRNGKeyArray, spec: EnvSpec, lengths: Sequence[int]) -> Episode:
     """One random episode per length, stacked: legal actions only, zeros after the end.
 
-    Episodes as long as the time limit were cut by it, shorter ones terminated.
+    Episodes as long as the time limit are truncated, shorter ones terminated.
     """
     return _episodes(key, spec, jnp.asarray(lengths))
 
@@ -67,7 +67,7 @@ def _episode(key: PRNGKeyArray, spec: EnvSpec, length: Array) -> Episode:
     is_active = jnp.arange(t + 1) <= length
     exists = jnp.arange(a) < jnp.asarray(spec.action_sizes)[:, None]
     observed = jnp.arange(spec.obs_size) < jnp.asarray(spec.obs_sizes)[:, None]
-    # Action 0 is always legal, so that no living agent is left without one.
+    # Action 0 is always legal, so that every active agent has a legal action.
     action_mask = exists & (jax.random.bernoulli(k_legal, 0.7, (t + 1, n, a)) | (jnp.arange(a) == 0))
     action = jax.random.categorical(k_action, jnp.where(action_mask, 0.0, -jnp.inf)).astype(jnp.int32)
     behaviour_prob = jax.random.uniform(k_behaviour, (t, n), minval=0.1)
@@ -88,7 +88,7 @@ def _episode(key: PRNGKeyArray, spec: EnvSpec, length: Array) -> Episode:
 def poison_padding(episodes: Episode, value: float = 1e3) -> Episode:
     """Garbage after the end of each episode (leading axis): `value` for numbers, actions that were not taken, all actions legal.
 
-    NaN is for what promises to survive it, the losses; networks and returns run over the padding and need a finite `value`.
+    Only losses tolerate NaN; networks and returns run over the padding and need a finite `value`.
     """
     mask = episodes.mask
     is_active = jnp.concatenate([jnp.ones_like(mask[:, :1]), mask], axis=1)
@@ -106,40 +106,40 @@ def poison_padding(episodes: Episode, value: float = 1e3) -> Episode:
 
 
 def _where(keep: Bool[Array, "*lead"], x: Num[Array, "*all"] | Bool[Array, "*all"], other: float) -> Array:
-    """`x` where `keep`, which has the leading axes of `x`; `other` elsewhere. The dtype stays."""
+    """`x` where `keep` (the leading axes of `x`), else `other`. The dtype is unchanged."""
     return jnp.where(keep.reshape(keep.shape + (1,) * (x.ndim - keep.ndim)), x, jnp.asarray(other, x.dtype))
 
 
-SIZES = {"hidden": 8, "batch": 3, "capacity": 12, "iteration": 4}
-"""What fields whose names end like this are set to, unless they are smaller."""
+MAX_SIZES = {"hidden": 8, "batch": 3, "capacity": 12, "iteration": 4}
+"""Upper bounds for fields whose names end with these words."""
 
 
 def toy(algorithm: Any, **changes: Any) -> Any:
     """The algorithm with small networks, which must be the library's, batches and replay."""
     endings = {field.name: field.name.rpartition("_")[2] for field in dataclasses.fields(algorithm)}
-    sizes = {name: min(SIZES[ending], getattr(algorithm, name)) for name, ending in endings.items() if ending in SIZES}
+    sizes = {name: min(MAX_SIZES[ending], getattr(algorithm, name)) for name, ending in endings.items() if ending in MAX_SIZES}
     networks = {field.name: getattr(algorithm, field.name) for field in dataclasses.fields(algorithm) if field.name in ("actor", "critic")}
-    sizes |= {name: dataclasses.replace(network, hidden_size=SIZES["hidden"]) for name, network in networks.items()}
+    sizes |= {name: dataclasses.replace(network, hidden_size=MAX_SIZES["hidden"]) for name, network in networks.items()}
     return dataclasses.replace(algorithm, **{**sizes, **changes})
 
 
 def assert_resumes(state: Any, iterate: Callable[[Any], tuple[Any, Any]], folder: Path, *, before: int = 1, after: int = 2) -> None:
-    """`before` + `after` iterations in one go are the same, bit for bit, as with files in between."""
+    """Assert that `before` + `after` iterations are bit for bit the same with a checkpoint in between."""
 
-    def go(state: Any, times: int) -> tuple[Any, list[Any]]:
+    def run(state: Any, times: int) -> tuple[Any, list[Any]]:
         reports = []
         for _ in range(times):
             state, report = iterate(state)
             reports.append(report)
         return state, reports
 
-    halfway, _ = go(state, before)
+    halfway, _ = run(state, before)
     Checkpoints(folder).save(before, halfway, {})
-    whole, expected = go(halfway, after)
+    uninterrupted, expected = run(halfway, after)
     like = jax.eval_shape(lambda: halfway)
     restored, _ = Checkpoints(folder).restore(like, lambda meta: None)
-    broken, found = go(jax.tree.map(jnp.asarray, restored), after)
-    ours, theirs = flatten((broken, found)), flatten((whole, expected))
+    resumed, found = run(jax.tree.map(jnp.asarray, restored), after)
+    ours, theirs = flatten((resumed, found)), flatten((uninterrupted, expected))
     assert ours.keys() == theirs.keys()
     for name, array in theirs.items():
         np.testing.assert_array_equal(ours[name], array, err_msg=name)

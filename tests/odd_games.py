@@ -1,6 +1,6 @@
-"""Games outside JAX that say too little, too much, or say it oddly: what their subclasses in tests change is one thing each.
+"""Python environments as bases for oddly behaved ones, of which each subclass in the tests changes one thing.
 
-Three rounds, which a time limit cuts; every agent sees the round and its own number, and earns 1 a round.
+Three rounds, truncated by a time limit; every agent observes the round and its own number, with reward 1 per round.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class Rounds:
         return {agent: np.array([self.t, self.possible_agents.index(agent) + 1], np.float32) for agent in agents}
 
     def reset(self, seed: int | None = None, options: Any = None) -> tuple[Any, Any]:
-        self.t, self.agents, self.asked = 0, list(self.possible_agents), []
+        self.t, self.agents, self.actions = 0, list(self.possible_agents), []
         return self.look(self.agents), {}
 
     def step(self, actions: dict[str, Any]) -> tuple[Any, Any, Any, Any, Any]:
         self.t += 1
-        self.asked.append(actions)
+        self.actions.append(actions)
         over = self.t == LENGTH
         answer = self.answers(list(actions), over)
         self.agents = [] if over else self.agents
@@ -54,7 +54,7 @@ class Rounds:
 
 
 class Silent(Rounds):
-    """Gives observations only to agents that go on."""
+    """Gives observations only to agents that continue."""
 
     def answers(self, acted: list[str], over: bool) -> tuple[Any, Any, Any, Any, Any]:
         obs, *rest = super().answers(acted, over)
@@ -62,7 +62,7 @@ class Silent(Rounds):
 
 
 class Won(Rounds):
-    """Every episode is won, and its last infos say so."""
+    """Every episode is won, as its last infos report."""
 
     def answers(self, acted: list[str], over: bool) -> tuple[Any, Any, Any, Any, Any]:
         infos = {agent: {"won": np.array([1.0])} for agent in acted} if over else {}
@@ -70,7 +70,7 @@ class Won(Rounds):
 
 
 class Chase(Rounds):
-    """Two wolves and two sheep, whom a wolf that does 1 costs what it earns; sheep see images, and have boxes of actions."""
+    """Two wolves and two sheep: action 1 of a wolf has reward +1 for wolves and -1 for sheep. Sheep have images and box actions."""
 
     names = ("wolf_0", "sheep_0", "wolf_1", "sheep_1")
 
@@ -82,7 +82,7 @@ class Chase(Rounds):
 
     def answers(self, acted: list[str], over: bool) -> tuple[Any, Any, Any, Any, Any]:
         obs, _, *rest = super().answers(acted, over)
-        bites = sum(int(self.asked[-1][wolf]) for wolf in acted if wolf.startswith("wolf"))
+        bites = sum(int(self.actions[-1][wolf]) for wolf in acted if wolf.startswith("wolf"))
         return (obs, {agent: float(bites) * (1 if agent.startswith("wolf") else -1) for agent in acted}, *rest)  # type: ignore
 
 
@@ -106,12 +106,12 @@ class Tuples:
         return tuple(np.array([self.t, i + 1], np.float32) for i in range(self.n))
 
     def reset(self, seed: int | None = None, options: Any = None) -> tuple[Any, Any]:
-        self.t, self.asked = 0, []
+        self.t, self.actions = 0, []
         return self.look(), {}
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, Any]:
         self.t += 1
-        self.asked.append(actions)
+        self.actions.append(actions)
         return self.look(), [1.0] * self.n, False, self.t == LENGTH, {}
 
     def close(self) -> None:
@@ -157,21 +157,21 @@ class Turns:
 
 
 def silent(names: Iterable[str] = ("a", "b")) -> Any:
-    """What somebody writes first: a function that returns a PettingZoo environment."""
+    """A typical maker: a function that returns a PettingZoo environment."""
     environment = Silent()
     environment.possible_agents = list(names)
     return environment
 
 
 def limited(time_limit: int) -> Any:
-    """A maker with an option that the adapters have, too."""
+    """A maker with an option of the same name as an adapter's."""
     environment = Rounds()
     environment.max_cycles = time_limit
     return environment
 
 
 def anything(**options: Any) -> Any:
-    """A maker that takes whatever it is given."""
+    """A maker that accepts any option."""
     assert not options
     return Tuples()
 

@@ -1,4 +1,4 @@
-"""Algorithms, networks and loggers that are not the library's, found as `outside:Name`: what a user's own module may have."""
+"""A user's own algorithms, networks and loggers, found as `outside:Name`."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ class LinearQ(Learner):
 
 @dataclass(frozen=True, kw_only=True)
 class OwnQ:
-    """Independent Q-learning with linear values, written from nothing: no base of the library, and no presets."""
+    """Independent Q-learning with linear values, without a base class of the library and without presets."""
 
     gamma: float = 0.9
     """Discount per step."""
-    rate: float = 0.1
-    """Size of the gradient steps."""
+    lr: float = 0.1
+    """Learning rate."""
     epsilon_end: float = 0.2
-    """Share of uniform actions, from start to end."""
+    """Fraction of uniform actions; constant."""
     share_parameters: Sharing = "all"
-    """Who has the same values."""
+    """Which agents share parameters."""
     episodes_per_iteration: int = 4
     """Episodes between updates."""
     replay_capacity: int = 64
-    """The newest episodes that are kept."""
+    """Episodes in the replay."""
     replay_batch: int = 8
-    """Episodes of an update."""
+    """Episodes per update."""
 
     @property
     def warmup_episodes(self) -> int:
         return self.replay_batch
 
     def check(self, spec: EnvSpec) -> None:
-        check_positive(self, "rate", "episodes_per_iteration", "replay_capacity", "replay_batch")
+        check_positive(self, "lr", "episodes_per_iteration", "replay_capacity", "replay_batch")
         check_fractions(self, "gamma", "epsilon_end")
         if spec.action_kind != "discrete":
             raise ConfigError(f"OwnQ needs discrete actions, but those of {spec.name} are a {spec.action_kind}.")
@@ -76,18 +76,18 @@ class OwnQ:
     def update(self, learner: LinearQ, batch: Episode, key: PRNGKeyArray) -> tuple[LinearQ, Metrics]:
         del key
         loss, gradient = jax.value_and_grad(lambda q: losses.masked_mean(jax.vmap(self.errors, (None, 0))(q, batch), batch.mask))(learner.q)
-        return replace(learner, q=jax.tree.map(lambda old, slope: old - self.rate * slope, learner.q, gradient)), {"critic_loss": loss}
+        return replace(learner, q=jax.tree.map(lambda old, slope: old - self.lr * slope, learner.q, gradient)), {"critic_loss": loss}
 
     def errors(self, q: PerAgent, episode: Episode) -> Float[Array, " time"]:
-        """The squared errors of one episode, summed over the agents that are there."""
+        """The squared errors of one episode, summed over active agents."""
         value = jax.vmap(values, (None, 0))(q, episode.obs.astype(jnp.float32))
         best = jax.lax.stop_gradient(
             jnp.max(jnp.where(episode.action_mask, value, -jnp.inf), axis=-1, initial=0, where=episode.action_mask)
         )
         discount = self.gamma * (1 - episode.terminated)
         target = episode.reward[:, None] + discount[:, None] * best[1:]
-        there: Bool[Array, "time agent"] = episode.action_mask[:-1].any(axis=-1)
-        return jnp.sum(jnp.where(there, (target - losses.gather_actions(value[:-1], episode.action)) ** 2, 0), axis=-1)
+        is_active: Bool[Array, "time agent"] = episode.action_mask[:-1].any(axis=-1)
+        return jnp.sum(jnp.where(is_active, (target - losses.gather_actions(value[:-1], episode.action)) ** 2, 0), axis=-1)
 
 
 def values(q: PerAgent, obs: Float[Array, "agent obs"]) -> Float[Array, "agent action"]:
@@ -96,10 +96,10 @@ def values(q: PerAgent, obs: Float[Array, "agent obs"]) -> Float[Array, "agent a
 
 @dataclass(frozen=True, kw_only=True)
 class OwnVDN(dop.VDN):
-    """VDN whose rewards count for less: a subclass of one of the library's, with a hyper-parameter more and presets of its own."""
+    """VDN with scaled rewards: a subclass of a library algorithm with another hyper-parameter and its own presets."""
 
     scale: float = 0.5
-    """What is learned from is this times the reward."""
+    """Factor of the reward in updates."""
 
     @classmethod
     def presets(cls) -> Mapping[str, OwnVDN]:
@@ -115,19 +115,19 @@ class OwnVDN(dop.VDN):
 
 
 class OwnLogger:
-    """Keeps what it is told."""
+    """Records the calls of its methods."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, Any]] = []
+        self.calls: list[tuple[str, Any]] = []
 
     def open(self, run: dop.LoggedRun) -> None:
-        self.told.append(("open", run))
+        self.calls.append(("open", run))
 
     def write(self, records: Sequence[dop.Record]) -> None:
-        self.told.append(("write", list(records)))
+        self.calls.append(("write", list(records)))
 
     def close(self) -> None:
-        self.told.append(("close", None))
+        self.calls.append(("close", None))
 
 
 class TwoStates(eqx.Module):
@@ -159,7 +159,7 @@ class TwoStates(eqx.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwnMemory:
+class OwnLSTM:
     """A recurrent network of one's own."""
 
     hidden_size: int = 8
@@ -186,7 +186,7 @@ class TanhNetwork(eqx.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwnPlain:
+class OwnTanh:
     """A feed-forward network of one's own."""
 
     hidden_size: int = 8

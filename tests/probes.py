@@ -1,8 +1,8 @@
-"""Probe environments: the smallest tasks on which one ability of an algorithm shows, with values worked out by hand.
+"""Probe environments: the smallest tasks that each need one ability of an algorithm, with values computed by hand.
 
-From easy to hard: a value (`ConstantReward`), a value that depends on what is observed (`ObservationValue`), one that needs
-discounting (`DelayedReward`), a bootstrap at a time limit (`TimeLimit`), a joint choice (`Coordination`), memory (`Recurrent`).
-The first one that an algorithm fails says what is broken. V is the value of the team at the start, before `gamma` is said otherwise.
+From easy to hard: a value (`ConstantReward`), a value that depends on the observation (`ObservationValue`), discounting (`DelayedReward`),
+bootstrapping at a time limit (`TimeLimit`), coordination (`Coordination`), a hidden state (`Recurrent`). The first one that an algorithm
+fails shows what is broken. V is the team's value at the start unless another step is given.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class ProbeState(eqx.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """What the probes share. By itself: one step, nothing to see, nothing to earn."""
+    """Base class of the probes. By itself: one step, a constant observation, reward 0."""
 
     n_agents: int = 2
     n_actions: int = 2
@@ -76,11 +76,11 @@ class Probe:
         )
 
     def reward(self, state: ProbeState, action: Int[Array, " agent"]) -> Float[Array, ""]:
-        """Of the joint `action` taken in `state`."""
+        """The reward of the joint `action` in `state`."""
         return jnp.zeros(())
 
     def observe(self, state: ProbeState) -> Float[Array, " obs"]:
-        """What every agent sees."""
+        """Every agent's observation."""
         return jnp.ones((1,))
 
     def global_state(self, state: ProbeState) -> Float[Array, " state"]:
@@ -89,7 +89,7 @@ class Probe:
 
 @dataclass(frozen=True, kw_only=True)
 class ConstantReward(Probe):
-    """One step, reward 1 whatever is done: V = Q = 1."""
+    """One step, reward 1 for any action: V = Q = 1."""
 
     def reward(self, state: ProbeState, action: Int[Array, " agent"]) -> Float[Array, ""]:
         return jnp.ones(())
@@ -97,7 +97,7 @@ class ConstantReward(Probe):
 
 @dataclass(frozen=True, kw_only=True)
 class ObservationValue(Probe):
-    """One step; all see a sign, -1 or +1 with equal chance, and earn it: V(o) = Q(o, a) = o."""
+    """One step; all agents observe a sign, -1 or +1 with equal probability, which is the reward: V(o) = Q(o, a) = o."""
 
     def reward(self, state: ProbeState, action: Int[Array, " agent"]) -> Float[Array, ""]:
         return state.cue
@@ -108,7 +108,7 @@ class ObservationValue(Probe):
 
 @dataclass(frozen=True, kw_only=True)
 class DelayedReward(Probe):
-    """Two steps of rewards 0 and 1, whatever is done; all see the step, 0 or 1: V(0) = gamma, V(1) = 1."""
+    """Two steps of rewards 0 and 1 for any actions; all agents observe the step, 0 or 1: V(0) = gamma, V(1) = 1."""
 
     @property
     def length(self) -> int:
@@ -123,9 +123,9 @@ class DelayedReward(Probe):
 
 @dataclass(frozen=True, kw_only=True)
 class TimeLimit(Probe):
-    """Reward 1 at each step; never terminates, but is cut after `limit` steps, which agents cannot see coming.
+    """Reward 1 at each step; never terminates, but is truncated after `limit` steps, which are not observed.
 
-    V = 1 / (1 - gamma). Whoever takes the cut for an end gets (1 - gamma^limit) / (1 - gamma) at the start, and 1 before the last step.
+    V = 1 / (1 - gamma). Mistaking truncation for termination gives (1 - gamma^limit) / (1 - gamma) at the start, and 1 in the last step.
     """
 
     limit: int = 5
@@ -146,8 +146,8 @@ class TimeLimit(Probe):
 class Coordination(Probe):
     """One step; reward 1 if every agent takes action 1, else 0.
 
-    The optimum is unique, V* = 1. Uniform agents get n_actions^-n_agents, by default 1/9, and for each of them action 1 is worth the chance
-    that the others take it, any other action nothing: every gradient points to the optimum.
+    The optimum is unique, V* = 1. Uniform agents get n_actions^-n_agents, by default 1/9, and for each agent the value of action 1 is the
+    probability that the others take it, that of any other action 0: every gradient points to the optimum.
     """
 
     n_actions: int = 3
@@ -158,10 +158,10 @@ class Coordination(Probe):
 
 @dataclass(frozen=True, kw_only=True)
 class Recurrent(Probe):
-    """All see a cue, -1 or +1, at the first step only; the reward of step `delay` is the share of agents whose action says which.
+    """All agents observe a cue, -1 or +1, at the first step only; the reward of step `delay` is the fraction of agents that name it.
 
-    Action 0 says -1, action 1 says +1. Observation: cue (0 after the first step) and t / delay; the state keeps the cue.
-    V* = gamma^delay with memory, V = gamma^delay / 2 at best without. The episode terminates after delay + 1 steps.
+    Action 0 names -1, action 1 names +1. Observation: cue (0 after the first step) and t / delay; the state keeps the cue.
+    V* = gamma^delay with a hidden state, V = gamma^delay / 2 at best without. The episode terminates after delay + 1 steps.
     """
 
     delay: int = 2
@@ -173,8 +173,8 @@ class Recurrent(Probe):
         return self.delay + 1
 
     def reward(self, state: ProbeState, action: Int[Array, " agent"]) -> Float[Array, ""]:
-        share = jnp.mean((action == (state.cue > 0)).astype(jnp.float32))
-        return jnp.where(state.t == self.delay, share, 0.0)
+        fraction = jnp.mean((action == (state.cue > 0)).astype(jnp.float32))
+        return jnp.where(state.t == self.delay, fraction, 0.0)
 
     def observe(self, state: ProbeState) -> Float[Array, " obs"]:
         return jnp.stack([jnp.where(state.t == 0, state.cue, 0.0), jnp.minimum(state.t / self.delay, 1.0)])
@@ -188,9 +188,9 @@ PROBES: tuple[type[Probe], ...] = (ConstantReward, ObservationValue, DelayedRewa
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OneOf:
-    """One of several probes, chosen at run time, so that what learns them is compiled once for all. Where others have more, it is padded.
+    """One of several probes, chosen at run time, so that an algorithm is compiled once for all. Smaller probes are padded.
 
-    Its spec is that of the largest: only `action_mask`, and when episodes end, say which one is played.
+    The spec has the largest sizes: only `action_mask` and the ends of episodes reveal the chosen probe.
     """
 
     probes: tuple[Probe, ...]
@@ -217,7 +217,7 @@ class OneOf:
         return self._choose([probe.step(key, state, action) for probe in self.probes])
 
     def _choose(self, answers: Sequence[Any]) -> Any:
-        """The answer of the chosen probe, each leaf padded with zeros to its largest size."""
+        """The result of the chosen probe, each leaf padded with zeros to the largest size."""
 
         def choose(*leaves: Array) -> Array:
             shape = [max(sizes) for sizes in zip(*(leaf.shape for leaf in leaves), strict=True)]

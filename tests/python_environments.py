@@ -1,4 +1,4 @@
-"""Environments outside JAX, in NumPy alone, that say everything they do and can misbehave when they are told to."""
+"""Python environments in NumPy alone that record all calls and can misbehave on request."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Trouble = Literal["raise", "quit", "exit", "kill", "hang"]
 
 @dataclass(kw_only=True)
 class Walk:
-    """Everything that it gives is drawn from the episode's seed and what was done before; some agents die, and then have no legal action.
+    """A random walk that depends on the episode's seed and the actions only; some agents die, and then have no legal action.
 
-    Ends at a drawn step by terminating, or at its time limit. With `flag`, the name of a file, the first environment that finds it at its
-    second step deletes it and gets into `trouble`, or into that which the file tells; with `always`, every one at its second step.
+    Terminates at a random step, or is truncated at its time limit. With `flag`, the name of a file, the first environment that finds the
+    file at its second step deletes it and gets into the trouble in the file, or into `trouble`; with `always`, every one does so.
     """
 
     n_agents: int = 2
@@ -38,11 +38,11 @@ class Walk:
     flag: str = ""
     always: bool = False
     wrong: bool = False
-    """Gives something that its spec does not allow."""
+    """Whether an observation is NaN, against the spec."""
     sleep: float = 0.0
-    """Seconds a step."""
+    """Seconds per step."""
     seen: list[tuple[str, Any, TimeStep]] = field(default_factory=list)
-    """Everything that it was asked and answered."""
+    """All calls and results."""
     closed: int = 0
 
     @property
@@ -69,9 +69,9 @@ class Walk:
         self._t += 1
         if self.sleep:
             time.sleep(self.sleep)
-        told = _take(Path(self.flag)) if self._t == 2 and self.flag else None
-        if told is not None or (self._t == 2 and self.always):
-            _misbehave(told or self.trouble)
+        trouble = _take(Path(self.flag)) if self._t == 2 and self.flag else None
+        if trouble is not None or (self._t == 2 and self.always):
+            _misbehave(trouble or self.trouble)
         return self._answer("step", action, float(np.sum(action) / 7))
 
     def render(self) -> np.ndarray | None:
@@ -108,7 +108,7 @@ class Walk:
 
 
 def _take(flag: Path) -> str | None:
-    """What the file says, if this is who deletes it; of several who try, one is."""
+    """The file's text, if this process deletes it; exactly one of several processes does."""
     taken = flag.with_suffix(f".{os.getpid()}")
     try:
         flag.rename(taken)
@@ -130,20 +130,20 @@ def _misbehave(trouble: str) -> None:
 
 
 def make(**options: Any) -> PythonEnvironment:
-    """`Walk`, as `dop.make` calls it; JSON has lists for tuples."""
+    """`Walk`, for `dop.make`; lists, as from JSON, become tuples."""
     tuples: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
     return Walk(**tuples)
 
 
 @dataclass(kw_only=True)
 class Quits(Walk):
-    """Calls sys.exit in the function that `where` names, raises there or answers None, once that was called `after` times in a process."""
+    """Calls sys.exit, raises or returns None in the function `where`, after `after` calls of it in a process."""
 
     where: str = ""
     how: Literal["exit", "raise", "none"] = "exit"
     after: int = 0
     calls: ClassVar[Counter[str]] = Counter()
-    """Of all environments, by function."""
+    """Calls of all environments, by function."""
 
     def reset(self, seed: int) -> Any:
         return self._quit("reset", lambda: super(Quits, self).reset(seed))
@@ -169,6 +169,6 @@ class Quits(Walk):
 
 
 def quits(**options: Any) -> Any:
-    """`Quits`; its maker may quit, too, at its first call or later ones."""
+    """`Quits`, with a maker that may quit, too."""
     made = Quits(**options)
     return made._quit("make", lambda: made)

@@ -1,6 +1,6 @@
-"""Games outside of JAX: a random script for each of the three interfaces, a look-alike of SMAC, and a game that can break promises.
+"""Python environments: a random script with each of the three interfaces, an imitation of SMAC, and one that can violate its spec.
 
-They look at what they are told, and raise if it is not what may be done.
+They raise at illegal actions.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from dop.types import EnvSpec, TimeStep
 
 @dataclass(kw_only=True)
 class Script:
-    """Everything that happens in one episode, whatever is done. Sizes are drawn, the numbers follow from `seed`."""
+    """A whole episode, independent of the actions. Sizes are random; all numbers follow from `seed`."""
 
     seed: int
     n_agents: int
     length: int
     """Steps until it ends by itself."""
     own_limit: int | None
-    """What it says its time limit is."""
+    """The environment's own time limit."""
     box: bool = False
     equal: bool = False
-    """Whether all agents have the same sizes, and are there all the time."""
+    """Whether all agents have the same sizes, and are always active."""
     has_state: bool = True
     masks: str = "obs"
-    """Where action masks are: in the observation, in the info, in both (the info's then is wrong), or nowhere."""
+    """Where action masks are: `obs`, `info`, `both` (with a wrong one in the info), or `none`."""
 
     def __post_init__(self) -> None:
         rng, n, t = np.random.default_rng(self.seed), self.n_agents, self.length
         self.obs_sizes = (3,) * n if self.equal else tuple(int(x) for x in rng.integers(1, 5, n))
         self.action_sizes = (3,) * n if self.equal else tuple(int(x) for x in rng.integers(1, 5, n))
-        self.there = np.ones((t + 1, n), bool) if self.equal else rng.random((t + 1, n)) < 0.7
-        self.there[np.arange(t + 1), rng.integers(0, n, t + 1)] = True  # somebody always is
-        self.there[t] = False
+        self.is_active = np.ones((t + 1, n), bool) if self.equal else rng.random((t + 1, n)) < 0.7
+        self.is_active[np.arange(t + 1), rng.integers(0, n, t + 1)] = True  # some agent always is active
+        self.is_active[t] = False
         self.allowed = [[rng.random(size) < 0.5 for size in self.action_sizes] for _ in range(t + 1)]
         for mask in itertools.chain.from_iterable(self.allowed):
             mask[rng.integers(0, len(mask))] = True
@@ -48,11 +48,11 @@ class Script:
         self.terminates, self.truncates = rng.random((t + 1, n)) < 0.6, rng.random((t + 1, n)) < 0.4
 
     def action_mask(self, t: int, i: int) -> np.ndarray:
-        """What agent i may do at step t, if it is there."""
+        """Agent i's action mask at step t, if it is active."""
         return np.ones(self.action_sizes[i], bool) if self.box or self.masks == "none" else self.allowed[t][i]
 
     def check(self, t: int, i: int, action: Any) -> None:
-        """Raise ValueError unless agent i may do that at step t."""
+        """Raise ValueError unless agent i's action is legal at step t."""
         if self.box:
             if action.shape != (self.action_sizes[i],) or action.dtype != np.float32 or (np.abs(action - 1) > 3).any():
                 raise ValueError(f"{action} is outside of [-2, 4]")
@@ -100,7 +100,7 @@ class Parallel:
 
     def reset(self, seed: int | None = None, options: Any = None) -> tuple[dict, dict]:
         self.t = 0
-        self.agents = [agent for i, agent in enumerate(self.possible_agents) if self.script.there[0, i]]
+        self.agents = [agent for i, agent in enumerate(self.possible_agents) if self.script.is_active[0, i]]
         return self._answers(set(self.agents))
 
     def step(self, actions: dict) -> tuple[dict, dict, dict, dict, dict]:
@@ -109,11 +109,11 @@ class Parallel:
             self.script.check(self.t, self.possible_agents.index(agent), action)
         self.t += 1
         acted = set(self.agents)
-        now = {agent for i, agent in enumerate(self.possible_agents) if self.script.there[self.t, i]}
+        now = {agent for i, agent in enumerate(self.possible_agents) if self.script.is_active[self.t, i]}
         obs, infos = self._answers(acted | now)
         left = {agent: self.possible_agents.index(agent) for agent in self.agents if agent not in now}
         terminations = dict.fromkeys(self.agents, False) | {agent: bool(self.script.terminates[self.t, i]) for agent, i in left.items()}
-        # Who leaves without the one leaves with the other.
+        # An agent that leaves without terminating is truncated.
         truncations = {
             agent: agent in left and (not terminations[agent] or bool(self.script.truncates[self.t, i])) for agent, i in left.items()
         }
@@ -131,7 +131,7 @@ class Parallel:
 
 
 class Tuples:
-    """The script as a Gymnasium environment whose spaces are tuples. Who is not there in the script has an empty mask."""
+    """The script as a Gymnasium environment with tuple spaces. Inactive agents have an empty mask."""
 
     render_mode = None
 
@@ -150,7 +150,7 @@ class Tuples:
         return self
 
     def mask(self, i: int) -> np.ndarray:
-        return self.script.allowed[self.t][i] & self.script.there[min(self.t, self.script.length - 1), i]
+        return self.script.allowed[self.t][i] & self.script.is_active[min(self.t, self.script.length - 1), i]
 
     def _answers(self) -> tuple[tuple, dict]:
         everyone = range(self.script.n_agents)
@@ -171,7 +171,7 @@ class Tuples:
             if self.script.box or self.script.masks == "none" or self.mask(i).any():
                 self.script.check(self.t, i, action)
             elif action != 0:
-                raise ValueError(f"agent {i} is not there, but does {action}")
+                raise ValueError(f"agent {i} is inactive, but takes action {action}")
         self.t += 1
         over = self.t == self.script.length
         terminated, truncated = over and bool(self.script.terminates[self.t, 0]), over and bool(self.script.truncates[self.t, 0])
@@ -183,7 +183,7 @@ class Tuples:
 
 
 class Marl:
-    """The script with the interface of PyMARL's MultiAgentEnv, whose step gives three or five answers."""
+    """The script with the interface of PyMARL's MultiAgentEnv, whose step returns three or five values."""
 
     def __init__(self, script: Script, answers: int, says_limit: bool) -> None:
         self.script, self.answers, self.says_limit = script, answers, says_limit
@@ -227,9 +227,9 @@ class Marl:
 
 
 class Skirmish:
-    """What SMAC does, without StarCraft: units fight; dead ones may do number 0 alone, living ones others; what may not be done raises.
+    """An imitation of SMAC without StarCraft: units fight; dead ones have action 0 only, living ones the others; illegal actions raise.
 
-    Actions: 0 nothing, 1 stop, 2 up to 4 attack an enemy that is alive. Enemies hit a random living unit. `continuing` says time limits.
+    Actions: 0 no-op, 1 stop, 2 up to 4 attack a living enemy. Enemies hit a random living unit. `continuing` reports time limits.
     """
 
     def __init__(self, n_units: int = 3, limit: int = 12, seed: int | None = None, answers: int = 3, continuing: bool = False) -> None:
@@ -292,7 +292,7 @@ class Skirmish:
 
 @dataclass
 class Lights:
-    """A `PythonEnvironment` written by hand: two agents see a light each and earn by pressing its button. `fault` is what is wrong."""
+    """A custom `PythonEnvironment`: two agents observe a light each and must press its button. `fault` names a violation."""
 
     fault: str = ""
     noise: np.random.Generator = field(default_factory=np.random.default_rng)

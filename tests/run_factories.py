@@ -1,4 +1,4 @@
-"""Run directories as training leaves them, made in a moment: the arrays of the checkpoint are zeros, so that nothing is compiled."""
+"""Run directories made without training: the checkpoint's arrays are zeros, so nothing is compiled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import dop
 from dop import api
 from dop.devices import parallel
-from dop.storage.records import JsonLines, Record
+from dop.loggers.jsonl import JsonLines
+from dop.storage.records import Record
 from dop.storage.run_directory import RunFolder
 from dop.training.trainer import Trainer
 from logged import opened
@@ -20,7 +21,7 @@ TINY = dop.VDN(actor=dop.GRU(hidden_size=4), replay_batch=2, replay_capacity=4, 
 GAME = {"n_agents": 2, "n_actions": 2}
 
 
-def plant(
+def make_run(
     folder: Path,
     environment: str = "matrix-game",
     *,
@@ -42,8 +43,8 @@ def plant(
     return plan.folder
 
 
-def open_again(folder: RunFolder, **changes: Any) -> Any:
-    """The state that `dop.resume` would go on from."""
+def reopen(folder: RunFolder, **changes: Any) -> Any:
+    """The state from which `dop.resume` would continue."""
     config, program = api.rebuild(folder, None, **changes)
     return Trainer(program, config, folder).restore()
 

@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 
 import dop
-from dop import api, configurations
+from dop import api, hyper_parameters
 from dop.devices import cpu_threads
 from dop.envs.mill import Mill
+from dop.loggers import jsonl
 from dop.storage import records
 from dop.storage.run_directory import RunFolder
 from dop.visualise import curves
@@ -41,9 +42,9 @@ PROTOCOL: dict[str, Any] = {"eval_interval": 16, "eval_episodes": 4, "chunk_iter
 def run(tmp_path_factory: pytest.TempPathFactory) -> dop.Run:
     """Two seeds of an environment that `dop.make` does not know, stopped by Ctrl-C after the first chunk and resumed."""
     folder = tmp_path_factory.mktemp("run")
-    write = records.JsonLines.write
+    write = jsonl.JsonLines.write
 
-    def write_and_interrupt(self: records.JsonLines, found: Sequence[records.Record]) -> None:
+    def write_and_interrupt(self: jsonl.JsonLines, found: Sequence[records.Record]) -> None:
         write(self, found)
         if found[0].kind == "train":
             os.kill(os.getpid(), signal.SIGINT)
@@ -56,7 +57,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dop.Run:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(curves, "draw", draw_methods)
-        patch.setattr(records.JsonLines, "write", write_and_interrupt)
+        patch.setattr(jsonl.JsonLines, "write", write_and_interrupt)
         stopped = dop.train(TINY, ObservationValue(), env_steps=32, seeds=[1, 5], run_dir=folder, quiet=True, **PROTOCOL)
     assert not stopped.outcome.finished
     assert stopped.outcome.env_steps == (24, 24)
@@ -135,7 +136,7 @@ def test_train_by_name_and_quietly(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     config = RunFolder(run.path).read_config()
     assert config.environment_options == options
     assert config.train_config == dop.TrainConfig(env_steps=16, seeds=(0,), threads=cpu_threads.in_use(), **PROTOCOL)
-    given = {name: configurations.as_it_was(value) for name, value in config.hyper_parameters.items()}
+    given = {name: hyper_parameters.as_it_was(value) for name, value in config.hyper_parameters.items()}
     assert dop.StochasticDOP(**given) == TINY
 
 
@@ -168,11 +169,11 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     (
         "train",
         {"environment_options": {"x": functools.reduce(lambda inner, _: [inner], range(30), 0)}},
-        "option x has lists or dicts .* more than 20 deep",
+        "option x nests lists or dicts more than 20 deep",
     ),
-    ("train", {"seeds": None}, "seeds must be a whole number, how many, or a list of them, which; got None"),
-    ("train", {"seeds": "3"}, "seeds must be a whole number, how many, or a list of them, which; got '3'"),
-    ("train", {"seeds": True}, "seeds must be a whole number"),
+    ("train", {"seeds": None}, "seeds must be a number of seeds or a list of seeds, got None"),
+    ("train", {"seeds": "3"}, "seeds must be a number of seeds or a list of seeds, got '3'"),
+    ("train", {"seeds": True}, "seeds must be a number of seeds"),
     ("train", {"seeds": 2.0}, r"got 2\.0\. Write 2\."),
     ("train", {"seeds": [1.5]}, r"seeds must be a tuple of whole numbers, got \(1\.5,\)"),
     ("train", {"seeds": [2**32]}, r"seeds must be below 2\*\*32"),
@@ -210,8 +211,8 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("plot", {"runs": [], "others": "o.json", "out": "a.png"}, "others must be a list of paths"),
     ("plot", {"runs": ["a"], "out": "a.png", "axes": "env_steps"}, "axes must have env_steps"),
     ("plot", {"runs": ["a"], "out": "a.png", "metric": 3}, "title and metric must be texts"),
-    ("make", {"name": 3}, "An environment is made by its name"),
-    ("make", {"name": None}, "An environment is made by its name"),
+    ("make", {"name": 3}, "An environment's name must be a string"),
+    ("make", {"name": None}, "An environment's name must be a string"),
 ]
 
 

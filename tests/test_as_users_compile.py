@@ -21,12 +21,13 @@ RESUME = """
 
     import jax
 
-    from dop import StochasticDOP
+    from dop import Protocol, StochasticDOP
     from dop.training.program import Program
     from helpers import assert_resumes, toy
     from probes import Recurrent
 
-    program = Program(algorithm=toy(StochasticDOP(actor_steps=1)), environment=Recurrent(delay=1), normalise_rewards=True)
+    protocol = Protocol(normalise_rewards=True)
+    program = Program(algorithm=toy(StochasticDOP(actor_steps=1)), environment=Recurrent(delay=1), protocol=protocol)
     quickly = {"xla_backend_optimization_level": 0}
     state = jax.jit(lambda key: program.warm_up(program.start(key)), compiler_options=quickly)(jax.random.key(0))
     assert_resumes(state, jax.jit(lambda state: program.chunk(state, 1)), Path(sys.argv[1]))

@@ -1,4 +1,4 @@
-"""`dop check-env`: what it says of environments that can be used, and of every kind that cannot."""
+"""`dop check-env`: its report on environments that can be used, and on every kind of fault."""
 
 from __future__ import annotations
 
@@ -25,34 +25,35 @@ from dop.envs.common import jaxmarl
 from dop.envs.making import listing
 from dop.envs.matrix_game import MatrixGame
 from dop.envs.validation import scale
-from dop.envs.validation.checks import PROMISES, survey
+from dop.envs.validation.faults import PROMISES
 from dop.envs.validation.scale import no_op, same_end
 from dop.envs.validation.sides import opposing
+from dop.envs.validation.survey import survey
 from dop.errors import ConfigError
 
 LIGHTS = "python_games:Lights"
 
 
-def ask(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """What it prints of an environment that can be used."""
+def report(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The printed report on an environment that can be used."""
     check_env.run(arguments)
     return capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", [LIGHTS, "matrix-game", "pymarl:python_games:Skirmish"])
-def test_what_can_be_used(capsys: pytest.CaptureFixture[str], name: str):
-    shown = ask(capsys, name)
+def test_environments_that_can_be_used(capsys: pytest.CaptureFixture[str], name: str):
+    shown = report(capsys, name)
     assert "it can be used" in shown
     assert shown.count("  ok     ") == len(PROMISES)
     assert "WRONG" not in shown
     assert "not deterministic" not in shown
-    assert ("steps/s" in shown) == ("outside JAX" in shown)
+    assert ("steps/s" in shown) == ("Python environment" in shown)
 
 
-def test_it_describes_what_it_was_given(capsys: pytest.CaptureFixture[str]):
-    shown = ask(capsys, LIGHTS, "--episodes", "2")
+def test_it_describes_the_spec(capsys: pytest.CaptureFixture[str]):
+    shown = report(capsys, LIGHTS, "--episodes", "2")
     for line in (
-        "lights, version 1, outside JAX",
+        "lights, version 1, Python environment",
         "agents       2: left, right",
         "types        left x 1, right x 1",
         "observation  2 / 3 numbers",
@@ -65,37 +66,37 @@ def test_it_describes_what_it_was_given(capsys: pytest.CaptureFixture[str]):
         "note   0 episodes terminated, 2 were truncated",
     ):
         assert line in shown
-    assert "in JAX" in ask(capsys, "matrix-game", "--env-args", "n_agents=2")
+    assert "JAX environment" in report(capsys, "matrix-game", "--env-args", "n_agents=2")
 
 
-def test_it_names_the_numbers_that_nobody_reports(capsys: pytest.CaptureFixture[str]):
-    shown = ask(capsys, "pymarl:python_games:Skirmish")
-    assert "its infos also have dead_allies: metrics, if the option metrics names them" in shown
+def test_it_names_numbers_that_are_not_metrics(capsys: pytest.CaptureFixture[str]):
+    shown = report(capsys, "pymarl:python_games:Skirmish")
+    assert "its infos also have dead_allies: add them to the option metrics to report them" in shown
     assert "metrics      battle_won" in shown
 
 
 FAULTS = {
     "raises": ("runs", "ValueError at .*python_games.py:[0-9]+: the lamp broke"),
     "shape": ("shapes", r"reset gives obs as float32\[2, 2\], its spec says float\[2, 3\]"),
-    "type": ("shapes", r"reset gives legal as float32\[2, 3\], its spec says bool\[2, 3\]"),
+    "type": ("shapes", r"reset gives action_mask as float32\[2, 3\], its spec says bool\[2, 3\]"),
     "number": ("shapes", "reset gives reward as float, not as an array"),
     "nan": ("finite", "state has nan after reset"),
-    "bound": ("bound", r"an entry of observation or state is 1 in size after reset; obs_bound is 0\.5"),
-    "padding": ("padding", "left sees 2 numbers, but has others than 0 after them"),
-    "beyond": ("padding", "left has 2 actions, but may take one beyond them"),
-    "nobody": ("action_mask", "nobody has a legal action after reset, though it goes on"),
+    "bound": ("bound", r"an entry of observation or state has magnitude 1 after reset; obs_bound is 0\.5"),
+    "padding": ("padding", "left observes 2 numbers, but its padding is not 0"),
+    "beyond": ("padding", "left has 2 actions, but its mask allows one beyond them"),
+    "nobody": ("action_mask", "no agent has a legal action after reset, though the episode continues"),
     "never": ("action_mask", "right never had a legal action"),
     "start": ("start", "reset gives a reward of 1"),
     "both": ("end", "step 5 is both terminated and truncated"),
-    "endless": ("end", "it goes on after 5 steps, its time limit"),
+    "endless": ("end", "the episode continues after 5 steps, its time limit"),
     "kept": ("kept", "obs of step [0-9] was changed by a later step"),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_every_fault_is_told(capsys: pytest.CaptureFixture[str], fault: str):
+def test_every_fault_is_reported(capsys: pytest.CaptureFixture[str], fault: str):
     promise, words = FAULTS[fault]
-    with pytest.raises(ConfigError, match=r"lights cannot be used as it is: 1 of 9 promises are broken"):
+    with pytest.raises(ConfigError, match=r"lights cannot be used: 1 of 9 requirements are violated"):
         check_env.run([LIGHTS, "--env-args", f"fault={fault}"])
     shown = capsys.readouterr().out
     assert f"WRONG  {PROMISES[promise]}\n" in shown
@@ -106,32 +107,32 @@ def test_every_fault_is_told(capsys: pytest.CaptureFixture[str], fault: str):
 
 
 @pytest.mark.parametrize("fault", sorted(FAULTS.keys() - {"raises", "never"}))
-def test_the_short_check_refuses_the_same_faults(fault: str):
-    """All but what raises by itself, and what only longer play can show."""
-    with pytest.raises(ConfigError, match=r"lights: .*`dop check-env` tells more"):
-        dop.envs.check(python_games.Lights(fault=fault))
+def test_the_short_validation_refuses_the_same_faults(fault: str):
+    """All but exceptions, and faults that need longer play."""
+    with pytest.raises(ConfigError, match=r"lights: .*Run `dop check-env` for details"):
+        dop.envs.validate(python_games.Lights(fault=fault))
 
 
 @pytest.mark.parametrize(("function", "answer"), [("reset", (3,)), ("reset", None), ("step", {"obs": 1})])
-def test_what_is_no_state_and_time_step_is_refused_by_name(function: str, answer: Any):
+def test_a_result_that_is_not_a_state_and_a_time_step_is_refused(function: str, answer: Any):
     game = dop.make("matrix-game", n_agents=2, n_actions=2)
     broken: Any = type("Broken", (type(game),), {function: lambda *_: answer})
-    with pytest.raises(ConfigError, match=f"matrix-game: {function} gives {type(answer).__name__}, not a state and a TimeStep"):
-        dop.envs.check(broken(n_agents=2, n_actions=2))
+    with pytest.raises(ConfigError, match=f"matrix-game: {function} returns {type(answer).__name__}, not a state and a TimeStep"):
+        dop.envs.validate(broken(n_agents=2, n_actions=2))
 
 
 def test_every_promise_has_a_fault_that_breaks_it():
     assert {promise for promise, _ in FAULTS.values()} == set(PROMISES)
 
 
-def test_what_is_not_deterministic_can_be_used_but_is_told(capsys: pytest.CaptureFixture[str]):
-    shown = ask(capsys, LIGHTS, "--env-args", "fault=random")
+def test_nondeterminism_gives_a_note(capsys: pytest.CaptureFixture[str]):
+    shown = report(capsys, LIGHTS, "--env-args", "fault=random")
     assert "note   not deterministic: " in shown
     assert "such a run cannot be repeated" in shown
 
 
 class Bad:
-    """In JAX, with an observation that is not a number."""
+    """A JAX environment with a NaN observation."""
 
     def __init__(self) -> None:
         self.game = MatrixGame()
@@ -143,7 +144,7 @@ class Bad:
 
 
 class Misshapen:
-    """In JAX, with a reward for each agent."""
+    """A JAX environment with a reward per agent."""
 
     def __init__(self) -> None:
         self.game = MatrixGame()
@@ -155,49 +156,49 @@ class Misshapen:
 
 
 class Unspecified(Misshapen):
-    """Its spec is no `EnvSpec`."""
+    """Its spec is not an `EnvSpec`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.spec: Any = {}
 
 
-def test_environments_in_jax_too():
+def test_faults_of_jax_environments():
     assert list(survey(Bad, episodes=1, seed=0).faults) == ["finite"]
     with pytest.raises(ConfigError, match="step gives reward as float32"):
         survey(Misshapen, episodes=1, seed=0)
 
 
 @pytest.mark.parametrize("kind", [OSError, SystemExit])
-def test_what_somebody_elses_code_raises_is_told_in_plain_words(monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]):
+def test_exceptions_of_foreign_code_become_messages(monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]):
     def broken(*_: Any) -> Any:
         raise kind("no simulator")
 
-    told = rf"{kind.__name__} at .*test_check_env\.py:[0-9]+: no simulator"
+    words = rf"{kind.__name__} at .*test_check_env\.py:[0-9]+: no simulator"
 
     for function in ("reset", "step", "close"):
         with monkeypatch.context() as patch:
             patch.setattr(python_games.Lights, function, broken)
             found = survey(python_games.Lights, episodes=2, seed=0)
             assert list(found.faults) == ["runs"]
-            assert re.fullmatch(told, found.faults["runs"])
-    with pytest.raises(ConfigError, match=f"The environment cannot be made: {told}"):
+            assert re.fullmatch(words, found.faults["runs"])
+    with pytest.raises(ConfigError, match=f"The environment cannot be made: {words}"):
         survey(broken, episodes=1, seed=0)
     monkeypatch.setattr(Misshapen, "step", broken)
-    with pytest.raises(ConfigError, match=f"taken to be in JAX .*, but does not compile: {told}"):
+    with pytest.raises(ConfigError, match=f"counts as a JAX environment.*, but its step does not compile: {words}"):
         survey(Misshapen, episodes=1, seed=0)
 
 
-def test_an_environment_that_is_not_the_same_again_is_refused():
-    """As it is in training."""
+def test_an_environment_whose_spec_changes_is_refused():
+    """As in training."""
     makes = iter([python_games.Lights(), python_games.Lights(fault="bound")])
-    with pytest.raises(ConfigError, match=r"not the same whenever it is made: its obs_bound was 1\.0, then 0\.5"):
+    with pytest.raises(ConfigError, match=r"must have the same spec whenever it is made: its obs_bound was 1\.0, then 0\.5"):
         survey(lambda: next(makes), episodes=1, seed=0)
 
 
-def test_it_tells_what_random_play_and_none_at_all_return(capsys: pytest.CaptureFixture[str]):
-    """In this game what is right is drawn anew: whoever always does the same is right half of the time."""
-    shown = ask(capsys, LIGHTS)
+def test_it_reports_returns_of_random_and_no_op_play(capsys: pytest.CaptureFixture[str]):
+    """In this game the right actions are random: a constant action is right half of the time."""
+    shown = report(capsys, LIGHTS)
     found = survey(python_games.Lights, episodes=3, seed=0).scales
     assert [scale.policy for scale in found] == ["random play", "no-op play"]
     assert all(str(scale) in shown for scale in found)
@@ -217,8 +218,8 @@ def test_it_tells_what_random_play_and_none_at_all_return(capsys: pytest.Capture
 
 
 def test_returns_of_the_matrix_game(capsys: pytest.CaptureFixture[str]):
-    """+10 if all take the first action, which doing nothing is; else -10."""
-    shown = ask(capsys, "matrix-game")
+    """+10 if all take the first action, the no-op; else -10."""
+    shown = report(capsys, "matrix-game")
     assert "return of no-op play: mean 10, min 10, max 10 (32 episodes); reward per step: min 10, max 10" in shown
     assert "return of random play: mean -10, min -10" in shown
     assert "terminated at the same length" not in shown  # nor is one step a time limit
@@ -228,14 +229,14 @@ def test_returns_of_the_matrix_game(capsys: pytest.CaptureFixture[str]):
     ("kind", "expected"),
     [("discrete", [1, 0, 0]), ("box", [[0, 0, 0]] * 3), ("simplex", [[0, 0.5, 0.5], [1, 0, 0], [0, 0, 0]])],
 )
-def test_doing_nothing(kind: Any, expected: Any):
+def test_no_op_actions(kind: Any, expected: Any):
     sizes: dict[str, Any] = {"obs_sizes": (1,) * 3, "action_sizes": (3,) * 3, "state_size": 1, "time_limit": 1}
     spec = dop.EnvSpec(name="x", version="1", agents=("a", "b", "c"), action_kind=kind, **sizes)
     action_mask = np.array([[False, True, True], [True, False, False], [False, False, False]])
     np.testing.assert_allclose(no_op(spec, action_mask), expected)
 
 
-def test_a_game_that_takes_long_is_played_less(monkeypatch: pytest.MonkeyPatch):
+def test_slow_environments_play_fewer_episodes(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(scale, "SECONDS", 0.0)
     assert [len(scale.returns) for scale in survey(python_games.Lights, episodes=3, seed=0).scales] == [3, 1]
 
@@ -270,15 +271,15 @@ def test_ends_that_look_like_a_time_limit(lengths: list[int], terminated: list[b
     assert found is None if words is None else re.match(words, found or "")
 
 
-def test_they_are_noted_unless_the_user_knows(capsys: pytest.CaptureFixture[str]):
-    assert "every episode terminated at the same length, after 2 steps" in ask(capsys, "two-step")
+def test_they_give_a_note_unless_the_limit_terminates(capsys: pytest.CaptureFixture[str]):
+    assert "every episode terminated at the same length, after 2 steps" in report(capsys, "two-step")
     game = "pymarl:python_games:Skirmish"
     for options in (["limit=2", "limit_terminates=true"], ["limit=2"]):
-        assert "terminated at the same length" not in ask(capsys, game, "--env-args", *options)
+        assert "terminated at the same length" not in report(capsys, game, "--env-args", *options)
 
 
 class Seeded(python_games.Lights):
-    """`reset(seed)` decides nothing: its episodes follow from the maker's seed, one after another."""
+    """`reset` ignores its seed: the episodes follow from the maker's seed."""
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
@@ -304,18 +305,19 @@ class Later(python_games.Lights):
         return step
 
 
-COPIES, SAME, STARTS = "seed of an episode does not reach it", "every episode is the same", "every episode starts the same"
-AGAIN = "in an environment that has played before, the same seed gives another episode"
+COPIES, SAME, STARTS = "seed of an episode has no effect", "every episode is the same", "every episode starts the same"
+AGAIN = "in a used environment the same seed gives another episode"
 
 
 @pytest.mark.parametrize(
-    ("make", "told"), [(Seeded, {COPIES, AGAIN}), (Fixed, {SAME}), (Later, {STARTS}), (python_games.Lights, set()), (MatrixGame, {SAME})]
+    ("make", "expected"),
+    [(Seeded, {COPIES, AGAIN}), (Fixed, {SAME}), (Later, {STARTS}), (python_games.Lights, set()), (MatrixGame, {SAME})],
 )
-def test_what_seeds_decide(make: Any, told: set[str]):
+def test_the_effect_of_seeds(make: Any, expected: set[str]):
     found = survey(make, episodes=2, seed=0)
     assert not found.faults
     notes = " ".join(found.notes)
-    assert {words for words in (COPIES, SAME, STARTS, AGAIN) if words in notes} == told
+    assert {words for words in (COPIES, SAME, STARTS, AGAIN) if words in notes} == expected
 
 
 @pytest.mark.parametrize(("maker", "option", "warned"), [("Seeded", 7, True), ("Seeded", None, False), ("Own", 7, False)])
@@ -327,7 +329,7 @@ def test_training_warns_of_copies_where_a_seed_was_given(caplog: pytest.LogCaptu
 
 
 class Own(python_games.Lights):
-    """Its maker's seed is one thing, and that of an episode another."""
+    """Its episodes depend on the maker's seed and on their own."""
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
@@ -337,9 +339,9 @@ class Own(python_games.Lights):
         return super().reset(seed + self.own)
 
 
-def test_how_the_replay_keeps_observations_is_told(capsys: pytest.CaptureFixture[str]):
-    assert "replay       keeps observations in half precision (obs_bound 1.0)" in ask(capsys, LIGHTS)
-    assert "keeps observations in full precision (the environment gives no obs_bound)" in ask(capsys, "pymarl:python_games:Skirmish")
+def test_it_reports_the_precision_of_stored_observations(capsys: pytest.CaptureFixture[str]):
+    assert "replay       keeps observations in half precision (obs_bound 1.0)" in report(capsys, LIGHTS)
+    assert "keeps observations in full precision (the environment gives no obs_bound)" in report(capsys, "pymarl:python_games:Skirmish")
 
     class Small(python_games.Lights):
         def _look(self, reward: float) -> Any:
@@ -348,12 +350,12 @@ def test_how_the_replay_keeps_observations_is_told(capsys: pytest.CaptureFixture
 
     found = survey(Small, episodes=1, seed=0)
     assert found.smallest == pytest.approx(1e-7)
-    assert "as small as 1e-07, of which half precision keeps fewer digits" in check_env.verdict(found)[-2]
+    assert "as small as 1e-07; half precision loses digits below" in check_env.verdict(found)[-2]
     assert "half precision" not in check_env.verdict(survey(python_games.Lights, episodes=1, seed=0))[-2]
 
 
-def test_who_is_not_there_is_told():
-    """Skirmish's dead have an action; a mask without any is absence."""
+def test_inactive_agents_give_a_note():
+    """Dead agents of Skirmish have an action; an empty mask means inactive."""
 
     class Leaves(python_games.Lights):
         def _look(self, reward: float) -> Any:
@@ -362,7 +364,7 @@ def test_who_is_not_there_is_told():
 
     found = survey(Leaves, episodes=1, seed=0)
     assert not found.faults
-    assert "right was not there (no legal action) in 67% of the steps" in found.notes
+    assert "right was inactive (no legal action) in 67% of the steps" in found.notes
 
 
 @pytest.mark.parametrize(
@@ -372,7 +374,7 @@ def test_who_is_not_there_is_told():
         ([LIGHTS, "--env-args", "no_such=1"], "cannot be made with these options"),
         ([LIGHTS, "--env-args", "fault"], "--env-args takes name=value"),
         ([LIGHTS, "--episodes", "0"], "episodes must be positive, got 0"),
-        (["python_games:Skirmish"], r"returned Skirmish, which is not an environment.*name it pymarl:python_games:Skirmish"),
+        (["python_games:Skirmish"], r"returned Skirmish, which is not .*environment.*use the name pymarl:python_games:Skirmish"),
         (["test_check_env:Unspecified"], "has dict as its spec; it must be a dop.EnvSpec"),
     ],
 )
@@ -381,31 +383,31 @@ def test_mistakes(arguments: list[str], words: str):
         check_env.run(arguments)
 
 
-# ------------------------------------------------------------------------------------------------- what users' own makers return
+# ------------------------------------------------------------------------------------------------------------ users' own makers
 
 
-def test_what_pettingzoo_and_gymnasium_have_is_adapted():
+def test_pettingzoo_and_gymnasium_environments_are_adapted():
     environment = dop.envs.make("odd_games:silent", names=["x", "y", "z"], reward="mean", team="x")
     spec = environment.spec
     assert (spec.name, spec.version, spec.agents, spec.time_limit) == ("odd_games:silent", "1-odd_games", ("x",), 3)
     assert dop.envs.make(spec.name, **dict(spec.options)).spec == spec
     assert dop.envs.make("odd_games:Tuples", metrics=["won"]).spec.n_agents == 3
     assert dop.envs.make("odd_games:limited", time_limit=2).spec.time_limit == 2  # the maker's own option
-    assert dop.envs.make("odd_games:anything", time_limit=2).spec.time_limit == 2  # the adapter's: the maker names none
+    assert dop.envs.make("odd_games:anything", time_limit=2).spec.time_limit == 2  # the adapter's: the maker has no such parameter
 
 
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
         ("odd_games:Turns", {}, r"returned Turns, .*act in turn \(AEC\).*aec_to_parallel.* my_module:make"),
-        ("odd_games:Marl", {}, "returned Marl, .* name it pymarl:odd_games:Marl"),
+        ("odd_games:Marl", {}, "returned Marl, .* use the name pymarl:odd_games:Marl"),
         ("odd_games:silent", {"nams": ["x"]}, "odd_games:silent cannot be made with these options: .*nams"),
         ("python_games:Lights", {"team": "left"}, "python_games:Lights cannot be made with these options: .*team"),
-        ("jaxmarl:make", {"env_id": "MPE_simple_spread_v3"}, r"JaxMARL's environments cannot be used as they are: smax:.* mpe:"),
+        ("jaxmarl:make", {"env_id": "MPE_simple_spread_v3"}, r"JaxMARL's environments cannot be used directly. smax:.* mpe:"),
         ("test_check_env:jaxmarls", {}, r"returned SimpleSpreadMPE.* spec, reset and step"),
     ],
 )
-def test_others_get_the_way_out(name: str, options: dict[str, Any], words: str):
+def test_unsupported_environments_get_advice(name: str, options: dict[str, Any], words: str):
     with pytest.raises(ConfigError, match=words):
         dop.envs.make(name, **options)
 
@@ -414,31 +416,31 @@ def jaxmarls() -> Any:
     return jaxmarl.import_quietly("jaxmarl.environments.mpe").SimpleSpreadMPE()
 
 
-def test_from_python_too():
+def test_adaptation_from_python():
     maker: Any = odd_games.Silent
     program = dop.api._program(dop.VDN(), maker, {}, dop.TrainConfig())
     assert program.spec.agents == ("a", "b")
     assert pickle.loads(pickle.dumps(program.environment.make))().spec == program.spec  # type: ignore  # noqa: S301
     objects: list[tuple[Any, str]] = [
         (odd_games.Silent(), "function that makes it"),
-        (odd_games.Tuples(), "at once"),
+        (odd_games.Tuples(), "several copies"),
         (odd_games.Turns(), "AEC"),
     ]
-    for one, words in objects:
+    for environment, words in objects:
         with pytest.raises(ConfigError, match=words):
-            dop.api._program(dop.VDN(), one, {}, dop.TrainConfig())
+            dop.api._program(dop.VDN(), environment, {}, dop.TrainConfig())
 
 
 # ------------------------------------------------------------------------------------------------------------- hundreds of agents
 
 
 def test_hundreds_of_agents_are_counted(capsys: pytest.CaptureFixture[str]):
-    shown = ask(capsys, "odd_games:crowd", "--episodes", "1")
+    shown = report(capsys, "odd_games:crowd", "--episodes", "1")
     for line in (
         "agents       300: ant_* x 200, bee_* x 100",
         "types        ant x 200, bee x 100",
         "action       discrete, 2 x 200, 3 x 100 actions",
-        "note   ant_* x 100, bee_* x 50 were not there (no legal action) in 75% of the steps",
+        "note   ant_* x 100, bee_* x 50 were inactive (no legal action) in 75% of the steps",
     ):
         assert line in shown
     assert max(map(len, shown.splitlines())) < 200
@@ -458,10 +460,10 @@ def test_names_are_listed_or_counted(names: list[str], words: str):
 
 
 def test_patterns_match_these_and_no_others():
-    everybody = ["red_0", "red_1", "redder_0", "blue_0", "x1", "x2"]
-    assert listing.patterns(["red_0", "red_1"], everybody) == ["red_*"]
-    assert listing.patterns(["x1"], everybody) == ["x1"]
-    assert listing.patterns(["x1", "x2", "blue_0"], everybody) == ["x*", "blue_0"]
+    agents = ["red_0", "red_1", "redder_0", "blue_0", "x1", "x2"]
+    assert listing.patterns(["red_0", "red_1"], agents) == ["red_*"]
+    assert listing.patterns(["x1"], agents) == ["x1"]
+    assert listing.patterns(["x1", "x2", "blue_0"], agents) == ["x*", "blue_0"]
     assert listing.patterns(["a1", "a2"], ["a1", "a2", "ab"]) == ["a1", "a2"]
 
 
@@ -469,7 +471,7 @@ def test_patterns_match_these_and_no_others():
 
 
 def rewards(*agents: Any, episodes: int = 3, steps: int = 20) -> list[np.ndarray]:
-    """Of episodes: each agent's are a function of a random number, of which there are as many as agents."""
+    """Rewards by episode: each agent's are a function of a random vector with an entry per agent."""
     rng = np.random.default_rng(0)
     return [np.stack([agent(x) for agent in agents], axis=1) for x in rng.normal(size=(episodes, len(agents), steps))]
 
@@ -498,7 +500,7 @@ def test_rewards_that_oppose(agents: Any, types: str, sides: Any):
         ([lambda x: x[0], lambda x: x[1]], "ab"),
         ([lambda x, i=i: x[i] for i in range(8)], "aaaaaaaa"),
         ([lambda x, i=i: np.cumsum(x[i]) for i in range(4)], "aabb"),  # they drift
-        ([lambda x, i=i: (np.arange(20) == 3 * i).astype(float) for i in range(3)], "abc"),  # each once, like food that is found
+        ([lambda x, i=i: (np.arange(20) == 3 * i).astype(float) for i in range(3)], "abc"),  # once for each agent, like collected food
         ([lambda x: np.zeros(20), lambda x: np.zeros(20)], "ab"),
         ([lambda x: x[0]], "a"),
     ],
@@ -507,15 +509,15 @@ def test_rewards_that_do_not(agents: Any, types: str):
     assert opposing(rewards(*agents), types) is None
 
 
-def test_too_little_says_nothing():
+def test_few_steps_are_inconclusive():
     assert opposing([], "ab") is None
     assert opposing(rewards(lambda x: x[0], lambda x: -x[0] + x[1] / 9, episodes=1, steps=5), "ab") is None
 
 
-# ------------------------------------------------------------------------------------------------------------- where it was
+# ------------------------------------------------------------------------------------------------------- source locations
 
 
-def test_a_frozen_module_is_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_frozen_modules_are_not_locations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "unreadable_game.py").write_text("x = 1\ndef (:\n")
 
@@ -534,7 +536,7 @@ def test_a_frozen_module_is_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert "<frozen" not in str(raised.value)
 
 
-def test_an_error_from_nowhere_has_no_place():
+def test_an_error_without_a_traceback_has_no_location():
     assert plugins.explain(ValueError("bad")) == "ValueError: bad"
     assert "<string>" not in plugins.explain(raised_by(lambda: exec("raise ValueError('bad')")))  # noqa: S102
 

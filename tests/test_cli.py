@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import jax
+import numpy as np
 import pytest
 
 import dop
@@ -22,7 +23,9 @@ from dop import cli
 from dop.algorithms import algorithms
 from dop.cli import commands
 from dop.cli.commands import train
+from dop.loggers import protocol
 from dop.storage import records
+from logged import scalars
 
 DOP = [sys.executable, "-c", "from dop.cli import main; main()"]
 SIZES = {
@@ -113,10 +116,25 @@ def test_help_explains_every_hyper_parameter(monkeypatch: pytest.MonkeyPatch, ca
     assert run(monkeypatch, "train", name, "--help") == 0
     shown = capsys.readouterr().out
     cls: Any = algorithms()[name]
-    for field in (*dataclasses.fields(cls), *dataclasses.fields(train.Options)):
-        if field.name != "hyper":
+    for field in (*dataclasses.fields(cls), *dataclasses.fields(dop.TrainConfig), *dataclasses.fields(train.Options)):
+        if field.name not in ("hyper", "train_config"):
             assert re.search(rf"--(no-)?{field.name.replace('_', '-')}\b", shown), field.name
     assert "Discount per step" in shown
+
+
+def test_every_field_of_the_protocol_is_an_option_that_reaches_the_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Whatever fields there are: nothing on the command line names them."""
+    other = {int: 3, float: 0.5, bool: True, type(None): 7, str: "half"}
+    own = {"on_non_finite": "skip", "env_workers": "ray:2", "env_timeout": 9.0}
+    usual = {field.name: getattr(dop.TrainConfig, field.name) for field in dataclasses.fields(dop.TrainConfig) if field.name != "seeds"}
+    chosen = {name: own.get(name, other[type(value)]) for name, value in usual.items()}
+    words = [f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}") for name, value in chosen.items()]
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(train, "tell", lambda _: None)
+    monkeypatch.setattr(dop, "train", lambda *_, **options: given.update(options))
+    assert run(monkeypatch, "train", "vdn", "--env", "two-step", "--seeds", 2, "--first-seed", 5, *words) == 0, capsys.readouterr().err
+    assert {name: given[name] for name in chosen} == chosen
+    assert list(given["seeds"]) == [5, 6]
 
 
 def test_help_shows_what_the_preset_sets(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
@@ -241,19 +259,27 @@ def test_train_resume_evaluate(tmp_path: Path):
     assert {"device", "machine", "versions"} <= config.keys()
     assert_records(folder, until=64)
     assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
-    assert list((folder / "tensorboard").glob("events.out.tfevents.*"))
+    assert_tensorboard(folder)
     assert list((folder / "checkpoints").iterdir())
 
     result = dop_process(tmp_path, "resume", folder, "--env-steps", 96, "--quiet")
     assert result.returncode == 0, result.stderr
     assert "finished after 96 environment steps" in result.stdout
     assert_records(folder, until=96)
-    assert len(list((folder / "tensorboard").glob("events.out.tfevents.*"))) == 2
+    assert_tensorboard(folder)
 
     result = dop_process(tmp_path, "evaluate", folder, "--episodes", 8)
     assert result.returncode == 0, result.stderr
     assert re.search(r"test_return_mean +-?\d+\.\d+ +\(per seed: -?\d+\.\d+, -?\d+\.\d+\)", result.stdout)
     assert "test_optimal_mean" in result.stdout
+
+
+def assert_tensorboard(folder: Path) -> None:
+    """For each seed, every point of metrics.jsonl, once."""
+    for seed in (3, 4):
+        own = [record for record in records.read(folder / "metrics.jsonl") if record.seed == seed]
+        expected = [(tag, record.env_steps, np.float32(value)) for record in own for tag, value in protocol.tagged(record).items()]
+        assert scalars(folder / "tensorboard" / f"seed_{seed}") == expected
 
 
 def assert_records(folder: Path, *, until: int) -> None:

@@ -25,7 +25,7 @@ def in_their_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_algorithm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    words = ["--env=two-step", "--env-steps=64", "--rate=0.3", "--eval-episodes=2", "--quiet"]
+    words = ["--env=two-step", "--env-steps=64", "--lr=0.3", "--eval-episodes=2", "--quiet"]
     assert run(monkeypatch, "train", "own_algorithm:Reinforce", *words, "--run-dir", tmp_path / "run") == 0
     assert json.loads((tmp_path / "run" / "config.json").read_text())["algorithm"] == "own_algorithm:Reinforce"
     assert run(monkeypatch, "resume", tmp_path / "run", "--env-steps=96", "--trust", "--quiet") == 0

@@ -1,4 +1,4 @@
-"""Whatever people write into fields, files and command lines, they get a run or a sentence: no traceback, no waiting, nothing compiled."""
+"""Arbitrary fields, files and command lines give a run or a one-line error: no traceback, no delay, no compilation."""
 
 from __future__ import annotations
 
@@ -25,20 +25,21 @@ from dop.algorithms import algorithms
 from dop.analysis import marl_eval
 from dop.cli.commands import commands
 from dop.cli.environment import environment_options
+from dop.loggers.jsonl import JsonLines
 from dop.storage import manifest, records
-from dop.storage.records import JsonLines, Record
+from dop.storage.records import Record
 from dop.storage.run_directory import RunFolder
 from helpers import make_spec
 from logged import opened
-from run_factories import open_again, plant
+from run_factories import make_run, reopen
 
 SPEC = make_spec(time_limit=5)
 SECONDS = 5.0
-"""Of this process's own time, for the refusal or the start."""
-few = functools.partial(settings, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+"""Limit of processor seconds for the error or the start."""
+with_examples = functools.partial(settings, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 HUGE = [2**63, 10**30, 10**400, -(10**400), 10**5000]
-"""Whole numbers that counters, floats, and Python's own writing of numbers do not hold."""
+"""Integers that exceed counters, floats, or Python's limit for printing."""
 NUMBERS = st.one_of(
     *(st.integers(-3, 300), st.sampled_from([0, -1, 2**31, *HUGE]), st.floats(), st.sampled_from([0.0, 1.0, 1e-300, 1e300, -0.0])),
     st.sampled_from([np.int64(3), np.float32(0.9), np.float64(0.5), np.bool_(True), np.uint8(200), np.float32("nan"), np.str_("all")]),
@@ -46,8 +47,8 @@ NUMBERS = st.one_of(
 ANYTHING = st.one_of(NUMBERS, st.booleans(), st.none(), st.text(max_size=5), st.lists(st.integers(), max_size=2))
 
 
-def likely(hint: Any) -> st.SearchStrategy[Any]:
-    """What people may write there: half of it of the right kind."""
+def plausible(hint: Any) -> st.SearchStrategy[Any]:
+    """Plausible values of a field, half of them of the right type."""
     if get_origin(hint) is Literal:
         return st.one_of(st.sampled_from(get_args(hint)), ANYTHING)
     if hint is bool:
@@ -55,17 +56,17 @@ def likely(hint: Any) -> st.SearchStrategy[Any]:
     return st.one_of(NUMBERS, ANYTHING)
 
 
-def answered(action: Callable[[], Any]) -> str | None:
-    """None if it went well, else the sentence; anything but a `DopError`, or a longer wait, fails the test."""
+def error_of(action: Callable[[], Any]) -> str | None:
+    """The message of a `DopError`, or None if there was none. Other exceptions and long delays fail the test."""
     start = time.process_time()
     try:
         action()
-        sentence = None
+        message = None
     except dop.DopError as error:
-        sentence = str(error)
-        assert sentence
+        message = str(error)
+        assert message
     assert time.process_time() - start < SECONDS
-    return sentence
+    return message
 
 
 # ---------------------------------------------------------------------------------------------------------------- fields
@@ -75,52 +76,52 @@ FIELDS = [(name, field.name) for name, cls in CLASSES.items() for field in datac
 
 
 @pytest.mark.parametrize(("name", "field"), FIELDS)
-@few(max_examples=12)
+@with_examples(max_examples=12)
 @given(data=st.data())
 def test_every_field_of_every_algorithm(name: str, field: str, data: st.DataObject):
-    """It passes or the sentence names the field, or another that does not go with it."""
+    """The value is accepted, or the error names the field."""
     cls = CLASSES[name]
-    value = data.draw(likely(get_type_hints(cls)[field]))
+    value = data.draw(plausible(get_type_hints(cls)[field]))
     algorithm = cls(**{field: value})
-    sentence = answered(lambda: algorithm.check(SPEC))
+    message = error_of(lambda: algorithm.check(SPEC))
     if isinstance(value, float | np.floating) and not math.isfinite(value):
-        assert sentence
-    if sentence is None:
-        json.dumps(dataclasses.asdict(algorithm), allow_nan=False)  # what config.json keeps
+        assert message
+    if message is None:
+        json.dumps(dataclasses.asdict(algorithm), allow_nan=False)  # as in config.json
     else:
-        assert field in sentence
+        assert field in message
 
 
 @pytest.mark.parametrize("name", algorithms())
-@few(max_examples=8)
+@with_examples(max_examples=8)
 @given(data=st.data())
-def test_several_fields_together_and_what_they_would_need(name: str, data: st.DataObject):
-    """What passes has shapes: networks, replay and batches are worked out, and refused if they do not fit the machine."""
+def test_several_fields_together_and_their_memory(name: str, data: st.DataObject):
+    """Accepted values have shapes: networks, replay and batches are measured, and refused if they do not fit the machine."""
     cls = CLASSES[name]
     hints = get_type_hints(cls)
     changed = data.draw(st.lists(st.sampled_from([field.name for field in dataclasses.fields(cls)]), max_size=3, unique=True))
-    algorithm = cls(**{field: data.draw(likely(hints[field])) for field in changed})
-    answered(lambda: dop.preflight(algorithm, "two-step", run_dir=Path("nowhere")).check())
+    algorithm = cls(**{field: data.draw(plausible(hints[field])) for field in changed})
+    error_of(lambda: dop.preflight(algorithm, "two-step", run_dir=Path("nowhere")).check())
 
 
-@few(max_examples=150)
+@with_examples(max_examples=150)
 @given(data=st.data())
-def test_every_field_of_a_protocol(data: st.DataObject):
+def test_every_field_of_a_train_config(data: st.DataObject):
     hints = get_type_hints(dop.TrainConfig)
     changed = data.draw(st.lists(st.sampled_from(list(hints)), min_size=1, max_size=2, unique=True))
-    values: dict[str, Any] = {field: data.draw(st.one_of(likely(hints[field]), st.lists(NUMBERS).map(tuple))) for field in changed}
+    values: dict[str, Any] = {field: data.draw(st.one_of(plausible(hints[field]), st.lists(NUMBERS).map(tuple))) for field in changed}
     train_config = dop.TrainConfig(**values)
-    sentence = answered(train_config.check)
-    assert sentence is None or any(field in sentence for field in changed)
+    message = error_of(train_config.check)
+    assert message is None or any(field in message for field in changed)
 
 
 ENTRIES = st.one_of(ANYTHING, st.lists(st.one_of(st.integers(-1, 5), st.text(max_size=3), st.floats()), max_size=3).map(tuple))
 
 
-@few(max_examples=150)
+@with_examples(max_examples=150)
 @given(changes=st.fixed_dictionaries({}, optional={field.name: ENTRIES for field in dataclasses.fields(dop.EnvSpec)}))
 def test_every_field_of_a_spec(changes: dict[str, Any]):
-    """What is accepted has the sizes that everything else is made from."""
+    """Accepted specs have valid sizes."""
 
     def make() -> None:
         spec = dataclasses.replace(SPEC, **changes)
@@ -128,7 +129,7 @@ def test_every_field_of_a_spec(changes: dict[str, Any]):
         assert min(spec.obs_size, spec.action_size, spec.state_size, spec.time_limit) >= 1
         assert all(isinstance(size, int) for size in spec.action_shape)
 
-    answered(make)
+    error_of(make)
 
 
 # ----------------------------------------------------------------------------------------------------------------- files
@@ -136,7 +137,7 @@ def test_every_field_of_a_spec(changes: dict[str, Any]):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    return plant(tmp_path_factory.mktemp("fuzz") / "run")
+    return make_run(tmp_path_factory.mktemp("fuzz") / "run")
 
 
 JSON = st.recursive(
@@ -146,56 +147,56 @@ JSON = st.recursive(
 )
 
 
-def places(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Where anything stands in a JSON document."""
+def paths(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The paths of all values in a JSON document."""
     yield path
     inner = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for key, value in inner:
-        yield from places(value, (*path, key))
+        yield from paths(value, (*path, key))
 
 
-def mutated(document: Any, path: tuple[Any, ...], value: Any, *, gone: bool) -> Any:
-    """The document with something else at `path`, or with nothing there."""
+def mutated(document: Any, path: tuple[Any, ...], value: Any, *, remove: bool) -> Any:
+    """The document with `value` at `path`, or without that entry."""
     if not path:
         return value
     changed = copy.deepcopy(document)
     node = functools.reduce(lambda node, key: node[key], path[:-1], changed)
-    if gone:
+    if remove:
         del node[path[-1]]
     else:
         node[path[-1]] = value
     return changed
 
 
-@few(max_examples=60)
+@with_examples(max_examples=60)
 @given(data=st.data())
-def test_any_change_of_a_config_is_a_run_or_a_sentence(run: RunFolder, data: st.DataObject):
+def test_any_change_of_a_config_gives_a_run_or_an_error(run: RunFolder, data: st.DataObject):
     text = run.config.read_text()
     document = json.loads(text)
-    path = data.draw(st.sampled_from(list(places(document))))
-    run.config.write_text(json.dumps(mutated(document, path, data.draw(JSON), gone=data.draw(st.booleans()))))
+    path = data.draw(st.sampled_from(list(paths(document))))
+    run.config.write_text(json.dumps(mutated(document, path, data.draw(JSON), remove=data.draw(st.booleans()))))
     try:
-        answered(lambda: open_again(run))
+        error_of(lambda: reopen(run))
     finally:
         run.config.write_text(text)
-    assert answered(lambda: open_again(run)) is None  # nothing of the change has stayed
+    assert error_of(lambda: reopen(run)) is None  # the change has no lasting effect
 
 
-@few(max_examples=60)
+@with_examples(max_examples=60)
 @given(content=st.one_of(st.binary(max_size=50), st.sampled_from([b"[" * 10_000, b'{"format": 1}', b"1" * 5000, b'{"format": NaN}'])))
-def test_any_content_of_a_config_is_a_sentence(run: RunFolder, content: bytes):
+def test_any_content_of_a_config_is_an_error(run: RunFolder, content: bytes):
     text = run.config.read_text()
     run.config.write_bytes(content)
     try:
-        assert answered(lambda: open_again(run))
+        assert error_of(lambda: reopen(run))
     finally:
         run.config.write_text(text)
 
 
-@few(max_examples=60)
+@with_examples(max_examples=60)
 @given(count=st.integers(1, 4), cut=st.integers(1, 200), garbage=st.binary(max_size=20))
 @example(count=1, cut=1, garbage=b"")
-def test_a_half_written_last_line_costs_that_line_alone(tmp_path: Path, count: int, cut: int, garbage: bytes):
+def test_a_partial_last_line_loses_only_that_line(tmp_path: Path, count: int, cut: int, garbage: bytes):
     path = tmp_path / "metrics.jsonl"
     path.unlink(missing_ok=True)
     written = [Record(kind="train", seed=0, iteration=i, env_steps=i, wall_seconds=0.5, metrics={"loss": i / 3}) for i in range(count)]
@@ -210,45 +211,45 @@ def test_a_half_written_last_line_costs_that_line_alone(tmp_path: Path, count: i
     assert path.read_bytes() == b"".join(content.splitlines(keepends=True)[:whole])
 
 
-@few(max_examples=60)
+@with_examples(max_examples=60)
 @given(line=st.one_of(st.binary(max_size=40), JSON.map(lambda value: json.dumps(value).encode())))
-def test_any_line_of_records_is_a_record_or_a_sentence(tmp_path: Path, line: bytes):
+def test_any_line_of_records_is_a_record_or_an_error(tmp_path: Path, line: bytes):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(line + b"\n")
-    sentence = answered(lambda: records.read(path))
-    assert sentence is None or str(path) in sentence
+    message = error_of(lambda: records.read(path))
+    assert message is None or str(path) in message
 
 
-@few(max_examples=60)
+@with_examples(max_examples=60)
 @given(data=st.data())
-def test_any_change_of_the_results_of_others_is_read_or_a_sentence(tmp_path: Path, data: st.DataObject):
+def test_any_change_of_other_libraries_results_is_read_or_an_error(tmp_path: Path, data: st.DataObject):
     path = tmp_path / "others.json"
     step = {"step_count": 1, "elapsed_time": 0.5, "return": [1.0, 2.0]}
     document = {"smac": {"3m": {"vdn": {"seed_0": {"step_0": step, "absolute_metrics": {"return": [1.0]}}}}}}
-    place = data.draw(st.sampled_from(list(places(document))))
-    path.write_text(json.dumps(mutated(document, place, data.draw(JSON), gone=data.draw(st.booleans()))))
-    sentence = answered(lambda: marl_eval.read(path))
-    assert sentence is None or str(path) in sentence
+    path_in_document = data.draw(st.sampled_from(list(paths(document))))
+    path.write_text(json.dumps(mutated(document, path_in_document, data.draw(JSON), remove=data.draw(st.booleans()))))
+    message = error_of(lambda: marl_eval.read(path))
+    assert message is None or str(path) in message
 
 
-@few(max_examples=20)
+@with_examples(max_examples=20)
 @given(name=st.sampled_from(["meta.json", manifest.NAME]), data=st.data())
-def test_any_change_of_what_a_checkpoint_says_of_itself_gives_way(run: RunFolder, name: str, data: st.DataObject):
-    """Its arrays are as they were: it is still used, or the sentence says that it is not and why."""
+def test_any_change_of_checkpoint_metadata_gives_a_state_or_an_error(run: RunFolder, name: str, data: st.DataObject):
+    """Its arrays are unchanged: the checkpoint is used, or the error says why not."""
     folder = run.checkpoints / "2"
     before = {path: path.read_bytes() for path in (folder / "meta.json", folder / manifest.NAME)}
     document = json.loads(before[folder / name])
-    changed = mutated(document, data.draw(st.sampled_from(list(places(document)))), data.draw(JSON), gone=data.draw(st.booleans()))
+    changed = mutated(document, data.draw(st.sampled_from(list(paths(document)))), data.draw(JSON), remove=data.draw(st.booleans()))
     (folder / name).write_text(json.dumps(changed))
     if name == "meta.json":
         (folder / manifest.NAME).unlink()
         manifest.write(folder)
     try:
-        sentence = answered(lambda: open_again(run))
+        message = error_of(lambda: reopen(run))
     finally:
         for path, content in before.items():
             path.write_bytes(content)
-    assert sentence is None or str(run.checkpoints) in sentence
+    assert message is None or str(run.checkpoints) in message
 
 
 # ---------------------------------------------------------------------------------------------------------- command lines
@@ -291,9 +292,9 @@ def test_every_number_of_every_command(
         cli.main()
     assert time.process_time() - start < SECONDS
     assert ended.value.code == 2
-    told = "".join(capsys.readouterr())
-    assert "Traceback" not in told
-    assert "\x1b[2J" not in told
+    output = "".join(capsys.readouterr())
+    assert "Traceback" not in output
+    assert "\x1b[2J" not in output
 
 
 NAMES = ["name", "self", "cls", "variant", "family", "n_agents", "lambda", "", " ", "a-b", "3", "é"]
@@ -314,7 +315,7 @@ TYPED = [
 ]
 
 
-@few(max_examples=60)
+@with_examples(max_examples=60)
 @given(
     words=st.lists(
         st.one_of(st.text(max_size=5), st.builds(lambda name, value: f"{name}={value}", st.sampled_from(NAMES), st.sampled_from(TYPED))),
@@ -322,11 +323,11 @@ TYPED = [
     )
 )
 @example(words=["n_agents=2", "n_agents=2"])
-def test_any_options_of_an_environment_make_it_or_a_sentence(words: list[str]):
-    sentence = answered(lambda: envs.make("matrix-game", **environment_options(words)))
-    assert sentence or all(word.startswith("n_agents=") for word in words)
-    assert sentence or len(words) < 2
-    answered(lambda: dop.preflight(CLASSES["vdn"](), "matrix-game", environment_options=environment_options(words), run_dir="nowhere"))
+def test_any_options_of_an_environment_make_it_or_give_an_error(words: list[str]):
+    message = error_of(lambda: envs.make("matrix-game", **environment_options(words)))
+    assert message or all(word.startswith("n_agents=") for word in words)
+    assert message or len(words) < 2
+    error_of(lambda: dop.preflight(CLASSES["vdn"](), "matrix-game", environment_options=environment_options(words), run_dir="nowhere"))
 
 
 OPTIONS = ["--env", "--seeds", "--run-dir", "--preset", "--help", "--gamma", "--dry-run", "--trust", "--env=", "--preset=", "--"]
@@ -342,15 +343,15 @@ LINES = st.one_of(
 )
 
 
-@few(max_examples=150)
+@with_examples(max_examples=150)
 @given(arguments=LINES)
-def test_any_command_line_ends_in_help_a_sentence_or_a_start(
+def test_any_command_line_ends_in_help_an_error_or_a_start(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ):
-    """Exit codes are 0 and 2; nothing but the start of a run is left out."""
+    """Exit codes are 0 and 2; only the start of a run is replaced."""
 
     def started(*_: Any, **__: Any) -> None:
-        raise dop.RunError("it would have started")
+        raise dop.RunError("started")
 
     with monkeypatch.context() as patch:
         patch.chdir(tmp_path)

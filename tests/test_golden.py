@@ -1,4 +1,4 @@
-"""Stochastic DOP against numbers of its published reference implementation, in float64 (tests/golden/README.md says what they are)."""
+"""Stochastic DOP against numbers of its published reference implementation, in float64 (see tests/golden/README.md)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ KEY = jax.random.key(0)
 
 
 def family(prefix: str) -> Numbers:
-    """The arrays below `prefix/`, by the rest of their names."""
+    """The arrays under `prefix/`, by the rest of their names."""
     return {name.removeprefix(prefix + "/"): GOLDEN[name] for name in GOLDEN.files if name.startswith(prefix + "/")}
 
 
@@ -43,7 +43,7 @@ def double_precision() -> Iterator[None]:
 
 
 def assert_close(got: Any, expected: Any) -> None:
-    """Equal trees, leaf by leaf. The shapes must agree: a broadcast would hide a mistake."""
+    """Assert equal trees, leaf by leaf. Shapes must agree: broadcasting would hide an error."""
     got, expected = (jax.tree_util.tree_leaves_with_path(x) for x in (got, expected))
     assert [path for path, _ in got] == [path for path, _ in expected]
     for (path, x), (_, y) in zip(got, expected, strict=True):
@@ -107,7 +107,7 @@ def episodes_of(batch: Numbers) -> Episode:
 
 
 def episode_of(golden: dict[str, Array]) -> Episode:
-    """One golden episode. Its slot after the last step has the action that would have come."""
+    """One golden episode. Its action after the last step is the next one chosen."""
     action, length = golden["actions"][..., 0].astype(jnp.int32), golden["length"]
     mask = jnp.arange(len(action) - 1) < length
     return Episode(
@@ -124,14 +124,14 @@ def episode_of(golden: dict[str, Array]) -> Episode:
 
 
 def mixed_policy(logits: Float[Array, " action"], action_mask: Array, epsilon: float) -> Float[Array, " action"]:
-    """The released code's policy, by way of the library's masked mixture."""
+    """The released code's policy as the library's masked mixture."""
     return policies.epsilon_mixture(
         policies.masked_softmax(logits, action_mask), action_mask, policies.unmasked_epsilon(logits, action_mask, epsilon)
     )
 
 
 def over(axes: int, f: Callable[..., Any]) -> Callable[..., Any]:
-    """`f` mapped over so many leading axes, compiled as one."""
+    """`f` vmapped over `axes` leading axes and jitted."""
     for _ in range(axes):
         f = jax.vmap(f)
     return jax.jit(f)
@@ -146,9 +146,9 @@ def test_tree_backup(case: int) -> None:
     q, delta = jnp.asarray(g["q_taken"][..., 0]), jnp.asarray(g["td_error"][..., 0])
     trace = g["lambda"] * jnp.asarray(g["pi_joint_taken"][:, :-1, 0])
     gamma = jnp.full_like(q, g["gamma"])
-    # With no value expected after a step, delta = reward - q: the reward that makes the golden delta.
-    one = lambda r, d, q, p: tree_backup(r, d, q, jnp.zeros_like(q), p, int(g["n_step"]))  # noqa: E731
-    assert_close(over(1, one)(delta + q, gamma, q, trace), g["target"][..., 0])
+    # With expected next values of 0, delta = reward - q, so reward = delta + q gives the golden delta.
+    backup = lambda r, d, q, p: tree_backup(r, d, q, jnp.zeros_like(q), p, int(g["n_step"]))  # noqa: E731
+    assert_close(over(1, backup)(delta + q, gamma, q, trace), g["target"][..., 0])
 
 
 @pytest.mark.parametrize("case", range(3))
@@ -206,7 +206,7 @@ def test_actor() -> None:
     everywhere = jnp.ones_like(action_mask)
     unmasked = lambda x, m: policies.epsilon_mixture(jax.nn.softmax(x), m, epsilon)  # noqa: E731
     filled = g["filled"][..., None].astype(bool)
-    # On padding the reference's inputs are not ours to imitate: both policies and hidden states are compared on filled slots.
+    # The reference's inputs differ on padding: policies and hidden states are compared on valid steps only.
     for got, expected in (
         (hidden, g["hidden"]),
         (over(3, unmasked)(logits, everywhere), g["pi_raw"]),
@@ -237,7 +237,7 @@ def test_actor_loss(case: int) -> None:
 
 
 def released_with(g: Numbers, on_policy_batch: int) -> StochasticDOP:
-    """The released preset, with the golden epsilon; everything else must be as it stands."""
+    """The released preset with the golden epsilon; all other values must equal the golden ones."""
     preset = StochasticDOP.presets()["released"]
     mine = (preset.actor_lr, preset.critic_lr, preset.rms_decay, preset.rms_eps, preset.max_grad_norm)
     assert mine == tuple(g[f"hp/{name}"] for name in ("lr", "critic_lr", "optim_alpha", "optim_eps", "grad_norm_clip"))
@@ -249,7 +249,7 @@ def released_with(g: Numbers, on_policy_batch: int) -> StochasticDOP:
 
 
 class Iteration(eqx.Module):
-    """A golden iteration: what goes in, and what came out of ours."""
+    """A golden iteration: our inputs and outputs."""
 
     algorithm: StochasticDOP = eqx.field(static=True)
     before: DOPLearner
@@ -306,7 +306,7 @@ def test_iteration_weights(iteration: tuple[int, Iteration]) -> None:
     assert_close(it.after.actor, actor_of(w("actor"), n))
 
 
-def test_iteration_moves_the_weights_much_more_than_the_tolerance(iteration: tuple[int, Iteration]) -> None:
+def test_iteration_changes_the_weights_much_more_than_the_tolerance(iteration: tuple[int, Iteration]) -> None:
     _, it = iteration
     for before, after in ((it.before.critic, it.after.critic), (it.before.actor, it.after.actor)):
         for x, y in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
@@ -322,7 +322,7 @@ def test_iteration_keeps_the_targets(iteration: tuple[int, Iteration]) -> None:
 def test_iteration_metrics(iteration: tuple[int, Iteration]) -> None:
     case, it = iteration
     g = family(f"iter/{case}")
-    # The reference clips by clip / (norm + 1e-6), optax by clip / norm. No golden norm comes near: the difference cannot show here.
+    # The reference clips by clip / (norm + 1e-6), optax by clip / norm. No golden norm reaches the limit, so this does not matter here.
     assert np.max(g["critic_grad_norm_per_step"]) < it.algorithm.max_grad_norm
     assert_close(it.metrics["critic_loss"], np.mean(g["critic_loss_per_step"]))
     assert_close(it.metrics["critic_grad_norm"], np.mean(g["critic_grad_norm_per_step"]))

@@ -15,7 +15,7 @@ NAN = float("nan")
 
 
 class Team(NamedTuple):
-    """One random episode, as the losses take it."""
+    """One random episode: the arguments of the losses."""
 
     logits: Array
     q: Array
@@ -61,13 +61,13 @@ BOTH = pytest.mark.parametrize("loss", [sampled, expected])
 
 
 def test_masked_mean_by_hand() -> None:
-    # (1 + 3 + 5 + 7) / 4, the second step does not count
+    # (1 + 3 + 5 + 7) / 4; the second step is not valid
     x = jnp.array([[1.0, 3.0], [NAN, NAN], [5.0, 7.0]])
     for mask in (jnp.array([True, False, True]), jnp.array([1.0, 0.0, 1.0]), jnp.array([1, 0, 1])):
         assert losses.masked_mean(x, mask) == 4.0
 
 
-def test_masked_mean_keeps_nan_out_of_the_gradient() -> None:
+def test_masked_mean_has_no_nan_in_its_gradient() -> None:
     x = jnp.array([1.0, NAN, 3.0])
     gradient = jax.grad(lambda x: losses.masked_mean(x, jnp.array([True, False, True])))(x)
     np.testing.assert_array_equal(gradient, [0.5, 0.0, 0.5])
@@ -80,7 +80,7 @@ def test_masked_mean_of_nothing_is_0() -> None:
     np.testing.assert_array_equal(gradient, [0.0, 0.0])
 
 
-def test_masked_mean_counts_what_it_averages_when_the_mask_has_two_axes() -> None:
+def test_masked_mean_with_a_mask_of_two_axes() -> None:
     x = jnp.arange(12.0).reshape(2, 2, 3)
     mask = jnp.array([[True, False], [False, True]])
     assert losses.masked_mean(x, mask) == np.mean([0, 1, 2, 9, 10, 11])
@@ -123,10 +123,10 @@ def test_expected_gradient_matches_finite_differences() -> None:
 
     logits, h = np.asarray(team.logits, np.float64), 1e-5
     slope = np.zeros_like(logits)
-    for place in np.ndindex(*logits.shape):
+    for index in np.ndindex(*logits.shape):
         step = np.zeros_like(logits)
-        step[place] = h
-        slope[place] = (value(logits + step) - value(logits - step)) / (2 * h)
+        step[index] = h
+        slope[index] = (value(logits + step) - value(logits - step)) / (2 * h)
     np.testing.assert_allclose(expected_gradient(team), -slope / 2, atol=1e-6)
 
 
@@ -171,9 +171,9 @@ def test_permuting_agents_permutes_the_gradient(gradient) -> None:
 def test_k_scales_the_gradient(gradient) -> None:
     team = make_team()
     np.testing.assert_allclose(gradient(team._replace(k=3 * team.k)), 3 * gradient(team), rtol=1e-4, atol=1e-6)
-    without_the_first = gradient(team._replace(k=team.k.at[:, 0].set(0)))
-    np.testing.assert_array_equal(without_the_first[:, 0], 0.0)
-    np.testing.assert_allclose(without_the_first[:, 1:], gradient(team)[:, 1:], rtol=1e-6)
+    without_first = gradient(team._replace(k=team.k.at[:, 0].set(0)))
+    np.testing.assert_array_equal(without_first[:, 0], 0.0)
+    np.testing.assert_allclose(without_first[:, 1:], gradient(team)[:, 1:], rtol=1e-6)
 
 
 @BOTH
@@ -184,17 +184,17 @@ def test_no_gradient_flows_into_the_critic(loss) -> None:
     np.testing.assert_array_equal(to_k, 0.0)
 
 
-def test_ratio_weighs_the_steps_and_has_no_gradient() -> None:
+def test_ratio_weights_the_steps_and_has_no_gradient() -> None:
     team = make_team()
     ratio = jnp.array([0.5, 2.0, 1.0, NAN])
 
-    def weighed(logits: Array, ratio: Array) -> Array:
+    def weighted(logits: Array, ratio: Array) -> Array:
         return losses.stochastic_dop_actor(jax.nn.softmax(logits), team.q, team.k, team.action, team.mask, ratio)
 
-    to_logits, to_ratio = jax.grad(weighed, argnums=(0, 1))(team.logits, ratio)
+    to_logits, to_ratio = jax.grad(weighted, argnums=(0, 1))(team.logits, ratio)
     np.testing.assert_allclose(to_logits[:3], sampled_gradient(team)[:3] * ratio[:3, None, None], rtol=1e-5, atol=1e-7)
     np.testing.assert_array_equal(to_ratio, 0.0)
-    np.testing.assert_allclose(weighed(team.logits, jnp.ones(4)), sampled(team), rtol=1e-6)
+    np.testing.assert_allclose(weighted(team.logits, jnp.ones(4)), sampled(team), rtol=1e-6)
 
 
 # --------------------------------------------------------------------------------------------------------- entropy and scales
@@ -234,26 +234,26 @@ def test_critic_weights_without_kappa_are_one_mean() -> None:
     np.testing.assert_allclose(got, [[1 / 4, 1 / 4, 1 / 4, 1 / 4], [1 / 2, 0, 1 / 2, 0]])
 
 
-def test_critic_weights_with_kappa_share_by_kind() -> None:
+def test_critic_weights_with_kappa_are_split_by_kind() -> None:
     got = losses.critic_weights(STEPS, OFF_POLICY, 0.75, 1)
     np.testing.assert_allclose(got, [[1 / 8, 1 / 8, 3 / 8, 3 / 8], [1 / 4, 0, 3 / 4, 0]])
 
 
 @pytest.mark.parametrize("kappa", [None, 0.0, 0.3, 1.0])
 @pytest.mark.parametrize("axis", [0, 1, (0, 1)])
-def test_critic_weights_sum_to_1_where_both_kinds_are(kappa: float | None, axis: int | tuple[int, ...]) -> None:
+def test_critic_weights_sum_to_1_with_both_kinds(kappa: float | None, axis: int | tuple[int, ...]) -> None:
     both = jnp.array([[True, False], [False, True]])
     weights = losses.critic_weights(jnp.ones((2, 2), bool), both, kappa, axis)
     np.testing.assert_allclose(jnp.sum(weights, axis=axis), 1.0)
 
 
 def test_critic_weights_over_both_axes() -> None:
-    # 3 on-policy steps share 1/4, 3 off-policy ones 3/4
+    # 3 on-policy steps have total weight 1/4, 3 off-policy steps 3/4
     got = losses.critic_weights(STEPS, OFF_POLICY, 0.75, (0, 1))
     np.testing.assert_allclose(got, [[1 / 12, 1 / 12, 1 / 4, 1 / 4], [1 / 12, 0, 1 / 4, 0]], rtol=1e-6)
 
 
-def test_critic_weights_of_a_missing_kind_are_not_there() -> None:
+def test_critic_weights_of_a_missing_kind_are_lost() -> None:
     only_on = jnp.array([[True, True, False, False], [False, False, False, False]])
     np.testing.assert_allclose(losses.critic_weights(only_on, OFF_POLICY, 0.75, 1), [[1 / 8, 1 / 8, 0, 0], [0, 0, 0, 0]])
     np.testing.assert_allclose(losses.critic_weights(only_on, OFF_POLICY, None, 1), [[1 / 2, 1 / 2, 0, 0], [0, 0, 0, 0]])

@@ -21,7 +21,7 @@ Weights = Literal["linear", "product"]
 
 
 @KINDS
-def test_k_are_shares(weights: Weights) -> None:
+def test_k_is_normalised(weights: Weights) -> None:
     mixer = LinearMixer(5, 3, key=KEY, weights=weights)
     states = 10 * jax.random.normal(jax.random.key(1), (50, 5))
     k, b = jax.vmap(mixer)(states)
@@ -32,7 +32,7 @@ def test_k_are_shares(weights: Weights) -> None:
 
 
 @KINDS
-def test_q_tot_never_falls_when_a_local_value_rises(weights: Weights) -> None:
+def test_q_tot_is_monotonic_in_local_values(weights: Weights) -> None:
     mixer = LinearMixer(5, 3, key=KEY, weights=weights)
     state = jax.random.normal(jax.random.key(1), (5,))
 
@@ -84,7 +84,7 @@ def test_without_bias_b_is_0() -> None:
 
 
 @KINDS
-def test_weights_of_0_give_equal_shares_and_a_finite_gradient(weights: Weights) -> None:
+def test_zero_weights_give_equal_k_and_a_finite_gradient(weights: Weights) -> None:
     mixer = jax.tree.map(jnp.zeros_like, LinearMixer(3, 4, key=KEY, weights=weights))
     np.testing.assert_allclose(mixer(jnp.ones(3))[0], 0.25)
     gradient = jax.grad(lambda m: jnp.sum(m(jnp.ones(3))[0] ** 2))(mixer)
@@ -101,7 +101,7 @@ def test_shares() -> None:
 
 
 def hand_monotonic() -> MonotonicMixer:
-    """One number of state, two agents, two hidden units, hypernetworks of one layer."""
+    """State size 1, two agents, two hidden units, hypernetworks of one layer."""
     mixer = MonotonicMixer(1, 2, key=KEY, embedding=2, hypernet_hidden=0)
     layers = lambda m: (m.hidden_weights.layers[0], m.hidden_bias, m.output_weights.layers[0], *m.state_value.layers)  # noqa: E731
     where = lambda m: [leaf for layer in layers(m) for leaf in (layer.weight, layer.bias)]  # noqa: E731
@@ -130,7 +130,7 @@ def test_monotonic_by_hand() -> None:
     state=hypothesis.extra.numpy.arrays(np.float32, 3, elements=st.floats(-1e3, 1e3, width=32)),
     q=hypothesis.extra.numpy.arrays(np.float32, 4, elements=st.floats(-1e3, 1e3, width=32)),
 )
-def test_monotonic_never_falls_in_any_q(hypernet_hidden: int, seed: int, scale: float, state: np.ndarray, q: np.ndarray) -> None:
+def test_q_tot_is_monotonic_in_every_q(hypernet_hidden: int, seed: int, scale: float, state: np.ndarray, q: np.ndarray) -> None:
     value, slope = slopes(hypernet_hidden)(jax.random.key(seed), scale, state, q)
     assert np.isfinite(value)
     assert np.isfinite(slope).all()

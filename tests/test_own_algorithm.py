@@ -18,7 +18,7 @@ from dop import algorithms, api, views
 from dop.cli.commands import list as listing
 from dop.storage.run_directory import RunFolder
 from outside import OwnQ, OwnVDN
-from run_factories import TINY, plant
+from run_factories import TINY, make_run
 from test_cli import run
 
 GAME = ["--env", "matrix-game", "--env-args", "n_agents=2", "n_actions=2"]
@@ -30,21 +30,21 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of `outside:OwnQ`, typed."""
     folder = tmp_path_factory.mktemp("own") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        assert run(patch, "train", "outside:OwnQ", *GAME, *SHORT, "--env-steps=16", "--rate=0.25", "--run-dir", folder) == 0
+        assert run(patch, "train", "outside:OwnQ", *GAME, *SHORT, "--env-steps=16", "--lr=0.25", "--run-dir", folder) == 0
     return folder
 
 
 def test_the_run_directory_says_where_the_class_is(trained: Path):
     config = json.loads((trained / "config.json").read_text())
     assert config["algorithm"] == "outside:OwnQ"
-    assert config["hyper_parameters"]["rate"] == 0.25
+    assert config["hyper_parameters"]["lr"] == 0.25
     assert config["hyper_parameters"].keys() == {field.name for field in dataclasses.fields(OwnQ)}
 
 
 def test_its_fields_are_options_with_their_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     assert run(monkeypatch, "train", "outside:OwnVDN", "--help") == 0
     shown = " ".join(re.sub("[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
-    assert "--scale FLOAT What is learned from is this times the reward. (default: 0.5)" in shown
+    assert "--scale FLOAT Factor of the reward in updates. (default: 0.5)" in shown
     assert "--actor.hidden-size INT" in shown
 
 
@@ -98,7 +98,7 @@ def test_a_run_directory_alone_cannot_import_an_algorithm(tmp_path: Path, monkey
     mark = tmp_path / "mark"
     (tmp_path / "planted_algorithm.py").write_text(textwrap.dedent(PLANTED.format(mark=str(mark))))
     monkeypatch.syspath_prepend(tmp_path)
-    folder = plant(tmp_path / "run")
+    folder = make_run(tmp_path / "run")
     config = json.loads(folder.config.read_text()) | {"algorithm": "planted_algorithm:Planted"}
     folder.config.write_text(json.dumps(config))
     looks: list[Callable[..., Any]] = [
@@ -127,12 +127,12 @@ def test_a_class_that_has_no_place_trains_and_is_passed_again(tmp_path: Path):
     class Local(OwnQ):
         pass
 
-    folder = plant(tmp_path / "run", algorithm=Local(replay_batch=2, replay_capacity=4, rate=0.5))
+    folder = make_run(tmp_path / "run", algorithm=Local(replay_batch=2, replay_capacity=4, lr=0.5))
     with pytest.raises(dop.RunError, match=r"defined in a script.*algorithm=Local; or .*--algorithm my_module:Local"):
         api.rebuild(folder, None, trust=True)
-    for given in (Local, Local(replay_batch=2, replay_capacity=4, rate=0.5)):
+    for given in (Local, Local(replay_batch=2, replay_capacity=4, lr=0.5)):
         _, program = api.rebuild(folder, None, algorithm=given)
-        assert program.algorithm == Local(replay_batch=2, replay_capacity=4, rate=0.5)
+        assert program.algorithm == Local(replay_batch=2, replay_capacity=4, lr=0.5)
     with pytest.raises(dop.RunError, match="other hyper-parameters"):
         api.rebuild(folder, None, algorithm=Local())
     with pytest.raises(dop.RunError, match="not with 'outside:OwnVDN'"):
@@ -140,7 +140,7 @@ def test_a_class_that_has_no_place_trains_and_is_passed_again(tmp_path: Path):
 
 
 def test_a_script_s_class_is_found_where_the_script_is_a_module(tmp_path: Path):
-    folder = plant(tmp_path / "run", algorithm=OwnQ(replay_batch=2, replay_capacity=4))
+    folder = make_run(tmp_path / "run", algorithm=OwnQ(replay_batch=2, replay_capacity=4))
     folder.config.write_text(folder.config.read_text().replace("outside:OwnQ", "__main__:OwnQ"))
     with pytest.raises(dop.RunError, match=r"--algorithm my_module:OwnQ"):
         api.rebuild(folder, None, trust=True)
@@ -152,7 +152,7 @@ def test_a_subclass_of_a_library_algorithm_is_an_algorithm(tmp_path: Path):
     class MyVDN(dop.VDN):
         """Without a field more it needs no decoration."""
 
-    folder = plant(tmp_path / "run", algorithm=MyVDN(**{field.name: getattr(TINY, field.name) for field in dataclasses.fields(TINY)}))
+    folder = make_run(tmp_path / "run", algorithm=MyVDN(**{field.name: getattr(TINY, field.name) for field in dataclasses.fields(TINY)}))
     assert RunFolder(folder.path).read_config().algorithm.endswith("<locals>.MyVDN")
     with pytest.raises(dop.RunError, match=r"not with 'vdn'"):
         api.rebuild(folder, None, algorithm=dop.VDN)
@@ -179,7 +179,7 @@ def test_entry_points_are_listed_and_loaded_by_name(package: Callable[..., None]
     assert algorithms.name_of(OwnQ) == "own-q"
     listing.run([])
     assert re.search(r"^  own-q +outside:OwnQ$", capsys.readouterr().out, re.MULTILINE)
-    folder = plant(tmp_path / "run", algorithm=OwnQ(replay_batch=2, replay_capacity=4))
+    folder = make_run(tmp_path / "run", algorithm=OwnQ(replay_batch=2, replay_capacity=4))
     assert folder.read_config().algorithm == "own-q"
     with pytest.raises(dop.RunError, match="needs the algorithm 'own-q', which is none of the library's"):
         api.rebuild(folder, None)
@@ -261,7 +261,7 @@ def test_what_is_no_algorithm_is_refused_by_what_it_lacks(
         (3, "int is not an algorithm"),
         (Kept(sizes=[1, 2]), r"cannot keep sizes=\[1, 2\].*tuples"),
         (Kept(sizes=object()), "cannot keep"),
-        (OwnQ(rate=-1.0), r"rate must be positive, got -1\.0"),
+        (OwnQ(lr=-1.0), r"lr must be positive, got -1\.0"),
     ],
 )
 def test_the_same_from_python(algorithm: Any, words: str, tmp_path: Path):
@@ -271,5 +271,5 @@ def test_the_same_from_python(algorithm: Any, words: str, tmp_path: Path):
 
 
 def test_tuples_come_back_as_tuples(tmp_path: Path):
-    folder = plant(tmp_path / "run", algorithm=Kept(replay_batch=2, replay_capacity=4, sizes=(4, (5, "a"), None)))
+    folder = make_run(tmp_path / "run", algorithm=Kept(replay_batch=2, replay_capacity=4, sizes=(4, (5, "a"), None)))
     assert api.rebuild(folder, None, trust=True)[1].algorithm.sizes == (4, (5, "a"), None)  # pyright: ignore[reportAttributeAccessIssue]

@@ -76,9 +76,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dop.Run, OwnLogger,
 
 def test_a_logger_gets_every_record_in_order(whole: tuple[dop.Run, OwnLogger, Watch]):
     run, logger, _ = whole
-    assert [name for name, _ in logger.told] == ["open", *["write"] * (len(run.records) // 2), "close"]
-    assert [record for name, records in logger.told if name == "write" for record in records] == run.records
-    told = logger.told[0][1]
+    assert [name for name, _ in logger.calls] == ["open", *["write"] * (len(run.records) // 2), "close"]
+    assert [record for name, records in logger.calls if name == "write" for record in records] == run.records
+    told = logger.calls[0][1]
     assert (told.path, told.config.algorithm, told.resumed_at) == (run.path, "outside:OwnQ", None)
 
 
@@ -108,7 +108,7 @@ def test_a_callback_stops_a_run_which_resumes_to_the_same(
     resumed = dop.resume(stopped.path, algorithm=OwnQ, loggers=[logger], quiet=True)
     assert resumed.outcome == whole[0].outcome
     assert timeless(resumed.records) == timeless(whole[0].records)
-    assert logger.told[0][1].resumed_at == steps
+    assert logger.calls[0][1].resumed_at == steps
 
 
 @pytest.mark.parametrize(("at", "steps"), [("chunk", 12), ("evaluation", 20)])
@@ -136,7 +136,7 @@ class Failing(OwnLogger):
 
     def write(self, records: Sequence[dop.Record]) -> None:
         super().write(records)
-        if self.where == "write" and len(self.told) > 2:
+        if self.where == "write" and len(self.calls) > 2:
             raise self.error
 
     def open(self, run: dop.LoggedRun) -> None:
@@ -160,8 +160,8 @@ def test_a_logger_that_fails_is_warned_of_once_and_loses_nothing(
     assert timeless(run.records) == timeless(whole[0].records)
     (text,) = (record.getMessage() for record in caplog.records)
     assert re.search(rf"logger Failing failed and gets no more.*{type(error).__name__} at .*test_own_logger\.py:\d+: {error}", text)
-    assert sum(name == "write" for name, _ in failing.told) == (2 if where == "write" else len(run.records) // 2)
-    assert failing.told[-1] == sound.told[-1] == ("close", None)
+    assert sum(name == "write" for name, _ in failing.calls) == (2 if where == "write" else len(run.records) // 2)
+    assert failing.calls[-1] == sound.calls[-1] == ("close", None)
 
 
 def test_a_logger_that_cannot_be_opened_refuses_the_run(tmp_path: Path):

@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 
 import dop
-from dop import algorithms, api, configurations
+from dop import algorithms, api, hyper_parameters
 from dop.networks import FAMILY
 from dop.networks.layers import Linear
 from helpers import make_spec
-from outside import OwnMemory, OwnPlain
-from run_factories import TINY, plant
+from outside import OwnLSTM, OwnTanh
+from run_factories import TINY, make_run
 from test_cli import run
 
 GAME = ["--env", "matrix-game", "--env-args", "n_agents=2", "n_actions=2"]
@@ -39,12 +39,12 @@ def text(captured: str) -> str:
 
 
 def rebuilt(tmp_path: Path, algorithm: Any, **word: Any) -> Any:
-    return api.rebuild(plant(tmp_path / "run", algorithm=algorithm), None, **word)[1].algorithm
+    return api.rebuild(make_run(tmp_path / "run", algorithm=algorithm), None, **word)[1].algorithm
 
 
 def test_a_run_directory_has_the_networks_and_makes_them_again(tmp_path: Path):
     algorithm = replace(TINY, actor=dop.LayerNormGRU(hidden_size=5))
-    folder = plant(tmp_path / "run", algorithm=algorithm)
+    folder = make_run(tmp_path / "run", algorithm=algorithm)
     kept = json.loads(folder.config.read_text())["hyper_parameters"]
     assert kept["actor"] == {"kind": "layer-norm-gru", "hidden_size": 5}
     assert api.rebuild(folder, None)[1].algorithm == algorithm
@@ -56,13 +56,13 @@ def test_numbers_of_numpy_in_a_network_are_numbers(tmp_path: Path):
 
 
 def test_an_own_network_is_named_by_its_place_and_needs_the_word_of_the_user(tmp_path: Path):
-    own = OwnPlain(hidden_size=4, inner=OwnMemory(hidden_size=3))
-    folder = plant(tmp_path / "run", algorithm=replace(TINY, actor=own))
+    own = OwnTanh(hidden_size=4, inner=OwnLSTM(hidden_size=3))
+    folder = make_run(tmp_path / "run", algorithm=replace(TINY, actor=own))
     kept = json.loads(folder.config.read_text())["hyper_parameters"]["actor"]
-    assert kept == {"kind": "outside:OwnPlain", "hidden_size": 4, "inner": {"kind": "outside:OwnMemory", "hidden_size": 3}}
-    with pytest.raises(dop.RunError, match=r"needs the network 'outside:OwnPlain', which is none of the library's.*--trust \(from Python"):
+    assert kept == {"kind": "outside:OwnTanh", "hidden_size": 4, "inner": {"kind": "outside:OwnLSTM", "hidden_size": 3}}
+    with pytest.raises(dop.RunError, match=r"needs the network 'outside:OwnTanh', which is none of the library's.*--trust \(from Python"):
         api.rebuild(folder, None)
-    with pytest.raises(dop.RunError, match="needs the network 'outside:OwnPlain'"):
+    with pytest.raises(dop.RunError, match="needs the network 'outside:OwnTanh'"):
         api.rebuild(folder, None, algorithm="vdn")
     assert getattr(api.rebuild(folder, None, trust=True)[1].algorithm, "actor") == own  # noqa: B009
     given = replace(TINY, actor=own)
@@ -73,10 +73,10 @@ def test_an_own_network_is_named_by_its_place_and_needs_the_word_of_the_user(tmp
 
 def test_a_network_of_a_notebook_is_given_again(tmp_path: Path):
     @dataclass(frozen=True, kw_only=True)
-    class Local(OwnPlain):
+    class Local(OwnTanh):
         pass
 
-    folder = plant(tmp_path / "run", algorithm=replace(TINY, actor=Local()))
+    folder = make_run(tmp_path / "run", algorithm=replace(TINY, actor=Local()))
     with pytest.raises(dop.RunError, match="Cannot load the network"):
         api.rebuild(folder, None, trust=True)
     assert api.rebuild(folder, None, algorithm=replace(TINY, actor=Local()))[1].algorithm == replace(TINY, actor=Local())
@@ -84,9 +84,9 @@ def test_a_network_of_a_notebook_is_given_again(tmp_path: Path):
 
 def test_a_network_that_moved_to_another_module_is_the_same():
     one = {"actor": {"kind": "__main__:MyActor", "width": 3}, "gamma": 0.9}
-    assert configurations.agree(one, {"actor": {"kind": "my_module:MyActor", "width": 3}, "gamma": 0.9})
-    assert not configurations.agree(one, {"actor": {"kind": "my_module:MyActor", "width": 4}, "gamma": 0.9})
-    assert not configurations.agree(one, {"actor": {"kind": "my_module:Other", "width": 3}, "gamma": 0.9})
+    assert hyper_parameters.agree(one, {"actor": {"kind": "my_module:MyActor", "width": 3}, "gamma": 0.9})
+    assert not hyper_parameters.agree(one, {"actor": {"kind": "my_module:MyActor", "width": 4}, "gamma": 0.9})
+    assert not hyper_parameters.agree(one, {"actor": {"kind": "my_module:Other", "width": 3}, "gamma": 0.9})
 
 
 def test_a_run_directory_alone_cannot_import_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -94,7 +94,7 @@ def test_a_run_directory_alone_cannot_import_a_network(tmp_path: Path, monkeypat
     planted = f"from pathlib import Path\nfrom dop import GRU\nPath({str(mark)!r}).touch()\nclass Planted(GRU): pass\n"
     (tmp_path / "planted_network.py").write_text(textwrap.dedent(planted))
     monkeypatch.syspath_prepend(tmp_path)
-    folder = plant(tmp_path / "run")
+    folder = make_run(tmp_path / "run")
     config = json.loads(folder.config.read_text())
     for at in ({"actor": {"kind": "planted_network:Planted"}}, {"gamma": [{"a": {"kind": "planted_network:Planted"}}]}):
         folder.config.write_text(json.dumps(config | {"hyper_parameters": config["hyper_parameters"] | at}))
@@ -122,7 +122,7 @@ def test_a_run_directory_alone_cannot_import_a_network(tmp_path: Path, monkeypat
     ],
 )
 def test_a_damaged_network_in_a_run_directory_is_said(tmp_path: Path, actor: Any, words: str):
-    folder = plant(tmp_path / "run")
+    folder = make_run(tmp_path / "run")
     config = json.loads(folder.config.read_text())
     config["hyper_parameters"]["actor"] = actor
     folder.config.write_text(json.dumps(config))
@@ -131,8 +131,8 @@ def test_a_damaged_network_in_a_run_directory_is_said(tmp_path: Path, actor: Any
 
 
 def test_settings_are_flat_where_they_are_shown():
-    kept = configurations.kept(dop.VDN(actor=dop.MLP(hidden_size=3)))
-    assert {"actor": "mlp", "actor.hidden_size": 3, "actor.layers": 2, "gamma": 0.99}.items() <= configurations.flat(kept).items()
+    kept = hyper_parameters.kept(dop.VDN(actor=dop.MLP(hidden_size=3)))
+    assert {"actor": "mlp", "actor.hidden_size": 3, "actor.layers": 2, "gamma": 0.99}.items() <= hyper_parameters.flat(kept).items()
 
 
 # ----------------------------------------------------------------------------------------------------------------- what is refused
@@ -195,7 +195,7 @@ def fails(*_: Any) -> Any:
         (dop.GRU(hidden_size=0), "actor.hidden_size must be positive, got 0"),
         (dop.GRU(hidden_size=2.0), r"actor.hidden_size must be a whole number, got 2.0. Write 2"),  # pyright: ignore[reportArgumentType]
         (dop.MLP(layers=-1), "actor.layers must be positive, got -1"),
-        (OwnPlain(hidden_size=-2), "actor.hidden_size must be positive, got -2"),
+        (OwnTanh(hidden_size=-2), "actor.hidden_size must be positive, got -2"),
         (Builds(fails), r"cannot be built for \d+ inputs and 4 outputs: RuntimeError at .*: out of wood"),
         (Builds(lambda *_: 3), "builds int, which is not a network: it has no init_state and no __call__"),
         (Builds(lambda *_: Linear), "is not a network"),
@@ -221,7 +221,7 @@ def test_a_configuration_that_can_change_is_refused():
 
 
 @pytest.mark.parametrize("name", ["deterministic-dop", "maddpg", "maac"])
-@pytest.mark.parametrize("actor", [dop.GRU(), dop.LayerNormGRU(), OwnMemory()])
+@pytest.mark.parametrize("actor", [dop.GRU(), dop.LayerNormGRU(), OwnLSTM()])
 def test_single_steps_train_no_recurrent_actor(name: str, actor: Any):
     cls: Any = algorithms.get(name)
     with pytest.raises(dop.ConfigError, match=r"actor=.* has a hidden state\. Single steps .* cannot train a recurrent actor: use dop.MLP"):
@@ -236,8 +236,8 @@ def test_critics_have_no_hidden_state(name: str):
 
 
 def test_the_attention_of_maac_takes_its_sizes_from_an_mlp():
-    with pytest.raises(dop.ConfigError, match=r"critic of maac must be a dop.MLP.*OwnPlain\(hidden_size=8"):
-        dop.MAAC(critic=OwnPlain()).check(SPEC)
+    with pytest.raises(dop.ConfigError, match=r"critic of maac must be a dop.MLP.*OwnTanh\(hidden_size=8"):
+        dop.MAAC(critic=OwnTanh()).check(SPEC)
     dop.MAAC(critic=dop.MLP(hidden_size=8, layers=3)).check(SPEC)
 
 
@@ -281,7 +281,7 @@ def test_networks_and_their_fields_are_options(tmp_path: Path, monkeypatch: pyte
         ("--actor", "gru", "--actor.hidden-size=32"): dop.StochasticDOP(actor=dop.GRU(hidden_size=32)),
         ("--actor.layers", "3", "--actor=mlp"): dop.StochasticDOP(actor=dop.MLP(layers=3)),
         ("--critic.hidden_size", "128", "--critic.layers", "1"): dop.StochasticDOP(critic=dop.MLP(hidden_size=128, layers=1)),
-        ("--actor", "outside:OwnMemory", "--actor.hidden-size", "9"): dop.StochasticDOP(actor=OwnMemory(hidden_size=9)),
+        ("--actor", "outside:OwnLSTM", "--actor.hidden-size", "9"): dop.StochasticDOP(actor=OwnLSTM(hidden_size=9)),
         ("--preset", "paper", "--critic.hidden-size", "9"): replace(dop.StochasticDOP.presets()["paper"], critic=dop.MLP(hidden_size=9)),
         ("--preset=paper", "--critic=mlp"): dop.StochasticDOP.presets()["paper"],
         ("--critic", "mlp", "--gamma", "0.5"): dop.StochasticDOP(gamma=0.5),
@@ -328,7 +328,7 @@ def test_help_is_in_sections_with_the_options_of_the_chosen_network(monkeypatch:
     assert "--actor.hidden-size INT Units of the GRU and of the layer before it. (default: 64)" in text(whole)
     assert "--actor.layers" not in whole
     assert "--actor.layers INT Hidden layers. (default: 2)" in text(shown("stochastic-dop", "--actor", "mlp"))
-    assert "--actor.hidden-size INT Units of the LSTM. (default: 8)" in text(shown("qmix", "--actor", "outside:OwnMemory"))
+    assert "--actor.hidden-size INT Units of the LSTM. (default: 8)" in text(shown("qmix", "--actor", "outside:OwnLSTM"))
 
 
 @pytest.mark.parametrize("name", algorithms.names())
@@ -363,15 +363,15 @@ def test_entry_points_are_loaded_by_name(tmp_path: Path, monkeypatch: pytest.Mon
     about = tmp_path / "site" / "own-1.0.dist-info"
     about.mkdir(parents=True)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: own\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text("[dop.networks]\nown-memory = outside:OwnMemory\ngru = outside:OwnPlain\n")
+    (about / "entry_points.txt").write_text("[dop.networks]\nown-lstm = outside:OwnLSTM\ngru = outside:OwnTanh\n")
     monkeypatch.syspath_prepend(tmp_path / "site")
-    assert FAMILY.get("own-memory") is OwnMemory
+    assert FAMILY.get("own-lstm") is OwnLSTM
     assert FAMILY.get("gru") is dop.GRU
-    folder = plant(tmp_path / "run", algorithm=replace(TINY, actor=OwnMemory(hidden_size=3)))
-    assert json.loads(folder.config.read_text())["hyper_parameters"]["actor"] == {"kind": "own-memory", "hidden_size": 3}
-    with pytest.raises(dop.RunError, match="needs the network 'own-memory'"):
+    folder = make_run(tmp_path / "run", algorithm=replace(TINY, actor=OwnLSTM(hidden_size=3)))
+    assert json.loads(folder.config.read_text())["hyper_parameters"]["actor"] == {"kind": "own-lstm", "hidden_size": 3}
+    with pytest.raises(dop.RunError, match="needs the network 'own-lstm'"):
         api.rebuild(folder, None)
-    assert api.rebuild(folder, None, trust=True)[1].algorithm == replace(TINY, actor=OwnMemory(hidden_size=3))
+    assert api.rebuild(folder, None, trust=True)[1].algorithm == replace(TINY, actor=OwnLSTM(hidden_size=3))
 
 
 def test_protocols_say_what_is_a_network():

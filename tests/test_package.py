@@ -50,7 +50,7 @@ def test_the_wheel_has_every_file_of_the_package_and_no_other(wheel: Path):
     }
     assert names == expected
     assert "dop/py.typed" in names
-    assert {Path(name).suffix for name in names if name.startswith("dop/report/")} >= {".py", ".css", ".js"}
+    assert {Path(name).suffix for name in names if name.startswith("dop/visualise/report/")} >= {".py", ".css", ".js", ".jinja"}
 
 
 def test_the_wheel_says_who_made_it_for_what_and_with_types(wheel: Path):

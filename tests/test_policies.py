@@ -38,12 +38,12 @@ def test_masked_softmax_of_any_finite_logits(logits: list[float], action_mask: l
 
 @given(logits=MODEST_LOGITS, action_mask=LEGAL, shift=st.floats(-32, 32, width=32))
 @settings(max_examples=50, deadline=None)
-def test_masked_softmax_does_not_see_a_shift(logits: list[float], action_mask: list[bool], shift: float) -> None:
+def test_masked_softmax_is_invariant_to_a_shift(logits: list[float], action_mask: list[bool], shift: float) -> None:
     x, m = jnp.array(logits, jnp.float32), jnp.array(action_mask)
     np.testing.assert_allclose(masked_softmax(x + shift, m), masked_softmax(x, m), rtol=1e-4, atol=1e-7)
 
 
-def test_masked_softmax_is_the_softmax_of_the_legal_ones() -> None:
+def test_masked_softmax_is_the_softmax_of_the_legal_actions() -> None:
     logits = jnp.array([1.0, -2.0, 0.5, 3.0])
     np.testing.assert_allclose(policies.masked_softmax(logits, jnp.ones(4, bool)), jax.nn.softmax(logits), rtol=1e-6)
     got = policies.masked_softmax(logits, jnp.array([True, False, True, False]))
@@ -60,7 +60,7 @@ def test_epsilon_mixture_by_hand() -> None:
 
 @jax.jit
 def released_policy(logits: jax.Array, action_mask: jax.Array, epsilon: jax.Array) -> jax.Array:
-    """The released code, word for word: mix, cut, rescale."""
+    """The released code's policy: mix, mask, renormalise."""
     u = (1 - epsilon) * jax.nn.softmax(logits) + epsilon / logits.size
     p = jnp.where(action_mask, u, 0)
     return p / jnp.sum(p)
@@ -68,8 +68,8 @@ def released_policy(logits: jax.Array, action_mask: jax.Array, epsilon: jax.Arra
 
 @jax.jit
 def policy_by_epsilon(logits: jax.Array, action_mask: jax.Array, epsilon: jax.Array) -> jax.Array:
-    share = policies.unmasked_epsilon(logits, action_mask, epsilon)
-    return policies.epsilon_mixture(policies.masked_softmax(logits, action_mask), action_mask, share)
+    masked_epsilon = policies.unmasked_epsilon(logits, action_mask, epsilon)
+    return policies.epsilon_mixture(policies.masked_softmax(logits, action_mask), action_mask, masked_epsilon)
 
 
 @given(logits=MODEST_LOGITS, action_mask=LEGAL, epsilon=EPSILON)
@@ -80,12 +80,12 @@ def test_unmasked_epsilon_gives_the_released_policy(logits: list[float], action_
     np.testing.assert_allclose(policy_by_epsilon(x, m, e), released_policy(x, m, e), rtol=1e-4, atol=1e-6)
 
 
-def test_unmasked_epsilon_is_epsilon_where_all_is_legal() -> None:
+def test_unmasked_epsilon_is_epsilon_if_all_actions_are_legal() -> None:
     np.testing.assert_allclose(policies.unmasked_epsilon(jnp.arange(4.0), jnp.ones(4, bool), 0.3), 0.3, rtol=1e-6)
 
 
 @pytest.mark.parametrize("action_mask", [[False] * 4, [True, False, False, False]])
-def test_unmasked_epsilon_survives_a_softmax_that_leaves_nothing_legal(action_mask: list[bool]) -> None:
+def test_unmasked_epsilon_is_finite_without_mass_on_legal_actions(action_mask: list[bool]) -> None:
     logits = jnp.array([0.0, 1e4, 0.0, 0.0])
     value, gradient = jax.value_and_grad(policies.unmasked_epsilon)(logits, jnp.array(action_mask), 0.0)
     assert value == 0.0
@@ -97,7 +97,7 @@ def test_sample_follows_the_policy() -> None:
     drawn = jax.vmap(lambda key: policies.sample(key, policy))(jax.random.split(jax.random.key(0), 10_000))
     frequency = np.bincount(drawn, minlength=5) / 10_000
     assert frequency[0] == frequency[3] == 0
-    # Five standard deviations of a share are at most 0.025.
+    # Five standard deviations of a frequency are at most 0.025.
     np.testing.assert_allclose(frequency, policy, atol=0.025)
 
 
@@ -122,7 +122,7 @@ def test_sample_many_has_the_policys_frequencies() -> None:
 
 
 @pytest.mark.parametrize("policy", [[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0], [1.0, 0.0, 0.0, 0.0], [0.0, 1e-30, 0.0, 0.0]])
-def test_sample_many_never_draws_what_is_impossible(policy: list[float]) -> None:
+def test_sample_many_never_draws_actions_of_probability_0(policy: list[float]) -> None:
     drawn = policies.sample_many(jax.random.key(0), jnp.asarray(policy), 1000)
     np.testing.assert_array_equal(drawn, np.argmax(policy))
 
@@ -166,7 +166,7 @@ EXTREME = st.lists(
     max_size=N_ACTIONS,
 )
 TEMPERATURE = jnp.asarray(0.01)
-EVERY_WAY = {
+POLICIES = {
     "softmax": lambda x, m, e, k: policies.masked_softmax(x, m),
     "mixed after the mask": lambda x, m, e, k: policies.mix(x, m, e, before_mask=False),
     "mixed before the mask": lambda x, m, e, k: policies.mix(x, m, e, before_mask=True),
@@ -177,15 +177,15 @@ EVERY_WAY = {
     "simplex": lambda x, m, e, k: feed_forward_teams.choose("simplex", x, m, TEMPERATURE),
     "simplex, exploring": lambda x, m, e, k: feed_forward_teams.explore("simplex", k, x, m, TEMPERATURE, 0.1),
 }
-every_way = jax.jit(lambda x, m, e, k: {name: way(x, m, e, k) for name, way in EVERY_WAY.items()})
+all_policies = jax.jit(lambda x, m, e, k: {name: policy(x, m, e, k) for name, policy in POLICIES.items()})
 
 
 @given(logits=EXTREME, action_mask=LEGAL, epsilon=EPSILON, seed=st.integers(0, 2**31 - 1))
 @settings(max_examples=300, deadline=None)
-def test_no_way_of_acting_gives_an_illegal_action_a_chance(logits: list[float], action_mask: list[bool], epsilon: float, seed: int) -> None:
-    """Exactly zero, for any finite logits in float32, and a distribution over the legal actions if there are any."""
+def test_illegal_actions_have_probability_0(logits: list[float], action_mask: list[bool], epsilon: float, seed: int) -> None:
+    """Exactly 0 for any finite float32 logits, and a distribution over legal actions if there are any."""
     x, m = jnp.array(logits, jnp.float32), jnp.array(action_mask)
-    for name, policy in every_way(x, m, jnp.float32(epsilon), jax.random.key(seed)).items():
+    for name, policy in all_policies(x, m, jnp.float32(epsilon), jax.random.key(seed)).items():
         np.testing.assert_array_equal(policy[~m], 0.0, err_msg=name)
         assert (policy >= 0).all(), name
         np.testing.assert_allclose(jnp.sum(policy), 1.0 if any(action_mask) else 0.0, rtol=1e-5, err_msg=name)

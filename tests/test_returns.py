@@ -19,7 +19,7 @@ Q_NEXT = jnp.array([4.0, 6.0, 8.0])
 
 
 def test_td_lambda_by_hand() -> None:
-    # gamma = lambda = 1/2, cut by a time limit after the third step:
+    # gamma = lambda = 1/2, truncated by the time limit after the third step:
     #   G_2 = 3 + 1/2 (1/2 8 + 1/2 8)    = 7
     #   G_1 = 2 + 1/2 (1/2 6 + 1/2 7)    = 5.25
     #   G_0 = 1 + 1/2 (1/2 4 + 1/2 5.25) = 3.3125
@@ -28,7 +28,7 @@ def test_td_lambda_by_hand() -> None:
 
 
 def test_td_lambda_by_hand_terminated() -> None:
-    # The same, but the third step terminates: its discount is 0 and the 8 does not count.
+    # The same, but the third step terminates: its discount is 0 and the 8 is ignored.
     #   G_2 = 3,   G_1 = 2 + 1/2 (1/2 6 + 1/2 3) = 4.25,   G_0 = 1 + 1/2 (1/2 4 + 1/2 4.25) = 3.0625
     got = td_lambda(REWARD, jnp.array([0.5, 0.5, 0.0]), Q_NEXT, 0.5)
     np.testing.assert_allclose(got, [3.0625, 4.25, 3.0])
@@ -44,7 +44,7 @@ def test_td_lambda_at_1_is_monte_carlo_with_a_bootstrap() -> None:
     np.testing.assert_allclose(got, [11.062, 11.18, 10.2], rtol=1e-6)
 
 
-def test_td_lambda_per_step_keeps_padding_out() -> None:
+def test_td_lambda_per_step_ignores_padding() -> None:
     garbage = jnp.array([1e3, -1e3])
     lambdas = jnp.array([0.5, 0.5, 0.0, 0.5, 0.5])
     got = td_lambda(jnp.append(REWARD, garbage), jnp.full(5, 0.5), jnp.append(Q_NEXT, garbage), lambdas)
@@ -66,7 +66,7 @@ BACKUP = {
         (1, [3.0, 6.0, 9.0]),  # q + delta, the one-step expected SARSA target
         (2, [3.5, 6.375, 9.0]),  # 3 + 1/4 2,  6 + 1/8 3
         (3, [3.59375, 6.375, 9.0]),  # 3.5 + 1/4 1/8 3
-        (8, [3.59375, 6.375, 9.0]),  # no more steps than there are
+        (8, [3.59375, 6.375, 9.0]),  # more steps than the episode has
     ],
 )
 def test_tree_backup_by_hand(steps: int, expected: list[float]) -> None:
@@ -123,7 +123,7 @@ def test_expected_q_equals_the_sum_over_all_joint_actions(seed: int, n: int, n_a
     np.testing.assert_allclose(expected_q(*f32), brute, rtol=1e-4, atol=1e-5)
 
 
-def test_expected_q_does_not_know_the_agents_order() -> None:
+def test_expected_q_is_invariant_to_the_order_of_agents() -> None:
     rng = np.random.default_rng(0)
     k, q, policy = (jnp.asarray(x, jnp.float32) for x in (rng.random(3), rng.normal(size=(3, 4)), rng.dirichlet(np.ones(4), size=3)))
     b, order = jnp.float32(0.7), jnp.array([2, 0, 1])
@@ -132,8 +132,8 @@ def test_expected_q_does_not_know_the_agents_order() -> None:
 
 
 def test_exact_values_are_fixed_points_of_both_targets() -> None:
-    """With q = Q^pi the mean target over all that may follow (s_0, a_0) is Q^pi(s_0, a_0): of TD(lambda) if pi acts, of tree backup
-    whoever acts. A random task of 2 states and 3 joint actions; all continuations of three steps, by their probabilities."""
+    """With q = Q^pi the expected target after (s_0, a_0) is Q^pi(s_0, a_0): of TD(lambda) under pi, of tree backup under any
+    behaviour policy. A random task of 2 states and 3 joint actions; all continuations of three steps, by their probabilities."""
     rng = np.random.default_rng(3)
     n_states, n_actions, gamma, lambda_ = 2, 3, 0.9, 0.7
     move = rng.dirichlet(np.ones(n_states), size=(n_states, n_actions))
@@ -152,8 +152,8 @@ def test_exact_values_are_fixed_points_of_both_targets() -> None:
     by_td = jax.vmap(partial(td_lambda, lambda_=lambda_))(r, discount, q_next)[:, 0]
     for steps in (1, 2, 3):
         by_backup = jax.vmap(partial(tree_backup, steps=steps))(r, discount, q_now, v_next, f32(lambda_ * pi[s, a][:, :-1]))[:, 0]
-        for behaviour_prob, target in ((pi, by_td), (pi, by_backup), (uniform, by_backup)):
-            probability = moves * np.prod(behaviour_prob[s, a][:, 1:], axis=1)
+        for behaviour, target in ((pi, by_td), (pi, by_backup), (uniform, by_backup)):
+            probability = moves * np.prod(behaviour[s, a][:, 1:], axis=1)
             mean = np.zeros_like(q)
             np.add.at(mean, (s[:, 0], a[:, 0]), probability * np.asarray(target))
             np.testing.assert_allclose(mean, q, rtol=1e-5, atol=1e-5)
@@ -184,14 +184,14 @@ def test_sampled_q_by_hand() -> None:
     assert float(sampled_q(k, b, q, jnp.array([[0, 1], [1, 1]]))) == 5.375
 
 
-def test_sampled_q_over_all_joint_actions_alike_is_the_uniform_expectation() -> None:
+def test_sampled_q_over_all_joint_actions_is_the_uniform_expectation() -> None:
     k, b, _, q = team(3, 4)
     every = jnp.asarray(list(itertools.product(range(4), repeat=3)))
     np.testing.assert_allclose(sampled_q(k, b, q, every), expected_q(k, b, jnp.full((3, 4), 0.25), q), rtol=1e-5)
 
 
 def test_sampled_q_converges_to_the_decomposed_expectation() -> None:
-    """Its standard deviation falls as one over the root of the samples, and it has no bias."""
+    """Its standard deviation falls as 1 / sqrt(samples), and it is unbiased."""
     deviations = []
     for samples in (25, 400):
         exact, found = estimates(3, samples, repeats=400)
@@ -201,7 +201,7 @@ def test_sampled_q_converges_to_the_decomposed_expectation() -> None:
 
 
 def test_sampled_qs_variance_grows_with_the_agents() -> None:
-    """With k_i = 1 (as VDN adds up, and as k_i does whose sum grows with n) it grows as n; normalised k hide that: it falls as 1/n."""
+    """With k_i = 1 (as in VDN) the variance grows as n; with normalised k it falls as 1/n."""
     of = {n: float(jnp.var(estimates(n, 20, repeats=2000, scale=float(n))[1])) for n in (2, 8, 32)}
     assert of[8] / of[2] > 2
     assert of[32] / of[8] > 2

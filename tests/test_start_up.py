@@ -78,7 +78,7 @@ def test_every_public_name_is_there_and_listed():
         home: Any = importlib.import_module(dop._HOMES[name]) if name in dop._HOMES else dop
         assert getattr(dop, name) is getattr(home, dop._CALLED_THERE.get(name, name))
     assert dop.returns is sys.modules["dop.returns"]
-    assert dop.engine is sys.modules["dop.engine"]
+    assert dop.training is sys.modules["dop.training"]
     scope: dict[str, Any] = {}
     exec("from dop import *", scope)  # noqa: S102  # what a star brings
     assert {*dop.__all__} <= scope.keys()

@@ -1,4 +1,4 @@
-"""What an `EnvSpec` says of its agents: types by names and sizes, and who shares parameters with whom."""
+"""`EnvSpec`: agent types by names and sizes, and groups that share parameters."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ def spec(*agents: str, obs_sizes: tuple[int, ...] = (), types: tuple[str, ...] =
         (spec("a_0", "a_1", types=("scout", "tank")), ("scout", "tank"), (0, 1)),
     ],
 )
-def test_types_are_read_off_names_and_sizes_unless_given(found: EnvSpec, types: tuple[str, ...], groups: tuple[int, ...]):
+def test_types_come_from_names_and_sizes_unless_given(found: EnvSpec, types: tuple[str, ...], groups: tuple[int, ...]):
     assert found.agent_types == types
     assert found.groups("by_type") == groups
     assert found.groups("all") == (0,) * len(groups)
     assert found.groups("none") == tuple(range(len(groups)))
 
 
-def test_types_are_of_all_agents_or_of_none():
+def test_types_are_for_all_agents_or_none():
     with pytest.raises(ConfigError, match=r"types must name one for each of the 2 agents, or none at all; got \('scout',\)"):
         spec("a", "b", types=("scout",))
 
 
 @pytest.mark.parametrize("name", ["red/1", "../x", "a b", "Späher", "漢", ".x", "a\\b", "<b>", "x" * 1000])
-def test_names_may_be_anything_that_can_be_printed(name: str):
+def test_printable_names_are_accepted(name: str):
     assert spec(name, "other", types=("t", name)).agents == (name, "other")
 
 
 @pytest.mark.parametrize("name", ["", "\0", "a\nb", "\x1b[2J", "a\x7f", "\x9b", "\ud800", "\u202e", "\u2028"])
 @pytest.mark.parametrize("field", ["name", "version", "agents", "types", "metrics"])
-def test_names_that_cannot_be_printed_are_refused(field: str, name: str):
+def test_unprintable_names_are_refused(field: str, name: str):
     named = name if field in ("name", "version") else (name, "other")
     with pytest.raises(ConfigError, match=rf"{field}.* must be names of letters that can be printed; got ") as error:
         dataclasses.replace(spec("a", "b"), **{field: named})
@@ -59,6 +59,35 @@ def test_options_are_pairs():
 
 
 @pytest.mark.parametrize("sizes", [(2**31,), (10**5000,), (-(10**5000),)])
-def test_sizes_are_those_of_arrays(sizes: tuple[int, ...]):
+def test_invalid_sizes_are_refused(sizes: tuple[int, ...]):
     with pytest.raises(ConfigError, match="obs_sizes must hold one positive size"):
         spec("a", obs_sizes=sizes)
+
+
+def named(*names: tuple[str, ...]) -> EnvSpec:
+    return dataclasses.replace(spec("a", "b"), action_names=names)
+
+
+def test_actions_have_names_or_numbers():
+    found = named(("left", "right", "stay"), ("up", "down", "stay"))
+    assert [found.action_name(agent, 1) for agent in range(2)] == ["right", "down"]
+    assert named().action_name(1, 2) == "2"
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ((("x", "y", "z"),), r"action_names must hold one tuple of names for each of the 2 agents, or nothing; got \(\('x'"),
+        ((("x", "y", "z"), ("x", "y")), r"action_names of b must be 3 different names, one for each of its actions; got \('x', 'y'\)"),
+        ((("x", "y", "z"), ("x", "y", "x")), "action_names of b must be 3 different names"),
+        ((("x", "y", "z"), ()), "action_names of b must be 3 different names"),
+        ((("x", "y", "z"), ("x", "y", "")), "action_names must be names of letters that can be printed; got ''"),
+        ((("x", "y", "z"), ("x", "y", "\x1b")), ".*that can be printed"),
+        ((["x", "y", "z"], ("x", "y", "z")), "action_names must be a tuple of tuples of texts, got "),
+        ((("x", "y", 3), ("x", "y", "z")), "action_names must be a tuple of tuples of texts, got "),
+        ("xyz", "action_names must be a tuple of tuples of texts, got 'xyz'"),
+    ],
+)
+def test_names_of_actions_that_do_not_fit_are_refused(names: Any, words: str):
+    with pytest.raises(ConfigError, match=f"x: {words}"):
+        dataclasses.replace(spec("a", "b"), action_names=names)

@@ -1,4 +1,4 @@
-"""What the tests of the paper's theorems share."""
+"""Shared code of the tests of the paper's theorems."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ def verdicts(claims: Sequence[Claim]) -> dict[str, bool]:
     return {claim.name: claim.holds for claim in claims}
 
 
-def sine(amplitude: float, angle: float, *frequency: float) -> Waves:
-    """amplitude sin(angle + frequency . x)."""
-    return Waves(amplitude=np.array([amplitude]), angle=np.array([angle]), frequency=np.array([frequency]))
+def sine(amplitude: float, phase: float, *frequency: float) -> Waves:
+    """amplitude sin(phase + frequency . x)."""
+    return Waves(amplitude=np.array([amplitude]), phase=np.array([phase]), frequency=np.array([frequency]))

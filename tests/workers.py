@@ -1,13 +1,14 @@
-"""An environment where the true credit of every action is known: agents that work, agents that are lazy, and both with roles exchanged.
+"""An environment with known credit of every action: working and lazy agents, and both with roles exchanged.
 
-One step. What is seen is which of three roles it is; the reward is sum_i w_i x_i, where x_i says whether agent i works (its action 1), or
-how much (component 1 of its point of the simplex), and w are the role's wages:
+One step. The observation is one of three roles; the reward is sum_i w_i x_i, where x_i says whether agent i works (its action 1), or how
+much (component 1 of its point of the simplex), and w are the role's wages:
 
     role 0    agent 0 does all the work        w = (1, 0)
     role 1    the same, exchanged              w = (0, 1)
     role 2    both work, unequally             w = (0.75, 0.25)
 
-Against a uniform action, working earns w_i / 2 more, and not working as much less. On the simplex k_i Q_i rises by w_i over component 1.
+Against a uniform action, the credit of working is w_i / 2, and of not working -w_i / 2. On the simplex k_i Q_i rises by w_i over
+component 1.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from dop import algorithms
-from dop.configurations import changed
+from dop.hyper_parameters import changed
 from dop.types import Action, ActionKind, EnvSpec, TimeStep
 
 WAGES = np.array([[1.0, 0.0], [0.0, 1.0], [0.75, 0.25]])
@@ -76,7 +77,7 @@ SMALL = {"critic.hidden_size": 16, "actor.hidden_size": 8, "attention_heads": 2,
 
 
 def small(name: str, **changes: Any) -> Any:
-    """The default of an algorithm with networks of a few units."""
+    """The default of an algorithm with networks of a few hidden units."""
     default: Any = algorithms.algorithms()[name].presets()["default"]
     known = {field.name for field in fields(default)}
     return changed(default, {name: value for name, value in (SMALL | changes).items() if name.partition(".")[0] in known})

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from dop.errors import ConfigError, DopError, MissingExtraError, PrintableLog, RunError, UnknownNameError
 
 if TYPE_CHECKING:  # the same as `_HOMES`, for those who read types
-    from dop import engine as engine
     from dop import envs as envs
     from dop import losses, mixers, policies, returns, views
+    from dop import training as training
     from dop.algorithms.coma import COMA
     from dop.algorithms.deterministic_dop import DeterministicDOP
     from dop.algorithms.maac import MAAC
@@ -29,11 +29,12 @@ if TYPE_CHECKING:  # the same as `_HOMES`, for those who read types
     from dop.api import Run, evaluate, evaluate_episodes, preflight, resume, train
     from dop.envs import make
     from dop.envs import names as environments
+    from dop.loggers.protocol import LoggedRun, Logger
     from dop.networks.gru import GRU
     from dop.networks.layer_norm_gru import LayerNormGRU
     from dop.networks.mlp import MLP
     from dop.networks.protocols import Graph, Network, NetworkConfig
-    from dop.storage.records import LoggedRun, Logger, Record
+    from dop.storage.records import Record
     from dop.storage.run_directory import TrainConfig
     from dop.training.callbacks import Callback, TrainingEvent
     from dop.training.preflight import Preflight

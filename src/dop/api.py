@@ -17,9 +17,8 @@ from typing import Any, Literal, TypeAlias
 import jax
 import numpy as np
 
-from dop import algorithms, configurations, envs, plugins
+from dop import algorithms, envs, hyper_parameters, plugins
 from dop.analysis.evaluation import Evaluation
-from dop.configurations import as_json
 from dop.devices import cpu_threads
 from dop.devices.parallel import place, use_host_devices
 from dop.envs.making import foreign, seeding
@@ -27,26 +26,28 @@ from dop.errors import (
     ConfigError,
     RunError,
     UnknownNameError,
-    as_whole,
     check_flags,
     checked_episodes,
     checked_seed,
+    integer_hint,
     plain,
     shown,
 )
+from dop.hyper_parameters import as_json
+from dop.loggers import jsonl, protocol, tensorboard
 from dop.loggers.lookup import chosen
 from dop.loggers.progress import Progress
+from dop.loggers.protocol import Logger
 from dop.renamed import formerly
 from dop.rollout.program import PythonProgram, Source
 from dop.storage import files, initial, records
-from dop.storage.records import Logger
 from dop.storage.run_directory import MOST_SEEDS, RunConfig, RunFolder, TrainConfig, default_folder, said
 from dop.training.callbacks import Callback, checked
 from dop.training.preflight import Preflight, measure
 from dop.training.program import Program, RunState
 from dop.training.silence import without_compiler_logs
-from dop.training.trainer import Outcome, Trainer, lowest_steps, stop_requested
-from dop.types import Algorithm, Environment, EnvSpec, PythonEnvironment
+from dop.training.trainer import At, Outcome, Trainer, checked_at, lowest_steps, stop_requested
+from dop.types import LABELS, Algorithm, Environment, EnvSpec, PythonEnvironment
 from dop.visualise import curves
 
 AnyEnvironment: TypeAlias = Environment | PythonEnvironment | Callable[[], PythonEnvironment]
@@ -60,7 +61,9 @@ class Run:
     """A run on disk and how it last ended."""
 
     path: Path
+    """The run directory."""
     outcome: Outcome
+    """Whether it reached its goal, its environment steps per seed, and the last greedy evaluation."""
 
     @property
     def records(self) -> list[records.Record]:
@@ -156,7 +159,7 @@ class _Plan:
 
     @property
     def needs(self) -> Preflight:
-        return measure(self.program, len(self.config.train_config.seeds), self.folder)
+        return measure(self.program, self.folder)
 
 
 def _plan(
@@ -187,8 +190,8 @@ def _plan(
     if not isinstance(spec, EnvSpec):
         raise ConfigError(f"The spec of {environment!r} is {type(spec).__name__}; it must be a dop.EnvSpec.")
     _check_algorithm(algorithm, spec)
-    program.check(rules)
-    rules = _settled(rules, program)
+    program.check()
+    program = _settled(program)
     taken, origin = None, None
     if init_from is not None:
         learner = jax.eval_shape(program.start, jax.random.key(0)).learner
@@ -197,11 +200,11 @@ def _plan(
     options = environment_options if environment_options is not None else dict(spec.options)
     config = RunConfig(
         algorithm=algorithm_name,
-        hyper_parameters=configurations.kept(algorithm),
+        hyper_parameters=hyper_parameters.kept(algorithm),
         environment=name,
         environment_options=as_json(options),
         environment_spec=as_json(dataclasses.asdict(spec)),
-        train_config=rules,
+        train_config=program.train_config,
         init_from=origin,
     )
     return _Plan(config=config, program=program, folder=folder or default_folder(name, config.algorithm), taken=taken)
@@ -247,17 +250,17 @@ def _chosen_seeds(seeds: Any) -> tuple[int, ...]:
     if isinstance(seeds, range):
         seeds = seeds[: MOST_SEEDS + 1]  # too many, still, but not too many to be counted
     if isinstance(seeds, str | bytes | Mapping) or not isinstance(seeds, Iterable):
-        raise ConfigError(f"seeds must be a whole number, how many, or a list of them, which; got {shown(seeds)}.{as_whole(seeds, int)}")
+        raise ConfigError(f"seeds must be a number of seeds or a list of seeds, got {shown(seeds)}.{integer_hint(seeds, int)}")
     return tuple(itertools.islice(seeds, MOST_SEEDS + 1))
 
 
-def _settled(rules: TrainConfig, program: Program | PythonProgram) -> TrainConfig:
-    """With everything chosen that depends on the environment; a warning says what may surprise."""
+def _settled(program: Program | PythonProgram) -> Program | PythonProgram:
+    """With everything chosen in its protocol that depends on the environment; a warning says what may surprise."""
     steps = program.algorithm.episodes_per_iteration * program.spec.time_limit
-    rules = rules.settled(steps=steps, warm_up=program.warmup_iterations * steps)
+    rules = program.train_config.settled(steps=steps, warm_up=program.warmup_iterations * steps)
     if (remark := rules.remark(steps=steps)) is not None:
         logging.getLogger("dop").warning("%s", remark)
-    return rules
+    return replace(program, train_config=rules)
 
 
 def _threads(wanted: int | None) -> int:
@@ -305,14 +308,22 @@ def resume(
             runs their code.
         on_non_finite: another choice of what happens from now on when a number is not finite; see `dop.TrainConfig`.
         threads: another number of threads from now on, which gives other last digits than the run would have had; see `dop.TrainConfig`.
-        quiet, loggers, logger_online, callbacks: as in `train`.
+        quiet: as in `train`.
+        loggers: as in `train`.
+        logger_online: as in `train`.
+        callbacks: as in `train`.
+
+    Raises:
+        ConfigError: the new goal is less than what the run has, or another argument cannot work.
+        RunError: this is not a run directory, it is damaged, it was made by another version of the library or with another environment, or
+            it names code that may not be imported without `trust`.
     """
     check_flags(quiet=quiet)
     told = _Told(loggers=chosen(loggers, online=logger_online), callbacks=checked(callbacks), quiet=quiet)
     folder = RunFolder(files.checked_path("run_dir", run_dir))
     changes = {"env_steps": env_steps, "on_non_finite": on_non_finite, "threads": threads}
     config, program = rebuild(folder, environment, algorithm=algorithm, trust=trust, changes=changes)
-    measure(program, len(config.train_config.seeds), folder).check()
+    measure(program, folder).check()
     trainer = Trainer(program, config, folder)
     _warn_of_other_bits(folder, config.train_config, trainer.devices.size)
     return _run(trainer, told, resumed=True)
@@ -344,17 +355,21 @@ def evaluate(
     episodes: int = 128,
     seed: int = 0,
     sampled: bool = False,
+    at: At | str = "latest",
     environment: AnyEnvironment | str | None = None,
     algorithm: AnyAlgorithm | None = None,
     trust: bool = False,
 ) -> dict[str, tuple[float, ...]]:
-    """Play episodes with the newest checkpoint, as `evaluate_episodes` does.
+    """Play episodes with the newest checkpoint, or at another moment of the run, as `evaluate_episodes` does.
 
     Returns:
         Means over episodes: metric, then the run's seeds in their order.
+
+    Raises:
+        RunError: as `evaluate_episodes`.
     """
     chosen: dict[str, Any] = {"environment": environment, "algorithm": algorithm, "trust": trust}
-    return evaluate_episodes(run_dir, episodes=episodes, seed=seed, sampled=sampled, **chosen).means()
+    return evaluate_episodes(run_dir, episodes=episodes, seed=seed, sampled=sampled, at=at, **chosen).means()
 
 
 @formerly(trust="trust_env")
@@ -364,11 +379,12 @@ def evaluate_episodes(
     episodes: int = 128,
     seed: int = 0,
     sampled: bool = False,
+    at: At | str = "latest",
     environment: AnyEnvironment | str | None = None,
     algorithm: AnyAlgorithm | None = None,
     trust: bool = False,
 ) -> Evaluation:
-    """Play episodes with the newest checkpoint: what each returned, their means and 95% intervals.
+    """Play episodes with the newest checkpoint, or at another moment: what each returned, their means and 95% intervals.
 
     Args:
         run_dir: a run directory.
@@ -377,23 +393,33 @@ def evaluate_episodes(
         sampled: draw actions from the stochastic policy of the newest actors, without epsilon's uniform actions: stochastic DOP, COMA, MAAC
             from their softmax, deterministic DOP and MADDPG with their noise on actions. QMIX and VDN have no such policy: they explore by
             the epsilon that they have come to. Without: the greedy team, as in the evaluations of a run.
-        environment, algorithm, trust: as in `resume`.
+        at: `latest`, the newest checkpoint; `best`, each seed as it was at its best greedy evaluation (win rate, then return); or the
+            environment steps of one of the run's snapshots.
+        environment: as in `resume`.
+        algorithm: as in `resume`.
+        trust: as in `resume`.
+
+    Raises:
+        ConfigError: `episodes` or `seed` is not a whole number in its range.
+        RunError: as `resume`, or there is no checkpoint that can be read.
     """
     episodes, seed = checked_episodes("episodes", episodes), checked_seed("seed", seed)
     check_flags(sampled=sampled)
+    at = checked_at(at)
     folder = RunFolder(files.checked_path("run_dir", run_dir))
     config, program = rebuild(folder, environment, algorithm=algorithm, trust=trust)
-    measure(program, len(config.train_config.seeds), folder).check(saves=False)
+    measure(program, folder).check(saves=False)
     # Not the key that a run with this seed starts from.
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(b"dop.evaluate"))
     with contextlib.closing(Trainer(program, config, folder)) as trainer:
-        state = trainer.restore()
+        state = trainer.restore_at(at)
         # Each seed of the run plays episodes of its own, whatever other seeds there are.
         own = jax.vmap(jax.random.fold_in, (None, 0))(key, np.array(config.train_config.seeds, np.uint32))
         keys = place(own, trainer.devices)
         played = trainer.driver.play(state, keys, episodes, sampled=sampled)
     return Evaluation(
         policy="sampled" if sampled else "greedy",
+        at=str(at),
         seeds=config.train_config.seeds,
         env_steps=tuple(np.asarray(state.learner.env_steps).tolist()),
         returns=np.asarray(played.undiscounted_return),
@@ -424,13 +450,13 @@ def _train(trainer: Trainer, told: _Told, *, resumed: bool) -> Outcome:
     state = _restored(trainer) if resumed else None
     if resumed:
         trainer.folder.write_config(trainer.config)
-    run = records.LoggedRun(path=trainer.folder.path, config=trainer.config, resumed_at=None if state is None else lowest_steps(state))
+    run = protocol.LoggedRun(path=trainer.folder.path, config=trainer.config, resumed_at=None if state is None else lowest_steps(state))
     with contextlib.ExitStack() as stack:
         stack.enter_context(without_compiler_logs() if told.quiet else contextlib.nullcontext())
         trainer.callbacks, opened = told.callbacks, []
         trainer.loggers = opened
         shown = [] if told.quiet else [Progress()]
-        for logger in (records.JsonLines(), records.TensorBoard(), *told.loggers, *shown):
+        for logger in (jsonl.JsonLines(), tensorboard.TensorBoard(), *told.loggers, *shown):
             logger.open(run)
             opened.append(stack.enter_context(contextlib.closing(logger)))
         for progress in shown:
@@ -475,15 +501,14 @@ def _program(
         make = _maker(environment, options)
         one = environment if make is None else make()
         _ = getattr(one, "spec", None)  # a property of somebody else's, which is read from here on
-    kept: Any = {name: getattr(rules, name) for name in ("precision", "on_non_finite", "reward_scale", "normalise_rewards")}
     if isinstance(one, PythonEnvironment):
         assert make is not None
         foreign.Guarded(one).close()
         seeded = any(options.get(seed) is not None for seed in seeding.NAMES)
-        return PythonProgram(algorithm=algorithm, environment=Source(one.spec, make, seeded), **kept)
+        return PythonProgram(algorithm=algorithm, environment=Source(one.spec, make, seeded), train_config=rules)
     if not isinstance(one, Environment):
         raise ConfigError(f"{environment!r} made {type(one).__name__}, which is not an environment: it must have spec, reset and step.")
-    return Program(algorithm=algorithm, environment=one, **kept)
+    return Program(algorithm=algorithm, environment=one, train_config=rules)
 
 
 def _maker(environment: AnyEnvironment | str, options: dict[str, Any]) -> Callable[[], Any] | None:
@@ -552,7 +577,7 @@ def rebuild(
         hint = "Go where it was trained, or from Python pass it: environment=..."
         raise RunError(f"{folder.path} needs the environment {config.environment!r}, which cannot be made here: {error} {hint}") from error
     spec = as_json(dataclasses.asdict(program.spec))
-    differ = [name for name in spec if spec[name] != config.environment_spec.get(name)]
+    differ = [name for name in spec if name not in LABELS and spec[name] != config.environment_spec.get(name)]
     if differ:
         was, now = said(config.environment_spec.get(differ[0])), said(spec[differ[0]])
         raise RunError(
@@ -560,8 +585,8 @@ def rebuild(
             "From Python, pass the one that it was made with: environment=..."
         )
     _check_algorithm(algorithm, program.spec)
-    program.check(config.train_config)
-    return config, program
+    program.check()
+    return replace(config, environment_spec=spec), program
 
 
 def _check_algorithm(algorithm: Algorithm[Any, Any], spec: EnvSpec) -> None:
@@ -587,16 +612,16 @@ def _rebuilt(folder: RunFolder, config: RunConfig, given: AnyAlgorithm | None, t
     if not algorithms.same(own, config.algorithm):
         raise RunError(f"{folder.path} was made with the algorithm {config.algorithm!r}, not with {own!r}.")
     if not isinstance(known, type):
-        if not configurations.agree(configurations.kept(known), config.hyper_parameters):
+        if not hyper_parameters.agree(hyper_parameters.kept(known), config.hyper_parameters):
             raise RunError(
                 f"{folder.path} has other hyper-parameters than the algorithm given; give its class alone: algorithm={cls.__name__}."
             )
         return known
-    foreign = next(configurations.foreign_networks(config.hyper_parameters), None)
+    foreign = next(hyper_parameters.foreign_networks(config.hyper_parameters), None)
     if foreign is not None and not trust:
         raise _untrusted(folder, "network", foreign)
     try:
-        values = {name: configurations.as_it_was(value) for name, value in config.hyper_parameters.items()}
+        values = {name: hyper_parameters.as_it_was(value) for name, value in config.hyper_parameters.items()}
     except ConfigError as error:
         raise RunError(f"{folder.config}: {error}") from error
     with plugins.named(f"The algorithm {config.algorithm} cannot be made"):
@@ -612,7 +637,7 @@ def _way_to(name: str) -> str:
     if name.startswith("__main__:") or "<locals>" in name:
         where = "It was defined in a script, a notebook or a function, where it cannot be found by name."
         return f" {where} From Python pass it: algorithm={short}; or move it to a module and name that: --algorithm my_module:{short}."
-    return f" Go where it was trained, or from Python pass it: algorithm={short}." if plugins.is_place(name) else ""
+    return f" Go where it was trained, or from Python pass it: algorithm={short}." if plugins.is_import_path(name) else ""
 
 
 def _untrusted(folder: RunFolder, kind: Literal["environment", "algorithm", "network"], name: str) -> RunError:

@@ -1,4 +1,4 @@
-"""Errors for people: what was wrong, the value, and what to do."""
+"""Errors with messages for users: what is wrong, the value, and what to do."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
 class DopError(Exception):
-    """Base of every error that this library raises on purpose. Its text is safe to print, whatever file the values in it come from."""
+    """Base of every error that this library raises on purpose. Its text is safe to print even if its values come from an untrusted file."""
 
     def __str__(self) -> str:
         return printable(super().__str__())
 
 
 def printable(text: str) -> str:
-    """`text` for a terminal: what would command it (escape sequences, say) or reorder what is shown is spelled out, as in `\\x1b`.
+    """`text` with control characters, escape sequences and bidirectional overrides spelled out, as in `\\x1b`.
 
     Line ends, tabs and the letters of all scripts stay.
     """
     if text.isprintable():
         return text
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else repr(letter)[1:-1] for letter in text)
+    return "".join(character if character.isprintable() or character in "\n\t" else repr(character)[1:-1] for character in text)
 
 
 class PrintableLog(logging.Filter):
-    """Makes `printable` what a logger is given to say, tracebacks of other people's code too."""
+    """Applies `printable` to log messages and their tracebacks."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = printable(record.getMessage()), ()
@@ -39,10 +39,10 @@ class PrintableLog(logging.Filter):
 
 
 def shown(value: Any, most: int = 100) -> str:
-    """`repr(value)` for a sentence: cut where it is longer than `most`, and of numbers too large to be written out their size."""
+    """`repr(value)` for a message, truncated to `most` characters; for integers too large to print, their size."""
     try:
         text = repr(value)
-    except ValueError:  # a whole number of thousands of digits, which Python refuses to write, or something that holds one
+    except ValueError:  # Python refuses to print integers of thousands of digits
         return f"a number of {value.bit_length()} bits" if isinstance(value, int) else f"a {type(value).__name__} with a huge number in it"
     except RecursionError:
         return f"a {type(value).__name__} that is nested too deeply"
@@ -50,11 +50,11 @@ def shown(value: Any, most: int = 100) -> str:
 
 
 class ConfigError(DopError):
-    """Hyper-parameters, sizes or an environment that cannot work together."""
+    """Invalid or incompatible hyper-parameters, sizes or environments."""
 
 
 class UnknownNameError(ConfigError):
-    """A name that no registry knows."""
+    """A name that no registry knows; the message has the nearest one and all that there are."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
@@ -64,48 +64,50 @@ class UnknownNameError(ConfigError):
 
 
 def check_types(config: Any, where: str = "") -> None:
-    """Raise an error if a field of this dataclass does not hold what its annotation says.
+    """Raise an error if a field of this dataclass does not match its annotation.
 
-    Numbers of NumPy and JAX become Python's, which are equal to them and which files can keep.
+    Scalars of NumPy and JAX become Python numbers, which JSON can hold.
 
     Raises:
-        UnknownNameError: a choice between names holds none of them.
-        ConfigError: another type, or a number that is not finite.
+        UnknownNameError: a value that is none of a field's choices.
+        ConfigError: the wrong type, or a number that is not finite.
     """
-    make_plain(config)
+    to_python_scalars(config)
     hints = get_type_hints(type(config))
     for field in dataclasses.fields(config):
         value, hint = getattr(config, field.name), hints[field.name]
         if _fits(value, hint):
-            if isinstance(value, int) and value >= _LARGEST:
+            if isinstance(value, int) and value >= _COUNTER_LIMIT:
                 raise ConfigError(f"{where}{field.name} must be below 2**31, since counters have 32 bits; got {shown(value)}.")
             continue
         if get_origin(hint) is Literal:
-            raise UnknownNameError(field.name, shown(value) if isinstance(value, int) else str(value), get_args(hint))
-        raise ConfigError(f"{where}{field.name} must be {_words(hint)}, got {shown(value)}.{as_whole(value, hint)}")
+            raise UnknownNameError(field.name, value if isinstance(value, str) else shown(value), get_args(hint))
+        raise ConfigError(f"{where}{field.name} must be {_describe(hint)}, got {shown(value)}.{integer_hint(value, hint)}")
 
 
-_LARGEST = 2**31
-_WORDS = {int: "a whole number", float: "a finite number", bool: "True or False", str: "a text", dict: "a dict", type(None): "None"}
-_SEVERAL = {int: "whole numbers", float: "finite numbers", str: "texts"}
+_COUNTER_LIMIT = 2**31
+_TYPE_NAMES = {int: "a whole number", float: "a finite number", bool: "True or False", str: "a string", dict: "a dict", type(None): "None"}
+_PLURALS = {int: "whole numbers", float: "finite numbers", str: "strings"}
 
 
-def _words(hint: Any) -> str:
-    """What an annotation asks for."""
+def _describe(hint: Any) -> str:
+    """An annotation in words."""
     if get_origin(hint) in (Union, types.UnionType):
-        return " or ".join(_words(choice) for choice in get_args(hint))
-    if get_origin(hint) is tuple and get_args(hint)[0] in _SEVERAL:
-        return f"a tuple of {_SEVERAL[get_args(hint)[0]]}"
-    return _WORDS.get(get_origin(hint) or hint, str(hint))
+        return " or ".join(_describe(choice) for choice in get_args(hint))
+    if get_origin(hint) is tuple and get_args(hint)[0] in _PLURALS:
+        return f"a tuple of {_PLURALS[get_args(hint)[0]]}"
+    if get_origin(hint) is tuple and get_origin(get_args(hint)[0]) is tuple:
+        return "a tuple of tuples of strings"
+    return _TYPE_NAMES.get(get_origin(hint) or hint, str(hint))
 
 
-def as_whole(value: Any, hint: Any) -> str:
-    """What to write for a whole number that is written as a float."""
+def integer_hint(value: Any, hint: Any) -> str:
+    """A hint for an integer written as a float."""
     return f" Write {int(value)}." if hint is int and isinstance(value, float) and value.is_integer() else ""
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether `value` is what the annotation says; annotations that are not of numbers, texts, choices and tuples of them let all pass."""
+    """Whether `value` matches the annotation. Only numbers, strings, dicts, choices and tuples of them are checked."""
     origin = get_origin(hint)
     if origin is Literal:
         return any(type(value) is type(choice) and value == choice for choice in get_args(hint))
@@ -122,7 +124,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def is_finite(value: Any) -> bool:
-    """Whether this is a number that a float can hold: neither infinite, nor NaN, nor a whole number of more than 308 digits."""
+    """Whether this is a finite number that fits a float: not NaN, not infinite, not an integer of more than 308 digits."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:
@@ -132,17 +134,17 @@ def is_finite(value: Any) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """`value` with the numbers of NumPy and JAX in it, also in lists, tuples and dicts, as Python's; anything else is as it was."""
+    """`value` with scalars of NumPy and JAX, also in lists, tuples and dicts, as Python numbers; anything else is unchanged."""
     if type(value) in (list, tuple):
         items = [plain(item) for item in value]
         return value if all(new is old for new, old in zip(items, value, strict=True)) else type(value)(items)
     if type(value) is dict:
         return {plain(key): plain(item) for key, item in value.items()}
-    # Of both an array without axes is a number, too.
+    # Arrays without axes are scalars too.
     return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
 
 
-def make_plain(config: Any) -> None:
+def to_python_scalars(config: Any) -> None:
     """`plain` for every field of a dataclass, frozen or not."""
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -150,23 +152,23 @@ def make_plain(config: Any) -> None:
             object.__setattr__(config, field.name, converted)
 
 
-def is_deeper(value: Any, most: int) -> bool:
-    """Whether lists and dicts lie in each other more than `most` deep, as only those do that are to exhaust whoever looks into them."""
+def is_nested_deeper(value: Any, most: int) -> bool:
+    """Whether lists and dicts are nested more than `most` levels deep, as malicious files may be."""
     if not isinstance(value, list | tuple | dict):
         return False
     inner = value.values() if isinstance(value, dict) else value
-    return most == 0 or any(is_deeper(item, most - 1) for item in inner)
+    return most == 0 or any(is_nested_deeper(item, most - 1) for item in inner)
 
 
-def checked_whole(name: str, value: Any, *, least: int, below: int) -> int:
+def checked_integer(name: str, value: Any, *, least: int, below: int) -> int:
     """`value` as a Python number.
 
     Raises:
-        ConfigError: it is no whole number from `least` on and below `below`; `name` says of what.
+        ConfigError: it is not an integer in [least, below); the message names it by `name`.
     """
     value = plain(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigError(f"{name} must be a whole number, got {shown(value)}.{as_whole(value, int)}")
+        raise ConfigError(f"{name} must be a whole number, got {shown(value)}.{integer_hint(value, int)}")
     if value < least:
         raise ConfigError(f"{name} must {'be positive' if least == 1 else 'not be negative'}, got {shown(value)}.")
     if value >= below:
@@ -175,24 +177,24 @@ def checked_whole(name: str, value: Any, *, least: int, below: int) -> int:
 
 
 def checked_episodes(name: str, value: Any) -> int:
-    """How many episodes to play: a million at most, as `checked_whole` says it."""
-    return checked_whole(name, value, least=1, below=1_000_001)
+    """A number of episodes: an integer from 1 to a million. Errors as `checked_integer`."""
+    return checked_integer(name, value, least=1, below=1_000_001)
 
 
 def checked_seed(name: str, value: Any) -> int:
-    """What random keys are made from, which have 32 bits, as `checked_whole` says it."""
-    return checked_whole(name, value, least=0, below=2**32)
+    """A seed: an integer of 32 bits. Errors as `checked_integer`."""
+    return checked_integer(name, value, least=0, below=2**32)
 
 
 def check_flags(**flags: Any) -> None:
-    """Raise ConfigError for what must be True or False and is not: a text is true, whatever it says."""
+    """Raise ConfigError for flags that are not True or False."""
     for name, value in flags.items():
         if not isinstance(plain(value), bool):
             raise ConfigError(f"{name} must be True or False, got {shown(value)}.")
 
 
 def check_names(kind: str, names: Iterable[str], where: str = "") -> None:
-    """Raise ConfigError for a name that is empty or that cannot be printed as it is: one with control characters, say."""
+    """Raise ConfigError for a name that is empty or has characters that cannot be printed."""
     for name in names:
         if not name or not name.isprintable():
             raise ConfigError(f"{where}{kind} must be names of letters that can be printed; got {shown(name)}.")
@@ -213,18 +215,18 @@ def check_not_negative(config: Any, *fields: str) -> None:
 
 
 def check_fractions(config: Any, *fields: str) -> None:
-    """Raise ConfigError if a field of `config` is not in [0, 1]. None, where a field may be that, passes."""
+    """Raise ConfigError if a field of `config` is not in [0, 1]. None passes."""
     for field in fields:
         if getattr(config, field) is not None and not 0 <= getattr(config, field) <= 1:
             raise ConfigError(f"{field} must lie in [0, 1], got {shown(getattr(config, field))}.")
 
 
 class RunError(DopError):
-    """A run directory or checkpoint that cannot be used as asked."""
+    """A run directory or checkpoint that cannot be used as requested."""
 
 
 class MissingExtraError(DopError):
-    """An optional dependency that is not installed."""
+    """An optional dependency that is not installed; the message has the command that installs it."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs {package}, which is not installed. Install it with: pip install 'dop-marl[{extra}]'")

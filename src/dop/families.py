@@ -47,7 +47,7 @@ class Family:
 
     def imports_code(self, name: str) -> bool:
         """Whether finding the one of this name imports code that is none of the library's."""
-        return plugins.is_place(name) or name in self.entry_points()
+        return plugins.is_import_path(name) or name in self.entry_points()
 
     def get(self, name: str) -> type[Any]:
         """The class called `name`: the library's, `my_module:MyClass`, or an entry point's.
@@ -59,7 +59,7 @@ class Family:
         own = registry.outlines(self.package, self.attribute)
         if name in own:
             return getattr(registry.get(self.kind, name, own), self.attribute)
-        place = name if plugins.is_place(name) else self.entry_points().get(name)
+        place = name if plugins.is_import_path(name) else self.entry_points().get(name)
         if place is None:
             kind = f"{self.kind} (one of your own is named module:Class)" if "." in name else self.kind
             raise UnknownNameError(kind, name, (*own, *self.entry_points()))
@@ -77,7 +77,7 @@ class Family:
             if cls is own:
                 return name
         self.check(cls, cls.__name__)
-        return next((name for name, place in self.entry_points().items() if plugins.loaded(place) is cls), plugins.place_of(cls))
+        return next((name for name, place in self.entry_points().items() if plugins.get_imported(place) is cls), plugins.import_path(cls))
 
     def check(self, cls: Any, name: str) -> None:
         """Raise ConfigError, which calls it `name`, if this is no class of the kind."""
@@ -126,7 +126,7 @@ def fields_of(cls: type[Any]) -> set[str]:
 
 def same(one: str, other: str) -> bool:
     """Whether two names mean one class, which may be in another module, a script or a notebook now, but is not called otherwise."""
-    return one == other or (plugins.is_place(one) and plugins.is_place(other) and _last(one) == _last(other))
+    return one == other or (plugins.is_import_path(one) and plugins.is_import_path(other) and _last(one) == _last(other))
 
 
 def _last(place: str) -> str:

@@ -1,7 +1,7 @@
 """Losses of critics and actors (Wang et al., Eqs. 6 and 9, Theorem 7). One episode in, one number out.
 
-None of them has structure in time, so a batch of episodes laid end to end is one long episode: that is how the learner calls them, and why
-a long episode weighs more than a short one. `mask` says which steps count; on the others anything may stand, NaN included.
+No loss depends on the order of steps. The learner therefore concatenates a batch of episodes into one long episode, in which longer
+episodes weigh more. `mask` marks the valid steps; values on other steps are ignored, NaN included.
 """
 
 from __future__ import annotations
@@ -11,24 +11,25 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num
 
 Mask = Bool[Array, " time"] | Num[Array, " time"]
+"""True, or not 0, on the steps that count."""
 
 
 def masked_mean(x: Float[Array, "*steps_and_rest"], mask: Bool[Array, "*steps"] | Num[Array, "*steps"]) -> Float[Array, ""]:
-    """The mean of `x` over the steps that count (its leading axes are the mask's) and over all other axes; 0 if no step counts."""
-    counts = mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim)).astype(bool)
-    others = x.size // max(1, mask.size)
-    return jnp.sum(jnp.where(counts, x, 0)) / jnp.maximum(jnp.sum(counts) * others, 1)
+    """The mean of `x` over valid steps (its leading axes are the mask's) and over all other axes; 0 if no step is valid."""
+    valid = mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim)).astype(bool)
+    per_step = x.size // max(1, mask.size)
+    return jnp.sum(jnp.where(valid, x, 0)) / jnp.maximum(jnp.sum(valid) * per_step, 1)
 
 
 def gather_actions(x: Float[Array, "*batch agent action"], action: Int[Array, "*batch agent"]) -> Float[Array, "*batch agent"]:
-    """The entry of `x` that each agent's action picks."""
+    """The entry of `x` for each agent's chosen action."""
     return jnp.take_along_axis(x, action[..., None], axis=-1)[..., 0]
 
 
 def aristocrat_utility(
     policy: Float[Array, "time agent action"], q: Float[Array, "time agent action"], k: Float[Array, "time agent"]
 ) -> Float[Array, "time agent action"]:
-    """U_i(a) = k_i (Q_i(a) - sum_x pi_i(x) Q_i(x)): what agent i's action adds to what its policy would get anyway (App. A.3)."""
+    """U_i(a) = k_i (Q_i(a) - sum_x pi_i(x) Q_i(x)): the advantage of agent i's action over its policy's mean (App. A.3)."""
     return k[..., None] * (q - jnp.sum(policy * q, axis=-1, keepdims=True))
 
 
@@ -40,17 +41,17 @@ def stochastic_dop_actor(
     mask: Mask,
     ratio: Float[Array, " time"] | None = None,
 ) -> Float[Array, ""]:
-    """The loss whose gradient is Eq. 9 with the aristocrat-utility baseline, from the actions that were taken.
+    """The loss whose gradient is Eq. 9 with the aristocrat-utility baseline, from the actions taken.
 
         - mean_{t, i} ratio_t U_it(a_it) log pi_it(a_it),   no gradient through U
 
     Args:
         policy: pi_i(. | tau_i); the gradient flows through it.
-        q: Q_i(tau, .), constants to the gradient.
-        k: k_i(tau), constants to the gradient.
-        action: what each agent did.
-        mask: the steps that count.
-        ratio: pi(a | tau) / beta(a | tau) of Theorem 7 (Eq. 22), constants to the gradient; none for on-policy data.
+        q: Q_i(tau, .); no gradient flows through it.
+        k: k_i(tau); no gradient flows through it.
+        action: each agent's action.
+        mask: the valid steps.
+        ratio: pi(a | tau) / beta(a | tau) of Theorem 7 (Eq. 22), without a gradient; None for on-policy data.
     """
     utility = jax.lax.stop_gradient(gather_actions(aristocrat_utility(policy, q, k), action))
     weight = utility if ratio is None else utility * jax.lax.stop_gradient(ratio)[:, None]
@@ -66,11 +67,11 @@ def stochastic_dop_actor_expected(
     k: Float[Array, "time agent"],
     mask: Mask,
 ) -> Float[Array, ""]:
-    """The same gradient in expectation over each agent's own action: no action is needed, and sampling adds no variance.
+    """The same gradient in expectation over each agent's own action, without the variance of sampled actions.
 
         - mean_{t, i} sum_a pi_it(a) U_it(a),   no gradient through U
 
-    E_{a ~ pi}[U(a) grad log pi(a)] = sum_a U(a) grad pi(a), and the decomposed critic has every Q_i(a) at hand.
+    E_{a ~ pi}[U(a) grad log pi(a)] = sum_a U(a) grad pi(a), and the decomposed critic gives every Q_i(a).
     """
     utility = jnp.where(mask.astype(bool)[:, None, None], jax.lax.stop_gradient(aristocrat_utility(policy, q, k)), 0)
     return -masked_mean(jnp.sum(policy * utility, axis=-1), mask)
@@ -83,18 +84,18 @@ def entropy(policy: Float[Array, "*batch action"]) -> Float[Array, "*batch"]:
 
 
 def utility_rms(utility: Float[Array, "time agent action"], action_mask: Bool[Array, "time agent action"], mask: Mask) -> Float[Array, ""]:
-    """Root mean square of the utilities over legal actions, then agents and steps: the scale that advantages are divided by."""
+    """Root mean square of the utilities over legal actions, then agents and steps: the scale by which advantages are divided."""
     square = jnp.sum(jnp.where(action_mask, utility**2, 0), axis=-1) / jnp.maximum(jnp.sum(action_mask, axis=-1), 1)
     return jnp.sqrt(masked_mean(square, mask))
 
 
-def equal_shares(counts: Bool[Array, "*batch episode"], axis: int | tuple[int, ...]) -> Float[Array, "*batch episode"]:
-    """Weights that sum to 1 along `axis`, alike for all that count and 0 for the others; all 0 where none counts."""
-    return counts / jnp.maximum(jnp.sum(counts, axis=axis, keepdims=True), 1)
+def equal_shares(valid: Bool[Array, "*batch episode"], axis: int | tuple[int, ...]) -> Float[Array, "*batch episode"]:
+    """Weights that sum to 1 along `axis`, equal on valid entries and 0 on others; all 0 where none is valid."""
+    return valid / jnp.maximum(jnp.sum(valid, axis=axis, keepdims=True), 1)
 
 
 def agreed(q_taken: Float[Array, "*batch agent"], is_active: Bool[Array, "*batch agent"]) -> Float[Array, "*batch agent"]:
-    """Every agent's own estimate of the team's value. Who is not there has none, and gets the mean of those that are."""
+    """Each agent's estimate of the team's value; inactive agents get the mean over active agents."""
     mean = jnp.sum(equal_shares(is_active, axis=-1) * jnp.where(is_active, q_taken, 0), axis=-1, keepdims=True)
     return jnp.where(is_active, q_taken, mean)
 
@@ -102,10 +103,10 @@ def agreed(q_taken: Float[Array, "*batch agent"], is_active: Bool[Array, "*batch
 def critic_weights(
     mask: Bool[Array, "*batch episode"], off_policy: Bool[Array, "*batch episode"], kappa: float | None, axis: int | tuple[int, ...]
 ) -> Float[Array, "*batch episode"]:
-    """How much each step's squared error counts, the weights summing to 1 along `axis` (Eq. 6).
+    """The weight of each step's squared error (Eq. 6). Weights sum to 1 along `axis`.
 
-    With a `kappa`, off-policy steps share kappa and on-policy steps 1 - kappa. With None all steps share alike, as in the released code's
-    one masked mean over both batches. Where one kind is missing its share is simply not there.
+    With a `kappa`, off-policy steps have total weight kappa and on-policy steps 1 - kappa; if one kind is missing, its weight is lost.
+    With None all steps weigh the same, as in the released code's single masked mean over both batches.
     """
     if kappa is None:
         return equal_shares(mask, axis)

@@ -1,10 +1,10 @@
-"""Mixers: how the agents' values make the team's.
+"""Mixers: from the agents' values to the team's value.
 
 linear       Q_tot = sum_i k_i(s) Q_i + b(s)   DOP (Wang et al., Eq. 4)
 sum          Q_tot = sum_i Q_i                 VDN (Sunehag et al. 2018, Eq. 3)
-monotonic    Q_tot = f_s(Q_1, ..., Q_n) that never falls in any Q_i   QMIX (Rashid et al. 2018, Sec. 4)
+monotonic    Q_tot = f_s(Q_1, ..., Q_n) that is monotonic in every Q_i   QMIX (Rashid et al. 2018, Sec. 4)
 
-All three rise in every Q_i, so that each agent's best action by its own values is its part of the best joint action.
+All three are monotonic in every Q_i, so each agent's greedy action is part of the greedy joint action.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class LinearMixer(eqx.Module):
         self.normalise = normalise
 
     def __call__(self, state: Float[Array, " state"]) -> tuple[Float[Array, " agent"], Float[Array, ""]]:
+        """k(s) and b(s)."""
         factors = jnp.abs(self.k_layer(state)).reshape(self.n_agents, -1)
         k = jnp.sum(factors, axis=-1) if self.k_scale is None else factors @ jnp.abs(self.k_scale(state))
         b = jnp.zeros((), k.dtype) if self.b_layer is None else self.b_layer(state)
@@ -60,7 +61,7 @@ class LinearMixer(eqx.Module):
 
 
 def shares(k: Float[Array, " agent"]) -> Float[Array, " agent"]:
-    """k divided by its sum; equal shares if all are 0."""
+    """k divided by its sum; equal weights if all are 0."""
     total = jnp.sum(k)
     return jnp.where(total > 0, k / jnp.where(total > 0, total, 1), 1 / k.shape[0])
 
@@ -69,6 +70,7 @@ class SumMixer(eqx.Module):
     """Q_tot = sum_i Q_i (VDN, Sunehag et al. 2018): the linear mixer with k_i = 1 and b = 0."""
 
     def __call__(self, q: Float[Array, " agent"], state: Float[Array, " state"]) -> Float[Array, ""]:
+        """Q_tot of the agents' values in a state."""
         del state
         return jnp.sum(q)
 
@@ -76,9 +78,9 @@ class SumMixer(eqx.Module):
 class MonotonicMixer(eqx.Module):
     """Q_tot = |w_2(s)| . elu(|W_1(s)| Q + b_1(s)) + V(s) (Rashid et al. 2018, Sec. 4.1).
 
-    ELU never falls and neither weight is ever negative, so Q_tot never falls in any Q_i; biases may have any sign. W_1 and w_2 come from
-    hypernetworks of one linear layer, as in the paper (`hypernet_hidden=0`), or of two, as in the authors' later code; b_1 from a linear
-    layer; V from two.
+    ELU is monotonic and both weights are non-negative, so Q_tot is monotonic in every Q_i; biases may have any sign. W_1 and w_2 come from
+    hypernetworks of one linear layer, as in the paper (`hypernet_hidden=0`), or of two, as in the authors' later code. b_1 is one
+    linear layer of the state, V two.
     """
 
     hidden_weights: MLP
@@ -95,6 +97,7 @@ class MonotonicMixer(eqx.Module):
         self.state_value = MLP((state_size, embedding, 1), key=key_value)
 
     def __call__(self, q: Float[Array, " agent"], state: Float[Array, " state"]) -> Float[Array, ""]:
+        """Q_tot of the agents' values in a state."""
         weights = jnp.abs(self.hidden_weights(state)).reshape(q.shape[0], -1)
         hidden = jax.nn.elu(q @ weights + self.hidden_bias(state))
         return hidden @ jnp.abs(self.output_weights(state)) + self.state_value(state)[0]

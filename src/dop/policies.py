@@ -1,4 +1,4 @@
-"""Policies: masked softmax, the two ways of mixing in epsilon, sampling, and relaxed samples with a gradient. One agent in, one out."""
+"""Policies: masked softmax, two kinds of epsilon mixture, sampling, and differentiable relaxed samples. One agent in, one out."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dop.types import ActionKind
 
 
 def masked_softmax(logits: Float[Array, " action"], action_mask: Bool[Array, " action"]) -> Float[Array, " action"]:
-    """Softmax over the legal actions. Illegal ones have probability exactly 0, whatever their logits; with no legal action all are 0."""
-    # Infinite ones, such as a large output by a small temperature, count as the largest numbers that there are.
+    """Softmax over the legal actions. Illegal actions have probability exactly 0; with no legal action all are 0."""
+    # Infinite logits (a large output divided by a small temperature) are clipped to the largest finite numbers.
     logits = jnp.clip(logits, *_finite(logits.dtype))
     top = jax.lax.stop_gradient(jnp.max(logits, where=action_mask, initial=-jnp.inf))
     weight = jnp.where(action_mask, jnp.exp(jnp.where(action_mask, logits - top, 0)), 0)
@@ -20,23 +20,23 @@ def masked_softmax(logits: Float[Array, " action"], action_mask: Bool[Array, " a
 
 
 def is_active(action_mask: Bool[Array, "*batch action"]) -> Bool[Array, "*batch"]:
-    """Whether an agent is there: dead and absent ones have no legal action."""
+    """Whether an agent is active: inactive agents (dead, left, not yet spawned) have no legal action."""
     return jnp.any(action_mask, axis=-1)
 
 
 def probability(policy: Float[Array, "*batch action"], action: Int[Array, "*batch"]) -> Float[Array, "*batch"]:
-    """pi(a) of the action taken; 1 for who has no legal action, and so does the only thing that there is to do."""
+    """pi(a) of the chosen action; 1 for an agent without a legal action."""
     taken = jnp.take_along_axis(policy, action[..., None], axis=-1)[..., 0]
     return jnp.where(jnp.any(policy > 0, axis=-1), taken, 1)
 
 
 def _finite(dtype: DTypeLike) -> tuple[float, float]:
-    """The smallest and the largest number of a type."""
+    """The smallest and the largest finite number of a type."""
     return float(jnp.finfo(dtype).min), float(jnp.finfo(dtype).max)
 
 
 def uniform(action_mask: Bool[Array, " action"]) -> Float[Array, " action"]:
-    """Each legal action alike; all 0 where none is."""
+    """The uniform distribution over legal actions; all 0 if none is legal."""
     return action_mask / jnp.maximum(jnp.sum(action_mask), 1)
 
 
@@ -50,10 +50,10 @@ def epsilon_mixture(
 def unmasked_epsilon(
     logits: Float[Array, " action"], action_mask: Bool[Array, " action"], epsilon: float | Float[Array, ""]
 ) -> Float[Array, ""]:
-    """The epsilon of `epsilon_mixture` that gives the released code's policy, which mixes before it masks.
+    """The epsilon of `epsilon_mixture` that gives the released code's policy, which mixes before masking.
 
-    There u = (1 - epsilon) softmax(all logits) + epsilon / |A| over all actions, then illegal ones are cut and the rest is rescaled.
-    With rho the share of the softmax that falls on legal actions, that is the masked mixture with
+    There u = (1 - epsilon) softmax(all logits) + epsilon / |A| over all actions; then illegal actions are masked out and the rest is
+    renormalised. With rho the softmax's probability mass on legal actions, that is the masked mixture with
 
         epsilon' = e / ((1 - epsilon) rho + e),   e = epsilon |legal| / |A|
     """
@@ -66,21 +66,21 @@ def unmasked_epsilon(
 def mix(
     logits: Float[Array, " action"], action_mask: Bool[Array, " action"], epsilon: float | Float[Array, ""], *, before_mask: bool
 ) -> Float[Array, " action"]:
-    """The softmax policy with epsilon mixed in: over the legal actions, or before illegal ones are cut, as PyMARL's actors have it."""
-    share = unmasked_epsilon(logits, action_mask, epsilon) if before_mask else epsilon
-    return epsilon_mixture(masked_softmax(logits, action_mask), action_mask, share)
+    """The softmax policy with epsilon mixed in, after masking or before it (as PyMARL's actors do)."""
+    masked_epsilon = unmasked_epsilon(logits, action_mask, epsilon) if before_mask else epsilon
+    return epsilon_mixture(masked_softmax(logits, action_mask), action_mask, masked_epsilon)
 
 
 def epsilon_greedy(
     q: Float[Array, " action"], action_mask: Bool[Array, " action"], epsilon: float | Float[Array, ""]
 ) -> Float[Array, " action"]:
-    """1 - epsilon for the legal action of largest value, and epsilon uniform over the legal actions; all 0 with no legal action."""
+    """1 - epsilon on the legal action of largest value, plus epsilon uniform over legal actions; all 0 with no legal action."""
     best = jax.nn.one_hot(greedy(q, action_mask), q.shape[-1], dtype=q.dtype) * jnp.any(action_mask)
     return epsilon_mixture(best, action_mask, epsilon)
 
 
 def random_action(key: PRNGKeyArray, action_mask: Bool[Array, " action"], kind: ActionKind) -> Int[Array, ""] | Float[Array, " action"]:
-    """A uniform action of one agent: a legal number, a vector in [-1, 1], or a point of the simplex (0 on components that do not exist)."""
+    """A uniform action of one agent: a legal index, a vector in [-1, 1], or a point of the simplex (0 on masked components)."""
     if kind == "discrete":
         return sample(key, uniform(action_mask))
     if kind == "box":
@@ -90,14 +90,14 @@ def random_action(key: PRNGKeyArray, action_mask: Bool[Array, " action"], kind: 
 
 
 def sample(key: PRNGKeyArray, policy: Float[Array, " action"]) -> Int[Array, ""]:
-    """An action drawn from `policy`; actions of probability 0 are never drawn (action 0 if all are 0)."""
+    """An action drawn from `policy`; never one of probability 0 (action 0 if all are 0)."""
     return jax.random.categorical(key, jnp.log(policy)).astype(jnp.int32)
 
 
 def sample_many(key: PRNGKeyArray, policy: Float[Array, " action"], n: int) -> Int[Array, " sample"]:
-    """`n` independent actions drawn from `policy`, by inverting its distribution function: one random number each."""
+    """`n` independent actions drawn from `policy`, by inverse transform sampling: one random number each."""
     cumulative = jnp.cumsum(policy)
-    # Scaled by the last sum, and compared strictly: an action of probability 0 is never the first to exceed.
+    # Scaled by the last sum and compared strictly, so that an action of probability 0 is never drawn.
     point = jax.random.uniform(key, (n, 1), policy.dtype) * cumulative[-1]
     return jnp.argmax(cumulative > point, axis=-1).astype(jnp.int32)
 
@@ -110,8 +110,8 @@ def greedy(logits: Float[Array, " action"], action_mask: Bool[Array, " action"])
 def gumbel_softmax(
     key: PRNGKeyArray, logits: Float[Array, " action"], action_mask: Bool[Array, " action"], temperature: float | Float[Array, ""]
 ) -> Float[Array, " action"]:
-    """A relaxed sample of the softmax policy, softmax((logits + Gumbel noise) / temperature) over the legal actions, with a gradient in the
-    logits (Jang et al. 2017, Eq. 2; App. D.2). Its largest component is a sample of the policy itself, whatever the temperature."""
+    """A relaxed sample of the softmax policy, softmax((logits + Gumbel noise) / temperature) over the legal actions, differentiable in
+    the logits (Jang et al. 2017, Eq. 2; App. D.2). At every temperature its largest component is a sample of the policy."""
     noise = jax.random.gumbel(key, logits.shape, logits.dtype)
     return masked_softmax((logits + noise) / temperature, action_mask)
 

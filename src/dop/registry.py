@@ -1,7 +1,7 @@
-"""Registries that fill themselves: a package's modules that define certain names, found when they are first asked for.
+"""Registries by scanning: the modules of a package that define certain names.
 
-A module's name, with dashes, is the name that is typed: `stochastic_dop` is `stochastic-dop`. What a module defines is read from its
-source, so that listing what there is imports nothing, and asking for one imports that one.
+The registered name is the module's name with dashes: `stochastic_dop` is `stochastic-dop`. Definitions are read from the source, so
+listing a registry imports nothing, and `get` imports one module.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from types import ModuleType
 from dop.errors import UnknownNameError
 
 _END = re.compile(r"(?<!\bal)(?<!\be\.g)(?<!\bi\.e)(?<!\bvs)(?<!\bcf)(?<!\bEq)(?<!\bSec)(?<!\bFig)[.!?](?=\s+[A-Z`])")
-"""Of a sentence that another one follows, but of no common abbreviation."""
+"""The end of a sentence before another one; common abbreviations do not count."""
 
 
 @dataclass(frozen=True)
 class Outline:
-    """A module as its source shows it, before it is imported."""
+    """A module's definitions and docstring, read from its source without importing it."""
 
     module: str
-    """What to import."""
+    """Its full name, for import."""
     names: Mapping[str, str | None]
-    """What it defines: the texts among its constants, None for the rest."""
+    """The names it defines: string constants with their value, others with None."""
     doc: str
 
     @property
     def summary(self) -> str:
-        """The first sentence of what it says about itself, on one line."""
+        """The first sentence of its docstring, on one line."""
         return _sentence(self.doc)
 
 
 def outlines(package: str, *defining: str) -> dict[str, Outline]:
-    """The modules of `package` that define all these names, by the names that are typed. None is imported.
+    """The modules of `package` that define all these names, by registered name. None is imported.
 
-    Modules whose names begin with an underscore are parts of others.
+    Modules whose names begin with an underscore are private and skipped.
     """
     found = _outlines(package)
     return {name: outline for name, outline in found.items() if set(defining) <= outline.names.keys()}
@@ -65,7 +65,7 @@ def _outline(package: str, module: pkgutil.ModuleInfo) -> Outline:
 
 
 def _defined(statement: ast.stmt) -> Iterator[tuple[str, str | None]]:
-    """The names that a statement defines, with the text that each then holds, if it is one."""
+    """The names that a statement defines, each with its string value, or None."""
     match statement:
         case ast.Assign(targets=[ast.Name(name)], value=value) | ast.AnnAssign(target=ast.Name(name), value=value):
             yield name, value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else None
@@ -76,7 +76,7 @@ def _defined(statement: ast.stmt) -> Iterator[tuple[str, str | None]]:
 
 
 def modules(package: str, *defining: str) -> dict[str, ModuleType]:
-    """The same, all of them imported."""
+    """Like `outlines`, with the modules imported."""
     return {name: importlib.import_module(outline.module) for name, outline in outlines(package, *defining).items()}
 
 
@@ -84,7 +84,7 @@ def get(kind: str, name: str, known: Mapping[str, Outline]) -> ModuleType:
     """The module called `name`.
 
     Raises:
-        UnknownNameError: there is no `kind` of that name; the message names the nearest.
+        UnknownNameError: there is no `kind` of that name; the message suggests the closest.
     """
     if name not in known:
         raise UnknownNameError(kind, name, known)
@@ -92,7 +92,7 @@ def get(kind: str, name: str, known: Mapping[str, Outline]) -> ModuleType:
 
 
 def summary(thing: object) -> str:
-    """The first sentence of what a module or a class says about itself, on one line."""
+    """The first sentence of a module's or class's docstring, on one line."""
     return _sentence(thing.__doc__ or "")
 
 
@@ -103,7 +103,7 @@ def _sentence(doc: str) -> str:
 
 
 def first_paragraph(thing: object) -> str:
-    """The first paragraph of what it says about itself, on one line."""
+    """The first paragraph of a docstring, on one line."""
     return _paragraph(thing.__doc__ or "")
 
 

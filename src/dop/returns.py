@@ -1,7 +1,7 @@
 """Targets for critics: lambda-returns and tree backup (Wang et al., Eqs. 5, 7 and 8). One episode in, one out.
 
 Time is in the name: `discount[t]` is gamma, or 0 if step t terminated; a time limit is not termination. `q_next[t]` belongs to step t+1.
-Nothing here stops gradients: targets are constants to the gradient because the caller makes them with target networks.
+Nothing here stops gradients: the caller computes targets with target networks, whose parameters are not differentiated.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ def td_lambda(
     Args:
         reward: r_t.
         discount: gamma (1 - terminated_t).
-        q_next: Q_tot(tau_{t+1}, a_{t+1}), or whatever the episode bootstraps from.
-        lambda_: one number, or one per step. A 0 at an episode's last step makes that step bootstrap from its own `q_next`,
-            which is how padding after the end is kept out.
+        q_next: Q_tot(tau_{t+1}, a_{t+1}), or another bootstrap value.
+        lambda_: one number, or one per step. With 0 at an episode's last step, that step bootstraps from its own `q_next`:
+            this excludes the padding after the end.
     """
 
     def backward(g_next: Float[Array, ""], step: tuple[Array, ...]) -> tuple[Float[Array, ""], Float[Array, ""]]:
@@ -59,9 +59,12 @@ def tree_backup(
         discount: gamma (1 - terminated_t).
         q_taken: Q_tot(tau_t, a_t) of the target critic.
         expected_q_next: E_pi[Q_tot(tau_{t+1}, .)], by `expected_q`.
-        trace: lambda prod_i pi_i(a_t^i | tau_t^i): how likely the current policy is to do what was done; 0 on padding. `trace[0]` is
+        trace: lambda prod_i pi_i(a_t^i | tau_t^i): the current policy's probability of the actions taken; 0 on padding. `trace[0]` is
             not used.
         steps: k, at least 1.
+
+    Raises:
+        ValueError: `steps` is less than 1.
     """
     if steps < 1:
         raise ValueError(f"tree_backup needs steps >= 1, got {steps}.")
@@ -89,6 +92,6 @@ def sampled_q(
     q: Float[Array, "agent action"],
     action: Int[Array, "sample agent"],
 ) -> Float[Array, ""]:
-    """The mean of Q_tot over joint actions drawn from pi: what undecomposed tree backup has in place of `expected_q` (Sec. 5.1.1)."""
+    """The mean of Q_tot over joint actions sampled from pi: undecomposed tree backup's estimate of `expected_q` (Sec. 5.1.1)."""
     each = jax.vmap(lambda joint: jnp.sum(k * jnp.take_along_axis(q, joint[:, None], axis=-1)[:, 0]))(action)
     return jnp.mean(each) + b

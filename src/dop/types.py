@@ -27,13 +27,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ActionKind: TypeAlias = Literal["discrete", "box", "simplex"]
+"""What one agent's action is; see `EnvSpec.action_kind`."""
 Sharing: TypeAlias = Literal["all", "by_type", "none"]
 """Which agents have the same parameters: all, those of one type (`EnvSpec.types`), or none."""
 Action: TypeAlias = Int[Array, " agent"] | Float[Array, "agent action"]
 """What a team does at one step: a number each, or a vector each; see `EnvSpec.action_kind`."""
 Metrics: TypeAlias = dict[str, Float[Array, ""]]
+"""Scalars to record, by name."""
 EnvState: TypeAlias = PyTree
+"""What an environment in JAX carries from step to step."""
 Carry: TypeAlias = PyTree
+"""The hidden state of the agents' networks, carried from step to step of an episode."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +72,9 @@ class EnvSpec:
     only in the digits that they end in (`agent_types`)."""
     metrics: tuple[str, ...] = ()
     """Names of `TimeStep.metrics`, reported at the end of each episode, for example `battle_won`."""
+    action_names: tuple[tuple[str, ...], ...] = ()
+    """For each agent the names of its actions, or of the components of a continuous one, which people see in the place of numbers.
+    Empty: they have none. Names are labels: a run resumes under others."""
     options: tuple[tuple[str, Any], ...] = ()
     """Keyword arguments of `dop.make` that give this very environment: how a run that is resumed makes it again, and sees a change."""
 
@@ -88,6 +95,7 @@ class EnvSpec:
                 raise ConfigError(f"{self.name}: {field} must hold one positive size for each of the {n} agents; got {shown(sizes)}.")
         if self.types and len(self.types) != n:
             raise ConfigError(f"{self.name}: types must name one for each of the {n} agents, or none at all; got {shown(self.types)}.")
+        self._check_action_names()
         for field in ("state_size", "time_limit"):
             if getattr(self, field) < 1:
                 raise ConfigError(f"{self.name}: {field} must be positive; got {shown(getattr(self, field))}.")
@@ -95,16 +103,35 @@ class EnvSpec:
         if taken or len(set(self.metrics)) != len(self.metrics):
             raise ConfigError(f"{self.name}: metrics must be different names, none of them return or ep_length; got {shown(self.metrics)}.")
 
+    def _check_action_names(self) -> None:
+        """Raise ConfigError unless there are names for every action of every agent, different and printable, or none at all."""
+        if not self.action_names:
+            return
+        if len(self.action_names) != len(self.agents):
+            raise ConfigError(
+                f"{self.name}: action_names must hold one tuple of names for each of the {len(self.agents)} agents, or nothing; "
+                f"got {shown(self.action_names)}."
+            )
+        for agent, size, names in zip(self.agents, self.action_sizes, self.action_names, strict=True):
+            check_names("action_names", names, f"{self.name}: ")
+            if len(names) != size or len(set(names)) != size:
+                raise ConfigError(
+                    f"{self.name}: action_names of {agent} must be {size} different names, one for each of its actions; got {shown(names)}."
+                )
+
     @property
     def n_agents(self) -> int:
+        """How many agents the team has."""
         return len(self.agents)
 
     @property
     def obs_size(self) -> int:
+        """Length of the `obs` axis: the longest observation."""
         return max(self.obs_sizes)
 
     @property
     def action_size(self) -> int:
+        """Length of the `action` axis: the most actions or components of an agent."""
         return max(self.action_sizes)
 
     @property
@@ -116,6 +143,10 @@ class EnvSpec:
         kinds = list(zip(stems, self.obs_sizes, self.action_sizes, strict=True))
         sizes = {stem: {kind for kind in kinds if kind[0] == stem} for stem in stems}
         return tuple(kind[0] if len(sizes[kind[0]]) == 1 else f"{kind[0]}:{kind[1]}x{kind[2]}" for kind in kinds)
+
+    def action_name(self, agent: int, action: int) -> str:
+        """What people read of an action, or of a component of a continuous one: its name, or its number where it has none."""
+        return self.action_names[agent][action] if self.action_names else str(action)
 
     def groups(self, sharing: Sharing) -> tuple[int, ...]:
         """A number for each agent; those with the same have the same parameters. The first is 0, a new one is the next."""
@@ -129,11 +160,17 @@ class EnvSpec:
         return (self.n_agents,) if self.action_kind == "discrete" else (self.n_agents, self.action_size)
 
 
+LABELS = ("action_names",)
+"""Fields of `EnvSpec` that say what things are called, and change nothing that is computed: a run resumes with others."""
+
+
 class TimeStep(eqx.Module):
     """What an environment answers. `reset` fills `reward` with 0 and both flags with False."""
 
     obs: Float[Array, "agent obs"]
+    """What each agent observes, padded with zeros."""
     state: Float[Array, " state"]
+    """The global state, for critics only."""
     action_mask: Bool[Array, "agent action"]
     """The discrete actions that may be taken; the components that exist of a continuous one. An agent without any is not there: dead, gone,
     or yet to come. What it does is action 0 (a vector of zeros) with probability 1, and neither earns nor teaches anything."""
@@ -152,7 +189,9 @@ class Environment(Protocol):
     """A team task in JAX. Both functions are pure, can be jitted and vmapped, and never reset by themselves."""
 
     @property
-    def spec(self) -> EnvSpec: ...
+    def spec(self) -> EnvSpec:
+        """Sizes, names and limits, which never change."""
+        ...
 
     def reset(self, key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
         """Start an episode."""
@@ -171,7 +210,9 @@ class PythonEnvironment(Protocol):
     """
 
     @property
-    def spec(self) -> EnvSpec: ...
+    def spec(self) -> EnvSpec:
+        """Sizes, names and limits, which never change."""
+        ...
 
     def reset(self, seed: int) -> TimeStep:
         """Start an episode. The same seed, on a new environment, starts the same episode where the environment is deterministic."""
@@ -210,23 +251,30 @@ class PolicyOutput(eqx.Module):
     """What the agents do at one step, and how likely the policy that acted was to do it (1 where actions are continuous)."""
 
     action: Action
+    """A number or a vector for each agent; see `EnvSpec.action_kind`."""
     behaviour_prob: Float[Array, " agent"]
+    """Of each agent's action, under the policy that acted."""
 
 
 class Episode(eqx.Module):
     """One whole episode, padded with zeros from its end to the time limit."""
 
     action: Int[Array, "time agent"] | Float[Array, "time agent action"]
+    """What the team did at each step."""
     behaviour_prob: Float[Array, "time agent"]
     """Probability of each action taken, under the policy that took it; 1 where actions are continuous."""
     reward: Float[Array, " time"]
+    """The team's reward for each step."""
     terminated: Bool[Array, " time"]
     """True on the last step of an episode that ended for real, nowhere else."""
     mask: Bool[Array, " time"]
     """True on the steps that were taken: the first `length` of them."""
     obs: Float[Array, "time+1 agent obs"]
+    """What each agent observed before each step, and after the last one."""
     state: Float[Array, "time+1 state"]
+    """The global state, at the same times."""
     action_mask: Bool[Array, "time+1 agent action"]
+    """The actions that could be taken, at the same times; see `TimeStep`."""
     final_action: Action
     """What the behaviour policy would have done after the last step: what a sampled bootstrap at a time limit needs."""
 
@@ -235,15 +283,23 @@ class Transition(eqx.Module):
     """One step of an episode, with what came of it."""
 
     obs: Float[Array, "agent obs"]
+    """What each agent observed before the step."""
     state: Float[Array, " state"]
+    """The global state before the step."""
     action_mask: Bool[Array, "agent action"]
+    """The actions that could be taken; see `TimeStep`."""
     action: Action
+    """What the team did."""
     reward: Float[Array, ""]
+    """The team's reward for the step."""
     discount: Float[Array, ""]
     """0 where the episode terminated, else 1; gamma is the algorithm's."""
     next_obs: Float[Array, "agent obs"]
+    """What each agent observed after the step."""
     next_state: Float[Array, " state"]
+    """The global state after the step."""
     next_action_mask: Bool[Array, "agent action"]
+    """The actions that can be taken next."""
 
 
 class Learner(eqx.Module):
@@ -257,9 +313,13 @@ class Learner(eqx.Module):
 class ReplayBuffer(Protocol):
     """What `Algorithm.sample` may ask of the replay. A `window` restricts a draw to the newest episodes."""
 
-    def latest(self, n: int) -> Episode: ...
+    def latest(self, n: int) -> Episode:
+        """The newest `n` episodes, with a leading axis."""
+        ...
 
-    def uniform(self, key: PRNGKeyArray, n: int, *, window: int | None = None) -> Episode: ...
+    def uniform(self, key: PRNGKeyArray, n: int, *, window: int | None = None) -> Episode:
+        """`n` episodes drawn uniformly, with a leading axis."""
+        ...
 
     @property
     def items(self) -> Episode:
@@ -297,7 +357,9 @@ class Algorithm(Protocol[L, B]):
         """Raise `dop.errors.ConfigError` if these hyper-parameters, or this environment, cannot work."""
         ...
 
-    def init(self, key: PRNGKeyArray, spec: EnvSpec) -> L: ...
+    def init(self, key: PRNGKeyArray, spec: EnvSpec) -> L:
+        """The learner before the first update: networks and optimisers for an environment of this kind."""
+        ...
 
     def initial_carry(self, spec: EnvSpec) -> Carry:
         """What the agents remember at the start of an episode, for one environment."""
@@ -311,7 +373,9 @@ class Algorithm(Protocol[L, B]):
         """What one update learns from: the latest episodes, random ones, or both."""
         ...
 
-    def update(self, learner: L, batch: B, key: PRNGKeyArray) -> tuple[L, Metrics]: ...
+    def update(self, learner: L, batch: B, key: PRNGKeyArray) -> tuple[L, Metrics]:
+        """Learn from what `sample` gave: the next learner, and scalars to record, for example `critic_loss`."""
+        ...
 
 
 @runtime_checkable

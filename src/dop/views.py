@@ -1,6 +1,6 @@
 """Looking at trained teams from Python: `credit`, `render`, `export`, `report`, `plot`. The command line is a thin layer over these.
 
-All of them restore a run's newest checkpoint and change nothing that the run needs.
+All of them restore what a run has learned, and change nothing that the run needs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dop.analysis import compare, marl_eval
 from dop.analysis.playback import Player, Trajectory, best_and_worst
 from dop.analysis.statistics import Axis
 from dop.devices.parallel import keys
-from dop.errors import ConfigError, DopError, RunError, check_flags, checked_episodes, checked_seed, printable, shown
+from dop.errors import ConfigError, DopError, RunError, check_flags, checked_episodes, checked_integer, checked_seed, printable, shown
 from dop.export import parity
 from dop.export import policy_files as exporting
 from dop.renamed import formerly
@@ -33,26 +33,38 @@ from dop.storage import files
 from dop.storage.run_directory import RunConfig, RunFolder
 from dop.storage.snapshots import Snapshots
 from dop.training.program import Program
-from dop.training.trainer import Trainer, lowest_steps
+from dop.training.trainer import At, Trainer, checked_at, lowest_steps
 from dop.types import Drawable, Exportable, Learner
-from dop.visualise import credit_figures, curves, film
+from dop.visualise import credit_figures, curves, film, tables
 from dop.visualise.report import page
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trained:
-    """One seed of a run, as its newest checkpoint has it."""
+    """One seed of a run, as its newest checkpoint has it, or as it was at another moment."""
 
     folder: RunFolder
+    """The run on disk."""
     config: RunConfig
+    """Algorithm, hyper-parameters, environment, seeds and protocol."""
     program: Program | PythonProgram
+    """The algorithm with its environment."""
     seed: int
+    """Which of the run's seeds."""
     env_steps: int
+    """Environment steps that the checkpoint comes after."""
     learner: Learner
+    """The networks of this seed."""
+    moment: At = "latest"
+    """Which moment of the run: the newest checkpoint, the best evaluation, or a snapshot."""
 
     @property
     def title(self) -> str:
-        return f"{self.config.algorithm} on {self.program.spec.name}"
+        """Algorithm, environment and moment, for headings."""
+        moment = (
+            "" if self.moment == "latest" else f", {self.moment if self.moment == 'best' else 'snapshot'} after {self.env_steps:,} steps"
+        )
+        return f"{self.config.algorithm} on {self.program.spec.name}{moment}"
 
     def at(self, env_steps: int) -> Learner:
         """The learner as the run's snapshot of that moment has it."""
@@ -73,6 +85,7 @@ def load(
     run_dir: Path | str,
     *,
     run_seed: int | None = None,
+    at: At | str = "latest",
     environment: api.AnyEnvironment | str | None = None,
     algorithm: api.AnyAlgorithm | None = None,
     trust: bool = False,
@@ -82,11 +95,15 @@ def load(
     Args:
         run_dir: a run directory.
         run_seed: which of the run's seeds; the first if it is not given.
-        environment, algorithm, trust: as in `dop.resume`.
+        at: as in `dop.evaluate_episodes`.
+        environment: as in `dop.resume`.
+        algorithm: as in `dop.resume`.
+        trust: as in `dop.resume`.
 
     Raises:
         RunError: this is not a run, it has no checkpoint yet or none that can be read, or it has no such seed.
     """
+    at = checked_at(at)
     folder = RunFolder(files.checked_path("run_dir", run_dir))
     config, program = api.rebuild(folder, environment, algorithm=algorithm, trust=trust)
     seed = config.train_config.seeds[0] if run_seed is None else run_seed
@@ -95,9 +112,10 @@ def load(
     if not folder.checkpoints.is_dir():
         raise RunError(f"{folder.path} has no checkpoint yet. The first is written when training has started: wait, or `dop resume` it.")
     with contextlib.closing(Trainer(program, config, folder)) as trainer:
-        state = trainer.restore()
+        state = trainer.restore_at(at)
     learner = _one_of(state.learner, config.train_config.seeds.index(seed))
-    return Trained(folder=folder, config=config, program=program, seed=seed, env_steps=lowest_steps(state), learner=learner)
+    steps = int(learner.env_steps) if at == "best" else lowest_steps(state)
+    return Trained(folder=folder, config=config, program=program, seed=seed, env_steps=steps, learner=learner, moment=at)
 
 
 def _one_of(tree: Any, place: int) -> Any:
@@ -131,6 +149,7 @@ def credit(
     training_episodes: int = 8,
     seed: int = 0,
     run_seed: int | None = None,
+    at: At | str = "latest",
     films: bool = True,
     environment: api.AnyEnvironment | str | None = None,
     algorithm: api.AnyAlgorithm | None = None,
@@ -145,8 +164,11 @@ def credit(
         training_episodes: the same at each of the run's snapshots.
         seed: which episodes: the same number gives the same ones.
         run_seed: which of the run's seeds; the first if it is not given.
+        at: as in `dop.evaluate_episodes`. The view over training is of all snapshots.
         films: also write the films with the time line beside.
-        environment, algorithm, trust: as in `dop.resume`.
+        environment: as in `dop.resume`.
+        algorithm: as in `dop.resume`.
+        trust: as in `dop.resume`.
 
     Raises:
         ConfigError: the run's algorithm does not say who earned what.
@@ -156,7 +178,7 @@ def credit(
     seed = checked_seed("seed", seed)
     check_flags(films=films)
     folder = _folder(run_dir, out, "credit")
-    trained = load(run_dir, run_seed=run_seed, environment=environment, algorithm=algorithm, trust=trust)
+    trained = load(run_dir, run_seed=run_seed, at=at, environment=environment, algorithm=algorithm, trust=trust)
     many, training = credit_episodes(trained, episodes, training_episodes, seed)
     shown, env = best_and_worst(many), trained.program.environment
     written: dict[str, Path] = {}
@@ -172,7 +194,7 @@ def credit(
             film.write(credit_figures.film(env, trajectory, title=trained.title), written[f"{name} film"], per_second=_speed(trajectory))
     save("summary", credit_figures.summary_figure(many, training, title=trained.title))
     written["data"] = folder / "credit.json"
-    about = {"run": str(trained.folder.path), "seed": trained.seed, "env_steps": trained.env_steps}
+    about = {"run": str(trained.folder.path), "seed": trained.seed, "env_steps": trained.env_steps, "at": str(trained.moment)}
     files.write_text(written["data"], json.dumps(about | credit_figures.as_data(shown, many, training), allow_nan=False) + "\n")
     return written
 
@@ -182,9 +204,9 @@ def credit_episodes(
 ) -> tuple[list[Trajectory], dict[int, list[Trajectory]]]:
     """Greedy episodes of the team as it is now, and as it was at each snapshot (environment steps, then episodes)."""
     player = Player(trained.program)
-    many = player(trained.learner, episodes_key(seed), episodes)
+    many = player(trained.learner, episodes_key(seed), episodes, pictures="examples")
     credit_figures.credit_estimate(many[0])
-    return many, {steps: player(trained.at(steps), episodes_key(seed), training_episodes) for steps in trained.snapshots}
+    return many, {steps: player(trained.at(steps), episodes_key(seed), training_episodes, pictures="none") for steps in trained.snapshots}
 
 
 # ------------------------------------------------------------------------------------------------------------------- render
@@ -199,6 +221,7 @@ def render(
     episodes: int = 32,
     seed: int = 0,
     run_seed: int | None = None,
+    at: At | str = "latest",
     environment: api.AnyEnvironment | str | None = None,
     algorithm: api.AnyAlgorithm | None = None,
     trust: bool = False,
@@ -206,27 +229,39 @@ def render(
     """Films of the team, by name, in `out` (default: `films/` in the run directory).
 
     Of an environment of several steps: the best and the worst by return of `episodes` greedy episodes. Of one of a single step, where there
-    is nothing to watch: what the team does at each of the run's snapshots, one after another.
+    is nothing to watch: what the team does at each of the run's snapshots until then, one after another.
 
     Args:
-        run_dir, out, seed, run_seed, environment, algorithm, trust: as in `credit`.
+        run_dir: a run directory.
+        out: a folder; files that it has from before are replaced.
         kind: `gif`, or `mp4` where ffmpeg is installed.
         episodes: how many to choose from.
+        seed: which episodes: the same number gives the same ones.
+        run_seed: which of the run's seeds; the first if it is not given.
+        at: as in `dop.evaluate_episodes`.
+        environment: as in `dop.resume`.
+        algorithm: as in `dop.resume`.
+        trust: as in `dop.resume`.
+
+    Raises:
+        ConfigError: `kind` is not known, `mp4` is asked for without ffmpeg, or `episodes` or `seed` is not a whole number in its range.
+        RunError: as `load`, or `out` cannot be written to.
     """
     episodes, seed = checked_episodes("episodes", episodes), checked_seed("seed", seed)
     film.check_format(kind)
     folder = _folder(run_dir, out, "films")
-    trained = load(run_dir, run_seed=run_seed, environment=environment, algorithm=algorithm, trust=trust)
+    trained = load(run_dir, run_seed=run_seed, at=at, environment=environment, algorithm=algorithm, trust=trust)
     return {name: _write_film(folder / f"{name}.{kind}", *made) for name, made in films_of(trained, episodes, seed).items()}
 
 
 def films_of(trained: Trained, episodes: int, seed: int) -> Mapping[str, tuple[Iterator[film.Picture], float]]:
     """The pictures of every film, and how many of them to show in a second."""
     player, env = Player(trained.program), trained.program.environment
-    if trained.program.spec.time_limit == 1 and not isinstance(env, Drawable) and len(trained.snapshots) > 1:
-        played = {steps: player(trained.at(steps), episodes_key(seed), episodes) for steps in trained.snapshots}
+    until = [steps for steps in trained.snapshots if steps <= trained.env_steps]
+    if trained.program.spec.time_limit == 1 and not isinstance(env, Drawable) and len(until) > 1:
+        played = {steps: player(trained.at(steps), episodes_key(seed), episodes, pictures="none") for steps in until}
         return {"training": (film.over_training(trained.program.spec, played, title=trained.title), 2.0)}
-    shown = best_and_worst(player(trained.learner, episodes_key(seed), episodes))
+    shown = best_and_worst(player(trained.learner, episodes_key(seed), episodes, pictures="examples"))
     return {name: (film.film(env, trajectory, title=f"{trained.title}: {name}"), _speed(trajectory)) for name, trajectory in shown.items()}
 
 
@@ -249,6 +284,7 @@ def export(
     *,
     out: Path | str | None = None,
     run_seed: int | None = None,
+    at: At | str = "latest",
     environment: api.AnyEnvironment | str | None = None,
     algorithm: api.AnyAlgorithm | None = None,
     trust: bool = False,
@@ -256,8 +292,13 @@ def export(
     """The policies that play greedily, for use without this library: `dop.export.policy_files` says what is written.
 
     Args:
-        run_dir, run_seed, environment, algorithm, trust: as in `credit`.
+        run_dir: a run directory.
         out: a folder; default: `export/` in the run directory.
+        run_seed: which of the run's seeds; the first if it is not given.
+        at: as in `dop.evaluate_episodes`.
+        environment: as in `dop.resume`.
+        algorithm: as in `dop.resume`.
+        trust: as in `dop.resume`.
 
     Raises:
         MissingExtraError: onnx, onnxruntime or safetensors is not installed.
@@ -266,7 +307,7 @@ def export(
     """
     exporting.check_extra()
     folder = _folder(run_dir, out, "export")
-    trained = load(run_dir, run_seed=run_seed, environment=environment, algorithm=algorithm, trust=trust)
+    trained = load(run_dir, run_seed=run_seed, at=at, environment=environment, algorithm=algorithm, trust=trust)
     learned_by, spec = trained.program.algorithm, trained.program.spec
     if not isinstance(learned_by, Exportable):
         raise ConfigError(f"{trained.config.algorithm} cannot be exported: it has no method `policy` (see dop.types.Exportable).")
@@ -280,6 +321,7 @@ def export(
         "environment_version": spec.version,
         "run_seed": trained.seed,
         "env_steps": trained.env_steps,
+        "at": str(trained.moment),
         "library_version": metadata.version("dop-marl"),
     }
     text = json.dumps(exporting.describe(policy, spec, written) | {"made_by": made_by}, indent=2)
@@ -343,7 +385,7 @@ def _rollouts(task: compare.Task, line: compare.Line, episodes: int, trust: bool
         raise RunError(f"its records are of seed {seed}, which no config.json of its runs has.")
     trained = load(entry.folder.path, run_seed=seed, trust=trust)
     player, key = Player(trained.program), episodes_key(0)
-    many = player(trained.learner, key, episodes)
+    many = player(trained.learner, key, episodes, pictures="examples")
     moments = trained.snapshots if many[0].credit_estimate is not None else []
     return page.RunRollouts(
         task=task.title,
@@ -352,7 +394,7 @@ def _rollouts(task: compare.Task, line: compare.Line, episodes: int, trust: bool
         environment=trained.program.environment,
         examples=best_and_worst(many),
         many=many,
-        training={steps: player(trained.at(steps), key, episodes) for steps in moments},
+        training={steps: player(trained.at(steps), key, episodes, pictures="none") for steps in moments},
     )
 
 
@@ -364,67 +406,103 @@ def plot(
     *,
     out: Path | str | None = None,
     data: Path | str | None = None,
+    csv: Path | str | None = None,
+    latex: Path | str | None = None,
     others: Sequence[Path | str] = (),
     others_scale: Sequence[marl_eval.Scale] = (),
     metric: str | None = None,
     axes: Sequence[Axis] = ("env_steps",),
+    seed_lines: bool = False,
+    smooth: int = 0,
     title: str = "",
 ) -> tuple[dict[str, Path], list[str]]:
-    """Learning curves for a paper, and results as other libraries read and write them (`dop.analysis.marl_eval`).
+    """Learning curves for a paper, their numbers, and results as other libraries read and write them (`dop.analysis.marl_eval`).
 
     Args:
         runs: run directories, or folders that hold some; may be empty if there are `others`.
         out: the figure; its suffix is its format: pdf, svg or png.
         data: all evaluations of the runs, as JSON.
+        csv: what is drawn, as it was measured: a row for each seed and record with label, algorithm, environment, seed, env_steps, metric
+            and value.
+        latex: a table of values at the end, their means over seeds and 95% intervals, for LaTeX with the package booktabs.
         others: files of that layout, drawn on the same axes; their lines have the file's name in brackets, its path if two have that name.
         others_scale: what win rates are in these files, `fraction` or `percent`: one for all of them, or one for each. It must be said
             where win rates are drawn.
         metric: what to draw, for example `test_return_mean`. Default: the share that is won, if all tasks have it, else the return.
         axes: a row of the figure each.
+        seed_lines: also draw a thin line for each seed. Two seeds, which have no interval, always have theirs.
+        smooth: draw trailing means over so many environment steps, seed by seed, in place of single values. Only the figure is smoothed.
         title: stands above.
 
     Returns:
         What was written, by name, and remarks on what should not be compared.
 
     Raises:
-        ConfigError: nothing is asked for, or a format that there is not.
+        ConfigError: nothing is asked for, or a format that there is not, or `smooth` is negative or no whole number.
         RunError: a run or a file cannot be read, there is nothing to draw, or what is asked for cannot be written.
     """
     runs, others = files.checked_paths("runs", runs), files.checked_paths("others", others)
-    out, data = (None if value is None else files.checked_path(name, value) for name, value in (("out", out), ("data", data)))
-    if out is None and data is None:
-        raise ConfigError("There is nothing to do: name a figure (out) or a data file (data).")
-    if out is not None and out.suffix.lower() not in (".pdf", ".svg", ".png"):
-        raise ConfigError(f"Figures are written as .pdf, .svg or .png, but {out} ends otherwise.")
+    places = _places({"out": out, "data": data, "csv": csv, "latex": latex}, runs, others)
     if not isinstance(axes, list | tuple) or not axes or not all(axis in get_args(Axis) for axis in axes):
         raise ConfigError(f"axes must have env_steps, wall_seconds or both, in a list; got {shown(axes)}.")
     if not isinstance(title, str) or not isinstance(metric, str | None):
         raise ConfigError(f"title and metric must be texts; got {shown(title)} and {shown(metric)}.")
-    if not runs and not others:
-        raise ConfigError("There is nothing to draw: name run directories, or files of others (others).")
-    if data is not None and not runs:
-        raise ConfigError("Data are written of runs of one's own: name some.")
-    out, data = (None if place is None else files.check_place(place, option=f"--{name}") for name, place in (("out", out), ("data", data)))
-    _check_apart(out, data, others)
+    check_flags(seed_lines=seed_lines)
+    window = checked_integer("smooth", smooth, least=0, below=2**63)
     comparison = compare.gather(runs) if runs else compare.Comparison(tasks=())
     chosen = metric or _common_metric(comparison, bool(others))
-    found = marl_eval.merged(comparison, _read_others(others, others_scale, chosen, comparison))
-    remarks, written = list(comparison.remarks), {}
-    if out is not None:
-        curves.draw_grid(_timed(found, axes, remarks), out, metric=chosen, title=printable(title), axes_of=axes)
-        written["figure"] = out
-    if data is not None:
-        files.write_text(data, json.dumps(marl_eval.as_json(comparison, remarks), indent=1, allow_nan=False) + "\n")
-        written["data"] = data
-    return written, remarks
+    of_others = _read_others(others, others_scale, chosen, comparison)
+    found = marl_eval.merged(comparison, of_others)
+    if places.keys() - {"data"}:
+        curves.check_measured(chosen, found)
+    remarks = list(comparison.remarks)
+    fractions = _fractions(comparison)
+    if "out" in places:
+        look = curves.Look(seed_lines=seed_lines, smooth=window, fractions=fractions)
+        timed = _timed(found, axes, remarks)
+        curves.draw_grid(timed, places["out"], metric=chosen, title=printable(title), axes_of=axes, look=look)
+    if "data" in places:
+        files.write_text(places["data"], json.dumps(marl_eval.as_json(comparison, remarks), indent=1, allow_nan=False) + "\n")
+    if "csv" in places:
+        files.write_text(places["csv"], tables.as_csv(found, marl_eval.algorithms(comparison, of_others), chosen))
+    if "latex" in places:
+        files.write_text(places["latex"], tables.as_latex(found, chosen, fractions=fractions))
+    return {"figure" if name == "out" else name: place for name, place in places.items()}, remarks
 
 
-def _check_apart(out: Path | None, data: Path | None, others: Sequence[Path]) -> None:
+def _places(asked: Mapping[str, Path | str | None], runs: Sequence[Path], others: Sequence[Path]) -> dict[str, Path]:
+    """Where each thing that is asked for will be written, by the name of its option.
+
+    Raises:
+        ConfigError: nothing is asked for, there is nothing to make it of, or two things would be one file.
+        RunError: a place cannot be written to.
+    """
+    named = {name: files.checked_path(name, value) for name, value in asked.items() if value is not None}
+    if not named:
+        raise ConfigError("There is nothing to do: name a figure (out), a data file (data), or a table (csv, latex).")
+    out = named.get("out")
+    if out is not None and out.suffix.lower() not in (".pdf", ".svg", ".png"):
+        raise ConfigError(f"Figures are written as .pdf, .svg or .png, but {out} ends otherwise.")
+    if not runs and not others:
+        raise ConfigError("There is nothing to draw: name run directories, or files of others (others).")
+    if "data" in named and not runs:
+        raise ConfigError("Data are written of runs of one's own: name some.")
+    places = {name: files.check_place(place, option=f"--{name}") for name, place in named.items()}
+    _check_apart(list(places.values()), others)
+    return places
+
+
+def _check_apart(places: Sequence[Path], others: Sequence[Path]) -> None:
     """Raise ConfigError if what is written is one file, or one that is read."""
-    written = [Path(place).resolve() for place in (out, data) if place is not None]
+    written = [place.resolve() for place in places]
     again = [place for place in written if written.count(place) > 1 or place in {other.resolve() for other in others}]
     if again:
-        raise ConfigError(f"{again[0]} would be written over: figure, data and files of others must be different files.")
+        raise ConfigError(f"{again[0]} would be written over: figure, data, tables and files of others must be different files.")
+
+
+def _fractions(comparison: compare.Comparison) -> set[str]:
+    """Metrics that are from 0 to 1 here."""
+    return {*marl_eval.FRACTIONS, *(task.metric for task in comparison.tasks if task.fraction)}
 
 
 def _read_others(
@@ -438,7 +516,7 @@ def _read_others(
         raise ConfigError(
             f"There are {len(others)} files of others and {len(scales)} scales: give one scale for all files, or one for each."
         )
-    fractions = {*marl_eval.FRACTIONS, *(task.metric for task in comparison.tasks if task.fraction)}
+    fractions = _fractions(comparison)
     each = list(scales) if len(scales) == len(others) else list(scales) * len(others)
     scale_of = dict(zip(others, each, strict=False))
     found = {}

@@ -14,7 +14,7 @@ import pytest
 from dop import views
 from dop.analysis import compare
 from dop.errors import RunError
-from dop.storage.records import JsonLines
+from dop.loggers.jsonl import JsonLines
 from dop.visualise.curves import COLOURS
 from dop.visualise.report import html
 from fake_runs import entry

@@ -174,7 +174,7 @@ def test_dop_credit_writes_pictures_films_and_the_same_numbers(trained: Path, tm
 @pytest.mark.parametrize(("length", "shown"), [(4, 4), (200, 66)])
 def test_actions_stand_beside_the_film_as_many_as_fit(length: int, shown: int):
     axes, done = Figure().subplots(), np.ones((length, 2), int)
-    trajectory: Any = SimpleNamespace(spec=Workers().spec, actions=done, length=length)
+    trajectory: Any = SimpleNamespace(spec=Workers().spec, actions=done, length=length, active=np.ones((length, 2), bool))
     credit_figures._draw_actions(axes, trajectory, inches=10)
     assert [text.get_text() for text in axes.texts] == ["1"] * 2 * shown
 

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -156,3 +157,15 @@ def test_places_where_no_csv_can_be(
     monkeypatch.setattr(api, "evaluate_episodes", lambda *_, **chosen: pytest.fail("it played"))
     assert run(monkeypatch, "evaluate", "somewhere", "--csv", tmp_path / place) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("at", "words"), [("best", "each at its best"), ("1000", "at a snapshot")])
+def test_the_moment_is_said_where_it_is_not_the_newest(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], at: str, words: str
+):
+    def at_a_moment(*_: object, **chosen: object) -> Evaluation:
+        return replace(FOUND, at=str(chosen["at"]))
+
+    monkeypatch.setattr(api, "evaluate_episodes", at_a_moment)
+    assert run(monkeypatch, "evaluate", "somewhere", "--at", at) == 0
+    assert capsys.readouterr().out.startswith(f"3 greedy episodes per seed, {words} (after 1,000, 1,010 steps); 95% intervals")

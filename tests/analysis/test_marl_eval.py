@@ -230,6 +230,22 @@ def test_win_rates_beyond_their_scale_are_refused(tmp_path: Path, scale: Any, ra
         marl_eval.read(with_rates(tmp_path / "f.json", 0.5, rate), scale)
 
 
+@pytest.mark.parametrize(
+    ("scale", "values", "wrong"),
+    [("percent", [150.0, 50.0], 150), ("percent", [-1.0, 50.0], -1), ("fraction", [0.5, 1.5, 0.1], 1.5), ("percent", [40.0, 60.0], None)],
+)
+def test_every_value_of_a_list_has_its_scale_not_their_mean_alone(scale: Any, values: list[float], wrong: float | None, tmp_path: Path):
+    path = tmp_path / "f.json"
+    steps = {f"step_{i}": {"step_count": i, "win_rate": each} for i, each in enumerate(([0.5], values))}
+    path.write_text(json.dumps({"smax": {"3m": {"ippo": {"r7": steps}}}}))
+    if wrong is None:
+        assert marl_eval.read(path, scale)["smax:3m"]["ippo"][1].metrics["test_battle_won_mean"] == 0.5
+        return
+    with pytest.raises(RunError, match=f"r7 has win_rate {wrong} in smax:3m, ippo, which is beyond 0 to"):
+        marl_eval.read(path, scale)
+    assert marl_eval.read(path)["smax:3m"]["ippo"][1].metrics["test_battle_won_mean"] == pytest.approx(np.mean(values))
+
+
 def test_dop_plot_guesses_no_scale(tmp_path: Path):
     first, second = with_rates(tmp_path / "mava.json", 0.78125), with_rates(tmp_path / "benchmarl.json", 0.5)
     many = with_rates(tmp_path / "many.json", 0.5, 90.0)

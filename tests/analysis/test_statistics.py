@@ -1,9 +1,26 @@
 """Means, Student's t intervals and common points, by hand."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
-from dop.analysis.statistics import Curve, align, curves, interquartile_mean, mean_interval, performance_profile, probability_of_improvement
+from dop.analysis.statistics import (
+    Axis,
+    Curve,
+    Estimate,
+    align,
+    curves,
+    interquartile_mean,
+    mean_interval,
+    mean_score,
+    median_score,
+    optimality_gap,
+    performance_profile,
+    probability_of_improvement,
+    seeds_interval,
+    trailing_mean,
+)
 from dop.storage.records import Record
 
 
@@ -88,7 +105,86 @@ def test_curves_are_by_seed_over_either_axis_and_skip_what_lacks_the_metric():
     assert curves(records, "c") == {}
 
 
+# ---------------------------------------------------------------------------------------------------------- shown intervals
+
+
+def test_an_interval_is_cut_to_what_is_possible():
+    # Values 0, 1, 1: mean 2/3, s = sqrt(1 / 3), t_{2, 0.975} = 4.30265, half width 4.30265 / 3 = 1.43422.
+    values = np.array([0.0, 1.0, 1.0])
+    assert seeds_interval(values) == pytest.approx((2 / 3, 2 / 3 - 1.43422, 2 / 3 + 1.43422), abs=1e-4)
+    assert seeds_interval(values, (0.0, 1.0)) == pytest.approx((2 / 3, 0.0, 1.0))
+    inside = np.array([0.5, 0.51, 0.52])
+    assert seeds_interval(inside, (0.0, 1.0)) == mean_interval(inside)
+
+
+def test_fewer_than_three_seeds_have_no_interval_point_by_point():
+    nan = np.nan
+    found = seeds_interval(np.array([[1.0, 1.0, nan], [2.0, 2.0, nan], [3.0, nan, nan]]))
+    np.testing.assert_array_equal(found.mean, [2.0, 1.5, nan])
+    np.testing.assert_array_equal(np.isnan(found.low), [False, True, True])
+    np.testing.assert_array_equal(np.isnan(found.high), [False, True, True])
+
+
+def test_the_trailing_mean_of_a_known_series():
+    steps, values = np.array([0.0, 10, 20, 30, 40]), np.array([1.0, 3, 5, 7, 9])
+    np.testing.assert_array_equal(trailing_mean(steps, values, 20), [1, 2, 4, 6, 8])  # (s - 20, s]: two points, one at the start
+    np.testing.assert_array_equal(trailing_mean(steps, values, 21), [1, 2, 3, 5, 7])
+    np.testing.assert_array_equal(trailing_mean(steps, values, 10), values)
+    np.testing.assert_array_equal(trailing_mean(steps, values, 10**9), [1, 2, 3, 4, 5])
+    np.testing.assert_array_equal(values, [1, 3, 5, 7, 9])  # not altered
+
+
+def test_the_trailing_mean_leaves_out_what_is_not_finite_and_keeps_its_place():
+    nan = np.nan
+    found = trailing_mean(np.array([0.0, 10, 20, 30]), np.array([1.0, nan, 5, nan]), 30)
+    np.testing.assert_array_equal(found, [1, nan, 3, nan])
+
+
+def test_a_trailing_mean_has_nothing_of_the_future():
+    rng = np.random.default_rng(0)
+    steps, values = np.cumsum(rng.uniform(1, 9, 30)), rng.normal(size=30)
+    for length in (1, 7, 30):
+        np.testing.assert_array_equal(trailing_mean(steps, values, 12)[:length], trailing_mean(steps[:length], values[:length], 12))
+
+
+@pytest.mark.parametrize(("axis", "x"), [("env_steps", [10, 20, 30]), ("wall_seconds", [1, 2, 3])])
+def test_curves_are_smoothed_over_environment_steps_on_either_axis(axis: Axis, x: list[int]):
+    records = [Record(kind="evaluation", seed=0, iteration=i, env_steps=10 * i, wall_seconds=i, metrics={"a": float(i)}) for i in (1, 2, 3)]
+    np.testing.assert_array_equal(curves(records, "a", axis, smooth=20)[0], [x, [1, 1.5, 2.5]])
+    np.testing.assert_array_equal(curves(records, "a", axis)[0].y, [1, 2, 3])
+
+
 # ------------------------------------------------------------------------------------------------------------ several tasks
+
+TASKS = [np.array([0.0, 0.4, 0.8]), np.array([1.0, 1.0, 1.6]), np.array([0.1, 0.2, 0.3])]
+
+
+def test_mean_median_and_optimality_gap_by_hand():
+    # Means over seeds: 0.4, 1.2, 0.2. Short of 1: (1 + 0.6 + 0.2) / 3 = 0.6, then 0, then (0.9 + 0.8 + 0.7) / 3 = 0.8.
+    assert mean_score(TASKS).value == pytest.approx(1.8 / 3)
+    assert median_score(TASKS).value == pytest.approx(0.4)
+    assert optimality_gap(TASKS).value == pytest.approx(1.4 / 3)
+    for found in (mean_score(TASKS), median_score(TASKS), optimality_gap(TASKS)):
+        assert found.low < found.value < found.high
+
+
+def test_the_optimality_gap_is_that_of_rliable():
+    scores = np.stack(TASKS, axis=1)  # theirs: run, task; gamma - mean(min(score, gamma))
+    assert optimality_gap(TASKS).value == pytest.approx(1 - np.mean(np.minimum(scores, 1)))
+    assert optimality_gap(TASKS, 0.5).value == pytest.approx(0.5 - np.mean(np.minimum(scores, 0.5)))
+    assert optimality_gap([np.full(3, 1.5)]) == (0.0, 0.0, 0.0)
+
+
+def test_tasks_with_more_seeds_do_not_count_more():
+    unequal = [np.zeros(9), np.ones(3)]
+    assert mean_score(unequal).value == median_score(unequal).value == optimality_gap(unequal).value == 0.5
+
+
+@pytest.mark.parametrize("statistic", [interquartile_mean, mean_score, median_score, optimality_gap])
+def test_statistics_have_intervals_from_three_seeds_a_task_on(statistic: Callable[..., Estimate]):
+    assert np.isnan(statistic([np.array([0.1, 0.9])]).low)
+    assert np.isnan(statistic([*TASKS, np.array([0.1, 0.9])]).high)
+    assert not np.isnan(statistic(TASKS)).any()
 
 
 def test_the_interquartile_mean_by_hand():
@@ -111,8 +207,8 @@ def test_the_probability_of_improvement_by_hand():
 
 
 def test_the_profile_falls_from_one_to_zero():
-    found = performance_profile([np.array([0.2, 0.6]), np.array([0.4, 0.8])], np.array([0.0, 0.3, 0.5, 0.9]))
-    np.testing.assert_allclose(found.mean, [1.0, 0.75, 0.5, 0.0])
+    found = performance_profile([np.array([0.2, 0.6, 0.6]), np.array([0.4, 0.4, 0.8])], np.array([0.0, 0.3, 0.5, 0.9]))
+    np.testing.assert_allclose(found.mean, [1.0, 5 / 6, 0.5, 0.0])
     assert (found.low <= found.mean).all()
     assert (found.mean <= found.high).all()
 

@@ -15,9 +15,13 @@ from rich.console import Console
 
 import dop
 from dop.loggers import lookup
-from dop.loggers.lookup import Guarded, MLflow, WandB
+from dop.loggers.jsonl import JsonLines
+from dop.loggers.lookup import Guarded
+from dop.loggers.mlflow import MLflow
 from dop.loggers.progress import Progress
-from dop.storage.records import JsonLines, Record, TensorBoard
+from dop.loggers.tensorboard import TensorBoard
+from dop.loggers.wandb import WandB
+from dop.storage.records import Record
 from logged import opened
 from outside import OwnLogger
 
@@ -35,7 +39,7 @@ LOGGERS: dict[str, Callable[[], Any]] = {
 @pytest.fixture(autouse=True)
 def services(monkeypatch: pytest.MonkeyPatch) -> None:
     """Packages that take everything and keep nothing."""
-    run = SimpleNamespace(define_metric=lambda *_, **__: None, log=lambda values: None, finish=lambda: None)
+    run = SimpleNamespace(log=lambda values, step: None, finish=lambda: None)
     entity = lambda *_: None  # noqa: E731
     client = SimpleNamespace(
         get_experiment_by_name=lambda name: SimpleNamespace(experiment_id="1"),

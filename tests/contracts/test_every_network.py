@@ -25,22 +25,22 @@ from dop.networks import recurrent_teams
 from dop.networks.protocols import ExportsItself
 from dop.training.program import Program
 from helpers import assert_resumes, assert_trees_equal, make_episodes, make_spec, poison_padding, toy
-from outside import OwnMemory, OwnPlain
+from outside import OwnLSTM, OwnTanh
 
 SPEC = make_spec(time_limit=5)
-RECURRENT = {"gru": dop.GRU(8), "layer-norm-gru": dop.LayerNormGRU(8), "outside:OwnMemory": OwnMemory()}
-FEED_FORWARD = {"mlp": dop.MLP(8), "outside:OwnPlain": OwnPlain()}
+RECURRENT = {"gru": dop.GRU(8), "layer-norm-gru": dop.LayerNormGRU(8), "outside:OwnLSTM": OwnLSTM()}
+FEED_FORWARD = {"mlp": dop.MLP(8), "outside:OwnTanh": OwnTanh()}
 SINGLE_STEPS = ("deterministic-dop", "maddpg", "maac")
 ACTORS = [(name, actor) for name in algorithms.names() for actor in (FEED_FORWARD if name in SINGLE_STEPS else RECURRENT | FEED_FORWARD)]
 TRACED, LEARNS, RESUMES, EXPORTED = "trace", "learn", "resume", "export"
 FAST: dict[str, list[tuple[str, str]]] = {
     TRACED: [pair for pair in ACTORS if pair[0] in ("stochastic-dop", "qmix", "maac")],
-    LEARNS: [("stochastic-dop", "layer-norm-gru"), ("deterministic-dop", "outside:OwnPlain")],
-    RESUMES: [("qmix", "outside:OwnMemory")],
+    LEARNS: [("stochastic-dop", "layer-norm-gru"), ("deterministic-dop", "outside:OwnTanh")],
+    RESUMES: [("qmix", "outside:OwnLSTM")],
     EXPORTED: [
         ("stochastic-dop", "layer-norm-gru"),
-        ("qmix", "outside:OwnMemory"),
-        ("deterministic-dop", "outside:OwnPlain"),
+        ("qmix", "outside:OwnLSTM"),
+        ("deterministic-dop", "outside:OwnTanh"),
         ("coma", "mlp"),
     ],
 }
@@ -86,7 +86,7 @@ def test_it_starts_acts_and_learns_in_shape(name: str, actor: str):
     assert shapes(after) == shapes(learner)
 
 
-@pytest.mark.parametrize("critic", [pytest.param(dop.MLP(8, layers=3), marks=pytest.mark.slow), OwnPlain()], ids=str)
+@pytest.mark.parametrize("critic", [pytest.param(dop.MLP(8, layers=3), marks=pytest.mark.slow), OwnTanh()], ids=str)
 @pytest.mark.parametrize("name", CRITICS)
 def test_every_critic_that_is_taken_learns_in_shape(name: str, critic: Any):
     """Only traced."""
@@ -113,7 +113,7 @@ def test_it_learns_and_not_from_padding(name: str, actor: str):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CRITICS)
 def test_an_own_critic_learns(name: str):
-    algorithm = make(name, "mlp", OwnPlain())
+    algorithm = make(name, "mlp", OwnTanh())
     learner = compiled(lambda: algorithm.init(KEY, SPEC))()
     after, metrics = compiled(functools.partial(updated, algorithm))(learner, make_episodes(jax.random.key(1), SPEC, LENGTHS))
     assert differ(learner.critic, after.critic)

@@ -1,4 +1,4 @@
-"""Aggregation: the start, steps worked out by hand, how it ends, and how often nothing, chance and a script win."""
+"""Aggregation: the start, steps computed by hand, termination, and how often the no-op, random and scripted policies win."""
 
 import functools
 from typing import Any
@@ -34,8 +34,8 @@ def all_at(x: float, y: float, *, steps: int = 0) -> World:
 STILL = jnp.tile(STAY, (5, 1))
 
 
-def share_won(game: Aggregation, policy: Any, episodes: int) -> tuple[float, float]:
-    """Which share of the episodes `policy(key, step)` wins, and the mean length of all."""
+def win_rate(game: Aggregation, policy: Any, episodes: int) -> tuple[float, float]:
+    """The fraction of episodes that `policy(key, step)` wins, and the mean length of all."""
 
     def advance(carry: Any, k: PRNGKeyArray) -> Any:
         state, step, alive = carry
@@ -71,7 +71,7 @@ def test_all_start_at_rest_near_the_landmark_and_on_the_field():
     assert jnp.abs(starts.position - starts.landmark[:, None]).max() == pytest.approx(0.2, abs=1e-3)
     assert not starts.velocity.any()
     assert not (steps.terminated.any() | steps.metrics.any())
-    # At a landmark on the border agents are spread over what is left of the square, not heaped on its edge.
+    # At a landmark on the border agents are spread over the part inside of the square, not concentrated on its edge.
     assert (jnp.abs(starts.position) == 1.0).mean() < 1e-3
 
 
@@ -80,7 +80,7 @@ def test_all_start_at_rest_near_the_landmark_and_on_the_field():
     [(STAY, (0, 0)), (LEFT, (-1, 0)), (RIGHT, (1, 0)), (DOWN, (0, -1)), (UP, (0, 1)), ((0.2, 0, 0.5, 0.3, 0), (0.5, -0.3))],
 )
 def test_actions_push_as_documented(action: Any, push: tuple[float, float]):
-    # From rest: the velocity is 0.5 u, the way 0.1 of that.
+    # From rest: the velocity is 0.5 u, the displacement 0.1 of that.
     state, _ = make().step(key(), all_at(0.5, 0.5), STILL.at[2].set(jnp.array(action)))
     np.testing.assert_allclose(state.velocity[2], 0.5 * np.array(push), atol=1e-6)
     np.testing.assert_allclose(state.position[2], 0.5 + 0.05 * np.array(push), atol=1e-6)
@@ -98,7 +98,7 @@ def test_two_steps_by_hand():
     np.testing.assert_allclose(state.position, [[0.64, 0.36875]], rtol=1e-6)
 
 
-def test_numbers_are_the_corners():
+def test_discrete_actions_are_the_corners():
     numbers, points = make(actions="discrete"), make()
     state, step = numbers.step(key(), all_at(0.5, 0.5), jnp.arange(5))
     same_state, same_step = points.step(key(), all_at(0.5, 0.5), jnp.eye(5))
@@ -132,7 +132,7 @@ def test_the_last_step_is_lost_unless_it_wins_and_never_truncates(x: float, rewa
 
 
 def test_the_script_always_wins_in_about_three_steps():
-    won, length = share_won(make(), lambda _, step: jax.vmap(scripted)(step.obs), 5000)
+    won, length = win_rate(make(), lambda _, step: jax.vmap(scripted)(step.obs), 5000)
     assert won == 1.0
     assert length == pytest.approx(2.6, abs=0.1)
 
@@ -148,26 +148,26 @@ def still(_: PRNGKeyArray, step: Any) -> Float[Array, "agent 5"]:
     return jnp.tile(STAY, (len(step.obs), 1))
 
 
-def test_doing_nothing_or_anything_rarely_wins():
-    """Of 20,000 episodes chance wins 35 +- 6, and doing nothing 10 +- 3."""
+def test_no_op_and_random_play_rarely_win():
+    """Of 20,000 episodes random play wins 35 +- 6, and no-op play 10 +- 3."""
     game = make()
-    assert share_won(game, still, 20_000)[0] < 0.0012
-    assert 0.0006 < share_won(game, uniform(game), 20_000)[0] < 0.003
+    assert win_rate(game, still, 20_000)[0] < 0.0012
+    assert 0.0006 < win_rate(game, uniform(game), 20_000)[0] < 0.003
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "share"), [("nothing", 0.00052), ("simplex", 0.00176), ("discrete", 0.00096)])
-def test_how_often_nothing_and_chance_win(kind: str, share: float):
+@pytest.mark.parametrize(("kind", "fraction"), [("nothing", 0.00052), ("simplex", 0.00176), ("discrete", 0.00096)])
+def test_win_rates_of_no_op_and_random_play(kind: str, fraction: float):
     """The documented figures; 400,000 episodes have a standard error of at most 0.00007."""
     game = make(actions="discrete" if kind == "discrete" else "simplex")
-    assert share_won(game, still if kind == "nothing" else uniform(game), 400_000)[0] == pytest.approx(share, abs=0.0003)
+    assert win_rate(game, still if kind == "nothing" else uniform(game), 400_000)[0] == pytest.approx(fraction, abs=0.0003)
 
 
 def test_the_options_of_the_spec_make_the_same_game():
     game = make(n_agents=3, time_limit=9, actions="discrete")
     assert dop.envs.make("aggregation", **dict(game.spec.options)) == game
     for options in ({}, dict(game.spec.options)):
-        dop.envs.check(dop.envs.make("aggregation", **options))
+        dop.envs.validate(dop.envs.make("aggregation", **options))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Jumanji's team tasks by name, with and without Jumanji; with it, our adapter against its own steps, and both ends of an episode."""
+"""Jumanji's team tasks by name, with and without Jumanji; with it, our adapter against its own steps, termination and truncation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 import dop.envs
 from dop.envs.jumanji import _maze, _wires, variants
-from dop.envs.validation.checks import random_action
+from dop.envs.validation.episodes import random_action
 from dop.errors import ConfigError, MissingExtraError, UnknownNameError
 
 compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # compiles in half the time
@@ -41,13 +41,13 @@ def test_unknown_tasks_and_options():
 
 
 class Seen:
-    """What Jumanji's observations have."""
+    """A stand-in for Jumanji's observations."""
 
     def __init__(self, **fields: Any) -> None:
         self.__dict__.update({name: jnp.asarray(x) for name, x in fields.items()})
 
 
-def test_a_maze_is_its_cells_the_own_place_and_the_others():
+def test_a_maze_is_its_cells_the_own_position_and_the_others():
     seen = _maze(Seen(grid=[[0, 1], [2, 0]], agents_locations=[[0, 0], [1, 1], [1, 1]]), 3)
     cells = [1, 0, 0, 0, 1, 0, 0, 0, 1, 1, 0, 0]
     np.testing.assert_array_equal(seen[0], [*cells, 1, 0, 0, 0, 0, 0, 0, 1])
@@ -64,9 +64,9 @@ def test_wires_are_the_own_and_the_others():
 @with_jumanji
 @pytest.mark.parametrize("variant", variants())
 def test_random_play_is_jumanjis_own(variant: str):
-    """Three episodes of at most six steps, against Jumanji's reset and step with the same actions, computed beside ours."""
+    """Three episodes of at most six steps, against Jumanji's reset and step with the same actions."""
     environment: Any = dop.envs.make(f"jumanji:{variant}", time_limit=6)
-    dop.envs.check(environment)
+    dop.envs.validate(environment)
     spec, game, rng = environment.spec, environment.game, np.random.default_rng(0)
     reset = compiled(lambda key: (environment.reset(key), game.reset(key)))
     step = compiled(lambda key, ours, theirs, action: (environment.step(key, ours, action), game.step(theirs, action)))
@@ -84,4 +84,4 @@ def test_random_play_is_jumanjis_own(variant: str):
             if theirs.last():
                 break
         else:
-            pytest.fail("it goes on after its time limit")
+            pytest.fail("the episode continues after its time limit")

@@ -1,4 +1,4 @@
-"""MABrax: maps by name with and without Brax; with it, our adapter against JaxMARL's own step, and both ends of an episode."""
+"""MABrax: maps by name with and without Brax; with it, our adapter against JaxMARL's own step, termination and truncation."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_without_brax_the_error_says_what_to_install(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.skipif(importlib.util.find_spec("brax") is not None, reason="brax is installed")
-def test_training_without_brax_ends_in_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+def test_training_without_brax_gives_one_error_message(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
     monkeypatch.setattr(sys, "argv", ["dop", "train", "stochastic-dop", "--env", "mabrax:ant_4x2", "--run-dir", str(tmp_path / "run")])
     with pytest.raises(SystemExit, match="2"):
         cli.main()
@@ -97,7 +97,7 @@ def test_sizes(variant: str, obs_sizes: tuple[int, ...], action_sizes: tuple[int
     spec = environment.spec
     assert (spec.obs_sizes, spec.action_sizes, spec.state_size) == (obs_sizes, action_sizes, state_size)
     assert (spec.action_kind, spec.time_limit) == ("box", 1000)
-    dop.envs.check(environment)
+    dop.envs.validate(environment)
 
 
 @with_brax
@@ -111,7 +111,7 @@ def test_a_step_is_jaxmarls_own():
     np.testing.assert_allclose(ours.obs[1], obs["agent_1"], rtol=1e-5)
     np.testing.assert_allclose(ours.reward, reward["agent_0"], rtol=1e-5)
     np.testing.assert_allclose(ours.state, theirs.obs, rtol=1e-5)
-    np.testing.assert_array_equal(start.obs[[0, 2], 8], [0.0, 0.0])  # the padding of the two that see 8 numbers
+    np.testing.assert_array_equal(start.obs[[0, 2], 8], [0.0, 0.0])  # the padding of the two agents that observe 8 numbers
     assert start.action_mask.all()
 
 

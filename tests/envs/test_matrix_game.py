@@ -1,4 +1,4 @@
-"""The matrix game of Sec. 3.1: who is paid what."""
+"""The matrix game of Sec. 3.1: rewards, and the relaxed game."""
 
 import itertools
 
@@ -33,18 +33,18 @@ def test_one_joint_action_of_all_is_optimal():
     assert not steps.truncated.any()
 
 
-def test_nothing_is_seen_or_earned_at_the_start():
+def test_reset_gives_a_constant_observation_and_no_reward():
     _, start = make().reset(key())
     np.testing.assert_array_equal(start.obs, np.ones((10, 1)))
     np.testing.assert_array_equal(start.state, np.ones(1))
     assert (start.reward, start.terminated) == (0.0, False)
 
 
-def test_relaxed_pays_what_draws_earn_on_average():
+def test_relaxed_reward_is_the_expectation_over_draws():
     game = make(n_agents=2, n_actions=3, optimal_reward=7.0, other_reward=-2.0, relaxed=True)
     action = jnp.array([[0.5, 0.2, 0.3], [0.25, 0.75, 0.0]])
     _, step = game.step(key(), (), action)
-    # Over all nine joint actions, of which only (0, 0), with chance 0.5 * 0.25, pays 7.
+    # Over all nine joint actions, of which only (0, 0), with probability 0.5 * 0.25, has reward 7.
     plain = make(n_agents=2, n_actions=3, optimal_reward=7.0, other_reward=-2.0)
     draws = [(float(action[0, i] * action[1, j]), plain.step(key(), (), jnp.array([i, j]))[1]) for i in range(3) for j in range(3)]
     assert step.reward == pytest.approx(sum(chance * float(drawn.reward) for chance, drawn in draws))
@@ -59,7 +59,7 @@ def test_relaxed_corners_are_the_game():
     jax.tree.map(np.testing.assert_array_equal, steps, expected)
     assert (relaxed.spec.action_kind, relaxed.spec.action_shape) == ("simplex", (3, 3))
     assert dop.envs.make("matrix-game", **dict(relaxed.spec.options)) == relaxed
-    dop.envs.check(dop.envs.make("matrix-game", relaxed=True))
+    dop.envs.validate(dop.envs.make("matrix-game", relaxed=True))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Mill: how the stone turns, what each step pays, and what can be earned at best."""
+"""Mill: the stone's dynamics, the rewards, and the best return."""
 
 import functools
 
@@ -28,7 +28,7 @@ def team(*actions: tuple[float, float], n: int = 10) -> Float[Array, "agent 2"]:
 
 
 def play(game: Mill, actions: Float[Array, "time agent 2"]) -> tuple[Stone, TimeStep]:
-    """What follows each of the joint actions; also what would come after the end."""
+    """The state and step after each joint action, also past the end of the episode."""
     state, _ = game.reset(key())
 
     def advance(state: Stone, action: Array) -> tuple[Stone, tuple[Stone, TimeStep]]:
@@ -61,7 +61,7 @@ def test_three_steps_by_hand():
 @pytest.mark.parametrize(
     ("before", "steps", "reward", "ended"),
     [
-        # 0.95 of what was before, since the forces sum to 0
+        # 0.95 of the previous omega, since the forces sum to 0
         (31.0, 0, 0.0, False),  # 29.45
         (32.0, 0, 3.0, False),  # 30.4
         (105.0, 0, 3.0, False),  # 99.75
@@ -71,20 +71,20 @@ def test_three_steps_by_hand():
         (106.0, 9, 10.0, True),
     ],
 )
-def test_what_a_step_pays(before: float, steps: int, reward: float, ended: bool):
+def test_the_reward_of_a_step(before: float, steps: int, reward: float, ended: bool):
     _, step = one_step(before, steps=steps)
     assert (float(step.reward), bool(step.terminated), bool(step.truncated)) == (reward, ended, False)
     assert float(step.metrics[0]) == (reward == 10.0)
 
 
-def test_numbers_are_the_corners():
+def test_discrete_actions_are_the_corners():
     numbers = make(actions="discrete")
     state, _ = numbers.step(key(), Stone(omega=jnp.array(0.0), steps=jnp.array(0)), jnp.array([1, 0, 0, 0, 0, 0, 0, 0, 0, 0]))
     assert state.omega == 16.0
 
 
 def length_and_return(wrong: int, *, n_steps: int = 10) -> tuple[int | None, float]:
-    """Of the fastest play with `wrong` agents who always push the wrong way: when it wins, if it does, and what it earns."""
+    """The fastest play if `wrong` agents always push the wrong way: the winning step, if any, and the return."""
     _, steps = play(make(), jnp.tile(team(*[BACK] * wrong, FULL), (n_steps, 1, 1)))
     end = int(np.argmax(steps.terminated))
     return (end + 1 if steps.metrics[end, 0] else None), float(steps.reward[: end + 1].sum())
@@ -92,11 +92,11 @@ def length_and_return(wrong: int, *, n_steps: int = 10) -> tuple[int | None, flo
 
 def test_one_agent_may_be_wrong_and_two_may_not():
     # omega_t is 400, 320 and 240 times 1 - 0.95^t. It passes 100 at t = 6, at t = 8, and not at all (96.3 at t = 10); it passes 30 at
-    # t = 2, 2 and 3. Earned: 4 x 3 + 10,  6 x 3 + 10,  7 x 3 - 10.
+    # t = 2, 2 and 3. Returns: 4 x 3 + 10,  6 x 3 + 10,  7 x 3 - 10.
     assert [length_and_return(wrong) for wrong in (0, 1, 2)] == [(6, 22.0), (8, 28.0), (None, 11.0)]
 
 
-def test_the_best_return_is_34_and_the_script_earns_it():
+def test_the_best_return_is_34_and_the_script_reaches_it():
     game = make()
 
     def advance(carry: tuple[Stone, TimeStep], _: None) -> tuple[tuple[Stone, TimeStep], TimeStep]:
@@ -111,29 +111,29 @@ def test_the_best_return_is_34_and_the_script_earns_it():
 
 
 def best_return(game: Mill) -> float:
-    """The most that can be earned, or a little more: what omega can be after each step, for each sum of rewards, as one interval."""
+    """An upper bound on the return: the interval of reachable omegas after each step, for each sum of rewards."""
     push = game.n_agents * game.alpha
     reach = {0.0: (0.0, 0.0)}
     ends: set[float] = set()
     for t in range(1, 11):
         after: dict[float, tuple[float, float]] = {}
-        for paid, (low, high) in reach.items():
+        for total, (low, high) in reach.items():
             low_now, high_now = (1 - game.friction) * low - push, (1 - game.friction) * high + push
             if high_now > 100:
-                ends.add(paid + 10)
+                ends.add(total + 10)
             if t == 10:
-                ends.add(paid - 10)
+                ends.add(total - 10)
             for reward, bottom, top in ((0.0, -np.inf, 30.0), (3.0, 30.0, 100.0)):
                 if max(low_now, bottom) < min(high_now, top):
-                    was_low, was_high = after.get(paid + reward, (np.inf, -np.inf))
-                    # The union of two of them may have a hole: filling it can only make more reachable, so that this is an upper bound.
-                    after[paid + reward] = min(was_low, max(low_now, bottom)), max(was_high, min(high_now, top))
+                    was_low, was_high = after.get(total + reward, (np.inf, -np.inf))
+                    # The union of two intervals may have a hole; filling it only adds reachable omegas, so the bound stays valid.
+                    after[total + reward] = min(was_low, max(low_now, bottom)), max(was_high, min(high_now, top))
         reach = after
     return max(ends)
 
 
-def share_that_turns(game: Mill, episodes: int) -> float:
-    """Share of the episodes, played at random, in which omega passes 30."""
+def fraction_that_turns(game: Mill, episodes: int) -> float:
+    """The fraction of random episodes in which omega exceeds 30."""
     draw = functools.partial(policies.random_action, kind=game.spec.action_kind)
     action_mask = jnp.ones((10, 10, 2), bool)
 
@@ -144,10 +144,10 @@ def share_that_turns(game: Mill, episodes: int) -> float:
     return float(jax.jit(jax.vmap(episode))(jax.random.split(key(), episodes)).mean())
 
 
-@pytest.mark.parametrize(("actions", "share", "error"), [("simplex", 0.00104, 0.0005), ("discrete", 0.059, 0.005)])
-def test_how_often_chance_turns_the_stone(actions: str, share: float, error: float):
+@pytest.mark.parametrize(("actions", "fraction", "error"), [("simplex", 0.00104, 0.0005), ("discrete", 0.059, 0.005)])
+def test_how_often_random_play_turns_the_stone(actions: str, fraction: float, error: float):
     """The documented figures; of 100,000 episodes the standard errors are 0.0001 and 0.0007."""
-    assert share_that_turns(make(actions=actions), 100_000) == pytest.approx(share, abs=error)
+    assert fraction_that_turns(make(actions=actions), 100_000) == pytest.approx(fraction, abs=error)
 
 
 def test_the_bound_of_observations_holds_at_full_force_backwards():
@@ -162,7 +162,7 @@ def test_the_options_of_the_spec_make_the_same_game():
     game = make(n_agents=3, alpha=7.0, friction=0.0, actions="discrete")
     assert dop.envs.make("mill", **dict(game.spec.options)) == game
     for options in ({}, dict(game.spec.options)):
-        dop.envs.check(dop.envs.make("mill", **options))
+        dop.envs.validate(dop.envs.make("mill", **options))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The particle tasks: the team's reward against positions worked out by hand, padding, and the time limit."""
+"""The particle tasks: the team's reward computed by hand, padding, and the time limit."""
 
 import functools
 from typing import Any
@@ -14,7 +14,7 @@ from dop.envs.mpe import Mpe, variants
 from dop.errors import ConfigError
 
 STAY = 0
-FAR = 10.0  # no collision force reaches from here
+FAR = 10.0  # out of reach of collision forces
 
 
 def key() -> PRNGKeyArray:
@@ -79,7 +79,7 @@ def test_boxes_have_jaxmarls_sizes(variant: str):
     spec = make(variant, actions="box").spec
     assert spec.action_kind == "box"
     assert spec.action_sizes == {"spread": (5, 5, 5), "speaker-listener": (3, 5), "reference": (15, 15)}[variant]
-    dop.envs.check(make(variant, actions="box"))
+    dop.envs.validate(make(variant, actions="box"))
     assert dop.envs.make(spec.name, **dict(spec.options)).spec == spec
 
 
@@ -99,7 +99,7 @@ def test_boxes_of_unequal_agents_are_padded():
     environment = make("speaker-listener", actions="box")
     state, first = start(environment)
     np.testing.assert_array_equal(first.action_mask, [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
-    word, move = [-1.0, 0.0, 1.0, 7.0, 7.0], [-1.0, -1.0, 1.0, -1.0, -1.0]  # what is in the padding has no effect
+    word, move = [-1.0, 0.0, 1.0, 7.0, 7.0], [-1.0, -1.0, 1.0, -1.0, -1.0]  # the padding has no effect
     next_state, step = compiled_step(environment)(key(), state, jnp.array([word, move]))
     np.testing.assert_array_equal(step.obs[1, -3:], [0, 0.5, 1])
     np.testing.assert_allclose(next_state.p_vel[:2], [[0, 0], [0.5, 0]], atol=1e-6)

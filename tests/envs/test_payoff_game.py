@@ -1,4 +1,4 @@
-"""The climbing and penalty games: who is paid what, for how long."""
+"""The climbing and penalty games: rewards, episode length, termination and truncation."""
 
 import itertools
 
@@ -51,11 +51,11 @@ def test_penalty_pays_the_table(options: dict, k: float):
     [("climbing", (0, 0), 275), ("climbing", (1, 1), 175), ("penalty", (2, 0), 250), ("penalty", (1, 1), 50), ("penalty", (0, 0), -2500)],
 )
 def test_returns_of_the_benchmark_are_sums_over_25_steps(game: str, action: tuple[int, int], total: float):
-    """The best, 25 * 11 and 25 * 10; those who settle for (1, 1), 25 * 7 and 25 * 2; miscoordination throughout, 25 * -100."""
+    """The best, 25 * 11 and 25 * 10; the equilibrium (1, 1), 25 * 7 and 25 * 2; miscoordination throughout, 25 * -100."""
     assert play(make(game), jnp.tile(jnp.array(action), (25, 1))).reward.sum() == total
 
 
-def test_a_repeated_game_is_cut_after_its_steps_and_not_before():
+def test_a_repeated_game_is_truncated_after_its_steps_and_not_before():
     steps = play(make("climbing", steps=3), jnp.zeros((3, 2), jnp.int32))
     np.testing.assert_array_equal(steps.truncated, [False, False, True])
     assert not steps.terminated.any()
@@ -67,12 +67,12 @@ def test_the_one_shot_game_terminates():
     assert not step.truncated.any()
 
 
-def test_optimal_is_the_share_of_the_steps_so_far():
+def test_optimal_is_the_fraction_of_the_steps_so_far():
     actions = jnp.array([[0, 0], [1, 1], [0, 0], [2, 1]])
     np.testing.assert_allclose(play(make("climbing", steps=4), actions).metrics[:, 0], [1, 1 / 2, 2 / 3, 2 / 4])
 
 
-def test_nothing_is_seen_at_any_time():
+def test_observations_are_constant():
     game = make("climbing", steps=3)
     _, start = game.reset(key())
     steps = play(game, jnp.array([[0, 1], [1, 2], [2, 0]]))

@@ -1,4 +1,4 @@
-"""Environments by name: found by themselves, made by `family:variant` or by a user's own `module:function`."""
+"""The registry of environments: families are discovered; names are `family:variant` or a user's own `module:function`."""
 
 import sys
 from types import ModuleType
@@ -15,7 +15,7 @@ MODULE = "a_users_own_module"
 @pytest.fixture
 def users_module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module = ModuleType(MODULE)
-    module.__spec__ = sys.__spec__  # any, so that it counts as importable
+    module.__spec__ = sys.__spec__  # any spec makes it importable
     module.__dict__.update(make=MatrixGame, number=lambda: 3)
     monkeypatch.setitem(sys.modules, MODULE, module)
     return module

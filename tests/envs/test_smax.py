@@ -1,4 +1,4 @@
-"""SMAX: our adapter against JaxMARL's own step, and battles whose end is staged."""
+"""SMAX: our adapter against JaxMARL's own step, and the ends of constructed battles."""
 
 import functools
 import sys
@@ -37,7 +37,7 @@ def start(marines: Smax) -> Any:
 
 @pytest.fixture(scope="module")
 def play(marines: Smax, start: Any) -> Any:
-    """One step from a staged battle: `play(action, **fields)` with `fields` of JaxMARL's battle state."""
+    """One step from a constructed battle: `play(action, **fields)` with `fields` of JaxMARL's battle state."""
     step = compiled(marines.step)
 
     def run(action: int, **fields: Any) -> tuple[Any, Any]:
@@ -46,15 +46,15 @@ def play(marines: Smax, start: Any) -> Any:
     return run
 
 
-def staged(*, allies: list[float], enemies: list[float], **fields: Any) -> dict[str, Any]:
-    """All units in range of each other, of the health given; 0 is dead."""
+def battle_fields(*, allies: list[float], enemies: list[float], **fields: Any) -> dict[str, Any]:
+    """All units in range of each other, with the given health; 0 is dead."""
     health = jnp.array([*allies, *enemies])
     x = jnp.array([14.0] * N + [16.0] * N)
     y = jnp.array([14.0, 16.0, 18.0] * 2)
     return {"unit_health": health, "unit_alive": health > 0, "unit_positions": jnp.stack([x, y], axis=1)} | fields
 
 
-def test_every_map_of_jaxmarl_is_listed_and_one_of_the_paper_besides():
+def test_every_map_of_jaxmarl_is_listed_and_one_of_the_paper():
     table = jaxmarl.import_quietly("jaxmarl.environments.smax.smax_env").MAP_NAME_TO_SCENARIO
     assert set(variants()) == {*table, "3s_vs_3z"}
 
@@ -91,7 +91,7 @@ def test_a_step_is_jaxmarls_own(marines: Smax, start: Any, play: Any):
 
 
 def test_the_state_is_the_scaled_world_state(play: Any):
-    fields = staged(allies=[45.0, 9.0, 0.0], enemies=[45.0, 45.0, 45.0], unit_weapon_cooldowns=jnp.array([50.0, -50.0, 0, 0, 0, 0]))
+    fields = battle_fields(allies=[45.0, 9.0, 0.0], enemies=[45.0, 45.0, 45.0], unit_weapon_cooldowns=jnp.array([50.0, -50.0, 0, 0, 0, 0]))
     battle, step = play(STOP, **fields)
     units = step.state.reshape(2 * N, 10)
     alive = np.asarray(battle.state.unit_alive)
@@ -101,23 +101,23 @@ def test_the_state_is_the_scaled_world_state(play: Any):
     np.testing.assert_array_equal(units[~alive], np.zeros((int((~alive).sum()), 10)))
 
 
-def test_a_victory_terminates_and_pays(play: Any):
+def test_a_victory_terminates_with_a_reward(play: Any):
     # Three marines hit the first enemy, the last one alive, for 9 each: its 9 of 45 are lost, a third of 1/5 of the enemies' health.
-    _, step = play(SHOOT_FIRST, **staged(allies=[45.0] * 3, enemies=[9.0, 0.0, 0.0]))
+    _, step = play(SHOOT_FIRST, **battle_fields(allies=[45.0] * 3, enemies=[9.0, 0.0, 0.0]))
     assert (step.terminated, step.truncated) == (True, False)
     np.testing.assert_array_equal(step.metrics, [1.0])
     assert step.reward == pytest.approx(10 * (1 + 9 / 45 / 3))
 
 
 def test_a_defeat_terminates_and_is_not_won(play: Any):
-    _, step = play(STOP, **staged(allies=[9.0, 0.0, 0.0], enemies=[45.0] * 3))
+    _, step = play(STOP, **battle_fields(allies=[9.0, 0.0, 0.0], enemies=[45.0] * 3))
     assert (step.terminated, step.truncated, step.reward) == (True, False, 0.0)
     np.testing.assert_array_equal(step.metrics, [0.0])
 
 
 def test_a_draw_is_not_won(play: Any):
     # Both last marines shoot at once, 9 each, and both die.
-    battle, step = play(SHOOT_FIRST, **staged(allies=[9.0, 0.0, 0.0], enemies=[9.0, 0.0, 0.0]))
+    battle, step = play(SHOOT_FIRST, **battle_fields(allies=[9.0, 0.0, 0.0], enemies=[9.0, 0.0, 0.0]))
     assert not battle.state.unit_alive.any()
     assert (step.terminated, step.truncated) == (True, False)
     assert step.reward == pytest.approx(10 * 9 / 45 / 3)
@@ -131,12 +131,12 @@ def test_the_time_limit_truncates_exactly(play: Any):
 
 
 def test_an_end_at_the_time_limit_is_termination(play: Any):
-    _, step = play(SHOOT_FIRST, **staged(allies=[45.0] * 3, enemies=[9.0, 0.0, 0.0], step=jnp.array(59)))
+    _, step = play(SHOOT_FIRST, **battle_fields(allies=[45.0] * 3, enemies=[9.0, 0.0, 0.0], step=jnp.array(59)))
     assert (step.terminated, step.truncated) == (True, False)
 
 
 def test_the_dead_only_stop_and_the_living_shoot_at_the_living(play: Any):
-    fields = staged(allies=[45.0, 45.0, 0.0], enemies=[45.0, 45.0, 0.0])
+    fields = battle_fields(allies=[45.0, 45.0, 0.0], enemies=[45.0, 45.0, 0.0])
     _, step = play(STOP, **fields)
     np.testing.assert_array_equal(step.action_mask[2], [0, 0, 0, 0, 1, 0, 0, 0])
     np.testing.assert_array_equal(step.action_mask[0], [1, 1, 1, 1, 1, 1, 1, 0])
@@ -172,8 +172,8 @@ def test_impossible_options(options: dict[str, Any], message: str):
         make("3m", **options)
 
 
-def test_hidden_enemy_actions_change_only_what_is_seen_of_enemies(play: Any):
-    state, seen = play(STOP, **staged(allies=[45.0] * 3, enemies=[45.0] * 3))
+def test_hidden_enemy_actions_change_only_observations_of_enemies(play: Any):
+    state, seen = play(STOP, **battle_fields(allies=[45.0] * 3, enemies=[45.0] * 3))
     hidden = compiled(make("3m", see_enemy_actions=False).game.get_obs)(state)["ally_0"]
     n_allies, moves_and_target = 2, slice(3, 6)
     ours, theirs = hidden[:-10].reshape(5, 13), seen.obs[0, :-10].reshape(5, 13)
@@ -182,6 +182,6 @@ def test_hidden_enemy_actions_change_only_what_is_seen_of_enemies(play: Any):
     np.testing.assert_allclose(ours[:n_allies], theirs[:n_allies], rtol=1e-6)
 
 
-def test_units_are_types_unless_they_are_drawn():
+def test_agents_have_unit_types_unless_these_are_drawn():
     assert make("2s3z").spec.types == ("stalker",) * 2 + ("zealot",) * 3
     assert make("smacv2_5_units").spec.types == ()

@@ -1,4 +1,4 @@
-"""The two-step game of QMIX: where the first agent's choice leads, and who is paid what."""
+"""The two-step game of QMIX: transitions and rewards."""
 
 import itertools
 
@@ -47,17 +47,17 @@ def test_it_starts_in_state_1():
     assert (start.reward, start.terminated, start.metrics[0]) == (0.0, False, 0.0)
 
 
-def test_the_first_agent_alone_chooses_the_second_state_and_nobody_is_paid():
+def test_the_first_agent_alone_chooses_the_second_state_without_a_reward():
     one, two = every_episode()
-    led_to = [[0, 1, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]]  # its 0 to 2A, its 1 to 2B
-    np.testing.assert_array_equal(one.state[:, 0], led_to)
-    np.testing.assert_array_equal(one.obs[:, 0], np.repeat(np.array(led_to)[:, None], 2, axis=1))
-    np.testing.assert_array_equal(two.state[:, 0], led_to)
+    next_state = [[0, 1, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]]  # its 0 to 2A, its 1 to 2B
+    np.testing.assert_array_equal(one.state[:, 0], next_state)
+    np.testing.assert_array_equal(one.obs[:, 0], np.repeat(np.array(next_state)[:, None], 2, axis=1))
+    np.testing.assert_array_equal(two.state[:, 0], next_state)
     assert not one.reward.any()
     assert not (one.terminated | one.truncated).any()
 
 
-def test_the_second_step_pays_the_table_of_its_state_and_ends_the_episode():
+def test_the_second_reward_is_the_table_of_its_state_and_the_episode_terminates():
     _, two = every_episode()
     in_2a, in_2b = [7, 7, 7, 7], [0, 1, 1, 8]
     np.testing.assert_array_equal(two.reward, [in_2a, in_2a, in_2b, in_2b])
@@ -67,7 +67,7 @@ def test_the_second_step_pays_the_table_of_its_state_and_ends_the_episode():
 
 
 def test_the_nearest_sum_of_values_prefers_2a():
-    """Why VDN earns 7: least squares of q_0(a_0) + q_1(a_1) to 2B, all joint actions alike, is 6.5 at its best, under the 7 of 2A.
+    """Why VDN reaches 7: the least-squares fit of q_0(a_0) + q_1(a_1) to 2B, all joint actions alike, is at most 6.5, below the 7 of 2A.
 
     By hand: mean 2.5; the mean of action 1 of either agent is 4.5, which is +2; and 2.5 + 2 + 2 = 6.5.
     """

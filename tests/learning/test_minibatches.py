@@ -12,6 +12,7 @@ import pytest
 from jaxtyping import Array
 
 from dop.learning import minibatches
+from dop.learning.gradient_step import Loss
 
 LENGTHS = np.array([2, 4, 1])
 MASK = jnp.asarray(np.arange(5)[:, None] < LENGTHS)
@@ -56,9 +57,9 @@ def test_own_shares_are_asked_for_by_axis() -> None:
     assert asked == [(0, 1), 1]
 
 
-def loss(x: Array, minibatch: Array) -> tuple[Array, Array]:
+def loss(x: Array, minibatch: Array) -> Loss:
     """Gradient x - minibatch."""
-    return 0.5 * (x - minibatch) ** 2, jnp.abs(x - minibatch)
+    return minibatches.squared_error(x - minibatch, jnp.asarray(0.5))
 
 
 def test_one_step_for_each_minibatch_in_order() -> None:
@@ -70,7 +71,7 @@ def test_one_step_for_each_minibatch_in_order() -> None:
     assert float(x) == 3
     # |gradients| 8, 0, 2; losses 32, 0, 2
     assert {name: float(value) for name, value in metrics.items()} == pytest.approx(
-        {"critic_loss": 34 / 3, "td_error_abs": 10 / 3, "critic_grad_norm": 10 / 3}
+        {"critic_loss": 34 / 3, "td_error_abs": 5 / 3, "critic_grad_norm": 10 / 3}
     )
 
 
@@ -82,5 +83,5 @@ def test_a_single_step_for_the_sum_of_all() -> None:
     )
     assert float(x) == 7
     assert {name: float(value) for name, value in metrics.items()} == pytest.approx(
-        {"critic_loss": 42, "td_error_abs": 14, "critic_grad_norm": 14}
+        {"critic_loss": 42, "td_error_abs": 7, "critic_grad_norm": 14}
     )

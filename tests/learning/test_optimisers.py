@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from dop.learning import optimisers
+from dop.learning.gradient_step import Loss, gradient_step
 
 
 def literal_rmsprop(p: np.ndarray, gradients: list[np.ndarray], rate: float, decay: float, eps: float, clip: float) -> list[np.ndarray]:
@@ -18,6 +23,11 @@ def literal_rmsprop(p: np.ndarray, gradients: list[np.ndarray], rate: float, dec
     return path
 
 
+def down(gradient: Any) -> Callable[[Any], Loss]:
+    """The loss with this gradient everywhere."""
+    return lambda params: (jnp.asarray(optax.tree.vdot(params, gradient)), {})
+
+
 @pytest.mark.parametrize("clip", [1e9, 1.5])
 def test_rmsprop_equals_the_formula(clip: float) -> None:
     # An epsilon this large tells inside the root from outside; 0 in the first gradient shows that it is there at all.
@@ -29,7 +39,7 @@ def test_rmsprop_equals_the_formula(clip: float) -> None:
     state = optimiser.init(params)
     for gradient, expected in zip(gradients, literal_rmsprop(start, gradients, rate, decay, eps, clip), strict=True):
         slope = {"a": jnp.asarray(gradient[:1], jnp.float32), "b": jnp.asarray(gradient[1:], jnp.float32)}
-        params, state = optimisers.step(optimiser, params, slope, state)
+        params, state, _ = gradient_step(down(slope), params, optimiser, state, name="x")
         np.testing.assert_allclose(jnp.concatenate([params["a"], params["b"]]), expected, rtol=1e-5)
 
 
@@ -37,7 +47,7 @@ def test_first_step_by_hand() -> None:
     # |g| = 5 is cut to 1: g = (0.6, 0.8);  v = 0.75 g^2;  p = -0.1 g / (sqrt(0.75) g + 0.5)
     optimiser = optimisers.rmsprop(0.1, decay=0.25, eps=0.5, max_grad_norm=1.0)
     params = jnp.zeros(2)
-    params, _ = optimisers.step(optimiser, params, jnp.array([3.0, 4.0]), optimiser.init(params))
+    params, _, _ = gradient_step(down(jnp.array([3.0, 4.0])), params, optimiser, optimiser.init(params), name="x")
     np.testing.assert_allclose(params, [-0.06 / (0.75**0.5 * 0.6 + 0.5), -0.08 / (0.75**0.5 * 0.8 + 0.5)], rtol=1e-5)
 
 
@@ -55,3 +65,9 @@ def test_copied_if_is_all_or_nothing() -> None:
     target, source = {"w": jnp.zeros(2), "b": jnp.zeros(())}, {"w": jnp.ones(2), "b": jnp.ones(())}
     np.testing.assert_array_equal(optimisers.copied_if(jnp.asarray(True), target, source)["w"], source["w"])
     np.testing.assert_array_equal(optimisers.copied_if(jnp.asarray(False), target, source)["w"], target["w"])
+
+
+def test_moved_goes_its_share_of_the_way() -> None:
+    target, source = {"w": jnp.array([1.0, 8.0])}, {"w": jnp.array([5.0, 0.0])}
+    np.testing.assert_allclose(optimisers.moved(target, source, 0.25)["w"], [2, 6])
+    np.testing.assert_array_equal(optimisers.moved(target, source, 1.0)["w"], source["w"])

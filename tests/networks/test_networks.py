@@ -16,10 +16,10 @@ from dop.networks.layer_norm_gru import LayerNormGRU, LayerNormGRUCell
 from dop.networks.mlp import MLP, FeedForward
 from dop.networks.protocols import NetworkConfig
 from helpers import make_spec
-from outside import OwnMemory, OwnPlain
+from outside import OwnLSTM, OwnTanh
 
 KEY, SPEC = jax.random.key(0), make_spec()
-NETWORKS = [GRU(8), LayerNormGRU(8), MLP(8), MLP(8, layers=1), OwnMemory(), OwnPlain()]
+NETWORKS = [GRU(8), LayerNormGRU(8), MLP(8), MLP(8, layers=1), OwnLSTM(), OwnTanh()]
 RNG = np.random.default_rng(0)
 
 
@@ -92,9 +92,9 @@ def as_mlp(first: list[Any], bias: Any, hidden: tuple[layers.Linear, ...], last:
         layer = layers.Linear(weight.shape[1], weight.shape[0], key=KEY)
         return eqx.tree_at(lambda m: (m.weight, m.bias), layer, (weight, bias))
 
-    layers = (linear(jnp.concatenate(first, axis=1), bias), *hidden, linear(last.weight, last.bias))
+    all_layers = (linear(jnp.concatenate(first, axis=1), bias), *hidden, linear(last.weight, last.bias))
     whole = MLP(8, layers=len(hidden) + 1).build(3, 2, key=KEY)
-    return eqx.tree_at(lambda m: m.layers.layers, whole, layers, is_leaf=lambda x: isinstance(x, tuple))
+    return eqx.tree_at(lambda m: m.layers.layers, whole, all_layers, is_leaf=lambda x: isinstance(x, tuple))
 
 
 STATE, OBS = jnp.asarray(numbers(SPEC.state_size)), jnp.asarray(numbers(SPEC.n_agents, SPEC.obs_size))
@@ -112,7 +112,7 @@ def test_a_local_critic_of_an_own_network(local_inputs: bool) -> None:
 
 
 def test_a_dueling_critic_of_an_own_network_adds_its_last_output() -> None:
-    own = critics.local_critic(OwnPlain(), SPEC, local_inputs=False, dueling=True, key=KEY)
+    own = critics.local_critic(OwnTanh(), SPEC, local_inputs=False, dueling=True, key=KEY)
     _, y = own.network((), STATE)
     np.testing.assert_allclose(own(STATE, OBS[0], jnp.array(0)), y[:-1] + y[-1])
     assert y.shape == (SPEC.action_size + 1,)

@@ -1,4 +1,4 @@
-"""The matrix-game study: its starting points, its exact variances, and one case from training to table at toy size."""
+"""Fig. 1: initial policies and replay, exact variances, and one small case from training to table."""
 
 from __future__ import annotations
 
@@ -25,41 +25,41 @@ KEY = jax.random.key(0)
 
 
 @pytest.mark.parametrize("variant", RELAXED)
-def test_relaxed_methods_start_and_play_where_they_are_told(variant: str) -> None:
-    """Deterministic actors play the point itself, which earns -10 + 20 * 0.8^2; MAAC its likeliest corner, which is the optimum."""
+def test_relaxed_methods_start_at_the_given_policy(variant: str) -> None:
+    """Deterministic actors play the point itself, of return -10 + 20 * 0.8^2; MAAC its most probable corner, the optimum."""
     case = Case(setting="retention", variant=variant, n_agents=2)
     options = Options(actions=3, critic_hidden=8)
     program = fig1.program_of(case, options)
     small: Any = replace(program.algorithm, warmup_episodes=4, episodes_per_iteration=4, replay_capacity=8)  # type: ignore[call-arg]
     program = replace(program, algorithm=small)
-    state = jax.jit(lambda key: fig1.begin(program, "retention", key), compiler_options=pieces.COMPILE_FAST)(KEY)
-    earned = jax.jit(lambda s: program.evaluate(s, 1)["test_return_mean"], compiler_options=pieces.COMPILE_FAST)(state)
-    assert float(earned) == pytest.approx(10 if variant == "maac" else -10 + 20 * 0.64, rel=1e-5)
+    state = jax.jit(lambda key: fig1.initial_state(program, "retention", key), compiler_options=pieces.COMPILE_FAST)(KEY)
+    found = jax.jit(lambda s: program.evaluate(s, 1)["test_return_mean"], compiler_options=pieces.COMPILE_FAST)(state)
+    assert float(found) == pytest.approx(10 if variant == "maac" else -10 + 20 * 0.64, rel=1e-5)
 
 
-def test_seeded_episodes_are_corners_where_actions_are_relaxed() -> None:
+def test_initial_episodes_are_corners_if_actions_are_relaxed() -> None:
     game: Any = envs.make("matrix-game", n_agents=2, n_actions=3, relaxed=True)
-    episodes = fig1.episodes_of(0.8, game, KEY)
+    episodes = fig1.fixed_policy_episodes(0.8, game, KEY)
     assert set(np.unique(episodes.action)) == {0, 1}
     np.testing.assert_array_equal(episodes.action.sum(axis=-1), 1)
     np.testing.assert_array_equal(episodes.reward[:, 0] > 0, episodes.action[:, 0, :, 0].all(axis=1))
 
 
 @pytest.mark.parametrize("sharing", ["all", "none"])
-def test_policies_start_where_they_are_told_whatever_they_see(sharing: Sharing) -> None:
+def test_initial_policies_are_the_given_ones_for_every_observation(sharing: Sharing) -> None:
     spec = make_spec(action_sizes=(4,))
-    team = fig1.start_at(recurrent_teams.make_team(spec, GRU(8), sharing=sharing, key=KEY), 0.7)
+    team = fig1.with_initial_policy(recurrent_teams.make_team(spec, GRU(8), sharing=sharing, key=KEY), 0.7)
     carry = recurrent_teams.initial_carry(spec, GRU(8))
     _, logits = recurrent_teams.step_team(team, carry.hidden, jax.random.normal(KEY, (3, spec.obs_size)), carry.last_action)
     policy = jax.vmap(policies.masked_softmax)(logits, jnp.ones((3, 4), bool))
     np.testing.assert_allclose(policy, np.tile([0.7, 0.1, 0.1, 0.1], (3, 1)), rtol=1e-5)
 
 
-def test_seeded_episodes_hit_as_often_as_they_should() -> None:
+def test_initial_episodes_reach_the_optimum_with_the_given_probability() -> None:
     game: Any = envs.make("matrix-game", n_agents=2, n_actions=3)
-    episodes = fig1.episodes_of(0.8, game, KEY)
-    assert episodes.reward.shape == (fig1.SEEDED, 1)
-    assert float(jnp.mean(episodes.reward > 0)) == pytest.approx(0.64, abs=4 * np.sqrt(0.64 * 0.36 / fig1.SEEDED))
+    episodes = fig1.fixed_policy_episodes(0.8, game, KEY)
+    assert episodes.reward.shape == (fig1.INITIAL_EPISODES, 1)
+    assert float(jnp.mean(episodes.reward > 0)) == pytest.approx(0.64, abs=4 * np.sqrt(0.64 * 0.36 / fig1.INITIAL_EPISODES))
     np.testing.assert_array_equal(episodes.reward[:, 0] > 0, (episodes.action[:, 0] == 0).all(axis=1))
 
 
@@ -96,7 +96,7 @@ def test_exploration_is_the_same_for_all_methods_of_a_setting() -> None:
 
 
 def test_a_case_from_training_to_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """VDN with a replay in which two agents hit three times in five. What is there is not trained again."""
+    """VDN with a replay of which 64% of episodes reach the optimum. Finished cases are not trained again."""
     monkeypatch.setattr(fig1, "POINTS", 2)
     monkeypatch.setattr(fig1, "cases", lambda _: [Case(setting="replay", variant="vdn", n_agents=2)])
     options = Options(seeds=2, episodes=100, agents=2, actions=3, variance_agents=(), out=tmp_path)

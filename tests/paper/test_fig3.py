@@ -1,4 +1,4 @@
-"""The comparison on SMAX: what is trained, what is skipped, what is resumed, and what the table says. Training itself is replaced."""
+"""Fig. 3: which pieces are trained, skipped or resumed, and the table. Training is replaced by a stub."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def options(folder: Path, **changes: Any) -> Options:
     return Options(**{"maps": ("3m",), "variants": ("dop", "coma"), "seeds": 2, "runs": folder / "runs", "out": folder / "out", **changes})
 
 
-def leave_run(piece: Piece, folder: RunFolder, steps: int = GOAL) -> None:
-    """A run directory as training leaves it; the win rate rises to 1 - seed / 10."""
+def write_run(piece: Piece, folder: RunFolder, steps: int = GOAL) -> None:
+    """Write a run directory whose win rate rises to 1 - seed / 10."""
     config = RunConfig(
         algorithm="stochastic-dop",
         hyper_parameters={"gamma": 0.99},
@@ -46,11 +46,11 @@ def leave_run(piece: Piece, folder: RunFolder, steps: int = GOAL) -> None:
 
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What was trained, in order, by a stand-in that finishes at once."""
+    """The pieces trained, in order, by a stub that finishes at once."""
     done: list[str] = []
 
     def train(piece: Piece, folder: RunFolder) -> bool:
-        leave_run(piece, folder)
+        write_run(piece, folder)
         done.append(str(piece))
         return True
 
@@ -74,7 +74,7 @@ def test_seeds_are_outermost(tmp_path: Path) -> None:
     assert len(list(fig3.all_pieces(Options()))) == 4 * len(VARIANTS) * 5
 
 
-def test_what_is_finished_is_never_trained_again(tmp_path: Path, trained: list[str]) -> None:
+def test_finished_pieces_are_not_trained_again(tmp_path: Path, trained: list[str]) -> None:
     fig3.reproduce(options(tmp_path, variants=("dop",)), lambda _: None)
     assert trained == ["3m dop seed 0", "3m dop seed 1"]
     fig3.reproduce(options(tmp_path), lambda _: None)
@@ -82,13 +82,13 @@ def test_what_is_finished_is_never_trained_again(tmp_path: Path, trained: list[s
     assert (tmp_path / "out" / "fig3.png").stat().st_size > 10_000
 
 
-def test_a_finished_run_without_its_data_file_only_gets_that(tmp_path: Path, trained: list[str]) -> None:
-    asked = options(tmp_path, variants=("dop",), seeds=1)
-    (piece,) = fig3.all_pieces(asked)
-    leave_run(piece, piece.folder(asked))
-    fig3.reproduce(asked, lambda _: None)
+def test_a_finished_run_without_a_data_file_only_gets_the_file(tmp_path: Path, trained: list[str]) -> None:
+    chosen = options(tmp_path, variants=("dop",), seeds=1)
+    (piece,) = fig3.all_pieces(chosen)
+    write_run(piece, piece.folder(chosen))
+    fig3.reproduce(chosen, lambda _: None)
     assert trained == []
-    about = json.loads(piece.data(asked).read_text())["about"]
+    about = json.loads(piece.data(chosen).read_text())["about"]
     assert {name: about[name] for name in ("map", "variant", "seed", "algorithm", "preset")} == {
         "map": "3m",
         "variant": "dop",
@@ -99,35 +99,35 @@ def test_a_finished_run_without_its_data_file_only_gets_that(tmp_path: Path, tra
     assert {"versions", "machine", "device", "date", "hyper_parameters"} <= about.keys()
 
 
-def test_a_stopped_run_goes_on_and_ends_the_work_if_stopped_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = options(tmp_path, variants=("dop",))
-    first, _ = fig3.all_pieces(asked)
-    leave_run(first, first.folder(asked), steps=100_000)
-    assert not fig3.finished(first.folder(asked), GOAL)
+def test_an_interrupted_run_is_resumed_and_a_second_interrupt_ends_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = options(tmp_path, variants=("dop",))
+    first, _ = fig3.all_pieces(chosen)
+    write_run(first, first.folder(chosen), steps=100_000)
+    assert not fig3.finished(first.folder(chosen), GOAL)
     trained = Record(kind="train", seed=0, iteration=9, env_steps=GOAL, wall_seconds=1.0, metrics={"critic_loss": 1.0})
-    with first.folder(asked).metrics.open("a") as file:  # and then it was killed, before the last evaluation
+    with first.folder(chosen).metrics.open("a") as file:  # killed before the last evaluation
         file.write(trained.to_json() + "\n")
-    assert not fig3.finished(first.folder(asked), GOAL)
-    asked_for = []
-    monkeypatch.setattr(fig3, "train", lambda piece, folder: asked_for.append(str(piece)))
-    fig3.reproduce(asked, lambda _: None)
-    assert asked_for == ["3m dop seed 0"]
-    assert not first.data(asked).exists()
+    assert not fig3.finished(first.folder(chosen), GOAL)
+    requested = []
+    monkeypatch.setattr(fig3, "train", lambda piece, folder: requested.append(str(piece)))
+    fig3.reproduce(chosen, lambda _: None)
+    assert requested == ["3m dop seed 0"]
+    assert not first.data(chosen).exists()
 
 
-def test_a_piece_that_another_process_trains_is_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = options(tmp_path, variants=("dop",), seeds=1)
-    (piece,) = fig3.all_pieces(asked)
-    leave_run(piece, piece.folder(asked), steps=100_000)
+def test_a_piece_in_training_by_another_process_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = options(tmp_path, variants=("dop",), seeds=1)
+    (piece,) = fig3.all_pieces(chosen)
+    write_run(piece, piece.folder(chosen), steps=100_000)
 
     def refused(piece: Piece, folder: RunFolder) -> bool:
         raise RunError("is being trained by another process")
 
     monkeypatch.setattr(fig3, "train", refused)
-    with piece.folder(asked).locked():
-        assert fig3.work(piece, asked, lambda _: None)
+    with piece.folder(chosen).locked():
+        assert fig3.run_piece(piece, chosen, lambda _: None)
     with pytest.raises(RunError):
-        fig3.work(piece, asked, lambda _: None)
+        fig3.run_piece(piece, chosen, lambda _: None)
 
 
 def test_the_table_has_means_over_the_last_evaluations_and_seeds(tmp_path: Path, trained: list[str]) -> None:
@@ -140,31 +140,31 @@ def test_the_table_has_means_over_the_last_evaluations_and_seeds(tmp_path: Path,
     assert (tmp_path / "out" / "table.md").read_text().rstrip().endswith(row)
 
 
-def test_a_longer_scale_goes_on_with_a_shorter_ones_run_and_serves_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """300k of 2s3z, then 3 million: the short run is not taken for the long one, nor the long one's end for the short one's."""
+def test_a_longer_scale_continues_a_shorter_ones_run_and_both_have_their_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """300k of 2s3z, then 3 million: each scale uses the evaluations up to its own length."""
     trained: list[str] = []
 
     def train(piece: Piece, folder: RunFolder) -> bool:
-        leave_run(piece, folder, steps=piece.env_steps)
+        write_run(piece, folder, steps=piece.env_steps)
         trained.append(f"{piece.env_steps}")
         return True
 
     monkeypatch.setattr(fig3, "train", train)
-    said: list[str] = []
+    lines: list[str] = []
     small = options(tmp_path, maps=("2s3z",), variants=("dop",), seeds=1)
     paper = options(tmp_path, maps=("2s3z",), variants=("dop",), seeds=1, scale="paper")
-    fig3.reproduce(small, said.append)
-    fig3.reproduce(options(tmp_path, maps=("2s3z",), variants=("dop",), seeds=1, scale="paper", only_summary=True), said.append)
-    assert said[-1] == "nothing has finished yet"
-    fig3.reproduce(paper, said.append)
-    fig3.reproduce(small, said.append)
-    fig3.reproduce(paper, said.append)
+    fig3.reproduce(small, lines.append)
+    fig3.reproduce(options(tmp_path, maps=("2s3z",), variants=("dop",), seeds=1, scale="paper", only_summary=True), lines.append)
+    assert lines[-1] == "nothing has finished yet"
+    fig3.reproduce(paper, lines.append)
+    fig3.reproduce(small, lines.append)
+    fig3.reproduce(paper, lines.append)
     assert trained == ["300000", "3000000"]
-    tables = [text.split("\n")[-1] for text in said if text.startswith("| map")]
+    tables = [text.split("\n")[-1] for text in lines if text.startswith("| map")]
     assert [("300k:" in table, "3000k:" in table) for table in tables] == [(True, False), (False, True), (True, False), (False, True)]
 
 
-def test_nothing_to_summarise_is_said(tmp_path: Path) -> None:
+def test_a_summary_without_finished_pieces_says_so(tmp_path: Path) -> None:
     lines: list[str] = []
     fig3.reproduce(options(tmp_path, only_summary=True), lines.append)
     assert lines == ["nothing has finished yet"]

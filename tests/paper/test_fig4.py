@@ -1,4 +1,4 @@
-"""The comparison on Aggregation and Mill at toy size: from training to table."""
+"""Fig. 4 at small size: from training to table."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def test_a_piece_from_training_to_table(tmp_path: Path, monkeypatch: pytest.Monk
     options = Options(seeds=1, tasks=("mill",), methods=("deterministic-dop",), out=tmp_path)
     monkeypatch.setitem(fig4.EPISODES, "mill", 80)
     monkeypatch.setitem(METHODS, "deterministic-dop", {**METHODS["deterministic-dop"], **SMALL})
-    said: list[str] = []
-    fig4.reproduce(options, said.append)
+    lines: list[str] = []
+    fig4.reproduce(options, lines.append)
     (piece,) = fig4.all_pieces(options)
     found = json.loads(piece.data(options).read_text())
     assert found["episodes"] == list(range(0, 81, 4)) and len(found["won"]) == POINTS + 1
@@ -38,11 +38,11 @@ def test_a_piece_from_training_to_table(tmp_path: Path, monkeypatch: pytest.Monk
     assert found["about"]["method"] == "deterministic-dop" and found["about"]["versions"]
     assert (tmp_path / "fig4.png").stat().st_size > 10_000
     assert "| mill | deterministic-dop | 1 | 80 |" in (tmp_path / "table.md").read_text()
-    monkeypatch.setattr(fig4, "train", lambda *_: pytest.fail("it was finished"))
-    fig4.reproduce(options, said.append)
+    monkeypatch.setattr(fig4, "train", lambda *_: pytest.fail("trained again"))
+    fig4.reproduce(options, lines.append)
 
 
-def test_credit_is_what_the_critic_says() -> None:
+def test_credit_comes_from_the_critic() -> None:
     program = fig4.program_of(Piece(task="mill", method="deterministic-dop", seed=0), **SMALL)
     state: Any = program.start(jax.random.key(0))
     q, kq = fig4.credit(program, state)
@@ -57,6 +57,6 @@ def test_credit_is_what_the_critic_says() -> None:
 def test_unknown_names_and_nothing_yet(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="mill"):
         fig4.reproduce(Options(tasks=("mil",), out=tmp_path), print)
-    said: list[str] = []
-    fig4.reproduce(Options(only_summary=True, out=tmp_path), said.append)
-    assert said == ["nothing has finished yet"]
+    lines: list[str] = []
+    fig4.reproduce(Options(only_summary=True, out=tmp_path), lines.append)
+    assert lines == ["nothing has finished yet"]

@@ -1,4 +1,4 @@
-"""The library's own actor losses, summed over everything that can happen, against the gradients of Theorems 1 and 7."""
+"""The library's own actor losses, summed over all outcomes, against the gradients of Theorems 1 and 7."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from jaxtyping import Float
 
 from dop import losses
 from dop.paper.theorems.stochastic import tabular
-from dop.paper.theorems.stochastic.gradients import Gradient, decomposed_gradient, differences
+from dop.paper.theorems.stochastic.gradients import Gradient, decomposed_gradient, finite_differences
 from dop.paper.theorems.stochastic.tabular import Critic, JointTable, Policy, Problem
 
 
 class Case(NamedTuple):
-    """A problem whose Q^pi is linear, with the critic that is it."""
+    """A problem whose Q^pi is linear, with that Q^pi as critic."""
 
     problem: Problem
     policy: Policy
-    behaviour_prob: Policy
+    behaviour: Policy
     critic: Critic
 
 
 def make_case(seed: int = 0, *, states: int = 2, agents: int = 2, actions: int = 3) -> Case:
     rng = np.random.default_rng(seed)
     problem = tabular.random_problem(rng, states=states, agents=agents, actions=actions, discount=0.9)
-    policy, behaviour_prob = tabular.random_policy(rng, problem), tabular.random_policy(rng, problem)
+    policy, behaviour = tabular.random_policy(rng, problem), tabular.random_policy(rng, problem)
     critic = tabular.random_critic(rng, problem)
-    return Case(tabular.with_values(problem, policy, critic), policy, behaviour_prob, critic)
+    return Case(tabular.with_values(problem, policy, critic), policy, behaviour, critic)
 
 
 def sampled_gradient(policy: Policy, critic: Critic, weights: JointTable, ratio: JointTable) -> Gradient:
-    """sum_s,a w(s, a) times what `stochastic_dop_actor` descends on (s, a), with respect to the logits: every (s, a) is one step."""
+    """sum_s,a w(s, a) times the negative logit gradient of `stochastic_dop_actor` on (s, a); every (s, a) is one step."""
     agents, n_states, actions = policy.shape
     joint = tabular.joint_actions(agents, actions)
     state = np.repeat(np.arange(n_states), len(joint))
@@ -51,7 +51,7 @@ def sampled_gradient(policy: Policy, critic: Critic, weights: JointTable, ratio:
 
 
 def expected_gradient(policy: Policy, critic: Critic, states: Float[np.ndarray, " state"]) -> Gradient:
-    """sum_s w(s) times what `stochastic_dop_actor_expected` descends in s."""
+    """sum_s w(s) times the negative gradient of `stochastic_dop_actor_expected` in s."""
 
     def loss(logits: jax.Array) -> jax.Array:
         steps = jax.nn.softmax(logits).transpose(1, 0, 2)
@@ -63,11 +63,11 @@ def expected_gradient(policy: Policy, critic: Critic, states: Float[np.ndarray, 
 
 @pytest.mark.parametrize("agents", [2, 3])
 def test_actor_losses_descend_the_gradient_of_j(agents: int):
-    """Theorem 1 where Q_tot is Q^pi: both losses against differences of J."""
+    """Theorem 1 where Q_tot is Q^pi: both losses against finite differences of J."""
     case = make_case(agents=agents)
     occupancy = tabular.occupancy(case.problem, case.policy)
     pi = tabular.joint_policy(case.policy)
-    exact = differences(lambda each: tabular.objective(case.problem, each), case.policy)
+    exact = finite_differences(lambda each: tabular.objective(case.problem, each), case.policy)
     with jax.enable_x64(True):
         sampled = sampled_gradient(case.policy, case.critic, occupancy[:, None] * pi, np.ones_like(pi))
         expected = expected_gradient(case.policy, case.critic, occupancy)
@@ -76,7 +76,7 @@ def test_actor_losses_descend_the_gradient_of_j(agents: int):
 
 
 def test_actor_loss_of_a_critic_that_cannot_be_exact_still_descends_the_gradient_of_j():
-    """Its least-squares fit under pi has E_pi_-i[Q^pi] in every Q_i, up to a constant that the baseline takes out."""
+    """Its least-squares fit under pi has E_pi_-i[Q^pi] in every Q_i, up to a constant removed by the baseline."""
     rng = np.random.default_rng(3)
     problem = tabular.random_problem(rng, states=3, agents=2, actions=3, discount=0.9)
     policy = tabular.random_policy(rng, problem)
@@ -85,13 +85,13 @@ def test_actor_loss_of_a_critic_that_cannot_be_exact_still_descends_the_gradient
     assert np.abs(critic.total - q).max() > 0.1
     with jax.enable_x64(True):
         found = expected_gradient(policy, critic, tabular.occupancy(problem, policy))
-    np.testing.assert_allclose(found, differences(lambda each: tabular.objective(problem, each), policy), atol=1e-7)
+    np.testing.assert_allclose(found, finite_differences(lambda each: tabular.objective(problem, each), policy), atol=1e-7)
 
 
-def test_ratio_makes_the_behaviours_data_expect_to_theorem_7():
+def test_the_ratio_gives_the_behaviours_data_the_expectation_of_theorem_7():
     case = make_case(1)
-    data = tabular.occupancy(case.problem, case.behaviour_prob)
-    pi, beta = tabular.joint_policy(case.policy), tabular.joint_policy(case.behaviour_prob)
+    data = tabular.occupancy(case.problem, case.behaviour)
+    pi, beta = tabular.joint_policy(case.policy), tabular.joint_policy(case.behaviour)
     with jax.enable_x64(True):
         found = sampled_gradient(case.policy, case.critic, data[:, None] * beta, pi / beta)
         without = sampled_gradient(case.policy, case.critic, data[:, None] * beta, np.ones_like(pi))

@@ -1,4 +1,4 @@
-"""What can be reproduced, and what people are told who mistype it."""
+"""The names of reproductions, their options, and errors for mistyped ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return 0
 
 
-def test_theorems_are_among_the_names_and_modules_that_only_help_are_not():
+def test_theorems_are_listed_and_shared_modules_are_not():
     assert "theorems" in paper.reproductions()
     assert not {"pieces", "variants"} & set(paper.reproductions())
 
@@ -40,7 +40,7 @@ def test_unknown_name_names_the_nearest():
         paper.get("theorem")
 
 
-def test_command_alone_lists_the_names_with_what_they_are(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_command_alone_lists_the_names_with_summaries(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     assert run(monkeypatch) == 0
     shown = capsys.readouterr().out
     assert all(name in shown and found.summary in shown for name, found in paper.reproductions().items())
@@ -70,7 +70,7 @@ def test_mistyped_name_ends_in_one_sentence(monkeypatch: pytest.MonkeyPatch, cap
         (("games", "--steps", "0"), "steps must be positive"),
     ],
 )
-def test_numbers_that_cannot_be_are_refused_before_anything_is_left_behind(
+def test_invalid_numbers_are_refused_before_anything_is_written(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: tuple[str, ...], words: str
 ):
     out = tmp_path / "out"
@@ -80,7 +80,7 @@ def test_numbers_that_cannot_be_are_refused_before_anything_is_left_behind(
 
 
 @pytest.mark.parametrize("name", paper.reproductions())
-def test_a_place_that_is_no_folder_is_refused_first(
+def test_an_output_that_is_no_folder_is_refused_first(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
 ):
     (tmp_path / "out").write_text("a file")

@@ -1,4 +1,4 @@
-"""Episodes played outside JAX are stored as a loop written by hand sees them, whatever the team, its masks, its deaths and its ends."""
+"""Episodes of Python environments are stored as in a plain loop, for any team, masks, deaths and ends of episodes."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from dop import policies
 from dop.devices import parallel
 from dop.rollout.collector import Collector, Played, slots_of
 from dop.rollout.shared_memory import SharedBuffers
-from dop.rollout.workers import DEATHS, Job, LocalWorker, Workers
+from dop.rollout.workers import MAX_DEATHS, Job, LocalWorker, Workers
 from dop.types import EnvSpec, PolicyOutput, TimeStep
 from python_environments import Walk
 from python_games import Lights
 
 
 class Script:
-    """Not an algorithm to train: at its t-th step agent i takes the (t + i)-th of its legal actions, counted round; the memory counts t.
+    """A scripted algorithm: at step t agent i takes the (t + i)-th of its legal actions, modulo their number; the carry counts t.
 
-    Without exploration it takes the first. With `random` its actions are drawn, and its memory still counts.
+    Without exploration it takes the first. With `random` its actions are random, and its carry still counts.
     """
 
     def __init__(self, *, random: bool = False) -> None:
@@ -41,16 +41,16 @@ class Script:
         if self._random:
             policy = jax.vmap(policies.uniform)(step.action_mask)
             return PolicyOutput(jax.vmap(policies.sample)(jax.random.split(key, n), policy), jnp.max(policy, axis=-1)), carry + 1
-        place = (carry + jnp.arange(n)) * explore
+        index = (carry + jnp.arange(n)) * explore
         order = jnp.argsort(~step.action_mask, axis=-1, stable=True)  # the legal ones first
-        action = jnp.take_along_axis(order, (place % jnp.maximum(jnp.sum(step.action_mask, -1), 1))[:, None], -1)[:, 0]
+        action = jnp.take_along_axis(order, (index % jnp.maximum(jnp.sum(step.action_mask, -1), 1))[:, None], -1)[:, 0]
         return PolicyOutput(
             action=jnp.where(jnp.any(step.action_mask, -1), action, 0), behaviour_prob=1 / (2.0 + carry + jnp.arange(n))
         ), carry + 1
 
 
 def script(action_mask: np.ndarray, t: int, explore: bool) -> list[int]:
-    """The same by hand."""
+    """The same actions in NumPy."""
     chosen = []
     for agent, row in enumerate(action_mask):
         actions = np.flatnonzero(row)
@@ -66,15 +66,15 @@ def play(
     job = Job(make=make, spec=spec, n_slots=n_seeds * n_envs, groups=tuple(slots), timeout=10.0)
     workers = Workers(job, SharedBuffers.over(spec, job.n_slots, bytearray(SharedBuffers.nbytes(spec, job.n_slots))), 1, LocalWorker)
     algorithm: Any = Script(random=random)
-    arena = Collector(algorithm, spec, workers, range(groups), n_envs=n_envs, explore=explore, devices=parallel.mesh(n_seeds))
+    collector = Collector(algorithm, spec, workers, range(groups), n_envs=n_envs, explore=explore, devices=parallel.mesh(n_seeds))
     learner: Any = jnp.zeros(n_seeds)
-    played = [arena.play(learner, parallel.keys(tuple(range(n_seeds))), episode_seeds) for _ in range(times)]
+    played = [collector.play(learner, parallel.keys(tuple(range(n_seeds))), episode_seeds) for _ in range(times)]
     workers.close()
     return played, workers
 
 
 def by_hand(walk: Walk, seed: int, explore: bool) -> tuple[list[TimeStep], list[list[int]]]:
-    """The steps from reset on, and what is done at each of them, the last included."""
+    """The steps from reset on, and the actions at each of them, the last included."""
     steps = [walk.reset(seed)]
     actions = [script(np.asarray(steps[0].action_mask), 0, explore)]
     while not (steps[-1].terminated or steps[-1].truncated):
@@ -106,10 +106,8 @@ def test_an_environment_need_not_have_metrics():
     st.booleans(),
     st.integers(0, 2**16),
 )
-def test_episodes_are_what_a_loop_by_hand_sees(
-    options: dict[str, Any], n_seeds: int, n_envs: int, episodes: int, explore: bool, first: int
-):
-    """With more episodes than lanes, and fewer; all are reported, and the last of every lane is on tape."""
+def test_episodes_are_those_of_a_plain_loop(options: dict[str, Any], n_seeds: int, n_envs: int, episodes: int, explore: bool, first: int):
+    """With more episodes than environments, and fewer; all have a summary, and the last one of every environment is stored."""
     episode_seeds = first + np.arange(n_seeds * episodes).reshape(n_seeds, episodes)
     (played,), _ = play(lambda: Walk(**options), episode_seeds, n_envs=n_envs, groups=min(2, n_envs), explore=explore)
     assert not played.dropped.any()
@@ -119,12 +117,12 @@ def test_episodes_are_what_a_loop_by_hand_sees(
         np.testing.assert_allclose(played.summary.undiscounted_return[s, e], sum(float(x.reward) for x in steps), rtol=1e-5, atol=1e-6)
         np.testing.assert_array_equal(played.summary.metrics[s, e], steps[-1].metrics)
         if e + n_envs >= episodes:
-            assert_on_tape(jax.tree.map(lambda x, s=s, e=e: x[s, e % n_envs], played.episodes), steps, actions)
+            assert_stored(jax.tree.map(lambda x, s=s, e=e: x[s, e % n_envs], played.episodes), steps, actions)
     if episodes < n_envs:
         assert not any(x[:, episodes:].any() for x in jax.tree.leaves(played.episodes))
 
 
-def assert_on_tape(episode: dop.Episode, steps: list[TimeStep], actions: list[list[int]]) -> None:
+def assert_stored(episode: dop.Episode, steps: list[TimeStep], actions: list[list[int]]) -> None:
     """Step by step, and zeros after that."""
     length, n = len(steps) - 1, len(actions[0])
     for name in ("obs", "state", "action_mask"):
@@ -136,7 +134,7 @@ def assert_on_tape(episode: dop.Episode, steps: list[TimeStep], actions: list[li
     expected = 1 / (2.0 + np.arange(length)[:, None] + np.arange(n))
     np.testing.assert_allclose(episode.behaviour_prob[:length], expected, rtol=1e-6)
     assert np.asarray(episode.mask).tolist() == [t < length for t in range(len(episode.mask))]
-    for name in ("obs", "state", "action_mask", "action", "behaviour", "reward", "terminated"):
+    for name in ("obs", "state", "action_mask", "action", "behaviour_prob", "reward", "terminated"):
         start = length + (name in ("obs", "state", "action_mask"))
         assert not np.asarray(getattr(episode, name))[start:].any(), name
 
@@ -144,32 +142,32 @@ def assert_on_tape(episode: dop.Episode, steps: list[TimeStep], actions: list[li
 EPISODES = np.array([[3, 1, 4, 1], [5, 9, 2, 6]])
 
 
-def test_what_is_drawn_depends_on_the_episode_alone():
-    """Same episodes in lanes of their own and one after another in half as many; the two with the same seed are the same."""
+def test_random_draws_depend_on_the_episode_alone():
+    """The same episodes in parallel and in half as many environments; the two with the same seed are equal."""
     (first, again), _ = play(Walk, EPISODES, n_envs=4, random=True, times=2)
     (narrow,), _ = play(Walk, EPISODES, n_envs=2, groups=2, random=True)
     jax.tree.map(np.testing.assert_array_equal, first, again)
     jax.tree.map(np.testing.assert_array_equal, first.summary, narrow.summary)
-    buffer_row: Any = first.episodes
-    np.testing.assert_array_equal(buffer_row.action[0, 1], buffer_row.action[0, 3])
-    np.testing.assert_array_equal(narrow.episodes.action[1, 1], buffer_row.action[1, 3])
+    episodes: Any = first.episodes
+    np.testing.assert_array_equal(episodes.action[0, 1], episodes.action[0, 3])
+    np.testing.assert_array_equal(narrow.episodes.action[1, 1], episodes.action[1, 3])
 
 
 def test_illegal_actions_are_never_drawn_and_agents_without_any_do_0():
     (played,), _ = play(Walk, np.arange(40).reshape(1, 40) + 100, n_envs=40, random=True)
-    buffer_row: Any = played.episodes
-    action_mask = buffer_row.action_mask[0, :, :-1][buffer_row.mask[0]]
-    action = buffer_row.action[0][buffer_row.mask[0]]
+    episodes: Any = played.episodes
+    action_mask = episodes.action_mask[0, :, :-1][episodes.mask[0]]
+    action = episodes.action[0][episodes.mask[0]]
     allowed = np.take_along_axis(action_mask, action[..., None], -1)[..., 0]
     dead = ~action_mask.any(-1)
     assert dead.any() and not dead.all()
     assert (allowed | dead).all()
     assert not action[dead].any()
-    np.testing.assert_allclose(buffer_row.behaviour_prob[0][buffer_row.mask[0]], np.where(dead, 0, 1 / np.maximum(action_mask.sum(-1), 1)))
+    np.testing.assert_allclose(episodes.behaviour_prob[0][episodes.mask[0]], np.where(dead, 0, 1 / np.maximum(action_mask.sum(-1), 1)))
 
 
-def test_an_episode_that_is_lost_is_dropped_and_counted_and_another_takes_its_place(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    """All four under way in the process that fell over are lost; what is kept are whole episodes."""
+def test_a_lost_episode_is_dropped_counted_and_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """All four running episodes of the failed worker are lost; only whole episodes are stored."""
     made: list[Walk] = []
 
     def make() -> Walk:
@@ -186,15 +184,15 @@ def test_an_episode_that_is_lost_is_dropped_and_counted_and_another_takes_its_pl
     assert (np.asarray(first.summary.length) == ends.mask.sum(-1)).all()
     for s, e in np.ndindex(2, 2):
         drawn = ends.state[s, e, 0]
-        again = np.array([Walk(time_limit=4).reset(seed).state for seed in tried(int(EPISODES[s, e]))])
+        again = np.array([Walk(time_limit=4).reset(seed).state for seed in attempt_seeds(int(EPISODES[s, e]))])
         assert (drawn == again).all(-1).any()
 
 
-def tried(seed: int) -> list[int]:
-    """An episode's seed and the one of its second attempt."""
+def attempt_seeds(seed: int) -> list[int]:
+    """An episode's seed and that of its second attempt."""
     return [seed, int(np.random.SeedSequence((seed, 1)).generate_state(1)[0] >> 1)]
 
 
 def test_five_deaths_in_a_row_stop_the_run_with_the_traceback():
-    with pytest.raises(dop.RunError, match=rf"(?s)died {DEATHS} times in a row.*Traceback.*_misbehave.*ValueError: the walk fell over"):
+    with pytest.raises(dop.RunError, match=rf"(?s)died {MAX_DEATHS} times in a row.*Traceback.*_misbehave.*ValueError: the walk fell over"):
         play(lambda: Walk(trouble="raise", always=True, time_limit=30), EPISODES, n_envs=4)

@@ -1,4 +1,4 @@
-"""Environments that call sys.exit, raise or answer None, anywhere: each ends in a sentence with its name, the function and the place."""
+"""Environments that call sys.exit, raise or return None, anywhere: each gives a message with its name, the function and the location."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import dop
 import dop.envs
 from dop import api, views
 from dop.analysis.playback import Player
-from dop.envs.validation.checks import survey
+from dop.envs.validation.survey import survey
 from dop.rollout.shared_memory import RESET, STEP
 from dop.rollout.workers import Job, Workers, local
 from python_environments import Quits, Walk, quits
@@ -26,7 +26,7 @@ ONCE: dict[str, Any] = {"eval_interval": 1000, "eval_episodes": 1, "chunk_iterat
 
 
 @pytest.fixture(autouse=True)
-def _nobody_was_called_yet() -> Iterator[None]:
+def _clear_calls() -> Iterator[None]:
     Quits.calls.clear()
     yield
     Quits.calls.clear()
@@ -47,12 +47,12 @@ def train(folder: Path, **options: Any) -> dop.Run:
         ("step", "raise", rf"python_environments:Walk: step raised: OSError at .*{HERE}: the window is gone"),
         ("close", "raise", rf"python_environments:Walk: close raised: OSError at .*{HERE}: the window is gone"),
         ("make", "raise", rf"'python_environments:quits' cannot be made: OSError at .*{HERE}: the window is gone"),
-        ("reset", "none", rf"python_environments:Walk: reset gave NoneType, not a dop\.TimeStep \(.*{HERE}\)"),
-        ("step", "none", rf"python_environments:Walk: step gave NoneType, not a dop\.TimeStep \(.*{HERE}\)"),
+        ("reset", "none", rf"python_environments:Walk: reset returned NoneType, not a dop\.TimeStep \(.*{HERE}\)"),
+        ("step", "none", rf"python_environments:Walk: step returned NoneType, not a dop\.TimeStep \(.*{HERE}\)"),
         ("make", "none", rf"'python_environments:quits' \(.*{HERE}\) returned NoneType, which is not an environment"),
     ],
 )
-def test_at_once_training_is_refused_before_anything_is_written(tmp_path: Path, where: str, how: str, words: str):
+def test_immediate_failures_are_refused_before_anything_is_written(tmp_path: Path, where: str, how: str, words: str):
     with pytest.raises(dop.ConfigError, match=words):
         train(tmp_path, where=where, how=how)
     assert not (tmp_path / "run").exists()
@@ -61,7 +61,7 @@ def test_at_once_training_is_refused_before_anything_is_written(tmp_path: Path, 
 
 
 def survey_of(**options: Any) -> str:
-    """What `dop check-env` finds wrong."""
+    """The faults that `dop check-env` finds."""
     Quits.calls.clear()
     try:
         return str(survey(lambda: dop.envs.make(QUITS, **options), episodes=1, seed=0).faults)
@@ -76,7 +76,7 @@ def job(**options: Any) -> Job:
 
 
 class Maker:
-    """What can be sent to another process."""
+    """A maker that can be pickled."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.options = options
@@ -85,20 +85,20 @@ class Maker:
         return dop.envs.make(QUITS, time_limit=9, **self.options)
 
 
-def ask(workers: Workers, command: int) -> list[int]:
+def execute(workers: Workers, command: int) -> list[int]:
     workers.buffers.command[:], workers.buffers.seed[:] = command, np.arange(2)
     workers.send(0)
     return workers.receive(0).tolist()
 
 
 def assert_dies(workers: Workers, log: pytest.LogCaptureFixture, function: str) -> None:
-    """Each time, and all of a worker's episodes with it; five times, and the run ends with the sentence. Other workers: `test_workers`."""
+    """Each exit loses all of a worker's episodes; the fifth ends the run with the message. Other workers: `test_workers`."""
     words = rf"python_environments:Walk: {function} raised: SystemExit at .*{HERE}: 0"
     try:
         with pytest.raises(dop.RunError, match=rf"worker 0 died 5 times in a row; the last time it raised\n\n{words}\nTraining stopped"):
             for _ in range(5):
-                assert ask(workers, RESET) == ([0, 1] if function == "reset" else [])
-                assert function == "reset" or ask(workers, STEP) == [0, 1]
+                assert execute(workers, RESET) == ([0, 1] if function == "reset" else [])
+                assert function == "reset" or execute(workers, STEP) == [0, 1]
     finally:
         workers.close()
     assert len(re.findall(words, log.text)) == 4
@@ -110,40 +110,40 @@ def test_exits_are_deaths_of_a_worker_in_this_process(function: str, caplog: pyt
     assert_dies(local(job(where=function)), caplog, function)
 
 
-def test_a_maker_that_fails_now_and_then_is_asked_again(caplog: pytest.LogCaptureFixture):
-    """As StarCraft II, which does not always start."""
+def test_a_maker_that_fails_sometimes_is_retried(caplog: pytest.LogCaptureFixture):
+    """Like StarCraft II, which does not always start."""
     failing = iter([True, False, False])
 
     def make() -> Any:
         return dop.envs.make(QUITS, time_limit=9, **({"where": "make", "how": "raise"} if next(failing) else {}))
 
     workers = local(Job(make=make, spec=Walk(time_limit=9).spec, n_slots=2, groups=((0, 1),), timeout=60.0))
-    assert ask(workers, RESET) == [0, 1]
+    assert execute(workers, RESET) == [0, 1]
     assert re.search(rf"'python_environments:quits' cannot be made: OSError at .*{HERE}: the window is gone", caplog.text)
-    assert ask(workers, RESET) == []
+    assert execute(workers, RESET) == []
     workers.close()
 
 
 @pytest.mark.parametrize(("where", "words"), [("reset", "reset of the episode with seed 0"), ("step", "step 1 of the episode with seed 0")])
-def test_none_ends_a_run_at_once(where: str, words: str):
+def test_none_ends_a_run_immediately(where: str, words: str):
     workers = local(job(where=where, how="none"))
     with pytest.raises(dop.ConfigError, match=rf"Walk: {words} gave NoneType, not a dop\.TimeStep \(.*{HERE}\)"):
         for command in (RESET, STEP):
-            ask(workers, command)
+            execute(workers, command)
 
 
-def test_a_maker_that_gives_nothing_later():
+def test_a_maker_that_later_returns_none():
     workers = local(Job(make=lambda: None, spec=Walk().spec, n_slots=1, groups=((0,),), timeout=1.0))  # type: ignore
-    with pytest.raises(dop.ConfigError, match="Walk: what makes it gave NoneType in place of another environment"):
+    with pytest.raises(dop.ConfigError, match=r"Walk: its maker \(.*\) returned NoneType instead of an environment"):
         workers.buffers.command[:] = RESET
         workers.send(0)
         workers.receive(0)
 
 
 @pytest.mark.parametrize("how", ["exit", "raise"])
-def test_what_cannot_be_closed_at_the_end_is_a_warning(how: str, caplog: pytest.LogCaptureFixture):
+def test_failures_to_close_at_the_end_are_warnings(how: str, caplog: pytest.LogCaptureFixture):
     workers = local(job(where="close", how=how))
-    assert ask(workers, RESET) == []
+    assert execute(workers, RESET) == []
     workers.close()
     assert re.search(rf"Walk could not be closed: (SystemExit|OSError) at .*{HERE}: ", caplog.text)
     assert "Traceback" not in caplog.text
@@ -151,12 +151,12 @@ def test_what_cannot_be_closed_at_the_end_is_a_warning(how: str, caplog: pytest.
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run in an environment that quits in no function."""
+    """A run in an environment that never quits."""
     return dop.train(TINY, quits, env_steps=1, run_dir=tmp_path_factory.mktemp("runs") / "run", **ONCE).path
 
 
 @pytest.mark.parametrize(("where", "how"), [("step", "exit"), ("render", "exit"), ("close", "raise"), ("reset", "none")])
-def test_films_and_credit_say_it_too(trained: Path, where: str, how: Any):
+def test_failures_in_films_and_credit(trained: Path, where: str, how: Any):
     _, program = api.rebuild(api.RunFolder(trained), quits)
     learner: Any = views.load(trained, environment=quits).learner
     player = Player(program)
@@ -166,11 +166,11 @@ def test_films_and_credit_say_it_too(trained: Path, where: str, how: Any):
         patch.setattr(Quits, "how", how)
         source = program.environment
         object.__setattr__(source, "make", lambda: Quits(where=where, how=how))
-        with pytest.raises(dop.ConfigError, match=rf"python_environments:Walk: {where} (raised:|gave) .*{HERE}"):
+        with pytest.raises(dop.ConfigError, match=rf"python_environments:Walk: {where} (raised:|returned) .*{HERE}"):
             player(learner, views.episodes_key(0), 1)
 
 
-def test_evaluation_too(trained: Path, caplog: pytest.LogCaptureFixture):
+def test_failures_in_evaluation(trained: Path, caplog: pytest.LogCaptureFixture):
     def make() -> Any:
         return Quits(where="step", after=8)
 
@@ -180,7 +180,7 @@ def test_evaluation_too(trained: Path, caplog: pytest.LogCaptureFixture):
 
 
 class Broken:
-    """In JAX, and wrong in one of its parts."""
+    """A JAX environment that fails in one of its parts."""
 
     def __init__(self, part: str, error: type[BaseException]) -> None:
         self.game: Any = dop.make("two-step")
@@ -206,16 +206,19 @@ class Broken:
 
 @pytest.mark.parametrize("error", [ValueError, SystemExit])
 @pytest.mark.parametrize(
-    ("part", "words"), [("spec", "cannot be made: "), ("reset", "The reset of two-step"), ("step", "The step of two-step")]
+    ("part", "words"),
+    [("spec", "cannot be made: "), ("reset", "two-step counts as .* its reset"), ("step", "two-step counts as .* its step")],
 )
-def test_environments_in_jax(tmp_path: Path, part: str, words: str, error: type[BaseException]):
+def test_failures_of_jax_environments(tmp_path: Path, part: str, words: str, error: type[BaseException]):
     with pytest.raises(dop.ConfigError, match=rf"{words}.*{error.__name__} at .*test_foreign\.py:[0-9]+: no licence"):
         dop.train(TINY, lambda: Broken(part, error), env_steps=1, run_dir=tmp_path / "run", **ONCE)  # type: ignore
     assert not (tmp_path / "run").exists()
 
 
-def test_nothing_in_jax(tmp_path: Path):
-    with pytest.raises(dop.ConfigError, match=r"two-step: reset gives NoneType, not a state and a TimeStep \(.*test_foreign\.py:[0-9]+\)"):
+def test_a_jax_environment_that_returns_none(tmp_path: Path):
+    with pytest.raises(
+        dop.ConfigError, match=r"two-step: reset returns NoneType, not a state and a TimeStep \(.*test_foreign\.py:[0-9]+\)"
+    ):
         dop.train(TINY, Broken("none", ValueError), env_steps=1, run_dir=tmp_path / "run", **ONCE)
 
 

@@ -1,4 +1,4 @@
-"""A whole run outside JAX: the same learning, records and checkpoints; stopped and resumed, or in other processes, the same numbers."""
+"""A whole run in a Python environment: learning, records and checkpoints; the same numbers when resumed or with worker processes."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ import pytest
 import dop
 import dop.envs
 from dop.devices.parallel import keys, mesh, place
+from dop.loggers import jsonl
 from dop.rollout.program import PythonDriver, PythonProgram, Source
 from dop.storage import records
 from dop.storage.checkpoints import Checkpoints, flatten
@@ -37,8 +38,8 @@ GOAL = 60
 DOP = [sys.executable, "-c", "from dop.cli import main; main()"]
 
 
-class Hosted:
-    """A JAX environment without randomness, presented as one that is not."""
+class AsPython:
+    """A JAX environment without randomness, as a `PythonEnvironment`."""
 
     def __init__(self, environment: dop.Environment) -> None:
         self._environment, self._key = environment, jax.random.key(0)
@@ -62,8 +63,9 @@ def test_greedy_play_is_that_of_the_compiled_program():
     """In a game without randomness, and on the same networks."""
     game = dop.make("two-step")
     assert not isinstance(game, PythonEnvironment)
-    program = PythonProgram(algorithm=TINY, environment=Source(game.spec, lambda: Hosted(game)))
-    driver = PythonDriver(program, dop.TrainConfig(seeds=(4,)))
+    config = dop.TrainConfig(seeds=(4,))
+    program = PythonProgram(algorithm=TINY, environment=Source(game.spec, lambda: AsPython(game)), train_config=config)
+    driver = PythonDriver(program)
     state: Any = jax.vmap(program.start)(keys((4,)))
     played = driver._play(driver._evaluating, state.learner, keys((9,)), 3)
     learner = jax.tree.map(lambda x: x[0], state.learner)
@@ -73,9 +75,10 @@ def test_greedy_play_is_that_of_the_compiled_program():
 
 
 def test_sampled_play_explores_in_the_environments_for_evaluation():
-    """VDN has no policy but its exploration, all of it uniform at the start: in the two-step game that ends in several ways."""
+    """VDN's only stochastic policy is its exploration, uniform at the start, with several returns in the two-step game."""
     game: Any = dop.make("two-step")
-    driver = PythonDriver(PythonProgram(algorithm=TINY, environment=Source(game.spec, lambda: Hosted(game))), dop.TrainConfig(seeds=(4,)))
+    config = dop.TrainConfig(seeds=(4,))
+    driver = PythonDriver(PythonProgram(algorithm=TINY, environment=Source(game.spec, lambda: AsPython(game)), train_config=config))
     state: Any = jax.vmap(driver.program.start)(keys((4,)))
     greedy, sampled = (np.asarray(driver.play(state, keys((9,)), 40, sampled=how).undiscounted_return) for how in (False, True))
     driver.close()
@@ -84,15 +87,15 @@ def test_sampled_play_explores_in_the_environments_for_evaluation():
     assert len(np.unique(sampled)) > 1
 
 
-def test_resumed_with_new_environments_is_as_uninterrupted(tmp_path: Path):
-    """In between, one goes through a checkpoint, an evaluation, and environments that know nothing of what was before."""
+def test_a_resumed_run_with_new_environments_equals_an_uninterrupted_one(tmp_path: Path):
+    """One of them goes through a checkpoint, an evaluation, and new environments."""
     driver = PythonDriver(
-        PythonProgram(algorithm=TINY, environment=Source(Walk().spec, Walk)), dop.TrainConfig(seeds=SEEDS, chunk_iterations=2)
+        PythonProgram(algorithm=TINY, environment=Source(Walk().spec, Walk), train_config=dop.TrainConfig(seeds=SEEDS, chunk_iterations=2))
     )
     devices = mesh(len(SEEDS))
     checkpoints = Checkpoints(tmp_path)
 
-    def back() -> Any:
+    def restore() -> Any:
         like = jax.eval_shape(jax.vmap(driver.program.start), keys(SEEDS))
         return place(checkpoints.restore(like, lambda _: None)[0], devices)
 
@@ -100,11 +103,11 @@ def test_resumed_with_new_environments_is_as_uninterrupted(tmp_path: Path):
     checkpoints.save(0, state, {})
     whole, report = driver.chunk(driver.chunk(state)[0])
     expected = {name: array.copy() for name, array in flatten(whole).items()}
-    halfway, _ = driver.chunk(back())
+    halfway, _ = driver.chunk(restore())
     checkpoints.save(2, halfway, {})
     driver.evaluate(halfway)
     driver.close()
-    resumed, again = driver.chunk(back())
+    resumed, again = driver.chunk(restore())
     driver.close()
     for name, array in flatten(resumed).items():
         np.testing.assert_array_equal(array, expected[name], err_msg=name)
@@ -114,9 +117,9 @@ def test_resumed_with_new_environments_is_as_uninterrupted(tmp_path: Path):
 
 
 def test_the_spread_of_returns_is_that_of_all_episodes_of_a_chunk():
-    """2 iterations of 3 episodes, against what the replay of each seed has got; and epsilon is that of the last step."""
+    """2 iterations of 3 episodes, against each seed's replay; and epsilon is that of the last step."""
     driver = PythonDriver(
-        PythonProgram(algorithm=TINY, environment=Source(Walk().spec, Walk)), dop.TrainConfig(seeds=SEEDS, chunk_iterations=2)
+        PythonProgram(algorithm=TINY, environment=Source(Walk().spec, Walk), train_config=dop.TrainConfig(seeds=SEEDS, chunk_iterations=2))
     )
     state, report = driver.chunk(driver.start(place(keys(SEEDS), mesh(len(SEEDS)))))
     driver.close()
@@ -129,12 +132,12 @@ def test_the_spread_of_returns_is_that_of_all_episodes_of_a_chunk():
 
 
 class Runs(NamedTuple):
-    """The same run: in one process and one go; and with two workers, interrupted by Ctrl-C after its first chunk, and resumed."""
+    """The same run twice: in one process without interruption; and with two workers, interrupted by Ctrl-C after a chunk, and resumed."""
 
     whole: dop.Run
     broken: dop.Run
     finished: bool
-    """Whether the interrupted one had."""
+    """Whether the interrupted run had finished before."""
 
 
 @pytest.fixture(scope="module")
@@ -142,25 +145,25 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     folder = tmp_path_factory.mktemp("runs")
     options: dict[str, Any] = {"seeds": SEEDS, "environment_options": {"time_limit": 4}, "quiet": True, **RULES}
     whole = dop.train(TINY, "python_environments:make", env_steps=GOAL, run_dir=folder / "whole", **options)
-    write = records.JsonLines.write
+    write = jsonl.JsonLines.write
 
-    def write_and_interrupt(self: records.JsonLines, found: Sequence[records.Record]) -> None:
+    def write_and_interrupt(self: jsonl.JsonLines, found: Sequence[records.Record]) -> None:
         write(self, found)
         if found[0].kind == "train":
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(records.JsonLines, "write", write_and_interrupt)
+        patch.setattr(jsonl.JsonLines, "write", write_and_interrupt)
         stopped = dop.train(TINY, "python_environments:make", env_steps=GOAL, run_dir=folder / "broken", env_workers=2, **options)
     return Runs(whole=whole, broken=dop.resume(stopped.path, trust=True, quiet=True), finished=stopped.outcome.finished)
 
 
-def test_the_same_run_in_other_processes_and_resumed(runs: Runs):
+def test_the_same_run_with_workers_and_resumed(runs: Runs):
     assert not runs.finished
     assert runs.broken.outcome.env_steps == runs.whole.outcome.env_steps
     assert min(runs.whole.outcome.env_steps) >= GOAL
     for one, other in zip(runs.broken.records, runs.whole.records, strict=True):
-        assert one.metrics == pytest.approx(other.metrics, rel=1e-4, abs=1e-5)  # in halves or at once: other roundings
+        assert one.metrics == pytest.approx(other.metrics, rel=1e-4, abs=1e-5)  # double buffering rounds differently
         assert dataclasses.replace(one, wall_seconds=0.0, metrics={}) == dataclasses.replace(other, wall_seconds=0.0, metrics={})
     train = [record for record in runs.whole.records if record.kind == "train"]
     assert {"return_mean", "ep_length_mean", "steps_mean", "episodes_dropped"} <= train[-1].metrics.keys()
@@ -168,19 +171,19 @@ def test_the_same_run_in_other_processes_and_resumed(runs: Runs):
 
 
 def test_a_metric_that_never_appeared_is_named_once(caplog: pytest.LogCaptureFixture):
-    """What appears at the end of an episode is there."""
+    """A metric that appears at the end of an episode is not named."""
     make = functools.partial(dop.envs.make, "odd_games:Won", metrics=["won", "wonn"])
     driver = PythonDriver(
-        PythonProgram(algorithm=TINY, environment=Source(make().spec, make)), dop.TrainConfig(seeds=(4,), eval_episodes=2)
+        PythonProgram(algorithm=TINY, environment=Source(make().spec, make), train_config=dop.TrainConfig(seeds=(4,), eval_episodes=2))
     )
     state = driver.start(keys((4,)))
     evaluations = [driver.evaluate(state) for _ in range(2)]
-    [told] = [record.getMessage() for record in caplog.records]
-    assert told.startswith("odd_games:Won: the metric wonn has not been in the environment's infos so far, and is reported as 0")
+    [warning] = [record.getMessage() for record in caplog.records]
+    assert warning.startswith("odd_games:Won: the metric wonn has not been in the environment's infos so far, and is reported as 0")
     assert [(float(one["test_won_mean"][0]), float(one["test_wonn_mean"][0])) for one in evaluations] == [(1, 0)] * 2
 
 
-def test_workers_are_in_the_configuration_and_may_be_others(runs: Runs):
+def test_workers_are_in_the_configuration_and_can_be_changed(runs: Runs):
     folder = RunFolder(runs.broken.path)
     config = folder.read_config()
     assert (config.train_config.env_workers, config.train_config.env_timeout) == (2, 120.0)
@@ -217,12 +220,12 @@ class NoSpec(Walk):
         return 3
 
 
-def test_a_spec_must_be_one(tmp_path: Path):
+def test_a_spec_must_be_an_env_spec(tmp_path: Path):
     with pytest.raises(dop.ConfigError, match=r"The spec of .*NoSpec.* is int; it must be a dop\.EnvSpec"):
         dop.train(TINY, NoSpec, env_steps=1, run_dir=tmp_path / "run", quiet=True)
 
 
-def test_a_first_answer_that_is_wrong_is_found_before_anything_is_written(tmp_path: Path):
+def test_an_invalid_first_step_is_refused_before_anything_is_written(tmp_path: Path):
     with pytest.raises(dop.ConfigError, match="python_environments:Walk: obs has nan after reset"):
         dop.train(TINY, lambda: Walk(wrong=True), env_steps=1, run_dir=tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
@@ -231,8 +234,8 @@ def test_a_first_answer_that_is_wrong_is_found_before_anything_is_written(tmp_pa
 @pytest.mark.parametrize(
     ("environment", "workers", "words"),
     [
-        ("two-step", 2, "env_workers=2 is for environments that are not written in JAX; two-step is"),
-        ("two-step", "ray:1", "env_workers=ray:1 is for environments that are not written in JAX"),
+        ("two-step", 2, "env_workers=2 is for Python environments; two-step is written in JAX"),
+        ("two-step", "ray:1", "env_workers=ray:1 is for Python environments"),
         (
             "python_environments:make",
             4,
@@ -243,7 +246,7 @@ def test_a_first_answer_that_is_wrong_is_found_before_anything_is_written(tmp_pa
         ("python_environments:make", -1, "got -1"),
     ],
 )
-def test_workers_that_cannot_be(tmp_path: Path, environment: str, workers: int | str, words: str):
+def test_invalid_workers(tmp_path: Path, environment: str, workers: int | str, words: str):
     with pytest.raises(dop.ConfigError, match=words):
         dop.train(TINY, environment, env_steps=1, run_dir=tmp_path / "run", env_workers=workers)
     assert not (tmp_path / "run").exists()
@@ -253,19 +256,21 @@ def test_workers_that_cannot_be(tmp_path: Path, environment: str, workers: int |
 def test_a_run_from_the_command_line_ends_well_on_sigterm(tmp_path: Path):
     """Two seeds on two host devices, two workers; a signal to the whole process group, as a scheduler sends it."""
     sizes = ["--actor.hidden-size", "8", "--episodes-per-iteration", "2", "--replay-capacity", "8", "--replay-batch", "4"]
-    options = [
-        "--env",
-        "python_environments:make",
-        "--env-args",
-        "sleep=0.01",
-        "--env-steps",
-        "100000",
+    options = ["--env", "python_environments:make", "--env-args", "sleep=0.01", "--env-steps", "100000", "--env-workers", "2"]
+    words = [
+        "train",
+        "vdn",
+        *options,
+        *sizes,
         "--seeds",
         "2",
-        "--env-workers",
+        "--chunk-iterations",
         "2",
+        "--eval-episodes",
+        "2",
+        "--run-dir",
+        str(tmp_path / "run"),
     ]
-    words = ["train", "vdn", *options, *sizes, "--chunk-iterations", "2", "--eval-episodes", "2", "--run-dir", str(tmp_path / "run")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")])}
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen([*DOP, *words], env=environment, start_new_session=True, **pipes)

@@ -1,4 +1,4 @@
-"""What an environment outside JAX gives is compared with its spec, and refused by name, with the value and the step."""
+"""Results of Python environments are validated against the spec; violations are refused with the name, the value and the step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from python_environments import Walk
 
 
 class Wrong(Walk):
-    """Gives something else than `Walk` for one field, at its second step or at `reset`."""
+    """`Walk` with one field changed, at its second step or at `reset`."""
 
     change: Any = None
     at: str = "step"
@@ -32,7 +32,7 @@ class Wrong(Walk):
 
 
 def run(walk: Walk, actions: int = 2) -> SharedBuffers:
-    """One episode of seed 5 on a board of its own."""
+    """One episode of seed 5 in its own buffers."""
     buffers = SharedBuffers.over(walk.spec, 1, bytearray(SharedBuffers.nbytes(walk.spec, 1)))
     runner = EnvRunner(lambda: walk, walk.spec, buffers)
     buffers.seed[:] = 5
@@ -57,14 +57,14 @@ def put(place: tuple[int, ...], value: float) -> Any:
     ("change", "words"),
     [
         (("obs", put((1, 0), np.nan)), r"step 2 of the episode with seed 5 gave obs\[1, 0\] = nan; every number must be finite"),
-        (("obs", put((0, 2), -101.0)), r"obs\[0, 2\] = -101.0; its spec says that none is larger than 100.0"),
+        (("obs", put((0, 2), -101.0)), r"obs\[0, 2\] = -101.0; its spec has obs_bound 100.0"),
         (("obs", lambda x: x[:1]), r"obs as float32\[1, 3\], its spec says float\[2, 3\]"),
         (("obs", lambda x: x.astype(str)), r"obs as <U32\[2, 3\], its spec says float\[2, 3\]"),
         (("state", put((1,), np.inf)), r"state\[1\] = inf"),
         (("state", lambda x: x.astype(np.float64) * 0 + 1e300), r"state\[0\] = 1e\+300; every number must be finite \(in float32\)"),
         (("reward", np.float32(np.nan)), r"reward = nan"),
         (("reward", np.zeros(2)), r"reward as float64\[2\], its spec says float\[\]"),
-        (("action_mask", lambda x: x.astype(int)), r"legal as int64\[2, 4\], its spec says bool\[2, 4\]"),
+        (("action_mask", lambda x: x.astype(int)), r"action_mask as int64\[2, 4\], its spec says bool\[2, 4\]"),
         (("action_mask", put((0, 3), True)), r"action 3 of agent_0 as legal, which has only 3"),
         (("terminated", 1), r"terminated as int64\[\], its spec says bool"),
         (("metrics", put((0,), -np.inf)), r"metrics\[0\] = -inf"),
@@ -78,7 +78,7 @@ def test_refusals(change: Any, words: str):
 
 
 @pytest.mark.parametrize("at", ["reset", "step"])
-def test_ends_that_cannot_be(at: str):
+def test_invalid_ends_of_episodes(at: str):
     walk = Wrong(time_limit=2)
     walk.change, walk.at = ("terminated", np.True_), at
     words = "reset .* gave an episode that has ended already" if at == "reset" else "both terminated and truncated"
@@ -86,7 +86,7 @@ def test_ends_that_cannot_be(at: str):
         run(walk)
 
 
-def test_whole_numbers_and_double_precision_are_taken():
+def test_whole_numbers_and_double_precision_are_accepted():
     walk = Wrong()
     walk.change = ("state", np.array([3, -2]))
     assert run(walk).state[0].tolist() == [3.0, -2.0]
@@ -95,7 +95,7 @@ def test_whole_numbers_and_double_precision_are_taken():
     assert run(walk).reward.tolist() == [0.25]
 
 
-def test_large_numbers_whose_sum_is_not_finite_are_taken():
+def test_large_numbers_whose_sum_is_not_finite_are_accepted():
     spec = dataclasses.replace(Walk().spec, obs_bound=None)
     buffers = SharedBuffers.over(spec, 1, bytearray(SharedBuffers.nbytes(spec, 1)))
     walk = Wrong()
@@ -108,17 +108,17 @@ def test_large_numbers_whose_sum_is_not_finite_are_taken():
     np.testing.assert_allclose(buffers.metrics[0], 3e38)
 
 
-def test_an_environment_that_is_not_the_same_again_is_refused():
+def test_an_environment_whose_spec_changes_is_refused():
     walk = Walk()
     buffers = SharedBuffers.over(walk.spec, 1, bytearray(SharedBuffers.nbytes(walk.spec, 1)))
     runner = EnvRunner(lambda: walk, dataclasses.replace(walk.spec, time_limit=6), buffers)
     buffers.command[:] = RESET
-    with pytest.raises(dop.ConfigError, match="not the same whenever it is made: its time_limit was 6, then 5"):
+    with pytest.raises(dop.ConfigError, match="must have the same spec whenever it is made: its time_limit was 6, then 5"):
         runner.run([0])
 
 
-def test_which_metrics_have_appeared_is_told_with_the_answers():
-    """Those of an adapter at the end of an episode; of others all are there."""
+def test_results_include_which_metrics_have_appeared():
+    """For an adapter at the end of an episode; other environments always have all."""
     for make, given in ((functools.partial(dop.make, "odd_games:Won", metrics=["won", "wonn"]), [True, False]), (Walk, [True, True])):
         spec = make().spec
         buffers = SharedBuffers.over(spec, 2, bytearray(SharedBuffers.nbytes(spec, 2)))
@@ -129,5 +129,5 @@ def test_which_metrics_have_appeared_is_told_with_the_answers():
         buffers.command[1] = STEP
         while not (buffers.terminated[1] or buffers.truncated[1]):
             runner.run([1])
-        assert buffers.told(np.array([1]))["appeared"].tolist() == [given]
+        assert buffers.results(np.array([1]))["appeared"].tolist() == [given]
         assert not buffers.appeared[0].any()

@@ -1,4 +1,4 @@
-"""Environments in processes of their own: the same answers, whoever steps them; what dies or hangs is replaced; nobody stays behind."""
+"""Worker processes: the same results for all kinds of workers; dead and hanging workers are replaced; no process is left behind."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def job(timeout: float = 60.0, **options: Any) -> Job:
     return Job(make=make, spec=made.spec, n_slots=SLOTS, groups=GROUPS, timeout=timeout)  # pyright: ignore[reportArgumentType]
 
 
-def ask(workers: Workers, command: int, value: int) -> list[int]:
-    """The same of all slots, both groups under way at once; the slots that were lost."""
+def execute(workers: Workers, command: int, value: int) -> list[int]:
+    """Execute a command in all slots, both groups at once; returns the lost slots."""
     workers.buffers.command[:] = command
     workers.buffers.seed[:] = value + np.arange(SLOTS)
     workers.buffers.action[:] = value
@@ -47,51 +47,51 @@ def ask(workers: Workers, command: int, value: int) -> list[int]:
 
 
 def episode(workers: Workers, steps: int = 3) -> list[dict[str, np.ndarray]]:
-    """Everything that is answered to a reset and some steps."""
+    """All results of a reset and some steps."""
     seen = []
     for t in range(steps + 1):
-        assert ask(workers, STEP if t else RESET, t) == []
-        seen.append({name: array.copy() for name, array in workers.buffers.answer().items()})
+        assert execute(workers, STEP if t else RESET, t) == []
+        seen.append({name: array.copy() for name, array in workers.buffers.time_steps().items()})
     return seen
 
 
-ray_is_here = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="an extra that is not installed")
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="an extra that is not installed")
 
 
 @pytest.fixture
-def hired(request: pytest.FixtureRequest) -> Iterator[Workers]:
+def workers(request: pytest.FixtureRequest) -> Iterator[Workers]:
     kind, count, options = request.param
-    workers = processes(job(**options), count) if kind == "processes" else RayWorkers(job(**options), count)
-    yield workers
-    workers.close()
-    workers.close()
+    made = processes(job(**options), count) if kind == "processes" else RayWorkers(job(**options), count)
+    yield made
+    made.close()
+    made.close()
     assert not [child for child in psutil.Process().children(recursive=True) if "resource_tracker" not in " ".join(child.cmdline())]
 
 
 def assert_same_as_local(workers: Workers) -> None:
-    here = local(job())
-    for one, other in zip(episode(workers), episode(here), strict=True):
+    local_workers = local(job())
+    for one, other in zip(episode(workers), episode(local_workers), strict=True):
         for name, array in one.items():
             np.testing.assert_array_equal(array, other[name], err_msg=name)
-    here.close()
+    local_workers.close()
 
 
-@pytest.mark.parametrize("hired", [("processes", 2, {})], indirect=True)
-def test_processes_answer_as_this_one_does(hired: Workers):
-    assert_same_as_local(hired)
+@pytest.mark.parametrize("workers", [("processes", 2, {})], indirect=True)
+def test_processes_give_the_same_results_as_a_local_worker(workers: Workers):
+    assert_same_as_local(workers)
     children = psutil.Process().children()
     assert sum("spawn_main" in " ".join(child.cmdline()) for child in children) == 2
     assert {os.getsid(child.pid) for child in children if "spawn_main" in " ".join(child.cmdline())}.isdisjoint({os.getsid(0)})
 
 
 def assert_replaced(workers: Workers, flag: Path, log: pytest.LogCaptureFixture, troubles: dict[str, str]) -> None:
-    """One worker has all slots: whatever befalls it in one environment, all are lost, those of the other group too."""
+    """One worker has all slots: a failure in one environment loses all of them, including those of the other group."""
     try:
         for trouble, words in troubles.items():
-            assert ask(workers, RESET, 0) == []
-            assert ask(workers, STEP, 1) == []
+            assert execute(workers, RESET, 0) == []
+            assert execute(workers, STEP, 1) == []
             flag.write_text(trouble)
-            assert ask(workers, STEP, 1) == [0, 1, 2]
+            assert execute(workers, STEP, 1) == [0, 1, 2]
             assert words in log.text
             workers.completed(np.arange(SLOTS))
         assert not flag.exists()
@@ -100,7 +100,7 @@ def assert_replaced(workers: Workers, flag: Path, log: pytest.LogCaptureFixture,
         workers.close()
 
 
-def test_whoever_dies_or_hangs_is_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_dead_and_hanging_workers_are_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     workers = processes(job(timeout=10.0, flag=str(tmp_path / "flag"), time_limit=9), 1)
     hangs = "gave no answer for 10 seconds (--env-timeout)"
     quits = "python_environments:Walk: step raised: SystemExit at"
@@ -108,14 +108,14 @@ def test_whoever_dies_or_hangs_is_replaced(tmp_path: Path, caplog: pytest.LogCap
     assert_replaced(workers, tmp_path / "flag", caplog, troubles)
 
 
-def test_groups_go_on_after_a_death(tmp_path: Path):
-    """As in play: the group that noticed it goes on with new episodes before anybody asks for the answers of the other."""
+def test_groups_continue_after_a_death(tmp_path: Path):
+    """As in collection: the group that noticed the death starts new episodes before the other group is received."""
     flag = tmp_path / "flag"
     workers = processes(job(flag=str(flag), time_limit=9), 1)
     try:
         for noticed, other in ((0, 1), (1, 0)):
-            assert ask(workers, RESET, 0) == []
-            assert ask(workers, STEP, 1) == []
+            assert execute(workers, RESET, 0) == []
+            assert execute(workers, STEP, 1) == []
             flag.write_text("exit")
             workers.send(noticed)
             workers.send(other)
@@ -133,62 +133,62 @@ def test_groups_go_on_after_a_death(tmp_path: Path):
         workers.close()
 
 
-def test_what_no_other_worker_would_do_better_ends_at_once():
+def test_violations_of_the_spec_end_the_run_immediately():
     workers = processes(job(wrong=True), 1)
     try:
         with pytest.raises(dop.ConfigError, match=r"reset of the episode with seed \d gave obs\[0, 0\] = nan"):
-            ask(workers, RESET, 0)
+            execute(workers, RESET, 0)
     finally:
         workers.close()
 
 
-def test_what_cannot_be_sent():
-    here = python_environments.Walk()
+def test_makers_that_cannot_be_pickled():
+    walk = python_environments.Walk()
     with pytest.raises(dop.ConfigError, match=r"cannot be sent to worker processes: .*lambda.*function defined at the top of a module"):
-        processes(Job(make=lambda: here, spec=here.spec, n_slots=1, groups=((0,),), timeout=1.0), 1)
+        processes(Job(make=lambda: walk, spec=walk.spec, n_slots=1, groups=((0,),), timeout=1.0), 1)
 
 
 def test_slots_are_divided_evenly():
     class Idle:
         def __init__(self, own: Job, buffers: SharedBuffers) -> None:
-            shares.append([len(group) for group in own.groups])
+            slot_counts.append([len(group) for group in own.groups])
 
         def dismiss(self) -> None: ...
 
         def stop(self) -> None: ...
 
-    shares: list[list[int]] = []
+    slot_counts: list[list[int]] = []
     groups = ((0, 1, 2), (3, 4, 5), (6, 7, 8, 9))
     spec = python_environments.Walk().spec
     buffers = SharedBuffers.over(spec, 10, bytearray(SharedBuffers.nbytes(spec, 10)))
-    hire: Any = Idle
-    Workers(Job(make=python_environments.Walk, spec=spec, n_slots=10, groups=groups, timeout=1.0), buffers, 2, hire).close()
-    assert sorted(shares) == [[1, 2, 2], [2, 1, 2]]
+    make_worker: Any = Idle
+    Workers(Job(make=python_environments.Walk, spec=spec, n_slots=10, groups=groups, timeout=1.0), buffers, 2, make_worker).close()
+    assert sorted(slot_counts) == [[1, 2, 2], [2, 1, 2]]
 
 
 PARENT = """
     import functools, sys, time
     import dop, psutil
     from dop.rollout.worker_process import processes
-    from test_workers import RESET, STEP, ask, job
+    from test_workers import RESET, STEP, execute, job
 
     if __name__ == "__main__":
         workers = processes(job(sleep=float(sys.argv[1])), 1)
         try:
-            ask(workers, RESET, 0)
+            execute(workers, RESET, 0)
             print(*(child.pid for child in psutil.Process().children()), flush=True)
             while True:
-                ask(workers, STEP, 0)
+                execute(workers, STEP, 0)
         finally:
             workers.close()
 """
 
 
-def test_nobody_stays_behind_when_the_trainer_is_stopped(tmp_path: Path):
+def test_no_process_is_left_behind_when_the_trainer_is_stopped(tmp_path: Path):
     """By Ctrl-C, which reaches it as an exception, by SIGTERM, and by SIGKILL, while its environments hang."""
     script = tmp_path / "parent.py"
     script.write_text(textwrap.dedent(PARENT))
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS / "engine"), os.environ.get("PYTHONPATH", "")])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS / "rollout"), os.environ.get("PYTHONPATH", "")])}
     ends = ((signal.SIGINT, "0.01"), (signal.SIGTERM, "0.01"), (signal.SIGKILL, "1000"))
     parents = [
         subprocess.Popen([sys.executable, script, sleep], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -204,23 +204,23 @@ def test_nobody_stays_behind_when_the_trainer_is_stopped(tmp_path: Path):
         eventually(lambda children=children: not [pid for pid in children if psutil.pid_exists(pid)])
 
 
-def eventually(happens: Callable[[], bool], seconds: float = 30.0) -> None:
+def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     until = time.monotonic() + seconds
-    while not happens():
+    while not condition():
         assert time.monotonic() < until
         time.sleep(0.05)
 
 
 @pytest.mark.slow
-@ray_is_here
-@pytest.mark.parametrize("hired", [("ray", 2, {})], indirect=True)
-def test_ray_answers_as_this_process_does(hired: Workers):
-    assert_same_as_local(hired)
+@needs_ray
+@pytest.mark.parametrize("workers", [("ray", 2, {})], indirect=True)
+def test_ray_gives_the_same_results_as_a_local_worker(workers: Workers):
+    assert_same_as_local(workers)
 
 
 @pytest.mark.slow
-@ray_is_here
-def test_ray_replaces_whoever_dies(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+@needs_ray
+def test_ray_replaces_dead_workers(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     workers = RayWorkers(job(timeout=5.0, flag=str(tmp_path / "flag"), time_limit=9), 1)
     troubles = {
         "kill": "was lost by Ray",
@@ -232,20 +232,20 @@ def test_ray_replaces_whoever_dies(tmp_path: Path, caplog: pytest.LogCaptureFixt
 
 
 @pytest.mark.slow
-@ray_is_here
+@needs_ray
 def test_ray_leaves_sigterm_to_the_trainer():
-    heard: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+    received: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
     try:
         workers = RayWorkers(job(), 1)
         os.kill(os.getpid(), signal.SIGTERM)
         workers.close()
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert heard == [signal.SIGTERM]
+    assert received == [signal.SIGTERM]
 
 
-def test_ray_that_is_not_there(monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_ray_is_an_error_with_the_extra(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(dop.MissingExtraError, match=r"--env-workers ray:N needs ray.*pip install 'dop-marl\[ray\]'"):
         RayWorkers(job(), 1)

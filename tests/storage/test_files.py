@@ -14,10 +14,12 @@ import pytest
 from matplotlib.figure import Figure
 
 from dop.errors import ConfigError, RunError
-from dop.loggers import lookup
+from dop.loggers import identity
+from dop.loggers.jsonl import JsonLines
+from dop.loggers.tensorboard import TensorBoard
 from dop.storage import files
 from dop.storage.checkpoints import Checkpoints
-from dop.storage.records import JsonLines, Record, TensorBoard, keep_until
+from dop.storage.records import Record, keep_until
 from dop.storage.run_directory import RunFolder
 from dop.storage.snapshots import Snapshots
 from dop.visualise import curves, film
@@ -104,7 +106,7 @@ def lock(run: Path) -> None:
 
 
 def take_identity(run: Path) -> None:
-    lookup._identity(RunFolder(run))
+    identity.run_identity(RunFolder(run))
 
 
 WRITERS: dict[str, Callable[[Path], Any]] = {
@@ -194,6 +196,10 @@ def test_a_link_below_what_a_logger_writes_must_stay_inside(run: Path, outside: 
     (run / "wandb" / "run-1" / "logs").symlink_to(outside)
     with pytest.raises(RunError, match=r"wandb/run-1/logs is a link, to .*outside"):
         files.check_inside(run / "wandb")
+    files.check_inside(run / "wandb", below=False)
+    (run / "wandb" / "debug.log").symlink_to(outside / "log")
+    with pytest.raises(RunError, match=r"wandb/debug\.log is a link, to .*outside"):
+        files.check_inside(run / "wandb", below=False)
 
 
 def test_a_folder_that_a_person_names_may_be_a_link(tmp_path: Path, outside: Path):

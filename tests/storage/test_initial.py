@@ -21,13 +21,13 @@ from dop.storage.run_directory import RunFolder
 from dop.training.trainer import Trainer
 from helpers import make_spec, toy
 from probes import ConstantReward
-from run_factories import GAME, TINY, open_again, plant
+from run_factories import GAME, TINY, make_run, reopen
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> RunFolder:
     """A run whose arrays are all zeros, which no network starts from."""
-    return plant(tmp_path / "source")
+    return make_run(tmp_path / "source")
 
 
 def train(folder: Path, source: Path, **changes: Any) -> dop.Run:
@@ -48,12 +48,12 @@ def test_what_is_taken_of_every_algorithm(name: str):
 
 def test_networks_are_taken_and_the_rest_starts_anew(source: RunFolder, tmp_path: Path):
     run = train(tmp_path / "run", source.path, seeds=[4])
-    learner = flatten(open_again(RunFolder(run.path)).learner)
+    learner = flatten(reopen(RunFolder(run.path)).learner)
     taken = {name for name in learner if name.split("/")[0] in ("online", "target", "state_normaliser")}
     assert any(name.startswith("target/") for name in taken)
     assert not any(array.any() for name, array in learner.items() if name in taken)
     fresh = train(tmp_path / "fresh", None, seeds=[4])  # pyright: ignore[reportArgumentType]
-    for name, array in flatten(open_again(RunFolder(fresh.path)).learner).items():
+    for name, array in flatten(reopen(RunFolder(fresh.path)).learner).items():
         if name not in taken:
             np.testing.assert_array_equal(learner[name], array, err_msg=name)
     assert learner["env_steps"].tolist() == [2]
@@ -65,11 +65,11 @@ def test_a_run_says_what_it_started_from_and_needs_it_no_more(source: RunFolder,
     folder = RunFolder(run.path)
     origin = {"run": str(source.path.resolve()), "iteration": 0, "env_steps": [0], "seeds": [0]}
     assert json.loads(folder.config.read_text())["init_from"] == origin
-    before = flatten(open_again(folder))
+    before = flatten(reopen(folder))
     shutil.rmtree(source.path)
     shutil.rmtree(folder.checkpoints)
     dop.resume(folder.path, quiet=True)
-    after = flatten(open_again(folder))
+    after = flatten(reopen(folder))
     for name, array in before.items():
         np.testing.assert_array_equal(after[name], array, err_msg=name)
     shutil.rmtree(folder.checkpoints)
@@ -94,7 +94,7 @@ def test_of_as_many_seeds_each_has_its_own_else_all_the_first(trained: Path, cap
 
 def test_the_environment_may_be_another_where_sizes_agree(tmp_path: Path):
     """And that of the other run is not even imported."""
-    source = plant(tmp_path / "source", "probes:ObservationValue", options={})
+    source = make_run(tmp_path / "source", "probes:ObservationValue", options={})
     source.config.write_text(source.config.read_text().replace("probes:ObservationValue", "no_such_module:make"))
     plan = api._plan(TINY, ConstantReward(), 100, 1, tmp_path / "run", None, {}, source.path)
     assert plan.taken is not None

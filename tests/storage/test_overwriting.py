@@ -15,12 +15,12 @@ from dop.cli import main
 from dop.errors import ConfigError, RunError
 from dop.storage import files
 from dop.storage.run_directory import RunFolder
-from run_factories import plant
+from run_factories import make_run
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    return plant(tmp_path_factory.mktemp("runs") / "run")
+    return make_run(tmp_path_factory.mktemp("runs") / "run")
 
 
 def held(run: RunFolder) -> dict[str, bytes]:
@@ -110,7 +110,7 @@ def test_bounds_are_pairs_of_numbers(run: RunFolder, bounds: Any, tmp_path: Path
 
 
 def test_records_of_a_seed_that_the_run_has_not_leave_the_page(run: RunFolder, tmp_path: Path):
-    folder = plant(tmp_path / "other")
+    folder = make_run(tmp_path / "other")
     folder.metrics.write_text(folder.metrics.read_text().replace('"seed": 0', '"seed": 5'))
     page = views.report([folder.path], out=tmp_path / "page.html").read_text()
     assert "its records are of seed 5, which no config.json of its runs has" in page

@@ -2,19 +2,15 @@
 
 import math
 import os
-import struct
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tensorboardX.proto import event_pb2
 
 from dop.errors import RunError
-from dop.storage.records import JsonLines, Record, TensorBoard, keep_until, read
+from dop.loggers.jsonl import JsonLines
+from dop.storage.records import Record, keep_until, read
 from logged import opened
-
-Event = vars(event_pb2)["Event"]  # Protocol buffers make their classes as they are imported.
 
 
 def record(iteration: int = 20, seed: int = 0, **metrics: float) -> Record:
@@ -137,37 +133,3 @@ def test_a_failed_replacement_leaves_the_old_file(path: Path, monkeypatch: pytes
     with pytest.raises(OSError, match="disk"):
         keep_until(path, 20)
     assert read(path) == [record(10), record(30)]
-
-
-def events(folder: Path) -> list[Any]:
-    """Every event of a folder; a frame is: length (8 bytes), its checksum (4), the event, its checksum (4)."""
-    found = []
-    for path in sorted(folder.iterdir()):
-        rest = path.read_bytes()
-        while rest:
-            (length,) = struct.unpack("<Q", rest[:8])
-            found.append(Event.FromString(rest[12 : 12 + length]))
-            rest = rest[16 + length :]
-    return found
-
-
-def scalars(folder: Path) -> list[tuple[str, int, float]]:
-    return [(v.tag, event.step, v.simple_value) for event in events(folder) for v in event.summary.value]
-
-
-def test_tensorboard_has_a_tag_per_seed_over_environment_steps(tmp_path: Path):
-    buffers = opened(TensorBoard(), tmp_path)
-    buffers.write([record(10, 0, return_mean=1.5, critic_loss=math.nan), record(10, 4, return_mean=2.5)])
-    buffers.write([record(20, 0, return_mean=3.5)])
-    buffers.close()
-    buffers.close()
-    expected = [("seed_0/return_mean", 1000, 1.5), ("seed_4/return_mean", 1000, 2.5), ("seed_0/return_mean", 2000, 3.5)]
-    assert scalars(tmp_path / "tensorboard") == expected
-
-
-def test_a_resumed_tensorboard_hides_what_came_after_the_checkpoint(tmp_path: Path):
-    buffers = opened(TensorBoard(), tmp_path, resumed_at=1000)
-    buffers.write([record(11)])
-    buffers.close()
-    assert [event.step for event in events(tmp_path / "tensorboard") if event.HasField("session_log")] == [1001]
-    assert scalars(tmp_path / "tensorboard") == [("seed_0/x", 1100, 1.0)]

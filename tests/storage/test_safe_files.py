@@ -26,11 +26,12 @@ import dop
 import logged
 from dop import api, cli, envs, views
 from dop.cli import commands
+from dop.loggers import jsonl
 from dop.storage import files, manifest, records, run_directory
 from dop.storage.checkpoints import Checkpoints
 from dop.storage.run_directory import RunFolder
 from dop.storage.snapshots import Snapshots
-from run_factories import open_again, plant
+from run_factories import make_run, reopen
 
 SOURCE = Path(dop.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
@@ -41,11 +42,11 @@ READERS = {"np", "numpy", "jnp", "yaml", "torch", "pd"}
 """Modules whose `load` may run what it reads."""
 IMPORTERS = {
     *("registry.py", "__init__.py"),  # of the library's own modules
-    *("plugins.py", "envs/hosts/gymnasium.py", "envs/hosts/pettingzoo.py"),  # what the user has named
-    *("envs/_jaxmarl.py", "envs/jumanji.py", "report/export.py"),  # packages that are named in the source
+    *("plugins.py", "envs/python/gymnasium.py", "envs/python/pettingzoo.py"),  # what the user has named
+    *("envs/common/jaxmarl.py", "envs/jumanji.py", "export/policy_files.py"),  # packages that are named in the source
 }
 """Where modules are imported by a name that is computed."""
-WORKERS = {"engine/worker_process.py", "engine/worker_ray.py"}
+WORKERS = {"rollout/worker_process.py", "rollout/worker_ray.py"}
 """Where what makes an environment goes from a trainer to its own workers, pickled, and never by way of a file."""
 FILES = {"open", "read_bytes", "read_text", "load"}
 """Calls that these must not make."""
@@ -136,7 +137,7 @@ def mark(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    return plant(tmp_path / "run")
+    return make_run(tmp_path / "run")
 
 
 def pickled(mark: Path) -> bytes:
@@ -183,9 +184,9 @@ def opened(run: RunFolder) -> list[str]:
     """Everything that reads a run directory, one after the other; what each of them says."""
     told = []
     readers: list[Callable[[], Any]] = [
-        lambda: open_again(run),
+        lambda: reopen(run),
         lambda: records.read(run.metrics),
-        lambda: logged.opened(records.JsonLines(), run.path).close(),
+        lambda: logged.opened(jsonl.JsonLines(), run.path).close(),
     ]
     for reader in readers:
         try:
@@ -247,7 +248,7 @@ def foreign(tmp_path: Path, mark: Path, monkeypatch: pytest.MonkeyPatch) -> RunF
     (tmp_path / "planted_env.py").write_text(textwrap.dedent(MODULE.format(mark=str(mark))))
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "planted_env", raising=False)
-    run = plant(tmp_path / "run", "planted_env:make", options={})
+    run = make_run(tmp_path / "run", "planted_env:make", options={})
     del sys.modules["planted_env"]
     mark.unlink()
     return run
@@ -306,12 +307,12 @@ def test_every_name_that_is_not_listed_needs_a_word(run: RunFolder, name: str):
     config = json.loads(run.config.read_text()) | {"environment": name}
     run.config.write_text(json.dumps(config))
     with pytest.raises(dop.RunError, match="none of the library's"):
-        open_again(run)
+        reopen(run)
 
 
 def test_listed_environments_need_none(run: RunFolder):
     assert not any(envs.imports_code(name) for name in dop.environments())
-    open_again(run)
+    reopen(run)
 
 
 def test_the_working_directory_cannot_hide_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -348,7 +349,7 @@ PLANTED: dict[str, Callable[[Path, Path], Any]] = {
 
 @pytest.fixture(scope="module")
 def planted_run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    return plant(tmp_path_factory.mktemp("planted") / "run")
+    return make_run(tmp_path_factory.mktemp("planted") / "run")
 
 
 @pytest.mark.parametrize("planted", PLANTED)
@@ -370,7 +371,7 @@ def test_no_command_goes_through_what_was_planted(planted_run: RunFolder, tmp_pa
             kept.rename(path)
     assert [inside.name for inside in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_text() == "keep me"
-    open_again(planted_run)
+    reopen(planted_run)
 
 
 def test_a_new_run_takes_no_lock_that_was_planted(tmp_path: Path):
@@ -378,7 +379,7 @@ def test_a_new_run_takes_no_lock_that_was_planted(tmp_path: Path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "lock").symlink_to(tmp_path / "outside")
     with pytest.raises(dop.RunError, match="lock is a link"):
-        plant(tmp_path / "run")
+        make_run(tmp_path / "run")
     assert not (tmp_path / "outside").exists()
 
 
@@ -389,8 +390,8 @@ def test_a_run_directory_may_be_a_link_itself(tmp_path: Path):
     (tmp_path / "latest").symlink_to(tmp_path / "disk" / "a")
     for place in (tmp_path / "runs" / "a", tmp_path / "latest"):
         shutil.rmtree(tmp_path / "disk" / "a", ignore_errors=True)
-        run = plant(place)
-        open_again(RunFolder(place))
+        run = make_run(place)
+        reopen(RunFolder(place))
         assert records.read(RunFolder(place).metrics)
         assert views.report([place], out=tmp_path / "page.html", films=False).is_file()
         assert (tmp_path / "disk" / "a" / "config.json").is_file()
@@ -423,7 +424,7 @@ def test_results_of_others_are_read_from_plain_files(tmp_path: Path, make: Calla
 def test_strangers_among_the_checkpoints_are_left_alone(run: RunFolder, name: str):
     (run.checkpoints / name).mkdir()
     assert Checkpoints(run.checkpoints).iterations() == [2]
-    open_again(run)
+    reopen(run)
     assert (run.checkpoints / name).is_dir()
 
 
@@ -442,7 +443,7 @@ def test_what_is_called_like_a_checkpoint_and_is_none_gives_way(
 ):
     good = shutil.copytree(run.checkpoints / "2", tmp_path / "copy")
     IN_ITS_PLACE[planted](run.checkpoints / "999999", good)
-    open_again(run)
+    reopen(run)
     assert "Checkpoint 999999 of" in caplog.text
     assert "is not used" in caplog.text
 

@@ -124,7 +124,7 @@ def test_evaluation_disturbs_nothing_and_repeats_itself():
 
 def test_any_number_of_episodes_is_played_in_batches(monkeypatch: pytest.MonkeyPatch):
     """10 episodes in 3 batches of 4, of which the last has two too many; the first is what these keys have always given."""
-    driver = CompiledDriver(PROGRAM, dop.TrainConfig())
+    driver = CompiledDriver(PROGRAM)
     state, keys = jax.tree.map(lambda x: x[None], (warm(), jax.random.key(3)))
     at_once = driver.play(state, keys, 4, sampled=True)
     monkeypatch.setattr(program, "MOST_AT_ONCE", 4)

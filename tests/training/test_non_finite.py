@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -24,7 +24,7 @@ from dop.training.program import Program, RunState
 from dop.training.trainer import Trainer
 from helpers import make_episodes, make_spec
 from probes import Probe, ProbeState
-from run_factories import TINY, plant
+from run_factories import TINY, make_run
 
 SPEC = make_spec(time_limit=5)
 QUICKLY = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
@@ -144,8 +144,8 @@ CAPABLE = replace(TINY, episodes_per_iteration=4, replay_capacity=16, replay_bat
 
 
 @functools.cache
-def run(on_non_finite: str) -> tuple[RunState, RunState, Any]:
-    program = Program(algorithm=CAPABLE, environment=Poisonous(), on_non_finite=on_non_finite)
+def run(on_non_finite: Literal["stop", "skip"]) -> tuple[RunState, RunState, Any]:
+    program = Program(algorithm=CAPABLE, environment=Poisonous(), train_config=dop.TrainConfig(on_non_finite=on_non_finite))
     start = compiled(program.start)(jax.random.key(0))
     return start, *compiled(lambda state: program.chunk(state, 6))(start)
 
@@ -174,7 +174,7 @@ def test_a_chunk_skips_what_is_bad_and_learns_from_the_rest():
 
 @pytest.fixture
 def trainer(tmp_path: Path) -> Trainer:
-    folder = plant(tmp_path / "run")
+    folder = make_run(tmp_path / "run")
     config, program = api.rebuild(folder, None)
     return Trainer(program, config, folder)
 
@@ -216,5 +216,5 @@ def test_a_spoilt_learner_is_not_saved(trainer: Trainer):
 
 def test_a_run_that_stopped_can_go_on_skipping(trainer: Trainer):
     config, program = api.rebuild(trainer.folder, None, changes={"on_non_finite": "skip"})
-    assert program.on_non_finite == config.train_config.on_non_finite == "skip"
+    assert program.train_config.on_non_finite == config.train_config.on_non_finite == "skip"
     assert int(Trainer(program, config, trainer.folder).restore().iteration[0]) == 0

@@ -12,7 +12,7 @@ import pytest
 import dop
 from dop.training import preflight
 from dop.training.preflight import Preflight
-from run_factories import GAME, TINY, open_again, plant
+from run_factories import GAME, TINY, make_run, reopen
 
 NEEDS = Preflight(
     parameters={"actor": 1200, "critic": 34_000},
@@ -72,8 +72,8 @@ def test_evaluation_needs_no_disk():
 
 
 def test_sizes_are_those_of_the_arrays(tmp_path: Path):
-    folder = plant(tmp_path / "run")
-    state = open_again(folder)
+    folder = make_run(tmp_path / "run")
+    state = reopen(folder)
     needs = dop.preflight(TINY, "matrix-game", environment_options=GAME, run_dir=folder.path)
     assert needs.replay == sum(x.nbytes for x in jax.tree.leaves(state.replay))
     assert needs.learner == sum(x.nbytes for x in jax.tree.leaves(state.learner))

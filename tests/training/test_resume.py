@@ -27,7 +27,7 @@ from dop.storage import manifest, records
 from dop.storage.checkpoints import Checkpoints
 from dop.storage.run_directory import RunFolder
 from dop.training import trainer
-from run_factories import open_again, plant
+from run_factories import make_run, reopen
 
 TESTS = Path(__file__).parent.parent
 GOAL = 400
@@ -38,14 +38,14 @@ CHILD = """
     from dop.storage import records
 
     command, run_dir, goal, signal_number, at = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
-    write = records.JsonLines.write
+    write = jsonl.JsonLines.write
 
     def write_and_stop(self, found):
         write(self, found)
         if signal_number and found[0].kind == "train" and found[0].env_steps >= at:
             os.kill(os.getpid(), signal_number)
 
-    records.JsonLines.write = write_and_stop
+    jsonl.JsonLines.write = write_and_stop
     if command == "train":
         algorithm = dop.StochasticDOP(
             critic=dop.MLP(hidden_size=8), actor=dop.GRU(hidden_size=8),
@@ -154,6 +154,13 @@ def test_resumed_run_has_the_same_records(lives: Lives):
     assert seconds == sorted(seconds)
 
 
+def test_resumed_run_has_the_same_best(lives: Lives):
+    found = [dict(np.load(run / "snapshots" / "best.npz")) for run in (lives.whole, lives.broken)]
+    assert found[0].keys() == found[1].keys()
+    for name, array in found[0].items():
+        np.testing.assert_array_equal(found[1][name], array)
+
+
 def test_config_has_the_new_goal(lives: Lives):
     assert RunFolder(lives.broken).read_config() == RunFolder(lives.whole).read_config()
 
@@ -238,18 +245,18 @@ def test_goal_cannot_lie_behind(copy: RunFolder):
 )
 def test_a_checkpoint_that_says_nonsense_of_itself_gives_way(tmp_path: Path, caplog: pytest.LogCaptureFixture, bad: dict[str, Any]):
     """With a manifest that says that all is well."""
-    folder = plant(tmp_path / "run", iterations=(2, 4))
+    folder = make_run(tmp_path / "run", iterations=(2, 4))
     meta = folder.checkpoints / "4" / "meta.json"
     meta.write_text(json.dumps(json.loads(meta.read_text()) | bad if bad else []))
     (meta.parent / manifest.NAME).unlink()
     manifest.write(meta.parent)
-    open_again(folder)
+    reopen(folder)
     assert "Checkpoint 4 of" in caplog.text
     assert "meta.json is damaged" in caplog.text
 
 
 def test_what_somebody_has_put_among_the_checkpoints_stops_no_save(tmp_path: Path):
-    folder = plant(tmp_path / "run")
+    folder = make_run(tmp_path / "run")
     checkpoints, elsewhere = Checkpoints(folder.checkpoints), tmp_path / "elsewhere"
     elsewhere.write_text("mine")
     (folder.checkpoints / "7.tmp").write_text("a file")
@@ -265,7 +272,7 @@ def test_what_somebody_has_put_among_the_checkpoints_stops_no_save(tmp_path: Pat
 
 def test_a_checkpoint_that_gives_way_while_it_is_read_is_not_damaged(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     """Evaluation may read while another process trains and saves."""
-    folder = plant(tmp_path / "run", iterations=(2, 4))
+    folder = make_run(tmp_path / "run", iterations=(2, 4))
     config, program = api.rebuild(folder, None)
     reader, writer = (trainer.Trainer(program, config, folder) for _ in range(2))
     state = reader.restore()
@@ -284,7 +291,7 @@ def test_a_checkpoint_that_gives_way_while_it_is_read_is_not_damaged(tmp_path: P
 
 
 def test_a_run_that_was_moved_is_not_begun_anew(tmp_path: Path):
-    folder = plant(tmp_path / "run")
+    folder = make_run(tmp_path / "run")
     folder.path.rename(tmp_path / "moved")
     with pytest.raises(dop.RunError, match=r"Checkpoint 4 cannot be written to .*No such file"):
         Checkpoints(folder.checkpoints).save(4, {"x": np.zeros(2, np.float32)}, {})
@@ -304,8 +311,8 @@ def test_one_process_a_run(copy: RunFolder):
             {"hyper_parameters": {"actor": {"kind": "gru", "hidden_size": 9}, "gamma": 0.5}},
             "actor.hidden_size was 8, now it is 9, and 1 more",
         ),
-        ({"train_config": {"seeds": [5, 6]}}, r"protocol.seeds was \[5\], now it is \[5, 6\]"),
-        ({"train_config": {"chunk_iterations": 3}}, "protocol.chunk_iterations was 2, now it is 3"),
+        ({"train_config": {"seeds": [5, 6]}}, r"train_config.seeds was \[5\], now it is \[5, 6\]"),
+        ({"train_config": {"chunk_iterations": 3}}, "train_config.chunk_iterations was 2, now it is 3"),
     ],
 )
 def test_checkpoint_of_another_configuration(copy: RunFolder, changes: dict[str, Any], words: str):
@@ -316,7 +323,7 @@ def test_checkpoint_of_another_configuration(copy: RunFolder, changes: dict[str,
 
 def test_it_goes_on_with_as_many_devices_as_it_had(tmp_path: Path):
     """Its last bits depend on them, and they can be had only as long as nothing has started JAX."""
-    folder = plant(tmp_path / "run")
+    folder = make_run(tmp_path / "run")
     folder.config.write_text(json.dumps(json.loads(folder.config.read_text()) | {"devices": 3}))
     program = """
         import sys
@@ -341,10 +348,10 @@ def test_it_goes_on_with_as_many_devices_as_it_had(tmp_path: Path):
     ],
 )
 def test_other_surroundings_are_named(tmp_path: Path, changes: dict[str, Any], words: str, caplog: pytest.LogCaptureFixture):
-    folder = plant(tmp_path / "run")
+    folder = make_run(tmp_path / "run")
     folder.config.write_text(json.dumps(json.loads(folder.config.read_text()) | changes))
     with caplog.at_level(logging.WARNING, logger="dop"):
-        open_again(folder)
+        reopen(folder)
     assert words in caplog.text
 
 
@@ -384,6 +391,14 @@ def test_changed_run_is_refused(copy: RunFolder, changes: dict[str, Any], words:
     edit(copy, **changes)
     with pytest.raises(dop.DopError, match=words):
         dop.resume(copy.path, trust=True, quiet=True)
+
+
+@pytest.mark.parametrize("names", [[["up", "down"]], None])
+def test_other_names_of_actions_change_nothing(copy: RunFolder, names: Any):
+    """They are labels, which a resumed run has as the environment now says them."""
+    edit(copy, environment_spec={"action_names": names})
+    assert trainer.iteration_of(restore(copy)) > 0
+    assert api.rebuild(copy, None, trust=True)[0].environment_spec["action_names"] == []
 
 
 def test_config_that_is_no_json_or_of_another_format(copy: RunFolder):

@@ -37,7 +37,7 @@ class Rich(Recurrent):
 @functools.cache
 def learned(environment: Any, **rules: Any) -> tuple[RunState, dict[str, Any], dict[str, Any]]:
     """The state after three iterations, what these report, and what an evaluation then does."""
-    program = Program(algorithm=ALGORITHM, environment=environment, **rules)
+    program = Program(algorithm=ALGORITHM, environment=environment, train_config=dop.TrainConfig(**rules))
     return compiled(lambda key: _follow(program, key))(jax.random.key(3))
 
 
@@ -91,7 +91,9 @@ def test_standardising_changes_what_is_learned():
 
 def test_what_is_learned_from_has_a_standard_deviation_of_one():
     """Over all steps collected, padding left out; zero stays zero; and a scale comes on top."""
-    program = Program(algorithm=ALGORITHM, environment=Rich(delay=1), normalise_rewards=True, reward_scale=3.0)
+    program = Program(
+        algorithm=ALGORITHM, environment=Rich(delay=1), train_config=dop.TrainConfig(normalise_rewards=True, reward_scale=3.0)
+    )
     state, _, _ = learned(Rich(delay=1), normalise_rewards=True)
     assert state.rewards is not None
     rewards = collected(state)
@@ -114,7 +116,7 @@ def test_what_rewards_are_divided_by(rewards: list[float], scale: float):
 
 
 def test_it_resumes_exactly(tmp_path: Path):
-    program = Program(algorithm=ALGORITHM, environment=Recurrent(delay=1), normalise_rewards=True)
+    program = Program(algorithm=ALGORITHM, environment=Recurrent(delay=1), train_config=dop.TrainConfig(normalise_rewards=True))
     start = compiled(lambda key: program.warm_up(program.start(key)))
     assert_resumes(start(jax.random.key(0)), compiled(lambda state: program.chunk(state, 1)), tmp_path)
 

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -13,7 +14,8 @@ from matplotlib.image import imread
 
 from dop.errors import RunError
 from dop.storage.records import Record
-from dop.visualise.curves import COLOURS, draw, draw_grid, figure
+from dop.visualise import curves
+from dop.visualise.curves import COLOURS, Look, draw, draw_grid, figure
 
 
 def run(seeds: int, evaluations: int = 12, won: bool = True, entropy: bool = True) -> list[Record]:
@@ -133,3 +135,110 @@ def test_a_name_is_no_formula(tmp_path: Path):
     draw({name: run(1)}, tmp_path / "curve.png", title=name)
     draw_grid({name: {name: run(1)}}, tmp_path / "grid.png", metric="test_return_mean", axes_of=("env_steps",), title=name)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curve.png", "grid.png"]
+
+
+# --------------------------------------------------------------------------------------------------------------------- grids
+
+
+@pytest.fixture
+def grids(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The pictures that were saved."""
+    kept: list[Figure] = []
+    monkeypatch.setattr(curves, "save", lambda picture, _: kept.append(picture))
+    return kept
+
+
+def grid(kept: list[Figure], by_label: dict[str, list[Record]], metric: str = "test_return_mean", **how: Any) -> Axes:
+    draw_grid({"task": by_label}, Path("grid.png"), metric=metric, title="", axes_of=("env_steps",), look=Look(**how))
+    return kept[-1].axes[0]
+
+
+def named(axes: Axes) -> list[str]:
+    """The labels at the ends of lines."""
+    return [text.get_text() for text in axes.texts]
+
+
+@pytest.mark.parametrize(("seeds", "asked", "thin"), [(4, False, 0), (4, True, 4), (2, False, 2), (2, True, 2), (1, True, 0)])
+def test_a_grid_has_thin_lines_where_they_are_asked_for_or_there_is_no_band(grids: list[Figure], seeds: int, asked: bool, thin: int):
+    axes = grid(grids, {"dop": run(seeds)}, seed_lines=asked)
+    assert [len(bold(axes)), len(axes.lines) - len(bold(axes)), len(axes.collections)] == [1, thin, seeds > 2]
+
+
+def test_a_smoothed_line_is_the_mean_of_the_seeds_own_trailing_means(grids: list[Figure]):
+    records = run(1, 4)
+    before = [dict(record.metrics) for record in records]
+    (line,) = bold(grid(grids, {"dop": records}, smooth=20_000))
+    np.testing.assert_allclose(line.get_ydata(), [1, 1.5, 2.5, 3.5])
+    np.testing.assert_allclose(line.get_xdata(), [10_000, 20_000, 30_000, 40_000])
+    assert [record.metrics for record in records] == before
+    assert "smoothed over the last 20,000 environment steps" in grids[-1].get_supxlabel()
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_the_band_of_a_fraction_ends_at_0_and_1(grids: list[Figure], fraction: bool):
+    records = run(3, 3)
+    for record in records:
+        record.metrics["test_battle_won_mean"] = float(record.seed > 0)
+    axes = grid(grids, {"dop": records}, "test_battle_won_mean", fractions=("test_battle_won_mean",) if fraction else ())
+    heights = np.asarray(axes.collections[0].get_paths()[0].vertices)[:, 1]
+    assert (heights.max(), heights.min()) == ((1, 0) if fraction else pytest.approx((2 / 3 + 1.43422, 2 / 3 - 1.43422), abs=1e-4))
+    assert (axes.get_ylim() == (-0.02, 1.02)) is fraction
+
+
+def test_up_to_five_short_names_stand_at_their_lines_and_others_in_a_legend(grids: list[Figure]):
+    names = ["a", "b", "c", "d", "e"]
+    axes = grid(grids, {name: run(1) for name in names})
+    assert sorted(named(axes)) == names
+    assert not grids[-1].legends
+    for by_label in ({name: run(1) for name in "abcdef"}, {"n" * 23: run(1)}):
+        assert not named(grid(grids, by_label))
+        assert [text.get_text() for text in grids[-1].legends[0].get_texts()] == list(by_label)
+
+
+def test_a_name_has_its_lines_colour_and_one_without_a_line_has_none(grids: list[Figure]):
+    axes = grid(grids, {"empty": [], "dop": run(1)})
+    (text,) = axes.texts
+    assert text.get_text() == "dop"
+    arrow = getattr(text, "arrow_patch")  # noqa: B009  (of annotations alone)
+    assert to_hex(arrow.get_edgecolor()).upper() == to_hex(bold(axes)[0].get_color()).upper() == COLOURS[1]
+
+
+@pytest.mark.parametrize("heights", [[0.5] * 5, [0.0, 0.0, 1.0, 1.0], [0.99, 1.0, 1.0], [0.1, 0.12, 0.9], [1.3], [-0.4], [], [0.2, 0.5]])
+def test_names_lie_apart_in_their_order_and_within_the_axes(heights: list[float]):
+    placed = curves._spread(heights)
+    assert len(placed) == len(heights)
+    assert (np.diff(placed) > 0.0749).all()
+    assert all(-1e-9 <= place <= 1 for place in placed)
+    if heights == [0.2, 0.5]:
+        assert placed == heights
+
+
+def test_a_legend_does_not_eat_the_picture(grids: list[Figure]):
+    few, many = (grid(grids, {f"a rather long name of a method, {i}": run(1) for i in range(n)}) for n in (1, 12))
+    for picture in grids:
+        picture.draw_without_rendering()
+    few_height, many_height = (axes.get_window_extent().height for axes in (few, many))
+    assert many_height > 0.9 * few_height
+
+
+def over_four_steps(*values: float) -> list[Record]:
+    at = [{"seed": 0, "iteration": i, "env_steps": i, "wall_seconds": float(i)} for i in range(len(values))]
+    return [Record(kind="evaluation", metrics={"test_return_mean": y}, **x) for x, y in zip(at, values, strict=True)]
+
+
+def test_a_one_step_game_has_whole_ticks(grids: list[Figure]):
+    for values in ([1.0] * 4, [-10.0, -10.0, 8.0, 12.0]):
+        axes = grid(grids, {"vdn": over_four_steps(*values)})
+        for ticks in (axes.get_xticks(), axes.get_yticks()):
+            assert len(ticks) >= 1
+            np.testing.assert_array_equal(np.asarray(ticks) % 1, 0)
+    assert (np.asarray(grid(grids, {"vdn": over_four_steps(0, 0.1, 0.2, 0.3)}).get_yticks()) % 1 != 0).any()
+
+
+@pytest.mark.parametrize(("metric", "hint"), [("test_retrun_mean", " Did you mean 'test_return_mean'?"), ("zzz", "")])
+def test_an_unknown_metric_gets_the_nearest_name(metric: str, hint: str):
+    with pytest.raises(RunError) as caught:
+        curves.check_measured(metric, {"task": {"dop": run(1)}})
+    names = "policy_entropy, test_battle_won_mean, test_return_mean"
+    assert str(caught.value) == f"There is nothing to draw: no record has {metric}. There are: {names}.{hint}"
+    curves.check_measured("test_return_mean", {"task": {"dop": run(1)}})

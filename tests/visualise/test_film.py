@@ -217,7 +217,7 @@ def test_more_agents_than_colours_still_differ():
 
 
 def test_a_take_knows_its_state_at_any_step():
-    trajectory = Trajectory(
-        spec=Countdown().spec, states={"x": np.arange(4)}, pictures=(), steps=None, actions=np.zeros(3), credit_estimate=None
-    )  # pyright: ignore[reportArgumentType]
+    nothing: Any = None
+    states, actions = {"x": np.arange(4)}, np.zeros(3)
+    trajectory = Trajectory(spec=Countdown().spec, states=states, pictures=(), steps=nothing, actions=actions, credit_estimate=None)
     assert trajectory.state(2) == {"x": 2}

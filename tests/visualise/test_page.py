@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
+import re
 import shutil
 import sys
 from dataclasses import replace
@@ -27,7 +29,7 @@ from dop.errors import ConfigError
 from dop.storage.records import Record
 from dop.training.program import Program
 from dop.visualise import credit_figures, curves, film
-from dop.visualise.report import html, page
+from dop.visualise.report import html, page, provenance
 from dop.visualise.texts import visible
 from fake_runs import entry
 from workers import small
@@ -77,7 +79,7 @@ class Elements(HTMLParser):
         self.text += data
 
 
-def plant(run: Path, where: Path, text: str) -> Path:
+def make_run(run: Path, where: Path, text: str) -> Path:
     """A copy of a run without its arrays, with `text` in the place of every text that a reader does not have to understand."""
     where.mkdir(parents=True)
     name = "".join(letter for letter in text if letter.isprintable())  # in the places where others are refused
@@ -98,7 +100,7 @@ def test_no_text_of_a_run_directory_becomes_part_of_the_page(trained: Path, tmp_
     folder = "<b>'\" onload=x {{ 7 * 7 }} $\\frac$"
     pages = {}
     for name, text in (("good", "name"), ("bad", ALL)):
-        runs = [plant(trained, tmp_path / name / f"{place}{folder}", text) for place in range(2)]
+        runs = [make_run(trained, tmp_path / name / f"{place}{folder}", text) for place in range(2)]
         pages[name] = Elements(views.report(runs, out=tmp_path / f"{name}.html", films=False).read_text())
     good, bad = pages["good"], pages["bad"]
     assert bad.kinds == good.kinds
@@ -369,3 +371,139 @@ def test_a_configuration_without_a_version_is_damaged(trained: Path, tmp_path: P
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(dop.RunError, match="is damaged"):
         views.report([tmp_path], out=tmp_path / "page.html", films=False)
+
+
+# ----------------------------------------------------------------------------------------------------- intervals and tables
+
+
+def rows_of(text: str) -> dict[str, list[str]]:
+    """The cells of each row of a piece of the page, by its first cell."""
+    parts = [[Elements(cell).text.strip() for cell in row.split("<td>")] for row in text.split("<tr>")[1:]]
+    return {first.split("\n")[-1]: [cell.split("\n")[0] for cell in cells] for first, *cells in parts}
+
+
+def of_task(*ends: float, bounds: tuple[float, float] | None = None, fraction: bool = False) -> tuple[str, list[str]]:
+    """The caption of a task's table, and its only row; every seed has one of these scores, as a return or as a fraction."""
+    made = with_returns("a", "vdn", *([end] * 3 for end in ends))
+    if fraction:
+        made = entry("a", tuple(range(len(ends))))
+        for record in made.records:
+            record.metrics["test_won_mean"] = ends[record.seed]
+    found = compare.compare([made])
+    drawn = str(page._task(found, found.tasks[0], bounds))
+    caption = Elements(drawn.split('class="soft caption"')[1].split("</p>", maxsplit=1)[0]).text
+    return caption, rows_of(drawn.split("<tbody>")[1])["vdn"]
+
+
+def test_a_fractions_interval_ends_at_0_and_100_percent():
+    # Values 0, 1, 1: 2/3 -+ 1.434.
+    caption, row = of_task(0.0, 1.0, 1.0, fraction=True)
+    assert row[:2] == ["3", "67% [0%, 100%]"]
+    assert "95% interval by Student's t, cut: a greedy win rate to 0% and 100%" in caption
+
+
+@pytest.mark.parametrize(
+    ("bounds", "shown"),
+    [(None, "0.667 [-0.768, 2.1]"), ((0, 2), "0.667 [0, 2]"), ((-9, 9), "0.667 [-0.768, 2.1]"), ((0.5, 2), "0.667 [-0.768, 2.1]")],
+)
+def test_returns_are_cut_to_their_bounds_unless_a_seed_is_outside(bounds: tuple[float, float] | None, shown: str):
+    caption, row = of_task(0.0, 1.0, 1.0, bounds=bounds)
+    assert row[:2] == ["3", shown]
+    assert ("cut: returns to" in caption) == (bounds in ((0, 2), (-9, 9)))
+
+
+def test_two_seeds_show_their_values_and_one_shows_itself():
+    caption, row = of_task(1.0, 2.0)
+    assert row[:2] == ["2", "1.5 (1, 2)"]
+    assert "Fewer than 3 seeds have no interval: their own values are in round brackets." in caption
+    assert "95%" not in caption
+    caption, row = of_task(1.0)
+    assert row[:2] == ["1", "1"]
+    assert caption.endswith("Fewer than 3 seeds have no interval.")
+    assert "Fewer" not in of_task(1.0, 2.0, 4.0)[0]
+
+
+@pytest.mark.parametrize(("seeds", "words"), [(1, "One line: one seed."), (2, "thin: single seeds."), (3, "band, from 3 seeds on: 95%")])
+def test_the_words_above_curves_say_what_is_drawn(seeds: int, words: str):
+    found = compare.compare([with_returns("a", "vdn", *[[1.0, 2.0]] * seeds)])
+    assert words in page._line_words(found.tasks[0])
+
+
+def test_iqm_mean_median_and_optimality_gap_stand_side_by_side(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(statistics, "RESAMPLES", 20)
+    two = NO_SHARE | {"name": "two"}
+    found = compare.compare([with_returns("a", "vdn", [0.0] * 3, [4.0] * 3, [8.0] * 3), entry("b", (0, 1), spec=two)])
+    # game: 0, 0.4, 0.8 of (0, 10); two: 7.5 twice, of (0, 5) 1.5. Of all five, 0 and a 1.5 go: (0.4 + 0.8 + 1.5) / 3 = 0.9.
+    drawn = str(page._together(found, {"game": (0, 10), "two": (0, 5)}))
+    header = re.findall(r'scope="col">([^<]*)<', drawn)
+    assert header[:7] == ["method", "IQM", "mean", "median", "optimality gap", "seeds per task", "tasks"]
+    assert rows_of(drawn)["vdn"] == ["0.900", "0.950", "0.950", "0.300", "2 to 3", "2"]  # two seeds on one task: no interval
+    text = Elements(drawn).text
+    assert "optimality gap is by how much scores fall short of 1" in text
+    assert "On two: greedy return, scaled so that 0 is 0 and 5 is 1." in text
+    unscaled = str(page._together(compared(), {}))
+    assert "optimality gap</th>" not in unscaled
+    assert rows_of(unscaled)["coma"] == ["3.750", "3.750", "3.750", "2", "1"]
+
+
+def test_a_caption_lies_outside_of_what_scrolls_and_names_the_table():
+    drawn = str(html.table("A caption", ("a", "b"), [["x", "y"]]))
+    assert drawn.index("A caption") < drawn.index('class="scroll"')
+    name = drawn.split(' id="')[1].split('"', maxsplit=1)[0]
+    assert drawn.count(f'aria-labelledby="{name}"') == 2
+    assert str(html.table("A caption", ("a",), [])).split(' id="')[1].split('"')[0] != name
+
+
+def test_what_is_the_same_of_all_runs_is_said_once():
+    same = str(provenance.origin(compare.compare([entry("a"), entry("b", algorithm="coma")])))
+    assert same.count("cpu; here") == 1
+    assert "machine</th>" not in same
+    differ = str(provenance.origin(compare.compare([entry("a"), entry("b", algorithm="coma", machine="there")])))
+    assert [differ.count(words) for words in ("cpu; here", "cpu; there", "machine</th>", "versions</th>")] == [1, 1, 1, 0]
+    assert "machine</th>" in str(provenance.origin(compare.compare([entry("a")])))
+
+
+@pytest.mark.parametrize(("methods", "columns"), [(6, 7), (7, 2)])
+def test_values_of_many_methods_are_in_one_column(methods: int, columns: int):
+    entries = [entry(str(i), algorithm=f"m{i}", gamma=0.9 if i else 0.5) for i in range(methods)]
+    drawn = str(provenance.hyper_parameters(compare.compare(entries)))
+    assert drawn.count('scope="col"') == columns
+    assert rows_of(drawn)["gamma"][0].startswith("0.5")
+    assert ("0.9: m1, m2, m3, m4, m5, m6" in drawn) == (columns == 2)
+
+
+# ------------------------------------------------------------------------------------------------------------------ colours
+
+# Machado, Oliveira and Fernandes 2009, severity 1, in linear RGB.
+SEEN_BY = {
+    "most people": np.eye(3),
+    "protanopes": np.array([[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]),
+    "deuteranopes": np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]),
+    "tritanopes": np.array([[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]),
+}
+TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+def linear(colour: str) -> np.ndarray:
+    values = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb: np.ndarray) -> np.ndarray:
+    x, y, z = np.cbrt(TO_XYZ @ np.clip(rgb, 0, 1) / (0.9505, 1, 1.089))
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted(float(TO_XYZ[1] @ linear(colour)) for colour in (one, other))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize("viewer", SEEN_BY)
+def test_lines_colours_differ_for_everybody_and_stand_out(viewer: str, scheme: int):
+    palette = dict(re.findall(r"--(\w+): (#\w{6})", str(html.own_file("page.css")).split(":root")[1 + scheme]))
+    lines = [palette[f"c{i}"] for i in range(len(curves.COLOURS))]
+    seen = [lab(SEEN_BY[viewer] @ linear(colour)) for colour in lines]
+    assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 12
+    assert min(contrast(line, palette["card"]) for line in lines) > 2.95

@@ -27,6 +27,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from dop import losses, policies
 from dop.algorithms.base.actor_critic import FORMERLY, ActorCritic, ActorCriticLearner, Batch, Values
 from dop.learning import dynamic_scan, minibatches
+from dop.learning.gradient_step import Loss
 from dop.networks import recurrent_teams
 from dop.networks.critics import OwnCounterfactualCritic, counterfactual_critic
 from dop.networks.layers import CounterfactualCritic
@@ -133,12 +134,11 @@ class COMA(ActorCritic[Critic]):
         weight = minibatches.weights(mask, self.critic_schedule)
         data = CriticData(state=state, obs=obs, action=action, is_active=is_active, target=targets, weight=weight)
 
-        def loss(critic: Critic, rows: CriticData) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        def loss(critic: Critic, rows: CriticData) -> Loss:
             q = jax.vmap(critic)(*self._inputs(learner, rows.state, rows.obs), rows.action)
             # Rows without weight may hold anything, and so may agents that are not there.
             error = jnp.where((rows.weight[:, None] > 0) & rows.is_active, losses.gather_actions(q, rows.action) - rows.target, 0)
-            fraction = rows.weight[:, None] * losses.equal_shares(rows.is_active, axis=-1)
-            return jnp.sum(fraction * error**2), jnp.sum(fraction * jnp.abs(error))
+            return minibatches.squared_error(error, rows.weight[:, None] * losses.equal_shares(rows.is_active, axis=-1))
 
         at_once = self.critic_schedule == "full"
         critic, optimiser, metrics = minibatches.fit(

@@ -27,6 +27,7 @@ from dop.algorithms.base import actor_critic
 from dop.algorithms.base.actor_critic import FORMERLY, ActorCritic, ActorCriticLearner
 from dop.errors import ConfigError, check_fractions, check_not_negative, check_positive
 from dop.learning import dynamic_scan, minibatches
+from dop.learning.gradient_step import Loss
 from dop.mixers import LinearMixer
 from dop.networks import recurrent_teams
 from dop.networks.critics import local_critic
@@ -36,7 +37,7 @@ from dop.networks.protocols import NetworkConfig
 from dop.networks.recurrent_teams import longest
 from dop.renamed import moved
 from dop.returns import expected_q, sampled_q, td_lambda, tree_backup
-from dop.types import Action, EnvSpec, Episode, Metrics, ReplayBuffer, Sharing, TimeStep
+from dop.types import Action, EnvSpec, Episode, Metrics, ReplayBuffer, TimeStep
 
 
 class DecomposedCritic(eqx.Module):
@@ -102,8 +103,6 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
     """Stochastic DOP. The defaults are what measured best on SMAX (docs/deviations.md); presets: the paper's and the released code's."""
 
     # Critic targets
-    td_lambda: float = 0.9
-    """lambda of the on-policy TD(lambda) target (Eq. 8). The paper does not state it; released code: 0.8."""
     tb_lambda: float = 0.93
     """lambda of the tree backup's trace (Eq. 7). The paper does not state it; released code: 0.93."""
     tb_steps: int = 5
@@ -117,10 +116,6 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
     """Share of the tree-backup loss (Eq. 6; paper: 0.5). None: one mean over all steps of both batches, as released."""
     bootstrap: Literal["expected", "taken"] = "expected"
     """Value at a time limit, on-policy: E_pi[Q_tot], or Q_tot of one more action drawn (released). The same in expectation."""
-    target_interval: int = 2
-    """The critic becomes the target critic every so many `target_unit`s (d of Algorithm 1)."""
-    target_unit: Literal["iterations", "critic_steps"] = "iterations"
-    """What `target_interval` counts; checked at the end of an iteration. Released: critic steps."""
 
     # Critic
     critic_inputs: Literal["state", "state_obs_id"] = "state_obs_id"
@@ -133,31 +128,13 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
     """k(s): absolute value of a linear layer (paper), or a product of two of them, width 32 (released). Either way divided by its sum."""
     mixer_bias: bool = True
     """Add b(s) (Eq. 4). The released code computes and drops it."""
-    critic_schedule: minibatches.Schedule = "shuffled"
-    """Critic steps an iteration: one per timestep in order (released) or backwards, one per shuffled minibatch of that size, or a single
-    one (paper)."""
-    critic_lr: float = 5e-4
-    """Learning rate of critic and mixer. Paper and released code: 1e-4."""
 
     # Actors
-    share_parameters: Sharing = "all"
-    """One network for all actors and one for all local critics (released), told apart by the agent id; one of both for each type of agent;
-    or one each (paper: theta_i, phi_i)."""
     actor_episodes: Literal["latest", "on_policy", "off_policy"] = "latest"
     """What actors learn from: the newest episodes (released), a sample of the on-policy ones (paper), or off-policy ones (Theorem 7). The
     critic's on-policy episodes are the newest with `latest`, else the sample."""
     ratio_clip: float = 1.0
     """Theorem 7's joint ratio pi/beta is cut to at most this, for `sampled` gradients from `off_policy` episodes; nothing else uses it."""
-    actor_ema_decay: float = 0.97
-    """Greedy play uses a running average of the actors with this decay per iteration (Algorithm 1's target actors, soft). 0: the newest."""
-
-    # Exploration
-    epsilon_start: float = 0.5
-    """Share of uniform actions at the start. Paper: 1."""
-    epsilon_end: float = 0.05
-    """Share of uniform actions at the end (App. G.1)."""
-    epsilon_anneal_steps: int = 50_000
-    """Environment steps over which epsilon falls linearly. Paper and released code: 500,000."""
 
     # Data
     on_policy_capacity: int = 32
@@ -262,12 +239,11 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
         target = self.critic_targets(learner, episodes, off_policy, key_targets)
         data, count = self._minibatches(key_rows, episodes, off_policy, target)
 
-        def loss(critic: DecomposedCritic, rows: CriticData) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        def loss(critic: DecomposedCritic, rows: CriticData) -> Loss:
             state, obs = self._inputs(learner, rows.state, rows.obs)
             error = jax.vmap(critic.total)(state, obs, rows.action, rows.is_active) - rows.target
             # Rows without weight may hold anything.
-            error = jnp.where(rows.weight > 0, error, 0)
-            return jnp.sum(rows.weight * error**2), jnp.sum(rows.weight * jnp.abs(error))
+            return minibatches.squared_error(jnp.where(rows.weight > 0, error, 0), rows.weight)
 
         at_once = self.critic_schedule == "full"
         critic, optimiser, metrics = minibatches.fit(

@@ -1,0 +1,1 @@
+"""What runs say: statistics, comparisons, other libraries' results, greedy episodes and per-agent credit."""

@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 
 from dop.analysis.statistics import LARGEST, curves, finite_mean, known
-from dop.configurations import flat
 from dop.errors import ConfigError, RunError, check_names
+from dop.hyper_parameters import flat
 from dop.storage import files, records
 from dop.storage.records import Record
 from dop.storage.run_directory import RunConfig, RunFolder
+from dop.types import LABELS
 
 MEASURING = ("env_steps", "eval_interval", "eval_episodes", "precision")
 """Fields of the protocol that numbers depend on."""
@@ -225,8 +226,8 @@ def _tasks(entries: Sequence[Entry], said: list[str]) -> Iterator[tuple[str, lis
 
 
 def _spec(entry: Entry) -> str:
-    """Everything that is known of an environment, to be compared."""
-    return json.dumps(entry.config.environment_spec, sort_keys=True)
+    """Everything that is known of an environment but labels, to be compared."""
+    return json.dumps({name: value for name, value in entry.config.environment_spec.items() if name not in LABELS}, sort_keys=True)
 
 
 def _flat(spec: dict[str, Any]) -> dict[str, Any]:

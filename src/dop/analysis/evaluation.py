@@ -30,7 +30,7 @@ class Intervals(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Episodes of every seed of a run, played with its newest checkpoint."""
+    """Episodes of every seed of a run, played with its newest checkpoint or as it was at another moment."""
 
     policy: Policy
     """Who played: the greedy team, or one whose actions were sampled (`dop.evaluate_episodes` says how)."""
@@ -44,6 +44,8 @@ class Evaluation:
     """In environment steps."""
     metrics: Mapping[str, Float[np.ndarray, "seed episode"]]
     """The environment's, at the end of each episode, by its names for them."""
+    at: str = "latest"
+    """The moment that was asked for: `latest`, `best`, or environment steps."""
 
     @property
     def values(self) -> dict[str, Float[np.ndarray, "seed episode"]]:
@@ -81,6 +83,7 @@ class Evaluation:
         """What JSON can hold: means with their intervals, then every episode. What is not finite, or not known, is None."""
         return {
             "policy": self.policy,
+            "at": self.at,
             "seeds": list(self.seeds),
             "env_steps": list(self.env_steps),
             "episodes_per_seed": self.returns.shape[1],

@@ -23,9 +23,10 @@ import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
+from jaxtyping import Float
 
 from dop.analysis.compare import Comparison, Line, Task
 from dop.analysis.statistics import LARGEST
@@ -236,10 +237,8 @@ def read(path: Path, scale: Scale | None = None, fractions: Collection[str] = FR
             title = environment if task == environment else f"{environment}:{task}"
             for method, runs in _items(methods, path, f"{title}: algorithms"):
                 for place, (run, steps) in enumerate(_items(runs, path, f"{title}, {method}: runs")):
-                    where = f"{title}, {method}, {run}"
-                    results.setdefault(title, {}).setdefault(method, []).extend(_records(steps, place, path, where))
-    if scale is not None:
-        _make_fractions(results, path, scale, fractions)
+                    records = _records(steps, place, _Place(path, f"{title}, {method}", run), scale, fractions)
+                    results.setdefault(title, {}).setdefault(method, []).extend(records)
     return results
 
 
@@ -249,51 +248,67 @@ def _items(found: Any, path: Path, what: str) -> Iterable[tuple[str, Any]]:
     return [(printable(name), inner) for name, inner in found.items()]
 
 
-def _records(steps: Any, seed: int, path: Path, where: str) -> list[Record]:
+class _Place(NamedTuple):
+    """Where a run is from."""
+
+    path: Path
+    line: str
+    """Its task and method."""
+    run: str
+
+
+def _records(steps: Any, seed: int, place: _Place, scale: Scale | None, fractions: Collection[str]) -> list[Record]:
     """The evaluations of one run; its place stands for its seed."""
     records = []
-    for name, step in _items(steps, path, f"{where}: steps"):
+    where = f"{place.line}, {place.run}"
+    for name, step in _items(steps, place.path, f"{where}: steps"):
         if name == "absolute_metrics":
             continue
         if not isinstance(step, dict) or not is_finite(step.get("step_count")) or abs(step["step_count"]) >= 2**63:
-            raise RunError(f"{path} is not in marl-eval's layout: {where}, {name} has no number step_count of at most 64 bits.")
+            raise RunError(f"{place.path} is not in marl-eval's layout: {where}, {name} has no number step_count of at most 64 bits.")
+        lists = {_OURS.get(key, f"test_{printable(key)}_mean"): values for key, values in step.items() if isinstance(values, list)}
         try:
-            metrics = {
-                _OURS.get(key, f"test_{printable(key)}_mean"): _mean(values)
-                for key, values in step.items()
-                if isinstance(values, list) and values
-            }
+            known = {metric: _numbers(values) for metric, values in lists.items() if values}
         except (TypeError, ValueError, OverflowError) as error:
-            raise RunError(f"{path} is not in marl-eval's layout: {where}, {name} has a list of other things than numbers.") from error
+            raise RunError(
+                f"{place.path} is not in marl-eval's layout: {where}, {name} has a list of other things than numbers."
+            ) from error
+        if scale is not None:
+            known |= {metric: _as_fractions(known[metric], metric, place, scale) for metric in fractions if metric in known}
+        metrics = {metric: float(np.mean(values)) for metric, values in known.items()}
         seconds = float(step["elapsed_time"]) if is_finite(step.get("elapsed_time")) else math.nan
         at = {"seed": seed, "iteration": len(records), "env_steps": int(step["step_count"]), "wall_seconds": seconds}
         records.append(Record(kind="evaluation", metrics=metrics, **at))
     return sorted(records, key=lambda record: record.env_steps)
 
 
-def _mean(values: list[Any]) -> float:
-    """NaN where one is null.
+def _numbers(values: list[Any]) -> Float[np.ndarray, " value"]:
+    """NaN in the place of null.
 
     Raises:
         TypeError: there are other things than numbers among them.
     """
     if not all(value is None or is_finite(value) for value in values):
         raise TypeError("not a number")
-    return float(np.mean(np.asarray(values, dtype=float)))
+    return np.asarray(values, dtype=float)
 
 
-def _make_fractions(results: Results, path: Path, scale: Scale, fractions: Collection[str]) -> None:
+def _as_fractions(values: Float[np.ndarray, " value"], metric: str, place: _Place, scale: Scale) -> Float[np.ndarray, " value"]:
+    """Values of this scale as fractions.
+
+    Raises:
+        RunError: one of them is beyond the scale.
+    """
     whole = {"fraction": 1.0, "percent": 100.0}[scale]
-    for record, where in _all(results):
-        for name in fractions:
-            value = record.metrics.get(name, math.nan)
-            if value < 0 or value > whole * (1 + 1e-6):
-                other = " They may be percentages: --others-scale percent." if scale == "fraction" and 1 < value <= 100 else ""
-                raise RunError(
-                    f"{path} has {_theirs(name)} {value:g} in {where}, which is beyond 0 to {whole:g}, a {scale}'s range.{other}"
-                )
-            if name in record.metrics:
-                record.metrics[name] = value / whole
+    beyond = values[(values < 0) | (values > whole * (1 + 1e-6))]
+    if beyond.size:
+        value = beyond[0]
+        other = " They may be percentages: --others-scale percent." if scale == "fraction" and 1 < value <= 100 else ""
+        raise RunError(
+            f"{place.path}: {place.run} has {_theirs(metric)} {value:g} in {place.line}, which is beyond 0 to {whole:g}, "
+            f"a {scale}'s range.{other}"
+        )
+    return values / whole
 
 
 def check_scale(results: Results, path: Path, metric: str) -> None:
@@ -322,6 +337,17 @@ def merged(comparison: Comparison, others: Mapping[str, Results]) -> Results:
         for task, methods in results.items():
             own = found.setdefault(by_lower.get(task.lower(), task), {})
             for method, records in methods.items():
-                own[f"{method} ({source})"] = records
+                own[_label(method, source)] = records
     labels = list(dict.fromkeys(label for methods in found.values() for label in methods))
     return {task: {label: methods.get(label, []) for label in labels} for task, methods in found.items()}
+
+
+def algorithms(comparison: Comparison, others: Mapping[str, Results]) -> dict[str, str]:
+    """Whose each line of `merged` is, by label."""
+    own = {line.label: line.entries[0].config.algorithm for task in comparison.tasks for line in task.lines}
+    theirs = ((source, method) for source, results in others.items() for methods in results.values() for method in methods)
+    return own | {_label(method, source): method for source, method in theirs}
+
+
+def _label(method: str, source: str) -> str:
+    return f"{method} ({source})"

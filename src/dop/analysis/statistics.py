@@ -57,15 +57,35 @@ def finite_mean(values: Float[np.ndarray, " value"]) -> float:
     return float(np.mean(finite)) if finite.size else np.nan
 
 
-def curves(records: Iterable[Record], metric: str, axis: Axis = "env_steps") -> dict[int, Curve]:
-    """`metric` of every seed that has it, over environment steps or seconds, by seed; see `known`. The records are those of one run."""
-    points: dict[int, list[tuple[float, float]]] = defaultdict(list)
+def curves(records: Iterable[Record], metric: str, axis: Axis = "env_steps", *, smooth: int = 0) -> dict[int, Curve]:
+    """`metric` of every seed that has it, over environment steps or seconds, by seed; see `known`. The records are those of one run.
+
+    Args:
+        records: of one run.
+        metric: its name in them.
+        axis: what the curves are over.
+        smooth: a window in environment steps, as `trailing_mean` has it; 0 leaves the values as they are.
+    """
+    points: dict[int, list[tuple[float, float, float]]] = defaultdict(list)
     for record in records:
         if metric in record.metrics:
-            points[record.seed].append((getattr(record, axis), record.metrics[metric]))
-    by_seed = {seed: known(points[seed]) for seed in sorted(points)}
-    ordered = {seed: pairs[np.argsort(pairs[:, 0], kind="stable")] for seed, pairs in by_seed.items()}
-    return {seed: Curve(x=pairs[:, 0], y=pairs[:, 1]) for seed, pairs in ordered.items()}
+            points[record.seed].append((getattr(record, axis), record.metrics[metric], record.env_steps))
+    found = {}
+    for seed in sorted(points):
+        rows = known(points[seed])
+        x, y, env_steps = rows[np.argsort(rows[:, 0], kind="stable")].T
+        found[seed] = Curve(x=x, y=trailing_mean(env_steps, y, smooth) if smooth else y)
+    return found
+
+
+def trailing_mean(env_steps: Float[np.ndarray, " point"], values: Float[np.ndarray, " point"], window: int) -> Float[np.ndarray, " point"]:
+    """At each point, the mean of the values within the last `window` environment steps, its own included: none from the future.
+
+    The window is open at its older end, (s - window, s]. Values that are not finite are left out of the means, and stay as they are.
+    """
+    first = np.searchsorted(env_steps, env_steps - window, side="right")
+    means = [finite_mean(values[min(begin, place) : place + 1]) for place, begin in enumerate(first)]
+    return np.where(np.isfinite(values), means, values)
 
 
 def align(seeds: Sequence[Curve]) -> Aligned:
@@ -100,6 +120,19 @@ def mean_interval(values: Float[np.ndarray, "seed *rest"], confidence: float = 0
     return Interval(mean=mean, low=mean - half, high=mean + half)
 
 
+FEWEST_SEEDS = 3
+"""With fewer, nothing here that is over seeds has an interval. That of two by Student's t is 12.7 times as wide as they are apart, and a
+bootstrap can draw but three different samples of them. Agarwal et al. 2021, whose intervals these are, have 3 to 10 runs in mind."""
+
+
+def seeds_interval(values: Float[np.ndarray, "seed *rest"], limits: tuple[float, float] = (-np.inf, np.inf)) -> Interval:
+    """`mean_interval` as it is shown: cut to `limits`, beyond which no value can be, and NaN where fewer than `FEWEST_SEEDS` are known."""
+    found = mean_interval(values)
+    enough = np.isfinite(values).sum(axis=0) >= FEWEST_SEEDS
+    low, high = (np.where(enough, np.clip(bound, *limits), np.nan) for bound in (found.low, found.high))
+    return Interval(mean=found.mean, low=low, high=high)
+
+
 # ------------------------------------------------------------------------------------------------------------ several tasks
 #
 # Agarwal et al. 2021, Deep RL at the Edge of the Statistical Precipice: the statistics of `rliable`, with intervals from a bootstrap that
@@ -111,7 +144,7 @@ RESAMPLES = 2000
 
 
 class Estimate(NamedTuple):
-    """A number with the bounds of its 95% confidence interval; NaN where a task has one seed only."""
+    """A number with the bounds of its 95% confidence interval; NaN where a task has fewer than `FEWEST_SEEDS`."""
 
     value: float
     low: float
@@ -121,6 +154,25 @@ class Estimate(NamedTuple):
 def interquartile_mean(scores: Sequence[Float[np.ndarray, " seed"]]) -> Estimate:
     """The mean of the middle half of all scores of all tasks (IQM)."""
     return _bootstrap(scores, lambda *tasks, axis=-1: scipy.stats.trim_mean(np.concatenate(tasks, axis=axis), 0.25, axis=axis))
+
+
+def mean_score(scores: Sequence[Float[np.ndarray, " seed"]]) -> Estimate:
+    """The mean over tasks of the mean over seeds."""
+    return _bootstrap(scores, lambda *tasks, axis=-1: np.mean(_task_means(tasks, axis), axis=0))
+
+
+def median_score(scores: Sequence[Float[np.ndarray, " seed"]]) -> Estimate:
+    """The median over tasks of the mean over seeds; of one task, its mean."""
+    return _bootstrap(scores, lambda *tasks, axis=-1: np.median(_task_means(tasks, axis), axis=0))
+
+
+def optimality_gap(scores: Sequence[Float[np.ndarray, " seed"]], goal: float = 1.0) -> Estimate:
+    """By how much scores fall short of `goal`: the mean over tasks of the mean over seeds of max(goal - score, 0). Less is better."""
+    return _bootstrap(scores, lambda *tasks, axis=-1: np.mean(_task_means([np.maximum(goal - x, 0) for x in tasks], axis), axis=0))
+
+
+def _task_means(tasks: Sequence[np.ndarray], axis: int) -> list[np.ndarray]:
+    return [np.mean(task, axis=axis) for task in tasks]
 
 
 def probability_of_improvement(x: Sequence[Float[np.ndarray, " seed"]], y: Sequence[Float[np.ndarray, " seed"]]) -> Estimate:
@@ -154,7 +206,7 @@ def _wins(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
 def _bootstrap(samples: Sequence[np.ndarray], statistic: Callable[..., Any]) -> Estimate:
     """Percentile bootstrap that draws from each sample apart. The draws are the same every time."""
     value = float(statistic(*samples))
-    if min(len(sample) for sample in samples) < 2:
+    if min(len(sample) for sample in samples) < FEWEST_SEEDS:
         return Estimate(value, np.nan, np.nan)
     drawn = scipy.stats.bootstrap(samples, statistic, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(0), batch=200)
     return Estimate(value, float(drawn.confidence_interval.low), float(drawn.confidence_interval.high))

@@ -50,7 +50,9 @@ def line(name: str, values: tuple[float, ...]) -> str:
 def evaluation(found: dop.Evaluation) -> None:
     """One metric a line: means, and their 95% intervals."""
     n_seeds, n_episodes = found.returns.shape
-    say(f"{n_episodes} {found.policy} episodes per seed; 95% intervals of the mean by Student's t:")
+    steps = ", ".join(f"{steps:,}" for steps in found.env_steps)
+    moment = "" if found.at == "latest" else f", {'each at its best' if found.at == 'best' else 'at a snapshot'} (after {steps} steps)"
+    say(f"{n_episodes} {found.policy} episodes per seed{moment}; 95% intervals of the mean by Student's t:")
     means = found.means()
     for name, (over_episodes, over_seeds) in sorted(found.intervals().items()):
         each = ", ".join(_bounds(float(low), float(high)) for low, high in zip(over_episodes.low, over_episodes.high, strict=True))

@@ -1,7 +1,7 @@
-"""Several seeds in one process, as a leading axis: `vmap` on an accelerator, one host device for each seed on a CPU.
+"""Several seeds in one process, as a leading axis: `vmap` on an accelerator, one host device per seed on a CPU.
 
-On a CPU `vmap` would run every branch and every loop to the longest seed's end, and `lax.map` would copy the replay in and out;
-host devices run side by side on the cores, each with loops of its own (docs/architecture.md).
+On a CPU `vmap` would run all branches, and every loop as long as the longest seed's, and `lax.map` would copy the replay in and out; host
+devices run in parallel on the cores, each with its own loops (docs/architecture.md).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ AXIS = "seed"
 
 
 def use_host_devices(seeds: int) -> None:
-    """Ask for one host device per seed. Works only before JAX has started; later, the devices that are there are shared."""
+    """Request one host device per seed. Works only before JAX has started; later, the existing devices are shared."""
     try:
         jax.config.update("jax_num_cpu_devices", seeds)
     except RuntimeError:
@@ -27,7 +27,7 @@ def use_host_devices(seeds: int) -> None:
 
 
 def mesh(seeds: int) -> Mesh:
-    """The devices that share the seeds: on a CPU the largest number of them that divides the seeds, elsewhere one."""
+    """The devices of the seeds: on a CPU the largest number of them that divides the number of seeds, elsewhere one."""
     devices = jax.devices()
     count = max(d for d in range(1, min(seeds, len(devices)) + 1) if seeds % d == 0) if devices[0].platform == "cpu" else 1
     return Mesh(np.array(devices[:count]), (AXIS,))
@@ -36,7 +36,7 @@ def mesh(seeds: int) -> Mesh:
 def over_seeds(function: Callable[..., Any], devices: Mesh, *, donate: bool = False, small: bool = False) -> Callable[..., Any]:
     """`function` of one seed's state, jitted over the leading seed axis of its arguments and results.
 
-    `small` says that it computes so little that on a CPU sharing it among threads would take longer than doing it.
+    `small` marks a computation that is slower with several CPU threads than with one.
     """
 
     def block(*args: PyTree) -> PyTree:
@@ -53,10 +53,10 @@ def over_seeds(function: Callable[..., Any], devices: Mesh, *, donate: bool = Fa
 
 
 def place(tree: PyTree, devices: Mesh) -> PyTree:
-    """Arrays with a leading seed axis, put where `over_seeds` wants them."""
+    """Arrays with a leading seed axis, placed on the devices as `over_seeds` expects."""
     return jax.device_put(tree, NamedSharding(devices, PartitionSpec(AXIS)))
 
 
 def keys(seeds: tuple[int, ...]) -> Any:
-    """One random key per seed; a seed's key does not depend on what other seeds there are."""
+    """One random key per seed, independent of the other seeds."""
     return jnp.stack([jax.random.key(seed) for seed in seeds])

@@ -1,13 +1,13 @@
-"""Environments, found by themselves: every module of this package, and of `hosts` in it, that defines `FAMILY` and `make` is a family.
+"""The registry of environments: every module of this package, and of `dop.envs.python`, that defines `FAMILY` and `make` is a family.
 
     FAMILY: str                                     the part of the name before the colon
     make(variant: str | None, **options) -> Environment | PythonEnvironment
-    variants() -> tuple[str, ...]                   the parts after it that are listed; empty if there is none
+    variants() -> tuple[str, ...]                   the parts after the colon; empty if the family has no variants
 or
-    ADAPTS: str                                     what is written after it, for example MODULE: too many to list
+    ADAPTS: str                                     the form of the part after the colon, for example MODULE, of an adapter
 
-A name that has dots before the colon, `my_package.my_env:make`, is a function of the user's own that returns an environment: one of these
-two kinds, or one of PettingZoo's (parallel) or Gymnasium's (spaces that are tuples), which is then adapted.
+A name with dots before the colon, `my_package.my_env:make`, is a user's function that returns an environment: one of these two kinds, or
+a PettingZoo (parallel) or Gymnasium environment (with tuple spaces), which is then adapted.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from dop.envs.making import makers
 from dop.envs.making.places import place_of
 from dop.envs.python import _recognise
 from dop.envs.python._recognise import way_out
-from dop.envs.validation.checks import check
-from dop.errors import ConfigError, UnknownNameError, is_deeper, plain, shown
+from dop.envs.validation.validate import validate
+from dop.errors import ConfigError, UnknownNameError, is_nested_deeper, plain, shown
 from dop.types import Environment, EnvSpec, PythonEnvironment
 
-__all__ = ["adapters", "check", "checked_options", "families", "made_by", "make", "names", "way_out"]
+__all__ = ["adapters", "checked_options", "families", "made_by", "make", "names", "validate", "way_out"]
 DEEPEST = 20
-"""Lists and dicts in each other, in an option of an environment."""
+"""Largest nesting depth of lists and dicts in an environment's option."""
 
 
 @functools.cache
@@ -42,7 +42,7 @@ def families() -> dict[str, ModuleType]:
 
 
 def names() -> tuple[str, ...]:
-    """Every listed environment, as `make` takes it."""
+    """The names of all listed environments, as `make` takes them."""
     return tuple(
         f"{family}:{variant}" if variant else family
         for family, module in sorted(families().items())
@@ -52,26 +52,26 @@ def names() -> tuple[str, ...]:
 
 
 def imports_code(name: str) -> bool:
-    """Whether making this environment imports code that is none of the library's: so it is with every name that is not listed."""
+    """Whether making this environment imports code from outside the library, as every name that is not listed does."""
     return name not in names()
 
 
 def adapters() -> tuple[str, ...]:
-    """How environments of other packages are named, for example `pettingzoo:MODULE`."""
+    """The forms of the names of other packages' environments, for example `pettingzoo:MODULE`."""
     return tuple(f"{family}:{module.ADAPTS}" for family, module in sorted(families().items()) if hasattr(module, "ADAPTS"))
 
 
 def make(name: str, /, **options: Any) -> Any:
-    """The environment called `name`, for example `smax:2s3z`; `options` go to its maker, numbers of NumPy among them as Python's.
+    """The environment called `name`, for example `smax:2s3z`; `options` go to its maker, with NumPy scalars converted to Python's.
 
-    It is an `Environment`, or, outside JAX, a `PythonEnvironment`: only who asked for a name knows which, and so the type does not say.
+    It is an `Environment` or a `PythonEnvironment`. Which of the two depends on the name, so the return type is `Any`.
 
     Raises:
         UnknownNameError: no such family or variant; the message names the nearest.
-        ConfigError: the options, or the user's own function, do not give an environment.
+        ConfigError: no environment can be made with these options, or the user's function does not return one.
     """
     if not isinstance(name, str):
-        raise ConfigError(f"An environment is made by its name, a text such as 'matrix-game'; got {shown(name)}.")
+        raise ConfigError(f"An environment's name must be a string such as 'matrix-game'; got {shown(name)}.")
     options = checked_options(options)
     family, _, variant = name.partition(":")
     if family in families():
@@ -83,16 +83,16 @@ def make(name: str, /, **options: Any) -> Any:
 
 
 def checked_options(options: Any) -> dict[str, Any]:
-    """Keyword arguments of a maker, with numbers of NumPy as Python's.
+    """Keyword arguments of a maker, with NumPy scalars converted to Python's.
 
     Raises:
-        ConfigError: they are none.
+        ConfigError: they are not a dict with string keys, or are nested too deeply.
     """
     if not isinstance(options, dict) or not all(isinstance(name, str) for name in options):
         raise ConfigError(f"The options of an environment must be a dict, from names to values; got {shown(options)}.")
-    deep = next((name for name, value in options.items() if is_deeper(value, DEEPEST)), None)
+    deep = next((name for name, value in options.items() if is_nested_deeper(value, DEEPEST)), None)
     if deep is not None:
-        raise ConfigError(f"The environment's option {deep} has lists or dicts that lie in each other more than {DEEPEST} deep.")
+        raise ConfigError(f"The environment's option {deep} nests lists or dicts more than {DEEPEST} deep.")
     return plain(options)
 
 
@@ -100,7 +100,7 @@ def _is_module(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None
     except ValueError:
-        # A module that is running as the program, or was made by hand, has no spec but is there.
+        # A module that runs as the program, or was built by hand, has no spec but exists.
         return True
 
 
@@ -111,11 +111,11 @@ def _import_environment(module_name: str, function_name: str, options: dict[str,
     maker = makers.load(module_name, function_name)
     with plugins.named(f"{spec!r} cannot be made"):
         environment = made_by(maker, spec, options)
-        _ = getattr(environment, "spec", None)  # a property of somebody else's, which is read from here on
+        _ = getattr(environment, "spec", None)  # a foreign property may raise; later reads are not guarded
     if not isinstance(environment, Environment | PythonEnvironment):
         raise ConfigError(
             f"{spec!r}{place_of(maker)} returned {type(environment).__name__}, which is not an environment: "
-            "it must have spec, reset and step (see dop.Environment), and outside JAX also render and close (dop.PythonEnvironment)."
+            "it must have spec, reset and step (dop.Environment); a Python environment also render and close (dop.PythonEnvironment)."
         )
     if not isinstance(environment.spec, EnvSpec):
         raise ConfigError(f"{spec!r} has {type(environment.spec).__name__} as its spec; it must be a dop.EnvSpec.")
@@ -123,12 +123,12 @@ def _import_environment(module_name: str, function_name: str, options: dict[str,
 
 
 def made_by(maker: Callable[..., Any], name: str, options: Mapping[str, Any]) -> Any:
-    """What a function of the user's own, called `name`, makes of `options`, adapted if it is of PettingZoo's or Gymnasium's kind.
+    """The environment that a user's function `name` returns for `options`; PettingZoo's and Gymnasium's are adapted.
 
     Raises:
-        ConfigError: it is an environment of another kind; the message says what to do.
+        ConfigError: an unsupported kind of environment; the message says what to do.
     """
     made = _recognise.adapt(name, maker, options)
     if instead := way_out(name, made):
-        raise ConfigError(f"{name!r} returned {type(made).__name__}, which is not an environment here. {instead}")
+        raise ConfigError(f"{name!r} returned {type(made).__name__}, which is not a supported environment. {instead}")
     return made

@@ -2,7 +2,7 @@
 
 Wang et al., DOP: Off-Policy Multi-Agent Decomposed Policy Gradients (2020), Sec. 5.2.1: "5 agents navigate to one landmark. Only when all
 of them reach the landmark will they get a collective reward of 10 and successfully end the episode. If they fail to gather near the
-landmark after 25 timesteps, they get a reward of -10, and a new episode begins." The paper says no more; the rest is our reading of it, in
+landmark after 25 timesteps, they get a reward of -10, and a new episode begins." The paper says no more; the rest is our interpretation, in
 the particle world of Lowe et al. (2017) without collisions.
 
 Start: the landmark is uniform in [-1, 1]^2. Each agent, at rest, is uniform in the part of [-1, 1]^2 that is within 0.2 of it on each axis.
@@ -12,17 +12,17 @@ Action of an agent: a point of the simplex over (stay, -x, +x, -y, +y), JaxMARL'
     velocity <- 0.75 velocity + 0.5 u        (MPE's damping 1/4, acceleration 5, 0.1 s a step)
     position <- position + 0.1 velocity      (with the new velocity, as in Lowe et al.; JaxMARL's `mpe` uses the old one)
 
-With `actions="discrete"` an agent names one of the five corners instead, for methods that need numbers.
+With `actions="discrete"` an agent chooses one of the five corners instead, for methods with discrete actions.
 
-Reward: +10 when every agent's centre is less than 0.1 from the landmark's centre after the move, which is when its disc (radius 0.05) lies
-inside of the landmark's (radius 0.15); -10 when the 25th step ends without; else 0. Either terminates the episode, since the game is over:
-nothing is ever truncated. The start is not judged, the first move is.
+Reward: +10 when every agent's centre is less than 0.1 from the landmark's centre after the move, so that its disc (radius 0.05) lies inside
+the landmark's (radius 0.15); -10 when the 25th step ends without that; else 0. Both end the game and terminate the episode: no episode is
+truncated. Winning is tested after each move, not at the start.
 
-Observation of an agent: its velocity, its position, the landmark and then each other agent relative to itself: 14 numbers. State: all
-observations, one after the other. Neither holds the time, so a critic cannot know how near the end is. Positions have no bound.
+Observation of an agent: its velocity, its position, the landmark and then each other agent relative to itself: 14 numbers. State: the
+observations concatenated. Neither contains the time, so a critic cannot know how near the end is. Positions are unbounded.
 
-Measured over 2,000,000 episodes each: doing nothing wins 0.05%, uniform points of the simplex 0.18%, uniform corners 0.10%; `scripted` wins
-all, in 2.6 steps on average and 4 at most.
+Measured over 2,000,000 episodes each: the no-op policy wins 0.05%, uniform points of the simplex 0.18%, uniform corners 0.10%; `scripted`
+wins all, in 2.6 steps on average and 4 at most.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from dop.envs.common import canvas, simplex
 from dop.envs.making.options import one_of, positive_integer
-from dop.errors import UnknownNameError, make_plain
+from dop.errors import UnknownNameError, to_python_scalars
 from dop.types import Action, EnvSpec, TimeStep
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ FAMILY = "aggregation"
 
 AGENT_RADIUS, LANDMARK_RADIUS = 0.05, 0.15
 NEAR = LANDMARK_RADIUS - AGENT_RADIUS
-"""An agent is there when its centre is less than this from the landmark's."""
+"""Largest distance between an agent's centre and the landmark's at which the agent has reached it."""
 
 _START = 0.2
 _DAMPING, _ACCELERATION, _SECONDS = 0.25, 5.0, 0.1
@@ -62,11 +62,11 @@ def variants() -> tuple[str, ...]:
 
 
 def make(variant: str | None = None, *, n_agents: int = 5, time_limit: int = 25, actions: str = "simplex") -> Aggregation:
-    """The task of the paper, or one of another size, or with actions that are numbers (`actions="discrete"`).
+    """The task of the paper, or one of another size or with discrete actions (`actions="discrete"`).
 
     Raises:
         UnknownNameError: there are no variants.
-        ConfigError: a number below 1, or a kind of actions that there is not.
+        ConfigError: a number below 1, or an unknown kind of action.
     """
     if variant is not None:
         raise UnknownNameError("environment", f"{FAMILY}:{variant}", [FAMILY])
@@ -74,7 +74,7 @@ def make(variant: str | None = None, *, n_agents: int = 5, time_limit: int = 25,
 
 
 def scripted(obs: Float[Array, " obs"]) -> Float[Array, "5"]:
-    """What an agent that sees `obs` does to get onto the landmark and stay: proportional to what is left, less 3/2 of the velocity."""
+    """A scripted policy that reaches the landmark and stays there: 10 times the relative position, minus 3/2 of the velocity."""
     velocity, landmark = obs[:2], obs[4:6]
     push = 10.0 * landmark - 1.5 * velocity
     push = push / jnp.maximum(1.0, jnp.sum(jnp.abs(push)))
@@ -84,7 +84,7 @@ def scripted(obs: Float[Array, " obs"]) -> Float[Array, "5"]:
 
 
 class World(eqx.Module):
-    """Where everything is."""
+    """Positions and velocities."""
 
     position: Float[Array, "agent 2"]
     velocity: Float[Array, "agent 2"]
@@ -94,7 +94,7 @@ class World(eqx.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Aggregation:
-    """An `Environment`. The metric `won` says whether all were on the landmark."""
+    """An `Environment`. The metric `won` says whether all agents reached the landmark."""
 
     n_agents: int = 5
     """Size of the team (Sec. 5.2.1: 5)."""
@@ -104,7 +104,7 @@ class Aggregation:
     """`simplex`, or `discrete`: its corners."""
 
     def __post_init__(self) -> None:
-        make_plain(self)
+        to_python_scalars(self)
         positive_integer("n_agents", self.n_agents)
         positive_integer("time_limit", self.time_limit)
         one_of("actions", self.actions, simplex.KINDS)
@@ -122,6 +122,7 @@ class Aggregation:
             state_size=self.n_agents * obs_size,
             time_limit=self.time_limit,
             metrics=("won",),
+            action_names=(("stay", "left", "right", "down", "up"),) * self.n_agents,
             options=tuple(asdict(self).items()),
         )
 
@@ -148,7 +149,7 @@ class Aggregation:
         """The landmark as a ring, and the part of the plane around it."""
         del action
         landmark = np.asarray(state.landmark)
-        canvas.arena(axes, landmark - 0.8, landmark + 0.8)
+        canvas.scene(axes, landmark - 0.8, landmark + 0.8)
         canvas.disc(axes, landmark, LANDMARK_RADIUS, canvas.INK, filled=False)
         for agent, position in enumerate(state.position):
             canvas.disc(axes, position, AGENT_RADIUS, colours[agent], str(agent))

@@ -1,4 +1,4 @@
-"""Team tasks of Jumanji, which are JAX themselves (Bonnet et al. 2024). Needs `pip install 'dop-marl[jumanji]'`.
+"""Team tasks of Jumanji, which are written in JAX (Bonnet et al. 2024). Needs `pip install 'dop-marl[jumanji]'`.
 
     LevelBasedForaging-v0   agents eat food that only some of them together can lift; each sees a list of agents and food items
     RobotWarehouse-v0       robots bring shelves to goals and do not collide; each sees the cells around it
@@ -6,11 +6,11 @@
     Cleaner-v0              cleaners visit all tiles of a maze; each sees the maze, where it is and where the others are
     Connector-v3            agents lay wires to their targets; each sees the grid: its own wire, head and target, then the others'
 
-Grids are given as planes of 0 and 1, one for each kind of cell. State: all observations, one after the other. What an agent may do, rewards
-and extras are Jumanji's; rewards of several agents are summed, or averaged with `reward="mean"`; extras that are numbers are the metrics.
+Grids are encoded one-hot, as one plane per kind of cell. State: the observations concatenated. Action masks, rewards and extras are
+Jumanji's; rewards of several agents are summed, or averaged with `reward="mean"`; scalar extras are the metrics.
 
 An episode terminates where Jumanji's discount is 0 and is truncated after `time_limit` steps. RobotWarehouse, SearchAndRescue and Cleaner
-call reaching the limit termination; here it is truncation, also where a task ends in that very step.
+report the limit as termination; here it is truncation, even if the task ends in that same step.
 """
 
 from __future__ import annotations
@@ -64,7 +64,23 @@ _TASKS: dict[str, tuple[Callable[[Any, int], Seen], bool]] = {
     "Cleaner-v0": (_maze, False),
     "Connector-v3": (_wires, True),
 }
-"""How the agents' observations are read, and whether the task tells time limits from ends."""
+"""The encoder of the agents' observations, and whether the task distinguishes truncation from termination."""
+
+
+_ACTION_NAMES = {
+    "RobotWarehouse-v0": ("no-op", "forward", "turn left", "turn right", "toggle load"),
+    "Cleaner-v0": ("up", "right", "down", "left"),
+    "Connector-v3": ("no-op", "up", "right", "down", "left"),
+}
+"""What Jumanji calls the actions. Those of SearchAndRescue have no names; those of foraging are in another order in later versions."""
+
+
+def _action_names(variant: str) -> tuple[str, ...]:
+    """Of one agent; empty if they have none."""
+    if variant != "LevelBasedForaging-v0":
+        return _ACTION_NAMES.get(variant, ())
+    numbers = importlib.import_module("jumanji.environments.routing.lbf.constants")
+    return tuple(sorted(("no-op", "up", "down", "left", "right", "load"), key=lambda name: getattr(numbers, name.replace("-", "").upper())))
 
 
 def variants() -> tuple[str, ...]:
@@ -72,7 +88,7 @@ def variants() -> tuple[str, ...]:
 
 
 def make(variant: str | None, *, time_limit: int | None = None, reward: str = "sum") -> Jumanji:
-    """The task `variant`, cut after `time_limit` steps (default: Jumanji's own).
+    """The task `variant`, truncated after `time_limit` steps (default: Jumanji's own).
 
     Raises:
         UnknownNameError: no such task.
@@ -100,6 +116,7 @@ def make(variant: str | None, *, time_limit: int | None = None, reward: str = "s
         action_kind="box" if box else "discrete",
         state_size=n * obs_size,
         time_limit=int(game.time_limit),
+        action_names=(_action_names(variant),) * n if _action_names(variant) else (),
         metrics=tuple(sorted(name for name, extra in (first.extras or {}).items() if extra.shape == ())),
         options=(("time_limit", int(game.time_limit)), ("reward", reward)),
     )
@@ -108,13 +125,13 @@ def make(variant: str | None, *, time_limit: int | None = None, reward: str = "s
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Jumanji:
-    """An `Environment` around one of Jumanji's, whose own state it carries, with the number of steps taken."""
+    """An `Environment` around one of Jumanji's; its state is Jumanji's with the number of steps."""
 
     spec: EnvSpec
     game: Any
     read: Callable[[Any, int], Seen]
     certain: bool
-    """Whether the task tells time limits from ends."""
+    """Whether the task distinguishes truncation from termination."""
     averaged: bool
 
     def reset(self, key: PRNGKeyArray) -> tuple[PyTree, TimeStep]:

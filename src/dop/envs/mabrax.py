@@ -1,24 +1,24 @@
 """MABrax: one robot of Brax, its joints divided among a team. Needs `pip install 'dop-marl[mabrax]'`.
 
 Rutherford et al., JaxMARL: Multi-Agent RL Environments and Algorithms in JAX (2023); `jaxmarl.environments.mabrax`, after the Multi-Agent
-MuJoCo of Peng et al., FACMAC (2021). A map is called by its robot and the number of agents x the joints of each:
+MuJoCo of Peng et al., FACMAC (2021). A map's name is its robot and the number of agents x the joints of each:
 
     ant_4x2    halfcheetah_6x1    hopper_3x1    humanoid_9|8 (two agents, of 9 and 8 joints)    walker2d_2x3
 
-Dynamics: Brax's positional physics, an action repeat of 1. An action is a torque in [-1, 1] for each of the agent's joints; components that
-smaller agents do not have are ignored.
+Dynamics: Brax's positional physics, an action repeat of 1. An action is a torque in [-1, 1] for each of the agent's joints; the padding of
+agents with fewer joints is ignored.
 
 Observation of an agent: the entries of Brax's observation that JaxMARL lists for it, padded with zeros to the largest agent's. State:
-Brax's observation, the whole robot's. Neither is bounded. Reward: Brax's, shared by the team.
+Brax's observation of the whole robot. Neither is bounded. Reward: Brax's, shared by the team.
 
-An episode terminates when Brax calls the robot unhealthy (halfcheetah always is healthy) and is truncated after `time_limit` steps.
+An episode terminates when the robot is unhealthy by Brax's definition (halfcheetah always is healthy) and is truncated after `time_limit`
+steps.
 
-Two lists of JaxMARL 0.2.0 are of observations that are longer than those of Brax, and an index past the end reads the last entry. On
-halfcheetah all indices are one too high, so that agent_5 sees the speed of its joint at the place of the one after it, as agent_4 does; on
-humanoid (244 entries) indices of 244 to 375 all read the last torque. They are kept, since they are what others have measured on; the state
-is whole.
+Two index lists of JaxMARL 0.2.0 assume longer observations than Brax gives, and an index past the end reads the last entry. On halfcheetah
+all indices are one too high, so that agent_5 sees the speed of its joint at the place of the one after it, as agent_4 does; on humanoid
+(244 entries) indices of 244 to 375 all read the last torque. They are kept so that results stay comparable; the state is complete.
 
-Both JaxMARL and Brax call these environments deprecated: they work with the versions that the extra names, and are not developed any more.
+JaxMARL and Brax have deprecated these environments: they work with the versions that the extra pins, and are no longer developed.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def variants() -> tuple[str, ...]:
 
 
 def make(variant: str | None, *, time_limit: int = 1000) -> MABrax:
-    """The robot and team `variant`, cut after `time_limit` steps.
+    """The robot and team `variant`, truncated after `time_limit` steps.
 
     Raises:
         UnknownNameError: no such map.
@@ -78,7 +78,7 @@ def make(variant: str | None, *, time_limit: int = 1000) -> MABrax:
 def _game(variant: str, time_limit: int) -> Any:
     mabrax = jaxmarl.import_quietly("jaxmarl.environments.mabrax")
     with warnings.catch_warnings():
-        # What they say is in the docstring above.
+        # The module's docstring mentions the deprecation.
         warnings.filterwarnings("ignore", message="MABrax is deprecated")
         warnings.filterwarnings("ignore", message="Brax System")
         return mabrax.MABraxEnv(variant, episode_length=time_limit, auto_reset=False)

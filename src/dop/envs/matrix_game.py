@@ -1,17 +1,17 @@
-"""The matrix game of the DOP paper's Sec. 3.1: n agents, one step, one joint action that pays.
+"""The matrix game of the DOP paper's Sec. 3.1: n agents, one step, one optimal joint action.
 
     r(a) = optimal_reward    if a_i = 0 for every agent i
          = other_reward      otherwise
 
-With the paper's 10 agents, 10 actions and rewards of +10 and -10, a joint action drawn at random pays with probability 1e-10.
-Agents see nothing: observation and state are a constant 1. The episode terminates after its one step.
+With the paper's 10 agents, 10 actions and rewards of +10 and -10, a uniformly random joint action is optimal with probability 1e-10.
+The observations are uninformative: observation and state are a constant 1. The episode terminates after its one step.
 
-Relaxed (`relaxed=True`), an agent's action is a point of the simplex, a distribution over its actions, and the reward is what independent
-draws from those earn on average:
+Relaxed (`relaxed=True`), an agent's action is a point of the simplex, a distribution over its actions, and the reward is the expectation
+over independent draws from these distributions:
 
     r(a) = other_reward + (optimal_reward - other_reward) prod_i a_i[0]
 
-At the corners that is the game itself. The metric `optimal` then is the chance of the joint action that pays, the product.
+At the corners this is the original game. The metric `optimal` then is the probability of the optimal joint action, the product.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from dop.envs.common import simplex
 from dop.envs.making.options import boolean, finite, positive_integer
-from dop.errors import ConfigError, UnknownNameError, make_plain
+from dop.errors import ConfigError, UnknownNameError, to_python_scalars
 from dop.types import Action, EnvSpec, TimeStep
 
 FAMILY = "matrix-game"
@@ -63,14 +63,14 @@ class MatrixGame:
     n_actions: int = 10
     """Actions of each agent (Sec. 3.1: 10)."""
     optimal_reward: float = 10.0
-    """Paid when every agent takes the first action (Sec. 3.1: 10)."""
+    """Reward if every agent takes the first action (Sec. 3.1: 10)."""
     other_reward: float = -10.0
-    """Paid for any other joint action (Sec. 3.1: -10)."""
+    """Reward of any other joint action (Sec. 3.1: -10)."""
     relaxed: bool = False
     """Whether actions are distributions over the actions (Sec. 3.1: no)."""
 
     def __post_init__(self) -> None:
-        make_plain(self)
+        to_python_scalars(self)
         positive_integer("n_agents", self.n_agents)
         positive_integer("n_actions", self.n_actions)
         if finite("optimal_reward", self.optimal_reward) <= finite("other_reward", self.other_reward):
@@ -92,6 +92,7 @@ class MatrixGame:
             time_limit=1,
             obs_bound=1.0,
             metrics=("optimal",),
+            action_names=(("optimal", *(f"other {i}" for i in range(1, self.n_actions))),) * self.n_agents,
             options=tuple(asdict(self).items()),
         )
 

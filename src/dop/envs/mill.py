@@ -1,4 +1,4 @@
-"""Mill: ten agents push a millstone, which must turn fast, clockwise.
+"""Mill: ten agents push a millstone, which must turn clockwise and fast.
 
 Wang et al., DOP: Off-Policy Multi-Agent Decomposed Policy Gradients (2020), Sec. 5.2.1: "They can choose to push the millstone clockwise or
 counterclockwise with force between 0 and 1. If the millstone's angular velocity, omega, gets greater than 30, agents are rewarded 3 per
@@ -6,28 +6,28 @@ step. If omega exceeds 100 in 10 steps, the agents win the episode and get a rew
 -10."
 
 Action of an agent: a point of the simplex over (clockwise, counter-clockwise); its force is f_i = a_0 - a_1, in [-1, 1]. With
-`actions="discrete"` it pushes with all its force: number 0 clockwise, number 1 counter-clockwise. The stone starts at rest, and each step
+`actions="discrete"` it pushes with full force: action 0 clockwise, action 1 counter-clockwise. The stone starts at rest, and each step
 
     omega <- (1 - friction) omega + alpha sum_i f_i
 
-The paper gives neither constant. With ours, alpha = 2 and friction = 0.05, nearly everyone must push the right way: one agent may be wholly
-wrong all the time and the team still wins, two may not. Chance hardly helps: of 2,000,000 episodes, uniform points of the simplex pass 30
-in 0.10%, uniform corners in 5.9%, and neither ever wins.
+The paper gives neither constant. With ours, alpha = 2 and friction = 0.05, the team still wins if one agent always pushes the wrong way,
+but not if two do. Random play hardly succeeds: of 2,000,000 episodes, uniform points of the simplex pass 30 in 0.10%, uniform corners in
+5.9%, and neither ever wins.
 
 Reward, of the first line that holds after the stone's step:
 
-    +10    omega > 100: won, terminates        (nothing else: the winning step does not also pay the 3)
+    +10    omega > 100: won, terminates        (without the 3)
     -10    it was the 10th step: lost, terminates        (whatever omega is)
      +3    omega > 30
       0    else
 
 Nothing is clipped: omega may be negative, and pass 100 by up to alpha n.
 
-The best return is 34, and not that of the fastest win, 22. Pushing with all forces passes 30 in step 2 and wins in step 6, after 4 x 3; a
-team that holds omega between 30 and 100 and wins in step 10 earns 8 x 3 + 10. No play earns more: before the last step none pays more than
-3, and the first pays nothing, since 20 <= 30. `Mill.scripted` earns it.
+The best return is 34, more than the 22 of the fastest win. Pushing with full force passes 30 in step 2 and wins in step 6, after 4 x 3; a
+team that keeps omega between 30 and 100 and wins in step 10 gets 8 x 3 + 10. This is optimal: no step before the last has a reward above 3,
+and the first has 0, since 20 <= 30. `Mill.scripted` achieves it.
 
-Observation of an agent: omega / 100, the share of the 10 steps that is over, and which agent it is (one-hot). State: the first two.
+Observation of an agent: omega / 100, the fraction of the 10 steps that is over, and the agent's index (one-hot). State: the first two.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from dop.envs.common import canvas, simplex
 from dop.envs.making.options import finite, one_of, positive, positive_integer
-from dop.errors import ConfigError, UnknownNameError, make_plain
+from dop.errors import ConfigError, UnknownNameError, to_python_scalars
 from dop.types import Action, EnvSpec, TimeStep
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ FAMILY = "mill"
 
 TIME_LIMIT = 10
 TURNING, WINNING = 30.0, 100.0
-"""What omega must exceed to be paid each step, and to win."""
+"""Thresholds of omega: for a reward in each step, and for winning."""
 
 _TURNS, _WON, _LOST = 3.0, 10.0, -10.0
 
@@ -64,11 +64,11 @@ def variants() -> tuple[str, ...]:
 
 
 def make(variant: str | None = None, *, n_agents: int = 10, alpha: float = 2.0, friction: float = 0.05, actions: str = "simplex") -> Mill:
-    """The task of the paper, or one of another size, with another stone, or with actions that are numbers (`actions="discrete"`).
+    """The task of the paper, or one of another size, with other constants, or with discrete actions (`actions="discrete"`).
 
     Raises:
         UnknownNameError: there are no variants.
-        ConfigError: a team below 1, an alpha that is not positive, a friction outside of [0, 1], or a kind of actions that there is not.
+        ConfigError: a team below 1, an alpha that is not positive, a friction outside of [0, 1], or an unknown kind of action.
     """
     if variant is not None:
         raise UnknownNameError("environment", f"{FAMILY}:{variant}", [FAMILY])
@@ -76,7 +76,7 @@ def make(variant: str | None = None, *, n_agents: int = 10, alpha: float = 2.0, 
 
 
 class Stone(eqx.Module):
-    """How it turns, and for how many steps it has been pushed."""
+    """The stone's angular velocity, and the number of steps so far."""
 
     omega: Float[Array, ""]
     """Angular velocity; positive is clockwise."""
@@ -85,19 +85,19 @@ class Stone(eqx.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Mill:
-    """An `Environment`. The metric `won` says whether omega passed 100."""
+    """An `Environment`. The metric `won` says whether omega exceeded 100."""
 
     n_agents: int = 10
     """Size of the team (Sec. 5.2.1: 10)."""
     alpha: float = 2.0
-    """What a whole force adds to omega in a step (not in the paper)."""
+    """What a full force adds to omega in a step (not in the paper)."""
     friction: float = 0.05
-    """Share of omega that is lost in a step (not in the paper)."""
+    """Fraction of omega that is lost in a step (not in the paper)."""
     actions: str = "simplex"
     """`simplex`, or `discrete`: its corners."""
 
     def __post_init__(self) -> None:
-        make_plain(self)
+        to_python_scalars(self)
         positive_integer("n_agents", self.n_agents)
         positive("alpha", self.alpha)
         if not 0.0 <= finite("friction", self.friction) <= 1.0:
@@ -116,13 +116,14 @@ class Mill:
             action_kind="discrete" if self.actions == "discrete" else "simplex",
             state_size=2,
             time_limit=TIME_LIMIT,
-            obs_bound=max(1.0, 1.01 * largest / WINNING),  # a little for rounding
+            obs_bound=max(1.0, 1.01 * largest / WINNING),  # with a margin for rounding
             metrics=("won",),
+            action_names=(("clockwise", "counter-clockwise"),) * self.n_agents,
             options=tuple(asdict(self).items()),
         )
 
     def scripted(self, obs: Float[Array, " obs"]) -> Float[Array, "2"]:
-        """What an agent that sees `obs` does, if all do so, to earn the most: hold omega a little below 100, pass it in the last step."""
+        """An optimal policy if all agents follow it: keep omega a little below 100, and exceed it in the last step."""
         omega, last = WINNING * obs[0], obs[1] * TIME_LIMIT > TIME_LIMIT - 1.5
         hold = WINNING - min(self.n_agents * self.alpha, WINNING - TURNING) / 2
         force = jnp.clip((hold - (1.0 - self.friction) * omega) / (self.alpha * self.n_agents), -1.0, 1.0)
@@ -146,8 +147,8 @@ class Mill:
         return stone, self._time_step(stone, reward=reward, won=won, lost=lost)
 
     def draw(self, axes: Axes, state: Stone, action: np.ndarray | None, colours: Sequence[str]) -> None:
-        """The stone as a dial of omega, from -100 at the left to 100 at the right, and every agent's push on its rim."""
-        canvas.arena(axes, (-1.9, -1.9), (1.9, 1.9))
+        """The stone as a dial of omega, from -100 at the left to 100 at the right, with every agent's force on its rim."""
+        canvas.scene(axes, (-1.9, -1.9), (1.9, 1.9))
         canvas.disc(axes, np.zeros(2), 1.0, canvas.FAINT, filled=False)
         turn = np.pi / 2 * (1 - np.clip(float(state.omega) / WINNING, -1.0, 1.0))
         for omega in (0.0, TURNING, WINNING):

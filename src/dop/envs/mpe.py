@@ -1,12 +1,12 @@
-"""Multi-agent particle environments of JaxMARL whose agents can share one reward.
+"""JaxMARL's multi-agent particle environments with cooperative tasks.
 
 Lowe et al., Multi-Agent Actor-Critic for Mixed Cooperative-Competitive Environments (2017); `jaxmarl.environments.mpe`.
 
     spread             3 agents cover 3 landmarks and avoid each other
-    speaker-listener   the speaker sees which of 3 landmarks is meant and says one of 3 words; the listener hears it and goes there
+    speaker-listener   the speaker sees which of 3 landmarks is the goal and says one of 3 words; the listener hears it and goes there
     reference          2 agents; each knows the other's landmark, moves, and says one of 10 words (5 moves x 10 words: 50 actions)
 
-Dynamics: actions push agents of inertia and friction about a plane, 0.1 s a step. There are two kinds, by the option `actions`:
+Dynamics: actions are forces on agents with inertia and friction in a plane, 0.1 s a step. The option `actions` chooses their kind:
 
     discrete    0 stay, then -x, +x, -y, +y; or a word; on reference move + 5 word
     box         numbers in [-1, 1], which JaxMARL gets as (1 + a) / 2, in [0, 1]: five for the moves above, so that an agent is pushed by
@@ -17,11 +17,11 @@ Reward: the mean over the agents of their own rewards. On spread that is, with J
 
     1/2 * sum over landmarks of -(distance of the nearest agent)  +  1/2 * mean over agents of -(number of agents it collides with)
 
-on speaker-listener both agents earn the same, -(squared distance of the listener to its landmark); on reference it is the mean over the
-agents of -(distance to their landmark).
+on speaker-listener both agents have the same reward, -(squared distance of the listener to its landmark); on reference it is the mean over
+the agents of -(distance to their landmark).
 
-Observations are padded with zeros, and actions with illegal ones, to the largest agent's. State: all observations, unpadded, one after
-the other. Positions and speeds have no bound. Nothing terminates: an episode is truncated after exactly `time_limit` steps.
+Observations are padded with zeros, and actions with illegal ones, to the largest agent's. State: the unpadded observations concatenated.
+Positions and speeds are unbounded. Nothing terminates: an episode is truncated after exactly `time_limit` steps.
 """
 
 from __future__ import annotations
@@ -46,7 +46,11 @@ FAMILY = "mpe"
 
 _TASKS = {"spread": "SimpleSpreadMPE", "speaker-listener": "SimpleSpeakerListenerMPE", "reference": "SimpleReferenceMPE"}
 _ACTION_TYPES = {"discrete": "Discrete", "box": "Continuous"}
-"""JaxMARL's names, by ours."""
+"""From our names to JaxMARL's."""
+
+
+_MOVES = ("stay", "left", "right", "down", "up")
+"""What pushes an agent nowhere, then to -x, +x, -y, +y."""
 
 
 def variants() -> tuple[str, ...]:
@@ -54,11 +58,11 @@ def variants() -> tuple[str, ...]:
 
 
 def make(variant: str | None, *, time_limit: int = 25, actions: str = "discrete") -> Mpe:
-    """The task `variant`, cut after `time_limit` steps; `actions` are `discrete` or a `box`.
+    """The task `variant`, truncated after `time_limit` steps; `actions` are `discrete` or a `box`.
 
     Raises:
         UnknownNameError: no such task.
-        ConfigError: a time limit below 1, or a kind of actions that there is not.
+        ConfigError: a time limit below 1, or an unknown kind of action.
     """
     if variant not in _TASKS:
         raise UnknownNameError("MPE task", variant or "", _TASKS)
@@ -77,14 +81,26 @@ def make(variant: str | None, *, time_limit: int = 25, actions: str = "discrete"
         action_kind="box" if actions == "box" else "discrete",
         state_size=sum(obs_sizes),
         time_limit=time_limit,
+        action_names=_action_names(variant, actions),
         options=(("time_limit", time_limit), ("actions", actions)),
     )
     return Mpe(spec=spec, game=game)
 
 
+def _action_names(variant: str, actions: str) -> tuple[tuple[str, ...], ...]:
+    """For each agent, those of its discrete actions, or of the components of its box."""
+    if variant == "spread":
+        return (_MOVES,) * 3
+    words = tuple(f"say {word}" for word in range(3 if variant == "speaker-listener" else 10))
+    if variant == "speaker-listener":
+        return words, _MOVES
+    both = (*_MOVES, *words) if actions == "box" else tuple(f"{move} + {word}" for word in words for move in _MOVES)
+    return (both,) * 2
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Mpe:
-    """An `Environment` around one of JaxMARL's MPE tasks, whose own state it carries."""
+    """An `Environment` around one of JaxMARL's MPE tasks. Its state is JaxMARL's."""
 
     spec: EnvSpec
     game: Any
@@ -99,23 +115,23 @@ class Mpe:
         return next_state, self._time_step(next_state, obs, jnp.mean(jnp.stack([rewards[agent] for agent in self.spec.agents])))
 
     def draw(self, axes: Axes, state: Any, action: np.ndarray | None, colours: Sequence[str]) -> None:
-        """Agents as discs, landmarks as rings; the one that is meant is filled, or has the colour of the agent that is to go there."""
+        """Agents as discs, landmarks as rings; a goal is a filled disc in the colour of the agent that must reach it."""
         del action
-        canvas.arena(axes, (-1.6, -1.6), (1.6, 1.6))
+        canvas.scene(axes, (-1.6, -1.6), (1.6, 1.6))
         agents, n = self.spec.agents, len(self.spec.agents)
-        # One goal is the last agent's, the listener's; of several each is the agent's own. Two of the same landmark show the later.
+        # A single goal is the last agent's, the listener's; otherwise each agent has its own. A shared landmark shows the later agent.
         goals: list[int] = [] if state.goal is None else np.atleast_1d(state.goal).tolist()
-        meant = dict(zip(goals, colours[n - len(goals) :], strict=True))
-        for place, radius in enumerate(self.game.rad[n:]):
-            colour = meant.get(place, "#666666")
-            canvas.disc(axes, state.p_pos[n + place], float(radius), colour, filled=place in meant, alpha=0.5)
+        goal_colours = dict(zip(goals, colours[n - len(goals) :], strict=True))
+        for landmark, radius in enumerate(self.game.rad[n:]):
+            colour = goal_colours.get(landmark, "#666666")
+            canvas.disc(axes, state.p_pos[n + landmark], float(radius), colour, filled=landmark in goal_colours, alpha=0.5)
         for agent, name in enumerate(agents):
             canvas.disc(axes, state.p_pos[agent], float(self.game.rad[agent]), colours[agent], canvas.short(name), alpha=0.85)
-        said = [f"{canvas.short(name)} says {int(np.argmax(word))}" for name, word in zip(agents, state.c, strict=True) if np.any(word)]
-        axes.set_xlabel("   ".join(said), fontsize=8)
+        words = [f"{canvas.short(name)} says {int(np.argmax(word))}" for name, word in zip(agents, state.c, strict=True) if np.any(word)]
+        axes.set_xlabel("   ".join(words), fontsize=8)
 
     def _actions(self, action: Action) -> dict[str, Array]:
-        """As JaxMARL takes them."""
+        """The actions in JaxMARL's form."""
         named = zip(self.spec.agents, self.spec.action_sizes, action, strict=True)
         if self.spec.action_kind == "discrete":
             return {agent: number for agent, _, number in named}

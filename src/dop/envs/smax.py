@@ -1,25 +1,25 @@
-"""SMAX: StarCraft-like battles of JaxMARL, the allies learning, the enemies led by JaxMARL's heuristic.
+"""SMAX: JaxMARL's StarCraft-like battles of learning allies against enemies with JaxMARL's heuristic policy.
 
 Rutherford et al., JaxMARL: Multi-Agent RL Environments and Algorithms in JAX (2023); `jaxmarl.environments.smax`.
 
-Dynamics: each unit moves (4 directions), stops, or shoots at one enemy in range; a step is 8 physics steps of 1/16 s. The dead only stop.
-Touching the border of the map kills. The enemies (`HeuristicEnemySMAX`) shoot at whom they reach and walk towards whom they see.
+Dynamics: each unit moves (4 directions), stops, or shoots at one enemy in range; a step is 8 physics steps of 1/16 s. Dead units only stop.
+Touching the border of the map kills. The enemies (`HeuristicEnemySMAX`) shoot at allies in range and walk towards allies in sight.
 
 Observation of an ally: for each other ally, then each enemy, if alive and in sight: health, relative position, last movement, last target,
 weapon cooldown, unit type (one-hot), 13 numbers; then its own health, position, cooldown and type, 10 numbers. Zeros if dead.
 
 State: the 10 own numbers of every unit, allies first, zeros for the dead. It is SMAX's `world_state` with positions divided by the size of
-the map and cooldowns by the longest there is, below 0 taken as 0 (a raw cooldown falls without end while its unit does not shoot), less two
-parts that say nothing more: `unit_teams` is constant, and `unit_types` repeats the one-hot types.
+the map, cooldowns by the longest one and clipped at 0 (a raw cooldown falls without bound while its unit does not shoot), and without two
+redundant parts: `unit_teams` is constant, and `unit_types` repeats the one-hot types.
 
-Both stay within [-1, 1], the box that SMAX declares: health and cooldown are fractions, what is in sight is nearer than the range of sight
-that it is divided by, movements have length 1. Only collisions (and SMACv2's starts) can put a unit outside of the map, where the next
-physics step kills it; its position is clipped.
+Both stay within [-1, 1], the box that SMAX declares: health and cooldown are fractions, relative positions are divided by the sight range,
+movements have length 1. Only collisions (and SMACv2's starts) can put a unit outside of the map, where the next physics step kills it; its
+position is clipped.
 
 Reward: `reward_scale` times SMAX's, which is the enemies' mean loss of health, as a fraction, plus 1 for a victory; a won battle returns
-`2 * reward_scale`, so 20 by default, SMAC's own scale.
+`2 * reward_scale`, by default 20 as in SMAC.
 
-The episode terminates when one side is dead and is truncated at the time limit. All dead at once is a draw, not a victory.
+The episode terminates when one side is dead and is truncated at the time limit. If the last units of both sides die at once, it is a draw.
 """
 
 from __future__ import annotations
@@ -53,6 +53,9 @@ _STALKER, _ZEALOT = 2, 3
 _OWN_MAPS = {"3s_vs_3z": ((_STALKER,) * 3, (_ZEALOT,) * 3)}
 """Maps of the paper that JaxMARL lacks: the unit types of the allies and of the enemies."""
 
+_MOVES = ("move up", "move right", "move down", "move left", "stop")
+"""SMAX's first five actions. Up is where y grows, as in `draw`; the others shoot at one enemy each, in the order of the units."""
+
 _TIME_LIMITS = {"3m": 60}
 _DEFAULT_TIME_LIMIT = 100
 
@@ -75,11 +78,11 @@ def make(
         time_limit: steps; by default SMAX's own 100, and 60 on 3m.
         reward_scale: multiplies SMAX's rewards, which sum to 2 when a battle is won.
         see_enemy_actions: whether observations show the last movement and target of enemies in sight.
-        attack_mode: whom the enemies shoot at when a new target is due: the closest in range, or a random one.
+        attack_mode: how enemies choose a new target: the `closest` in range, or a `random` one.
 
     Raises:
         UnknownNameError: no such map.
-        ConfigError: an option that cannot work.
+        ConfigError: an option out of range.
     """
     if variant not in variants():
         raise UnknownNameError("SMAX map", variant or "(none given)", variants())
@@ -123,12 +126,13 @@ def _spec(variant: str, game: Any, time_limit: int, options: dict[str, Any]) -> 
         time_limit=time_limit,
         obs_bound=1.0,
         metrics=("battle_won",),
+        action_names=((*_MOVES, *(f"attack enemy {i}" for i in range(game.num_enemies))),) * game.num_allies,
         options=tuple(options.items()),
     )
 
 
 def _types(variant: str, game: Any) -> tuple[str, ...]:
-    """What each ally is; nothing on maps that draw the units anew for each battle."""
+    """The unit type of each ally; empty on maps that draw the types for each battle."""
     scenario = _scenario(variant)
     if scenario.smacv2_unit_type_generation:
         return ()
@@ -137,7 +141,8 @@ def _types(variant: str, game: Any) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Smax:
-    """An `Environment` around JaxMARL's `HeuristicEnemySMAX`, whose own state it carries; the module says what is observed and rewarded."""
+    """An `Environment` around JaxMARL's `HeuristicEnemySMAX`; its state is JaxMARL's. The module's docstring describes observations and
+    rewards."""
 
     spec: EnvSpec
     game: Any
@@ -154,17 +159,17 @@ class Smax:
         return next_state, self._time_step(next_state, obs, self.reward_scale * rewards[self.spec.agents[0]])
 
     def draw(self, axes: Axes, state: Any, action: np.ndarray | None, colours: Sequence[str]) -> None:
-        """Units as discs, paler the less health they have, enemies grey; lines from allies to whom they shoot at. The dead are crosses.
-        Of the map only the middle is shown, where battles are."""
+        """Units as discs, paler with less health, enemies grey; lines from allies to their targets; dead units as crosses. Only the middle
+        of the map is shown."""
         battle, game, n = state.state, self.game, len(self.spec.agents)
-        canvas.arena(axes, (0.15 * game.map_width, 0.15 * game.map_height), (0.85 * game.map_width, 0.85 * game.map_height))
+        canvas.scene(axes, (0.15 * game.map_width, 0.15 * game.map_height), (0.85 * game.map_width, 0.85 * game.map_height))
         health = battle.unit_health / np.asarray(game.unit_type_health)[battle.unit_types]
         radius = np.asarray(game.unit_type_radiuses)[battle.unit_types]
         for unit, position in enumerate(battle.unit_positions):
             colour = colours[unit] if unit < n else "#666666"
             letter = game.unit_type_shorthands[int(battle.unit_types[unit])]
             if battle.unit_alive[unit]:
-                label = f"{letter}{unit}" if unit < n else letter
+                label = f"{letter}{unit if unit < n else unit - n}"
                 canvas.disc(axes, position, 1.6 * float(radius[unit]), colour, label, alpha=0.35 + 0.65 * float(health[unit]))
             else:
                 axes.plot(*position, "x", color=colour, markersize=6, alpha=0.6)

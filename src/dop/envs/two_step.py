@@ -1,19 +1,21 @@
-"""The two-step game: what a monotonic mixture of the agents' values can represent, and a sum of them cannot.
+"""The two-step game: a monotonic mixing of the agents' values represents its values, a sum cannot.
 
 Rashid et al., QMIX: Monotonic Value Function Factorisation for Deep Multi-Agent Reinforcement Learning (ICML 2018), Sec. 5.
 
-Two agents, two actions. In the first step, in state 1, agent 0 chooses the game of the second step, whatever agent 1 does, and nothing is
-paid: action 0 leads to state 2A, action 1 to state 2B. In the second step the table of that state pays, and the episode terminates:
+Two agents, two actions. In the first step, in state 1, agent 0 chooses the game of the second step, whatever agent 1 does, and the reward
+is 0: action 0 leads to state 2A, action 1 to state 2B. In the second step the reward is that state's table, and the episode terminates:
 
     state 2A      a_1               state 2B      a_1
                 0     1                         0     1
     a_0  0      7     7             a_0  0      0     1
          1      7     7                  1      1     8
 
-The best return is 8, by way of 2B. Fitted to joint actions drawn at random (epsilon = 1, as in the paper), the nearest sum of two agents'
-values gives at most 6.5 in 2B, so that VDN goes for the 7 of 2A; QMIX represents 2B exactly and earns 8.
+The best return is 8, through 2B. Fitted to random joint actions (epsilon = 1, as in the paper), the nearest sum of two agents' values is at
+most 6.5 in 2B, so that VDN prefers the 7 of 2A; QMIX represents 2B exactly and reaches 8.
 
-Observation of both agents, and state: which of (1, 2A, 2B) it is, one-hot. After the last step it is still that of the second.
+The paper calls the actions A and B.
+
+Observation of both agents, and state: the state in (1, 2A, 2B), one-hot. After the last step it is still that of the second.
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ def make(variant: str | None = None) -> TwoStepGame:
 
 @dataclass(frozen=True, kw_only=True)
 class TwoStepGame:
-    """An `Environment`; its state is the place in (1, 2A, 2B). The metric `optimal` says whether the episode earned 8."""
+    """An `Environment`; its state is the index in (1, 2A, 2B). The metric `optimal` says whether the return was 8."""
 
     @cached_property
     def spec(self) -> EnvSpec:
@@ -70,22 +72,23 @@ class TwoStepGame:
             time_limit=2,
             obs_bound=1.0,
             metrics=("optimal",),
+            action_names=(("A", "B"),) * 2,
         )
 
     def reset(self, key: PRNGKeyArray) -> tuple[Int[Array, ""], TimeStep]:
         del key
-        place = jnp.array(_STATE_1, jnp.int32)
-        return place, _time_step(place, reward=jnp.zeros(()), terminated=jnp.zeros((), bool))
+        index = jnp.array(_STATE_1, jnp.int32)
+        return index, _time_step(index, reward=jnp.zeros(()), terminated=jnp.zeros((), bool))
 
     def step(self, key: PRNGKeyArray, state: Int[Array, ""], action: Int[Array, " agent"]) -> tuple[Int[Array, ""], TimeStep]:
         del key
         second = state != _STATE_1
-        place = jnp.where(second, state, 1 + action[0]).astype(jnp.int32)
-        return place, _time_step(place, reward=jnp.array(_PAYOFF)[state, action[0], action[1]], terminated=second)
+        index = jnp.where(second, state, 1 + action[0]).astype(jnp.int32)
+        return index, _time_step(index, reward=jnp.array(_PAYOFF)[state, action[0], action[1]], terminated=second)
 
 
-def _time_step(place: Int[Array, ""], *, reward: Float[Array, ""], terminated: Bool[Array, ""]) -> TimeStep:
-    state = jax.nn.one_hot(place, 3)
+def _time_step(index: Int[Array, ""], *, reward: Float[Array, ""], terminated: Bool[Array, ""]) -> TimeStep:
+    state = jax.nn.one_hot(index, 3)
     return TimeStep(
         obs=jnp.tile(state, (2, 1)),
         state=state,

@@ -1,0 +1,1 @@
+"""Export of greedy policies: ONNX and safetensors files, compared with the library's own answers."""

@@ -62,7 +62,7 @@ def check(models: Mapping[str, Any], policy: Policy, program: Program | PythonPr
 
 def _played(program: Program | PythonProgram, learner: Learner, key: PRNGKeyArray) -> TimeStep:
     """What was seen in greedy episodes, each to the end of the longest: its last step again and again."""
-    takes = Player(program)(learner, key, EPISODES)
+    takes = Player(program)(learner, key, EPISODES, pictures="none")
     length = max(take.length for take in takes)
     seen = [jax.tree.map(lambda x, end=take.length: x[np.minimum(np.arange(length), end - 1)], take.steps) for take in takes]
     return jax.tree.map(lambda *x: np.stack(x), *seen)

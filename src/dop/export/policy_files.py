@@ -1,15 +1,15 @@
-"""Taking a policy away: ONNX and safetensors files, and a description that says how to play with them.
+"""Export of a greedy policy: ONNX and safetensors files, and a description of how to play with them.
 
 Every agent has a file of its own, `policy-<agent>.onnx`, for its own numbers of observations and actions: its network, shared or not, whose
 agent id is a constant of the file. Where an agent's name cannot be a file's (`red/1`), or differs from another's in nothing but capitals,
 the file has a similar one, which the description names. The batch size is free; everything is float32, numbered actions are int64.
 
-    inputs     obs [batch, obs]   legal [batch, action] bool   last_action [batch]   hidden [batch, hidden]
+    inputs     obs [batch, obs]   action_mask [batch, action] bool   last_action [batch]   hidden [batch, hidden]
     outputs    action [batch] or [batch, action]   scores [batch, action]            next_hidden [batch, hidden]
 
 At the start of an episode `hidden` is 0 and `last_action` is -1; later they are the step before's `next_hidden` and `action`. `scores` are
-what the network gives (logits or values) and `action` is what greedy play makes of them (`dop.networks.greedy_policy.Policy`). `last_action` is
-there where actors see it, and `hidden` where the network has a hidden state; of several, `hidden_0`, `hidden_1`, ...
+the network's outputs (logits or values) and `action` is the greedy choice among them (`dop.networks.greedy_policy.Policy`). There is
+`last_action` where actors see it, and `hidden` where the network has a hidden state; of several, `hidden_0`, `hidden_1`, ...
 
 A network writes its own graph, by its method `export` (`dop.networks.protocols.ExportsItself`), operator by operator: jax2onnx 0.13 can
 trace neither the GRU's split under a free batch size nor networks that are stacked over agents.
@@ -138,7 +138,7 @@ def check_known(policy: Any, spec: EnvSpec) -> None:
     if (policy.chosen == "argmax") != (spec.action_kind == "discrete"):
         raise ConfigError(f"Actions of {spec.name} are {spec.action_kind}, which a policy that chooses by {policy.chosen} does not give.")
     network = policy.team.network.network
-    name = plugins.place_of(type(network))
+    name = plugins.import_path(type(network))
     if not isinstance(network, ExportsItself):
         raise ConfigError(f"{name} cannot be exported: it has no `export` method; docs/own-network.md says what that does.")
     if any(type(network).export is own.export for own in _NETWORKS):
@@ -200,7 +200,7 @@ def agent_model(policy: Policy, spec: EnvSpec, place: int) -> Any:
     onnx = _extra("onnx", "onnx")
     agent = policy.team.of(place)
     graph = Graph(onnx, agent, spec, place)
-    with plugins.named(f"{plugins.place_of(type(agent.network))} cannot be exported"):
+    with plugins.named(f"{plugins.import_path(type(agent.network))} cannot be exported"):
         _scores(graph, policy, spec, place)
         _choose(graph, policy)
         size = spec.action_sizes[place]

@@ -30,6 +30,11 @@ def _zeros(shapes: PyTree, length: int) -> PyTree:
     return jax.tree.map(lambda x: jnp.zeros((length, *x.shape), x.dtype), shapes)
 
 
+def zeros_of(function: Callable[..., Any], *args: Any) -> Any:
+    """Zeros in the shape of what `function` would return: where a sum of its results starts. Nothing is computed."""
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, *args))
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def scan(step: Step, params: PyTree, carry: PyTree, xs: PyTree, length: Int[Array, ""]) -> PyTree:
     """The outputs y_t of `carry, y_t = step(params, carry, xs[t])` for t < length, and 0 after.

@@ -17,7 +17,8 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from dop import losses
-from dop.learning import dynamic_scan, optimisers
+from dop.learning import dynamic_scan
+from dop.learning.gradient_step import Loss, gradient_step, gradient_step_of_sum
 from dop.types import Metrics
 
 Schedule: TypeAlias = Literal["timestep", "backwards", "shuffled", "full"]
@@ -56,8 +57,14 @@ def weights(
     return share(mask, 1) * filled
 
 
+def squared_error(error: Float[Array, "*row"], weight: Float[Array, "*row"]) -> Loss:
+    """The weighted sum of squared errors, and what to report of it. Rows without weight must have an error of 0."""
+    loss = jnp.sum(weight * error**2)
+    return loss, {"critic_loss": loss, "td_error_abs": jnp.sum(weight * jnp.abs(error))}
+
+
 def fit(
-    loss: Callable[[Model, Any], tuple[Float[Array, ""], Float[Array, ""]]],
+    loss: Callable[[Model, Any], Loss],
     optimiser: optax.GradientTransformation,
     model: Model,
     state: PyTree,
@@ -69,7 +76,7 @@ def fit(
     """Optimiser steps on the first `count` minibatches: one each, in order, or a single one for their sum (`at_once`).
 
     Args:
-        loss: of model and minibatch: the loss to go down, and the mean absolute error to report.
+        loss: of model and minibatch.
         optimiser: and its `state`.
         model: what is fitted.
         minibatches: leading axis: minibatch.
@@ -77,26 +84,19 @@ def fit(
         at_once: for the `full` schedule, where the minibatches are slices of one.
 
     Returns:
-        The new model, the optimiser's new state and `critic_loss`, `td_error_abs` and `critic_grad_norm`.
+        The new model, the optimiser's new state, and the metrics of the loss with `critic_grad_norm`: means over the steps.
     """
-    gradient_of = jax.value_and_grad(loss, has_aux=True)
-    zero = jnp.zeros((), jax.tree.leaves(model)[0].dtype)
-
-    def accumulate(j: Int[Array, ""], sums: PyTree) -> PyTree:
-        return jax.tree.map(jnp.add, sums, gradient_of(model, dynamic_scan.at(minibatches, j)))
-
-    def step(j: Int[Array, ""], carry: tuple) -> tuple:
-        model, state, sums = carry
-        (value, error), gradient = gradient_of(model, dynamic_scan.at(minibatches, j))
-        model, state = optimisers.step(optimiser, model, gradient, state)
-        return model, state, sums + jnp.stack([value, error, optax.tree.norm(gradient)])
-
     if at_once:
-        start = ((zero, zero), jax.tree.map(jnp.zeros_like, model))
-        (value, error), gradient = jax.lax.fori_loop(0, count, accumulate, start)
-        model, state = optimisers.step(optimiser, model, gradient, state)
-        norm = optax.tree.norm(gradient)
-    else:
-        model, state, sums = jax.lax.fori_loop(0, count, step, (model, state, jnp.zeros(3, zero.dtype)))
-        value, error, norm = sums / jnp.maximum(count, 1)
-    return model, state, {"critic_loss": value, "td_error_abs": error, "critic_grad_norm": norm}
+        return gradient_step_of_sum(loss, model, optimiser, state, minibatches, count, name="critic")
+
+    def step(j: Int[Array, ""], model: Model, state: PyTree) -> tuple[Model, PyTree, Metrics]:
+        return gradient_step(lambda model: loss(model, dynamic_scan.at(minibatches, j)), model, optimiser, state, name="critic")
+
+    def body(j: Int[Array, ""], carry: tuple) -> tuple:
+        model, state, sums = carry
+        model, state, metrics = step(j, model, state)
+        return model, state, jax.tree.map(jnp.add, sums, metrics)
+
+    start = (model, state, dynamic_scan.zeros_of(lambda: step(jnp.zeros((), jnp.int32), model, state)[2]))
+    model, state, sums = jax.lax.fori_loop(0, count, body, start)
+    return model, state, jax.tree.map(lambda x: x / jnp.maximum(count, 1), sums)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, PyTree
+from jaxtyping import Array, Bool
 
 Params = TypeVar("Params")
 
@@ -30,26 +29,23 @@ def adam(lr: float, *, eps: float, max_grad_norm: float, rectified: bool = False
     return optax.chain(optax.clip_by_global_norm(max_grad_norm), make(lr, eps=eps))
 
 
-def step(optimiser: optax.GradientTransformation, params: Params, gradient: Params, state: PyTree) -> tuple[Params, PyTree]:
-    """One step down `gradient`: the new parameters and the new optimiser state."""
-    # optax types its trees as containers of arrays, which modules are not.
-    old: Any = params
-    slope: Any = gradient
-    updates, state = optimiser.update(slope, state, old)
-    new: Any = optax.apply_updates(old, updates)
-    return new, state
-
-
 def linear(start: float, end: float, steps: int) -> optax.Schedule:
     """From `start` to `end` over `steps`, then constant. `steps=0` is `end` from the beginning."""
     return optax.linear_schedule(start, end, steps) if steps > 0 else optax.constant_schedule(end)
 
 
 def copied_if(due: Bool[Array, ""], target: Params, source: Params) -> Params:
-    """`source` if `due`, else `target`: the periodic copy of a network to its target network."""
+    """`source` if `due`, else `target`: the periodic update of a target network.
+
+    `optax.periodic_update` asks for a count that meets every multiple of the period; ours counts episodes or critic steps, several at once.
+    """
     return jax.tree.map(lambda old, new: jnp.where(due, new, old), target, source)
 
 
 def moved(target: Params, source: Params, share: float) -> Params:
-    """(1 - share) target + share source: the soft update of a target network."""
-    return jax.tree.map(lambda old, new: (1 - share) * old + share * new if eqx.is_array(old) else old, target, source)
+    """(1 - share) target + share source: the incremental (Polyak) update of a target network or of an average."""
+    # optax types its trees as containers of arrays, which modules are not.
+    new: Any = source
+    old: Any = target
+    updated: Any = optax.incremental_update(new, old, share)
+    return updated

@@ -1,0 +1,1 @@
+"""Loggers: where records go beside the run directory, and the progress display."""

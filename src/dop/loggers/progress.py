@@ -20,7 +20,8 @@ from rich.table import Table
 from rich.text import Text
 
 from dop.errors import printable
-from dop.storage.records import Kind, LoggedRun, Record
+from dop.loggers.protocol import LoggedRun
+from dop.storage.records import Kind, Record
 
 _FIGURES = {
     "return_mean": ("return", "{:.2f}"),

@@ -1,6 +1,6 @@
-"""Critics of a network of one's own, which sees everything end to end, where the library's `MLP` has a form whose first layer is split.
+"""Critics of a network of one's own, which sees all inputs concatenated, where the library's `MLP` has a split first layer.
 
-The library's critics (`dop.networks.layers`) keep the first layer in parts, so that what depends on the state alone is computed once for the team.
+The library's critics (`dop.networks.layers`) keep the first layer in parts, so that the state's part is computed once for the team.
 Another network cannot be split: it is called once for each agent. One example in, one out.
 """
 

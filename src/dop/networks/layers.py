@@ -317,8 +317,7 @@ class AttentionHeads(eqx.Module):
     def __call__(
         self, own: Float[Array, "agent unit"], others: Float[Array, "agent unit"], is_active: Bool[Array, " agent"]
     ) -> tuple[Float[Array, "agent unit"], Float[Array, "head agent agent"]]:
-        """What agent i gathers, with a query from `own[i]`, from `others[j]` of every j but i that is `is_active`; and q_i . k_j before it is
-        scaled, 0 unless both are."""
+        """What agent i gathers with its query from all other active agents; and q_i . k_j before scaling, 0 unless both are active."""
 
         def in_heads(layer: Linear, x: Array) -> Float[Array, "head agent unit"]:
             return jax.vmap(layer)(x).reshape(len(x), self.heads, -1).swapaxes(0, 1)

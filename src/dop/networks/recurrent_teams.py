@@ -1,7 +1,8 @@
 """Teams of agents that may be recurrent: one step of all of them, and whole episodes of a batch.
 
 What an agent's network gives (logits for an actor, Q_i(tau_i, .) for a value-based agent) is up to the algorithm.
-Arrays of an update have time first, then the episode of the batch: the loops of `dop.learning.dynamic_scan` walk over time and stop at the longest episode.
+Arrays of an update have time first, then the episode of the batch: `dop.learning.dynamic_scan` walks over
+time and stops at the longest episode.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""The paper's figures and theorems as programs: every module or package here with `Options` and `reproduce` is one.
+"""Reproductions of the paper's figures and theorems: the modules and packages here that define `Options` and `reproduce`.
 
-`Options` is a frozen dataclass, what the command line takes; `reproduce(options, say)` does the work, writes data and figure where
-`options.out` says, and tells `say` what it found. The module's name, with dashes, is the name on the command line, as in
-`dop reproduce theorems`.
+`Options` is a frozen dataclass of command-line options. `reproduce(options, log)` writes data and figure to `options.out` and passes
+lines of output to `log`. The module's name, with dashes, is the name on the command line, as in `dop reproduce theorems`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from dop import registry
 
 
 def reproductions() -> dict[str, registry.Outline]:
-    """What can be reproduced, not yet imported, by the names that are typed."""
+    """All reproductions, by name. None is imported."""
     return registry.outlines(__name__, "Options", "reproduce")
 
 
@@ -21,6 +20,6 @@ def get(name: str) -> ModuleType:
     """The module that reproduces `name`, for example `theorems`.
 
     Raises:
-        UnknownNameError: no such reproduction; the message names the nearest.
+        UnknownNameError: no such reproduction; the message suggests the closest.
     """
     return registry.get("reproduction", name, reproductions())

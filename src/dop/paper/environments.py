@@ -1,4 +1,4 @@
-"""Pictures of Aggregation and Mill (Sec. 5.2.1), and how often chance wins there: episodes played by scripts and at random.
+"""Figures of Aggregation and Mill (Sec. 5.2.1), and win rates of scripted and random policies.
 
 `docs/environments.md` shows them: `dop reproduce environments --out docs/results/environments`.
 """
@@ -29,111 +29,113 @@ from dop.visualise.curves import COLOURS
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What `dop reproduce environments` takes."""
+    """Options of `dop reproduce environments`."""
 
     seed: int = 0
-    """Which start, and which random actions."""
+    """Seed of initial states and random actions."""
     episodes: int = 100_000
-    """Of each policy, for its share of wins; 0: only the pictures."""
+    """Episodes per policy for its win rate; 0: figures only."""
     out: Path = Path("results/environments")
-    """Where the pictures go."""
+    """Output folder."""
 
     def __post_init__(self) -> None:
         check_not_negative(self, "episodes")
 
 
-def reproduce(options: Options, say: Callable[[str], None]) -> None:
-    """Play a few episodes and draw them."""
+def reproduce(options: Options, log: Callable[[str], None]) -> None:
+    """Draw the figures and print the win rates."""
     options.out.mkdir(parents=True, exist_ok=True)
     for name, draw in (("aggregation", draw_aggregation), ("mill", draw_mill)):
         path, picture = options.out / f"{name}.png", draw(jax.random.key(options.seed))
         curves.save(picture, path)
-        say(f"figure: {path}")
+        log(f"figure: {path}")
     if options.episodes > 0:
-        say(f"of {options.episodes} episodes each:")
+        log(f"{options.episodes} episodes each:")
         for name, (environment, policy) in policies_compared().items():
-            say(f"{name:38}{tally(environment, policy, jax.random.key(options.seed), options.episodes)}")
+            log(f"{name:38}{evaluate(environment, policy, jax.random.key(options.seed), options.episodes)}")
 
 
 # ----------------------------------------------------------------------------------------------------------------- playing
 
 Policy = Callable[[PRNGKeyArray, TimeStep], Array]
-"""All agents' actions."""
+"""All agents' actions, from a key and the current time step."""
 
 
-class Played(NamedTuple):
-    """One episode, from the start to its last step."""
+class Trajectory(NamedTuple):
+    """One whole episode."""
 
     states: Any
-    """The environment's own, with a leading axis of time; one more than there are rewards."""
+    """Environment states, with a leading axis of time; one more than rewards."""
     reward: Float[np.ndarray, " time"]
     won: bool
 
     @property
     def outcome(self) -> str:
-        """How it ended, when, and what it earned."""
+        """Outcome, length and return, in words."""
         return f"{'won' if self.won else 'lost'} in step {len(self.reward)}, return {self.reward.sum():.0f}"
 
 
-def play(environment: Environment, policy: Policy, key: PRNGKeyArray) -> Played:
+def play_episode(environment: Environment, policy: Policy, key: PRNGKeyArray) -> Trajectory:
     """One episode of an environment whose only metric is `won`."""
     start, (states, steps) = rollout(environment, policy, key, lambda state, step: (state, step))
     length = int(jnp.argmax(steps.terminated)) + 1
     states = jax.tree.map(lambda first, later: np.concatenate([first[None], later[:length]]), start, states)
-    return Played(states=states, reward=np.asarray(steps.reward[:length]), won=bool(steps.metrics[length - 1, 0]))
+    return Trajectory(states=states, reward=np.asarray(steps.reward[:length]), won=bool(steps.metrics[length - 1, 0]))
 
 
-def rollout(environment: Environment, policy: Policy, key: PRNGKeyArray, kept: Callable[[EnvState, TimeStep], Any]) -> tuple[EnvState, Any]:
-    """The first state, and what is `kept` of every step up to the time limit, ended before or not."""
+def rollout(
+    environment: Environment, policy: Policy, key: PRNGKeyArray, select: Callable[[EnvState, TimeStep], Any]
+) -> tuple[EnvState, Any]:
+    """The initial state, and `select` of every step up to the time limit, including steps after termination."""
     k_reset, k_steps = jax.random.split(key)
     state, step = environment.reset(k_reset)
 
     def advance(carry: tuple[EnvState, TimeStep], k: PRNGKeyArray) -> tuple[tuple[EnvState, TimeStep], Any]:
         k_act, k_env = jax.random.split(k)
         carry = environment.step(k_env, carry[0], policy(k_act, carry[1]))
-        return carry, kept(*carry)
+        return carry, select(*carry)
 
-    _, seen = jax.lax.scan(advance, (state, step), jax.random.split(k_steps, environment.spec.time_limit))
-    return state, seen
+    _, selected = jax.lax.scan(advance, (state, step), jax.random.split(k_steps, environment.spec.time_limit))
+    return state, selected
 
 
-def tally(environment: Environment, policy: Policy, key: PRNGKeyArray, episodes: int) -> str:
-    """The share of episodes won, with its standard error, and their mean return and length."""
+def evaluate(environment: Environment, policy: Policy, key: PRNGKeyArray, episodes: int) -> str:
+    """Win rate with its standard error, mean return and mean length, as one line."""
 
-    def one(key: PRNGKeyArray) -> Float[Array, "3"]:
+    def summary(key: PRNGKeyArray) -> Float[Array, "3"]:
         _, (reward, terminated, won) = rollout(environment, policy, key, lambda _, step: (step.reward, step.terminated, step.metrics[0]))
         last = jnp.argmax(terminated)
         total = jnp.sum(jnp.where(jnp.arange(len(reward)) <= last, reward, 0))
         return jnp.stack([won[last], total, last + 1.0])
 
-    won, total, length = np.mean(jax.jit(jax.vmap(one))(jax.random.split(key, episodes)), axis=0)
+    won, total, length = np.mean(jax.jit(jax.vmap(summary))(jax.random.split(key, episodes)), axis=0)
     error = np.sqrt(won * (1 - won) / episodes)
     return f"won {won:8.3%} +- {error:.3%}, return {total:6.2f}, length {length:5.2f}"
 
 
 def policies_compared() -> dict[str, tuple[Environment, Policy]]:
-    """What the shares of wins are of."""
+    """The environments and policies whose win rates are printed."""
     gathering, milling = envs.make("aggregation"), envs.make("mill")
     script = mill.make().scripted
     return {
-        "aggregation, nothing done": (gathering, lambda _, step: jnp.zeros(step.action_mask.shape).at[:, 0].set(1.0)),
+        "aggregation, no movement": (gathering, lambda _, step: jnp.zeros(step.action_mask.shape).at[:, 0].set(1.0)),
         "aggregation, uniform on the simplex": (gathering, uniform),
         "aggregation, uniform corners": (envs.make("aggregation", actions="discrete"), uniform_corners),
         "aggregation, the script": (gathering, lambda _, step: jax.vmap(aggregation.scripted)(step.obs)),
         "mill, uniform on the simplex": (milling, uniform),
         "mill, uniform corners": (envs.make("mill", actions="discrete"), uniform_corners),
-        "mill, one the wrong way": (milling, pushing(wrong=1)),
+        "mill, one agent the wrong way": (milling, pushing(wrong=1)),
         "mill, the script": (milling, lambda _, step: jax.vmap(script)(step.obs)),
     }
 
 
 def uniform_corners(key: PRNGKeyArray, step: TimeStep) -> Array:
-    """Each agent a uniform number."""
+    """A uniform discrete action for each agent."""
     return jax.random.randint(key, step.action_mask.shape[:1], 0, step.action_mask.shape[1])
 
 
 def uniform(key: PRNGKeyArray, step: TimeStep) -> Float[Array, "agent action"]:
-    """Each agent a uniform point of the simplex."""
+    """A uniform point of the simplex for each agent."""
     draw = partial(policies.random_action, kind="simplex")
     return jax.vmap(draw)(jax.random.split(key, len(step.action_mask)), step.action_mask)
 
@@ -142,7 +144,7 @@ def uniform(key: PRNGKeyArray, step: TimeStep) -> Float[Array, "agent action"]:
 
 
 def draw_aggregation(key: PRNGKeyArray) -> Figure:
-    """The same start twice: left to chance, and played by the script."""
+    """Two episodes from the same initial state: uniform actions and the scripted policy."""
     game = envs.make("aggregation")
     picture = Figure(figsize=(10, 5.2), layout="constrained", facecolor="white")
     for axes, (name, policy) in zip(
@@ -150,14 +152,14 @@ def draw_aggregation(key: PRNGKeyArray) -> Figure:
         {"Uniform actions": uniform, "The script": lambda _, step: jax.vmap(aggregation.scripted)(step.obs)}.items(),
         strict=True,
     ):
-        played = play(game, policy, key)
-        draw_paths(axes, played.states)
-        axes.set_title(f"{name}: {played.outcome}")
+        trajectory = play_episode(game, policy, key)
+        draw_paths(axes, trajectory.states)
+        axes.set_title(f"{name}: {trajectory.outcome}")
     return picture
 
 
 def draw_paths(axes: Axes, worlds: aggregation.World) -> None:
-    """Where each agent went, its disc at the end, and the landmark."""
+    """Each agent's path, its disc at the end, and the landmark."""
     landmark = worlds.landmark[0]
     axes.add_patch(Rectangle((-1, -1), 2, 2, fill=False, color="#cccccc"))
     axes.add_patch(Circle(tuple(landmark), aggregation.LANDMARK_RADIUS, color="#dddddd"))
@@ -176,7 +178,7 @@ def draw_paths(axes: Axes, worlds: aggregation.World) -> None:
 
 
 def draw_mill(key: PRNGKeyArray) -> Figure:
-    """omega, and what has been earned, of teams with 0, 1 and 2 agents who push the wrong way, of the script, and of chance."""
+    """omega and the cumulative reward of teams with 0, 1 and 2 agents pushing the wrong way, the scripted policy and uniform actions."""
     game, script = envs.make("mill"), mill.make().scripted
     picture = Figure(figsize=(11, 4.4), layout="constrained", facecolor="white")
     left, right = picture.subplots(1, 2)
@@ -188,23 +190,28 @@ def draw_mill(key: PRNGKeyArray) -> Figure:
         "uniform actions": uniform,
     }
     for (name, policy), colour in zip(teams.items(), COLOURS, strict=False):
-        played = play(game, policy, key)
-        time = np.arange(len(played.reward) + 1)
-        left.plot(time, played.states.omega, color=colour, marker="o", markersize=3)
+        trajectory = play_episode(game, policy, key)
+        time = np.arange(len(trajectory.reward) + 1)
+        left.plot(time, trajectory.states.omega, color=colour, marker="o", markersize=3)
         right.plot(
-            time, np.concatenate([[0], np.cumsum(played.reward)]), color=colour, marker="o", markersize=3, label=f"{name}: {played.outcome}"
+            time,
+            np.concatenate([[0], np.cumsum(trajectory.reward)]),
+            color=colour,
+            marker="o",
+            markersize=3,
+            label=f"{name}: {trajectory.outcome}",
         )
-    for threshold, meaning in ((mill.TURNING, "+3 a step above"), (mill.WINNING, "won above")):
+    for threshold, meaning in ((mill.TURNING, "+3 per step above"), (mill.WINNING, "won above")):
         left.axhline(threshold, color="#888888", linestyle="--", linewidth=1)
         left.annotate(meaning, (0, threshold), xytext=(0, 3), textcoords="offset points", color="#555555", fontsize=8)
-    left.set(xlabel="step", ylabel="angular velocity $\\omega$", title="How the stone turns")
-    right.set(xlabel="step", ylabel="sum of rewards", title="What it earns")
+    left.set(xlabel="step", ylabel="angular velocity omega", title="Angular velocity")
+    right.set(xlabel="step", ylabel="sum of rewards", title="Cumulative reward")
     right.legend(frameon=False, fontsize=8, loc="upper left")
     return picture
 
 
 def pushing(*, wrong: int) -> Policy:
-    """All with all their force, the first `wrong` agents the wrong way."""
+    """All agents push with full force, the first `wrong` agents the wrong way."""
 
     def policy(_: PRNGKeyArray, step: TimeStep) -> Float[Array, "agent 2"]:
         return jax.nn.one_hot((jnp.arange(len(step.obs)) < wrong).astype(jnp.int32), 2)

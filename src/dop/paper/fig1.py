@@ -1,14 +1,14 @@
-"""Fig. 1 and Sec. 3.1, the centralised-decentralised mismatch: 10 agents win +10 if all take the first of 10 actions, else lose 10.
+"""Fig. 1 and Sec. 3.1, the centralised-decentralised mismatch: reward +10 if all 10 agents take the first of 10 actions, else -10.
 
-Read literally the game is a search for one joint action in 10^10, so two things are measured apart:
+Taken literally, the game is a search for one joint action in 10^10. Finding the optimum and keeping it are therefore measured separately:
 
-    discovery    agents start uniform; epsilon falls from 1 to 0.05 over the first half. Also with 2, 3 and 4 agents.
+    discovery    policies start uniform; epsilon anneals from 1 to 0.05 over the first half. Also with 2, 3 and 4 agents.
     retention    policies start at pi_i(a_1) = 0.8, and epsilon is 0.05
-    replay       the replay starts with episodes of such policies, and epsilon is 0.05: for what has no policy, and for DOP
-    variance     as retention; the variance of one agent's policy gradient with the team's critic and with its own (Theorem 3)
+    replay       the replay starts with episodes of such policies, and epsilon is 0.05; for value-based methods and DOP
+    variance     as retention; the variance of one agent's policy gradient with the joint critic and with its own (Theorem 3)
 
-The methods of Sec. 5.2 play the game with relaxed actions, points of a simplex (`dop.envs.matrix_game`). MAAC, whose exploration is its
-policy's own, has no epsilon.
+The methods of Sec. 5.2 use relaxed actions, points of a simplex (`dop.envs.matrix_game`). MAAC explores by its stochastic policy and has
+no epsilon.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dop import envs, policies
-from dop.configurations import changed
 from dop.errors import ConfigError, check_positive
+from dop.hyper_parameters import changed
 from dop.networks import feed_forward_teams, recurrent_teams
 from dop.networks.layers import Linear
 from dop.networks.mlp import FeedForward
 from dop.paper import pieces
-from dop.paper.pieces import Say
+from dop.paper.pieces import Log
 from dop.paper.variants import METHODS, RELAXED, algorithm_of
 from dop.training.collect import collect
 from dop.training.program import Program, RunState
@@ -42,19 +42,19 @@ from dop.types import ActionKind, Environment, EnvSpec, PolicyOutput, TimeStep
 from dop.visualise import curves
 
 Setting = Literal["discovery", "retention", "replay", "variance"]
-START = 0.8
-"""pi_i(a_1) at the start, for retention."""
+INITIAL_PROBABILITY = 0.8
+"""Initial pi_i(a_1), for retention and replay."""
 EPSILON = 0.05
-SEEDED = 1000
-"""Episodes in the replay at the start, for `replay`; a tenth of them hit."""
+INITIAL_EPISODES = 1000
+"""Initial episodes in the replay, for `replay`; with 10 agents a tenth of them reach the optimum."""
 POINTS = 20
 """Evaluations of a run."""
-ACTORS = ("dop", "dop-paper", "on-policy-dop", "coma", "coma-as-dop")
-LEARNERS_FROM_REPLAY = ("dop", "dop-paper", "qmix", "vdn")
-MAIN = ("dop", "coma", "qmix", "vdn")
-SMALLER = (2, 3, 4)
-"""Teams that discovery is also measured for."""
-SINGLE_STEPS: dict[str, Any] = {
+ACTOR_METHODS = ("dop", "dop-paper", "on-policy-dop", "coma", "coma-as-dop")
+REPLAY_METHODS = ("dop", "dop-paper", "qmix", "vdn")
+MAIN_METHODS = ("dop", "coma", "qmix", "vdn")
+SMALL_TEAMS = (2, 3, 4)
+"""Other team sizes for discovery."""
+ONE_STEP_CHANGES: dict[str, Any] = {
     "optimiser": "adam",
     "critic_lr": 1e-3,
     "actor_lr": 1e-3,
@@ -62,34 +62,34 @@ SINGLE_STEPS: dict[str, Any] = {
     "episodes_per_iteration": 4,
     "rounds_per_iteration": 2,
 }
-"""Changes to the relaxed methods' defaults: Fig. 4's, with batches that fit a game of one step."""
+"""Changes to the relaxed methods' defaults: those of Fig. 4, with batch sizes for one-step episodes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What `dop reproduce fig1` takes."""
+    """Options of `dop reproduce fig1`."""
 
     seeds: int = 12
     """Independent runs of each case."""
     episodes: int = 2000
-    """Episodes (of one step) of each run."""
+    """One-step episodes of each run."""
     agents: int = 10
     """Size of the team (Sec. 3.1: 10)."""
     actions: int = 10
     """Actions of each agent (Sec. 3.1: 10)."""
     critic_hidden: int = 64
-    """Units in the critics' hidden layers; the game has one state."""
+    """Hidden units of the critics; the game has one state."""
     variance_agents: tuple[int, ...] = (2, 4, 6, 8, 12, 16, 20)
     """Team sizes for the variance of gradients."""
     only_summary: bool = False
-    """Train nothing: table and figure of what is there."""
+    """Do not train; make table and figure from finished runs."""
     out: Path = Path("results/fig1")
-    """Where data files, table and figure go."""
+    """Output folder for data files, table and figure."""
 
     def __post_init__(self) -> None:
         check_positive(self, "seeds", "episodes", "agents", "critic_hidden")
         if self.actions < 2:
-            raise ConfigError(f"actions must be at least 2, got {self.actions}: with one there is nothing to choose.")
+            raise ConfigError(f"actions must be at least 2, got {self.actions}.")
         if min(self.variance_agents, default=1) < 1:
             raise ConfigError(f"variance_agents must be positive, got {self.variance_agents}.")
 
@@ -107,38 +107,38 @@ class Case:
         return f"{self.setting}-{self.variant}-{self.n_agents}"
 
     @property
-    def place(self) -> tuple[int, int, int]:
-        """Where it stands in a table."""
+    def sort_key(self) -> tuple[int, int, int]:
+        """Order of table rows."""
         return get_args(Setting).index(self.setting), self.n_agents, list(METHODS).index(self.variant)
 
 
 def cases(options: Options) -> list[Case]:
-    """Everything that is trained, in this order."""
-    big, sizes = options.agents, (*SMALLER, options.agents)
-    later = ("retention", "replay", "discovery")
+    """All cases, in training order."""
+    n, sizes = options.agents, (*SMALL_TEAMS, options.agents)
+    relaxed_settings = ("retention", "replay", "discovery")
     return [
-        *(Case(setting="retention", variant=variant, n_agents=big) for variant in ACTORS),
-        *(Case(setting="discovery", variant=variant, n_agents=n) for n in sizes for variant in MAIN),
-        *(Case(setting="variance", variant="dop", n_agents=n) for n in options.variance_agents),
-        *(Case(setting="replay", variant=variant, n_agents=big) for variant in LEARNERS_FROM_REPLAY),
-        *(Case(setting=setting, variant=variant, n_agents=big) for setting in later for variant in RELAXED),
-        *(Case(setting="discovery", variant=variant, n_agents=n) for n in SMALLER for variant in RELAXED),
+        *(Case(setting="retention", variant=variant, n_agents=n) for variant in ACTOR_METHODS),
+        *(Case(setting="discovery", variant=variant, n_agents=size) for size in sizes for variant in MAIN_METHODS),
+        *(Case(setting="variance", variant="dop", n_agents=size) for size in options.variance_agents),
+        *(Case(setting="replay", variant=variant, n_agents=n) for variant in REPLAY_METHODS),
+        *(Case(setting=setting, variant=variant, n_agents=n) for setting in relaxed_settings for variant in RELAXED),
+        *(Case(setting="discovery", variant=variant, n_agents=size) for size in SMALL_TEAMS for variant in RELAXED),
     ]
 
 
-def reproduce(options: Options, say: Say) -> None:
-    """Train what is not there yet, case by case, then summarise all that is there.
+def reproduce(options: Options, log: Log) -> None:
+    """Train unfinished cases, then summarise all finished ones.
 
     Raises:
-        ConfigError: an option that one of the methods cannot work with; nothing has been trained then.
+        ConfigError: an option is invalid for one of the methods; raised before any training.
     """
     about = {"episodes": options.episodes, "actions": options.actions, "critic_hidden": options.critic_hidden}
     for case in [] if options.only_summary else cases(options):
         program = program_of(case, options)
         program.algorithm.check(program.environment.spec)
     for case in [] if options.only_summary else cases(options):
-        pieces.finish(data_file(options, case), f"{case.name}: {options.seeds} seeds", say, about, lambda case=case: train(case, options))
-    summarise(options, say)
+        pieces.finish(data_file(options, case), f"{case.name}: {options.seeds} seeds", log, about, lambda case=case: train(case, options))
+    summarise(options, log)
 
 
 def data_file(options: Options, case: Case) -> Path:
@@ -149,7 +149,7 @@ def data_file(options: Options, case: Case) -> Path:
 
 
 def program_of(case: Case, options: Options) -> Program:
-    """The method on the game, with the exploration that all share in this setting."""
+    """The method on the game, with this setting's exploration."""
     algorithm: Any = algorithm_of(case.variant)
     start, steps = (1.0, options.episodes // 2) if case.setting == "discovery" else (EPSILON, 0)
     shared = {"epsilon_start": start, "epsilon_end": EPSILON, "epsilon_anneal_steps": steps}
@@ -158,25 +158,27 @@ def program_of(case: Case, options: Options) -> Program:
         changes["critic.hidden_size"] = options.critic_hidden
     relaxed = case.variant in RELAXED
     game = envs.make("matrix-game", n_agents=case.n_agents, n_actions=options.actions, relaxed=relaxed)
-    return Program(algorithm=changed(algorithm, changes | (SINGLE_STEPS if relaxed else {})), environment=game)
+    return Program(algorithm=changed(algorithm, changes | (ONE_STEP_CHANGES if relaxed else {})), environment=game)
 
 
-def begin(program: Program, setting: Setting, key: PRNGKeyArray) -> RunState:
-    """A fresh run, its policies or its replay as the setting wants them, warmed up."""
-    key_run, key_seeded = jax.random.split(key)
+def initial_state(program: Program, setting: Setting, key: PRNGKeyArray) -> RunState:
+    """The initial state of a run after warm-up, with policies or replay initialised as the setting requires."""
+    key_run, key_episodes = jax.random.split(key)
     state = program.start(key_run)
     learner: Any = state.learner
     if setting in ("retention", "variance"):
         actors = ["actor", "actor_ema" if hasattr(learner, "actor_ema") else "target_actor"]
-        started = {name: start_at(getattr(learner, name), START) for name in actors}
-        state = dataclasses.replace(state, learner=dataclasses.replace(learner, **started))
+        initial = {name: with_initial_policy(getattr(learner, name), INITIAL_PROBABILITY) for name in actors}
+        state = dataclasses.replace(state, learner=dataclasses.replace(learner, **initial))
     if setting == "replay":
-        state = dataclasses.replace(state, replay=state.replay.add(episodes_of(START, program.environment, key_seeded)))
+        state = dataclasses.replace(
+            state, replay=state.replay.add(fixed_policy_episodes(INITIAL_PROBABILITY, program.environment, key_episodes))
+        )
     return program.warm_up(state)
 
 
-def start_at(team: Any, probability: float) -> Any:
-    """The actors, recurrent or not, with pi_i(a_1) = `probability`, the other actions alike, whatever they see."""
+def with_initial_policy(team: Any, probability: float) -> Any:
+    """The actors, recurrent or feed-forward, with pi_i(a_1) = `probability` and the rest uniform, for every observation."""
 
     def last_layer(team: Any) -> Linear:
         network = team.network.network
@@ -191,7 +193,7 @@ def start_at(team: Any, probability: float) -> Any:
 
 @dataclass(frozen=True)
 class FixedPolicy:
-    """Agents that take the first action with one probability, the others alike: as much of an algorithm as playing needs."""
+    """A fixed policy: `probability` for the first action, uniform over the others. Implements what `collect` needs of an algorithm."""
 
     probability: float
     kind: ActionKind
@@ -205,19 +207,19 @@ class FixedPolicy:
         n, size = step.action_mask.shape
         policy = jnp.full((size,), (1 - self.probability) / (size - 1)).at[0].set(self.probability)
         action = policies.sample_many(key, policy, n)
-        taken = feed_forward_teams.as_stored(self.kind, jax.nn.one_hot(action, size))
-        return PolicyOutput(action=taken, behaviour_prob=policy[action] if self.kind == "discrete" else jnp.ones(n)), carry
+        stored = feed_forward_teams.as_stored(self.kind, jax.nn.one_hot(action, size))
+        return PolicyOutput(action=stored, behaviour_prob=policy[action] if self.kind == "discrete" else jnp.ones(n)), carry
 
 
-def episodes_of(probability: float, game: Environment, key: PRNGKeyArray) -> Any:
-    """`SEEDED` episodes of `FixedPolicy`."""
+def fixed_policy_episodes(probability: float, game: Environment, key: PRNGKeyArray) -> Any:
+    """`INITIAL_EPISODES` episodes of `FixedPolicy`."""
     player: Any = FixedPolicy(probability, game.spec.action_kind)
-    nothing: Any = ()
-    return collect(player, game, nothing, key, episodes=SEEDED, explore=True)[0]
+    no_learner: Any = ()
+    return collect(player, game, no_learner, key, episodes=INITIAL_EPISODES, explore=True)[0]
 
 
 def train(case: Case, options: Options) -> dict[str, Any]:
-    """Returns of every seed at `POINTS` moments of the run, greedy and exploring; or the variances of its gradient at those."""
+    """Greedy and exploring returns of every seed at `POINTS` points of the run, or the variances of its gradient there."""
     program = program_of(case, options)
 
     def measure(state: RunState) -> dict[str, Float[Array, ""]]:
@@ -226,8 +228,8 @@ def train(case: Case, options: Options) -> dict[str, Any]:
             return {"joint_critic_variance": joint, "own_critic_variance": own}
         return {"greedy_return": program.evaluate(state, 1)["test_return_mean"]}
 
-    begun, seeds, episodes = partial(begin, program, case.setting), options.seeds, options.episodes
-    _, found = pieces.follow(program, begun, measure, seeds=seeds, episodes=episodes, points=POINTS)
+    begin, seeds, episodes = partial(initial_state, program, case.setting), options.seeds, options.episodes
+    _, found = pieces.train_seeds(program, begin, measure, seeds=seeds, episodes=episodes, points=POINTS)
     return {"case": dataclasses.asdict(case), **found}
 
 
@@ -235,15 +237,15 @@ def train(case: Case, options: Options) -> dict[str, Any]:
 
 
 def variances_of(program: Program, state: RunState) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Var(g_1) and Var(g_2), means over agents, of the learner as it stands."""
+    """Var(g_1) and Var(g_2) of the current learner, averaged over agents."""
     learner: Any = state.learner
     _, step = program.environment.reset(jax.random.key(0))
     carry: Any = program.algorithm.initial_carry(program.environment.spec)
     _, logits = recurrent_teams.step_team(learner.actor, carry.hidden, step.obs, carry.last_action)
     policy = jax.vmap(policies.masked_softmax)(logits, step.action_mask)
-    seen = learner.state_normaliser.normalise(step.state)
-    k, b = learner.critic.mixer(seen)
-    return logit_gradient_variances(policy, k[:, None] * learner.critic.local_q(seen, step.obs), b)
+    state_input = learner.state_normaliser.normalise(step.state)
+    k, b = learner.critic.mixer(state_input)
+    return logit_gradient_variances(policy, k[:, None] * learner.critic.local_q(state_input, step.obs), b)
 
 
 def logit_gradient_variances(
@@ -253,8 +255,8 @@ def logit_gradient_variances(
 
         g_1 = grad log pi_i(a_i) Q_tot(a),   g_2 = grad log pi_i(a_i) k_i Q_i(a_i)
 
-    with respect to the logits, whose gradient is onehot(a_i) - pi_i. They are exact: given a_i, Q_tot has the mean k_i Q_i(a_i) + m_i and
-    the variance v_i, of the sum of the other agents' independent values. `value` is k_i Q_i(a_i).
+    with respect to the logits, whose gradient is onehot(a_i) - pi_i. They are exact: given a_i, Q_tot has mean k_i Q_i(a_i) + m_i and
+    variance v_i, both from the sum of the other agents' independent values. `value` is k_i Q_i(a_i).
     """
     mean = jnp.sum(policy * value, axis=-1)
     variance = jnp.sum(policy * (value - mean[:, None]) ** 2, axis=-1)
@@ -263,7 +265,7 @@ def logit_gradient_variances(
     score = jnp.eye(policy.shape[-1]) - policy[:, None, :]
 
     def of_scalar(first: Float[Array, "agent action"], second: Float[Array, "agent action"]) -> Float[Array, ""]:
-        """Variance of score times a number that has, given a_i, these first and second moments."""
+        """Variance of score times a scalar with these first and second moments given a_i."""
         average = jnp.einsum("ia,iax,ia->ix", policy, score, first)
         square = jnp.einsum("ia,iax,ia->ix", policy, score**2, second)
         return jnp.mean(jnp.sum(square - average**2, axis=-1))
@@ -275,27 +277,27 @@ def logit_gradient_variances(
 # ------------------------------------------------------------------------------------------------------------------ summary
 
 
-def summarise(options: Options, say: Say) -> None:
-    """The tables, said and written, and the figure."""
+def summarise(options: Options, log: Log) -> None:
+    """Log and write the tables, and write the figure."""
     everything = {case: piece for case in cases(options) if (piece := pieces.read(data_file(options, case))) is not None}
     found = {case: piece for case, piece in everything.items() if case.setting != "variance"}
     variances = {case.n_agents: variance_ratio(piece) for case, piece in everything.items() if case.setting == "variance"}
     header = "| setting | method | agents | seeds | greedy return at the end | exploring return at the end | seeds at the optimum |"
-    lines = pieces.table(header, [row(case, piece) for case, piece in sorted(found.items(), key=lambda item: item[0].place)])
-    about = "| agents | seeds | Var(g_1) / Var(g_2) after a twentieth | half way | at the end |"
+    lines = pieces.table(header, [row(case, piece) for case, piece in sorted(found.items(), key=lambda item: item[0].sort_key)])
+    about = "| agents | seeds | Var(g_1) / Var(g_2) after 5% of training | half-way | at the end |"
     lines += ["", *pieces.table(about, [variance_row(n, ratios) for n, ratios in variances.items()])]
-    pieces.publish(options.out, "fig1", lines, figure(options, found, variances), say)
+    pieces.publish(options.out, "fig1", lines, figure(options, found, variances), log)
 
 
 def row(case: Case, piece: dict[str, Any]) -> str:
-    """At the optimum is a seed whose greedy return is above 0; with relaxed actions that is a chance of more than a half."""
+    """A seed is at the optimum if its greedy return is above 0 (with relaxed actions: a probability above 1/2)."""
     greedy = np.array(piece["greedy_return"])[:, -1]
     cells = [pieces.interval(x, "{:.2f}".format) for x in (greedy, np.array(piece["exploring_return"])[:, -1])]
     return f"| {case.setting} | {case.variant} | {case.n_agents} | {len(greedy)} | {cells[0]} | {cells[1]} | {np.sum(greedy > 0)} |"
 
 
 def variance_row(n: int, ratios: Float[np.ndarray, "seed point"]) -> str:
-    cells = [pieces.interval(ratios[:, point], "{:.2f}".format) for point in moments(ratios).values()]
+    cells = [pieces.interval(ratios[:, point], "{:.2f}".format) for point in shown_points(ratios).values()]
     return f"| {n} | {len(ratios)} | {' | '.join(cells)} |"
 
 
@@ -304,18 +306,18 @@ def variance_ratio(piece: dict[str, Any]) -> Float[np.ndarray, "seed point"]:
     return np.array(piece["joint_critic_variance"]) / np.array(piece["own_critic_variance"])
 
 
-def moments(ratios: Float[np.ndarray, "seed point"]) -> dict[str, int]:
-    """Points that are shown; before training there is nothing to see, since the critic then knows nothing."""
+def shown_points(ratios: Float[np.ndarray, "seed point"]) -> dict[str, int]:
+    """The points in table and figure. The point before training is left out, since the critic is random there."""
     return {"start": 1, "middle": ratios.shape[1] // 2, "end": -1}
 
 
 def figure(options: Options, found: dict[Case, dict[str, Any]], variances: dict[int, np.ndarray]) -> Figure:
-    """Greedy returns of each setting, exploring ones of retention, discovery by size, and the ratio of variances."""
+    """Greedy returns by setting, exploring returns of retention, discovery by team size, and the variance ratio."""
     picture = Figure(figsize=(13, 7.6), layout="constrained", facecolor="white")
     panels = picture.subplots(2, 3)
     titles = {
-        "retention": f"Retention: policies start at pi(a1) = {START}",
-        "replay": f"Retention: the replay starts with pi(a1) = {START}",
+        "retention": f"Retention: policies start at pi(a1) = {INITIAL_PROBABILITY}",
+        "replay": f"Retention: the replay starts with pi(a1) = {INITIAL_PROBABILITY}",
         "discovery": "Discovery: from uniform policies",
     }
     for axes, (setting, title) in zip(panels[0], titles.items(), strict=True):
@@ -330,7 +332,7 @@ def figure(options: Options, found: dict[Case, dict[str, Any]], variances: dict[
     ordered = [name for name in METHODS if name in handles]
     picture.legend([handles[name] for name in ordered], ordered, loc="outside lower center", ncols=max(1, len(handles)), frameon=False)
     for axes in panels.flat:
-        pieces.dress(axes)
+        pieces.style_axes(axes)
         axes.title.set_fontsize(10)
     return picture
 
@@ -343,34 +345,34 @@ def draw_returns(axes: Axes, found: dict[Case, dict[str, Any]], which: str = "gr
 
 
 def draw_sizes(axes: Axes, found: dict[Case, dict[str, Any]]) -> None:
-    """The share of seeds whose greedy agents end at the optimum, by size of the team; methods side by side."""
+    """The fraction of seeds whose greedy policies end at the optimum, by team size and method."""
     variants = [name for name in METHODS if any(case.variant == name for case in found)]
     sizes = sorted({case.n_agents for case in found})
     for index, variant in enumerate(variants):
-        shares = {c.n_agents: float(np.mean(np.array(p["greedy_return"])[:, -1] > 0)) for c, p in found.items() if c.variant == variant}
+        fractions = {c.n_agents: float(np.mean(np.array(p["greedy_return"])[:, -1] > 0)) for c, p in found.items() if c.variant == variant}
         width = 0.8 / len(variants)
-        places = [sizes.index(n) + (index - (len(variants) - 1) / 2) * width for n in shares]
-        look = style(variant)
-        # A bar that can be seen for a share of nothing; hatched where the lines of the same colour are dashed.
-        hatch = "" if look["linestyle"] == "-" else "////"
+        positions = [sizes.index(n) + (index - (len(variants) - 1) / 2) * width for n in fractions]
+        line_style = style(variant)
+        # Bars of height 0 stay visible; bars are hatched where lines of the same colour are dashed.
+        hatch = "" if line_style["linestyle"] == "-" else "////"
         axes.bar(
-            places,
-            [max(fraction, 0.01) for fraction in shares.values()],
+            positions,
+            [max(fraction, 0.01) for fraction in fractions.values()],
             width,
-            color=look["color"],
+            color=line_style["color"],
             hatch=hatch,
             edgecolor="white",
             linewidth=0,
         )
     axes.set_xticks(range(len(sizes)), [str(n) for n in sizes])
-    axes.set(title="Discovery by size of the team", xlabel="agents", ylabel="share of seeds at the optimum", ylim=(0, 1.05))
+    axes.set(title="Discovery by team size", xlabel="agents", ylabel="fraction of seeds at the optimum", ylim=(0, 1.05))
 
 
 def draw_variances(axes: Axes, variances: dict[int, np.ndarray]) -> None:
-    """Var(g_1) / Var(g_2) against n at three moments of training, and n itself, which Theorem 3 says it grows as."""
+    """Var(g_1) / Var(g_2) against n at three points of training, and the growth with n of Theorem 3."""
     sizes = list(variances)
     for name, dash in (("start", ":"), ("middle", "--"), ("end", "-")):
-        ratios = [float(np.median(found[:, moments(found)[name]])) for found in variances.values()]
+        ratios = [float(np.median(found[:, shown_points(found)[name]])) for found in variances.values()]
         axes.plot(sizes, ratios, dash, marker="o", color=curves.COLOURS[0], label=name)
     axes.plot(sizes, sizes, color="#999999", linewidth=1, label="n")
     axes.set(title="Var(g1) / Var(g2) in DOP's training, median", xlabel="agents", yscale="log")

@@ -1,7 +1,7 @@
-"""Fig. 4 and Sec. 5.2: deterministic DOP, MADDPG, MAAC and COMA on Aggregation and Mill, and the credit that DOP learns on Mill.
+"""Fig. 4 and Sec. 5.2: deterministic DOP, MADDPG, MAAC and COMA on Aggregation and Mill, and DOP's credit on Mill.
 
-Every piece (task, method, seed) leaves a data file, from which table and figure are made; a piece whose file is there is not trained again.
-COMA plays with actions that are numbers, the corners of the simplex.
+Every piece (task, method, seed) leaves a data file, from which table and figure are made; finished pieces are not repeated. COMA has
+discrete actions, the corners of the simplex.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from matplotlib.figure import Figure
 from dop import algorithms, envs
 from dop.analysis.credit import POINTS as PUSHES
 from dop.analysis.credit import values_of
-from dop.configurations import changed
 from dop.errors import check_positive
+from dop.hyper_parameters import changed
 from dop.paper import pieces
 from dop.training.program import Program, RunState
 from dop.visualise import curves
 
 GAMMA = 0.95
-"""Of every method here, as Lowe et al. have it. With 0.99 deterministic DOP lost again what it had found on Aggregation, in the two runs
-that were made (docs/results.md). On Mill holding the stone back pays most with either."""
+"""gamma of all methods, as in Lowe et al. With 0.99, deterministic DOP's return on Aggregation collapsed in both runs tried
+(docs/results.md). On Mill, holding the stone back has the largest return with either."""
 SHARED: dict[str, Any] = {
     "gamma": GAMMA,
     "optimiser": "adam",
@@ -43,7 +43,7 @@ SHARED: dict[str, Any] = {
     "episodes_per_iteration": 4,
     "rounds_per_iteration": 2,
 }
-"""What the three methods that learn from single steps have in common here; all else are their defaults."""
+"""Changes to the defaults of the three methods that learn from transitions."""
 METHODS: dict[str, dict[str, Any]] = {
     "deterministic-dop": SHARED,
     "maddpg": SHARED,
@@ -55,13 +55,13 @@ EPISODES = {"mill": 2000, "aggregation": 16_000}
 """Episodes of a run."""
 POINTS = 20
 """Evaluations of a run."""
-TESTED = 64
+EVALUATION_EPISODES = 64
 """Greedy episodes of an evaluation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What `dop reproduce fig4` takes."""
+    """Options of `dop reproduce fig4`."""
 
     seeds: int = 12
     """Runs of each method."""
@@ -70,9 +70,9 @@ class Options:
     methods: tuple[str, ...] = ("deterministic-dop", "maddpg", "maac", "coma")
     """Only these methods."""
     only_summary: bool = False
-    """Train nothing: table and figure of what is there."""
+    """Do not train; make table and figure from finished runs."""
     out: Path = Path("results/fig4")
-    """Where data files, table and figure go."""
+    """Output folder for data files, table and figure."""
 
     def __post_init__(self) -> None:
         check_positive(self, "seeds")
@@ -90,24 +90,24 @@ class Piece:
         return options.out / "data" / self.task / self.method / f"seed-{self.seed}.json"
 
 
-def reproduce(options: Options, say: Callable[[str], None]) -> None:
-    """Train what is not there yet, seed by seed, then summarise all that is there.
+def reproduce(options: Options, log: Callable[[str], None]) -> None:
+    """Train unfinished pieces, seed by seed, then summarise all finished ones.
 
     Raises:
-        UnknownNameError: a task or method that is none of these.
-        ConfigError: one that is named twice.
+        UnknownNameError: an unknown task or method.
+        ConfigError: a task or method given twice.
     """
     pieces.check_names("task", options.tasks, EPISODES)
     pieces.check_names("method", options.methods, METHODS)
     for piece in [] if options.only_summary else all_pieces(options):
         about = {**asdict(piece), "changes": METHODS[piece.method]}
         name = f"{piece.task} {piece.method} seed {piece.seed}"
-        pieces.finish(piece.data(options), name, say, about, partial(train, piece, EPISODES[piece.task]))
-    summarise(options, say)
+        pieces.finish(piece.data(options), name, log, about, partial(train, piece, EPISODES[piece.task]))
+    summarise(options, log)
 
 
 def all_pieces(options: Options) -> Iterator[Piece]:
-    """All that is asked for, seeds outermost, so that every comparison grows evenly."""
+    """All requested pieces, with seeds outermost, so that all comparisons have equally many seeds at any time."""
     for seed, task, method in itertools.product(range(options.seeds), options.tasks, options.methods):
         yield Piece(task=task, method=method, seed=seed)
 
@@ -122,27 +122,27 @@ def program_of(piece: Piece, **changes: Any) -> Program:
 
 
 def train(piece: Piece, episodes: int, **changes: Any) -> dict[str, Any]:
-    """Greedy return and win rate at `POINTS` points of the run; for DOP on Mill the credit there too. `changes`: to hyper-parameters."""
-    program, began = program_of(piece, **changes), time.time()
+    """Greedy return and win rate at `POINTS` points of the run, and DOP's credit on Mill. `changes` are hyper-parameters."""
+    program, start = program_of(piece, **changes), time.time()
     iterations = max(1, episodes // (POINTS * program.algorithm.episodes_per_iteration))
     state = jax.jit(lambda key: program.warm_up(program.start(key)))(jax.random.key(piece.seed))
     chunk = jax.jit(lambda s: program.chunk(s, iterations)[0], donate_argnums=0)
-    play = jax.jit(lambda s: program.evaluate(s, TESTED))
+    evaluate = jax.jit(lambda s: program.evaluate(s, EVALUATION_EPISODES))
     found: dict[str, list[Any]] = {"env_steps": [], "greedy_return": [], "won": [], "credit": []}
     for point in range(POINTS + 1):
         state = chunk(state) if point else state
-        report = play(state)
+        report = evaluate(state)
         found["env_steps"].append(int(state.learner.env_steps))
         found["greedy_return"].append(float(report["test_return_mean"]))
         found["won"].append(float(report["test_won_mean"]))
         if (piece.task, piece.method) == ("mill", "deterministic-dop"):
             found["credit"].append(np.asarray(credit(program, state)).tolist())
     every = iterations * program.algorithm.episodes_per_iteration
-    return {"episodes": [point * every for point in range(POINTS + 1)], **found, "seconds": time.time() - began}
+    return {"episodes": [point * every for point in range(POINTS + 1)], **found, "seconds": time.time() - start}
 
 
 def credit(program: Program, state: RunState) -> Float[Array, "quantity push"]:
-    """Q_i and k_i Q_i at the start of an episode, over agent i's push from counter-clockwise to clockwise; means over agents."""
+    """Q_i and k_i Q_i in the initial state over agent i's push, from counter-clockwise to clockwise, averaged over agents."""
     algorithm: Any = program.algorithm
     spec = program.environment.spec
     _, step = program.environment.reset(jax.random.key(0))
@@ -164,30 +164,30 @@ def read(options: Options) -> dict[tuple[str, str], list[dict[str, Any]]]:
     return found
 
 
-def summarise(options: Options, say: Callable[[str], None]) -> None:
-    """The table, said and written, and the figure."""
+def summarise(options: Options, log: Callable[[str], None]) -> None:
+    """Log and write the table, and write the figure."""
     found = read(options)
     if not found:
-        say("nothing has finished yet")
+        log("nothing has finished yet")
         return
-    header = "| task | method | seeds | episodes | greedy return at the end | wins at the end | best wins on the way | minutes a seed |"
+    header = "| task | method | seeds | episodes | greedy return at the end | win rate at the end | best win rate | minutes per seed |"
     lines = pieces.table(header, [row(*name, runs) for name, runs in sorted(found.items(), reverse=True)])
-    pieces.publish(options.out, "fig4", lines, figure(found), say)
+    pieces.publish(options.out, "fig4", lines, figure(found), log)
 
 
 def row(task: str, method: str, runs: list[dict[str, Any]]) -> str:
     returns, won = (np.array([run[name] for run in runs]) for name in ("greedy_return", "won"))
     cells = [
         pieces.interval(returns[:, -1], "{:.1f}".format),
-        pieces.interval(won[:, -1], pieces.share_of),
-        pieces.interval(won.max(axis=1), pieces.share_of),
+        pieces.interval(won[:, -1], pieces.percentage),
+        pieces.interval(won.max(axis=1), pieces.percentage),
     ]
     minutes = np.mean([run["seconds"] for run in runs]) / 60
     return f"| {task} | {method} | {len(runs)} | {runs[0]['episodes'][-1]} | {' | '.join(cells)} | {minutes:.1f} |"
 
 
 def figure(found: dict[tuple[str, str], list[dict[str, Any]]]) -> Figure:
-    """Greedy returns on both tasks with 95% intervals, and the credit on Mill at five moments of the first seed."""
+    """Greedy returns on both tasks with 95% intervals, and the first seed's credit on Mill at five points of training."""
     picture = Figure(figsize=(13, 3.9), layout="constrained", facecolor="white")
     left, middle, right = picture.subplots(1, 3)
     for axes, task in ((left, "aggregation"), (middle, "mill")):
@@ -195,14 +195,14 @@ def figure(found: dict[tuple[str, str], list[dict[str, Any]]]) -> Figure:
         axes.set(title=task.capitalize(), xlabel="episodes", ylabel="greedy return")
     draw_credit(right, found.get(("mill", "deterministic-dop"), []))
     for axes in (left, middle, right):
-        pieces.dress(axes)
+        pieces.style_axes(axes)
         if axes.lines:
             axes.legend(fontsize=8, frameon=False)
     return picture
 
 
 def draw_returns(axes: Axes, runs_of: dict[str, list[dict[str, Any]]]) -> None:
-    """Means over seeds, and their intervals where there are several."""
+    """Means over seeds, with intervals if there are several."""
     for method, runs in runs_of.items():
         returns = np.array([run["greedy_return"] for run in runs])
         style = curves.style(list(METHODS).index(method))
@@ -210,7 +210,7 @@ def draw_returns(axes: Axes, runs_of: dict[str, list[dict[str, Any]]]) -> None:
 
 
 def draw_credit(axes: Axes, runs: list[dict[str, Any]]) -> None:
-    """k_i Q_i over the push, less its value at rest, darker as training goes on."""
+    """k_i Q_i over the push minus its value at rest; darker lines are later in training."""
     axes.set(title="Mill: credit k_i Q_i(push) - k_i Q_i(0)", xlabel="push, counter-clockwise to clockwise")
     if not runs:
         return

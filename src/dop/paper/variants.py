@@ -1,4 +1,4 @@
-"""The methods that the paper's figures compare, by the names that tables and figures use."""
+"""The methods compared in the paper's figures, by their names in tables and figures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VARIANTS = {
 }
 """Algorithm and preset of each method of Fig. 3."""
 RELAXED = {name: (name, "default") for name in ("deterministic-dop", "maddpg", "maac")}
-"""The same of the methods of Fig. 4 that play points of a simplex."""
+"""Algorithm and preset of each method of Fig. 4 with relaxed actions (points of a simplex)."""
 METHODS = VARIANTS | RELAXED
 
 

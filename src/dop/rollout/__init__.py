@@ -1,0 +1,1 @@
+"""Rollouts in Python environments: worker processes or Ray actors step them, the policy acts on the device."""

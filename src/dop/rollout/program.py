@@ -1,8 +1,9 @@
-"""Learning in environments outside JAX: the counterpart of `dop.training.program.Program`. Collection is on the host (`dop.rollout.collector`); what
-is done with the episodes is the same code, jitted once: add, sample, update.
+"""Learning in Python environments: the counterpart of `dop.training.program.Program`.
 
-What an environment is like inside cannot be saved. Every iteration plays whole episodes, whose seeds come from the key of the run's state:
-a run that is resumed starts new ones where it was saved, with the seeds that they would have had.
+Collection is on the host (`dop.rollout.collector`). Learning from the episodes is the same jitted code: add, sample, update.
+
+An environment's internal state cannot be saved. Every iteration plays whole episodes, whose seeds come from the key of the run's state: a
+resumed run starts new episodes where it was saved, with the same seeds as an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -37,17 +38,17 @@ from dop.types import Algorithm, EnvSpec, Learner, Metrics
 
 @dataclass(frozen=True)
 class Source:
-    """An environment outside JAX, of which there are to be several."""
+    """A Python environment that can be made several times."""
 
     spec: EnvSpec
     make: Maker
-    """Makes one more."""
+    """Makes another instance."""
     seeded: bool = False
     """Whether a seed is among the options of its maker."""
 
 
 class PythonProgram(Learning):
-    """Learning in an environment that is not written in JAX."""
+    """Learning in a Python environment."""
 
     environment: Source = eqx.field(static=True)
 
@@ -55,28 +56,29 @@ class PythonProgram(Learning):
     def spec(self) -> EnvSpec:
         return self.environment.spec
 
-    def drive(self, train_config: run_directory.TrainConfig) -> PythonDriver:
-        return PythonDriver(self, train_config)
+    def drive(self) -> PythonDriver:
+        return PythonDriver(self)
 
-    def check(self, train_config: run_directory.TrainConfig) -> None:
-        """Compare what a new environment does in a short episode with what its spec promises; later answers are compared when they come.
+    def check(self) -> None:
+        """Validate a new environment in a short episode; later results are validated as they arrive.
 
         Raises:
-            ConfigError: the first difference, by name; or there are more workers than environments.
+            ConfigError: the first mismatch, by name; or there are more workers than environments.
         """
-        n_envs, (_, count) = self.algorithm.episodes_per_iteration * len(train_config.seeds), train_config.workers
+        n_envs, (_, count) = self.algorithm.episodes_per_iteration * len(self.train_config.seeds), self.train_config.workers
         if count > n_envs:
             raise ConfigError(
-                f"env_workers={train_config.env_workers} are more than the {n_envs} environments that run at once "
+                f"env_workers={self.train_config.env_workers} are more than the {n_envs} environments that run at once "
                 f"(episodes_per_iteration x seeds): use at most {n_envs}."
             )
         source = self.environment
         with contextlib.closing(foreign.made(source.make, self.spec.name)) as environment:
-            envs.check(environment)
+            envs.validate(environment)
         if source.seeded and all_start_alike(lambda: foreign.made(source.make, self.spec.name)):
             logging.getLogger("dop").warning(
-                "%s: a seed is among its options, and episodes with other seeds start the same in new environments. If that seed decides "
-                "what is drawn, all environments play copies of each other: let reset(seed) decide it. `dop check-env` tells more.",
+                "%s: a seed is among its options, and episodes with other seeds start the same in new environments. If that seed "
+                "determines all random draws, all environments play copies of each other: use the seed of reset(seed). "
+                "Run `dop check-env` for details.",
                 self.spec.name,
             )
 
@@ -84,14 +86,14 @@ class PythonProgram(Learning):
 class PythonDriver:
     """The `Driver` of a `PythonProgram`.
 
-    There are environments for training and others for evaluation, as many of each as an iteration has episodes. They are made when they are
-    first needed, by the same workers.
+    There are separate environments for training and evaluation, as many of each as an iteration has episodes. The same workers make them
+    when they are first needed.
     """
 
-    def __init__(self, program: PythonProgram, train_config: run_directory.TrainConfig) -> None:
-        self.program, self._train_config = program, train_config
+    def __init__(self, program: PythonProgram) -> None:
+        self.program = program
         self._n_envs = program.algorithm.episodes_per_iteration
-        self._devices = devices = parallel.mesh(len(train_config.seeds))
+        self._devices = devices = parallel.mesh(len(self.program.train_config.seeds))
         self._start = parallel.over_seeds(program.start, devices)
         self._add = parallel.over_seeds(program.add, devices, donate=True)
         self._learn = parallel.over_seeds(program.learn, devices, donate=True)
@@ -99,10 +101,10 @@ class PythonDriver:
         self._report = parallel.over_seeds(program.evaluation_report, devices)
         self._collection_keys = parallel.over_seeds(program.collection_keys, devices)
         self._evaluation_key = parallel.over_seeds(program.evaluation_key, devices)
-        self._dropped = np.zeros(len(train_config.seeds), np.int32)
-        """Since they were last reported."""
-        self._named = False
-        """Whether it was told which metrics there are none of."""
+        self._dropped = np.zeros(len(self.program.train_config.seeds), np.int32)
+        """Number of lost episodes since the last report."""
+        self._warned = False
+        """Whether missing metrics have been reported."""
 
     def start(self, keys: PRNGKeyArray, prepare: Callable[[RunState], RunState] = lambda state: state) -> RunState:
         state = prepare(self._start(keys))
@@ -112,13 +114,13 @@ class PythonDriver:
         return state
 
     def collect(self, state: RunState) -> tuple[PRNGKeyArray, Played]:
-        """What the run goes on from, and the episodes of one iteration, without learning."""
+        """The next key, and the episodes of one iteration, without learning."""
         key, key_collect = self._collection_keys(state)
         return key, self._play(self._training, state.learner, key_collect, self._n_envs)
 
     def chunk(self, state: RunState) -> tuple[RunState, Metrics]:
         reports = []
-        for _ in range(self._train_config.iterations_per_chunk):
+        for _ in range(self.program.train_config.iterations_per_chunk):
             key, played = self.collect(state)
             state, report = self._learn(state, key, played.episodes, played.summary)
             reports.append(report)
@@ -127,34 +129,34 @@ class PythonDriver:
         return state, metrics | {"episodes_dropped": dropped}
 
     def evaluate(self, state: RunState) -> Metrics:
-        return self._report(self.play(state, self._evaluation_key(state), self._train_config.eval_episodes, sampled=False))
+        return self._report(self.play(state, self._evaluation_key(state), self.program.train_config.eval_episodes, sampled=False))
 
     def play(self, state: RunState, keys: PRNGKeyArray, episodes: int, *, sampled: bool) -> EpisodeSummary:
         summary = self._play(self._sampling if sampled else self._evaluating, state.learner, keys, episodes).summary
-        self._name_missing()
+        self._warn_missing_metrics()
         return summary
 
-    def _name_missing(self) -> None:
+    def _warn_missing_metrics(self) -> None:
         """Warn, after the first evaluation, of metrics that no episode has had."""
-        if not self._named:
-            self._named = True
+        if not self._warned:
+            self._warned = True
             given = np.any(self._workers.buffers.appeared, axis=0).tolist()
             for name in (name for name, has in zip(self.program.spec.metrics, given, strict=True) if not has):
                 logging.getLogger("dop").warning(
-                    "%s: the metric %s has not been in the environment's infos so far, and is reported as 0; `dop check-env` names those "
-                    "that there are.",
+                    "%s: the metric %s has not been in the environment's infos so far, and is reported as 0; `dop check-env` lists the "
+                    "available ones.",
                     *(self.program.spec.name, name),
                 )
 
     def close(self) -> None:
-        """Close all environments; should they be needed again, they are made anew."""
+        """Close all environments; if they are needed again, new ones are made."""
         if "_workers" in self.__dict__:
             self._workers.close()
         for name in ("_workers", "_training", "_evaluating", "_sampling"):
             self.__dict__.pop(name, None)
 
-    def _play(self, arena: Collector, learner: Learner, keys: PRNGKeyArray, episodes: int) -> Played:
-        played = arena.play(learner, keys, _episode_seeds(keys, episodes), self.program.episode.obs.dtype)
+    def _play(self, collector: Collector, learner: Learner, keys: PRNGKeyArray, episodes: int) -> Played:
+        played = collector.play(learner, keys, _episode_seeds(keys, episodes), self.program.episode.obs.dtype)
         self._dropped += played.dropped
         return played
 
@@ -171,15 +173,15 @@ class PythonDriver:
         return self._collector(self.program.sampling, 1, explore=True)
 
     def _collector(self, algorithm: Algorithm[Any, Any], half: int, *, explore: bool) -> Collector:
-        """In the environments for training, which are the first half of the workers' groups, or in those for evaluation."""
+        """A collector in the training environments, the first half of the workers' groups, or in those for evaluation, the second."""
         groups = np.split(np.arange(len(self._workers.groups)), 2)[half].tolist()
         return Collector(algorithm, self.program.spec, self._workers, groups, n_envs=self._n_envs, explore=explore, devices=self._devices)
 
     @functools.cached_property
     def _workers(self) -> Workers:
-        kind, count = self._train_config.workers
-        n_seeds = len(self._train_config.seeds)
-        # Nothing is stepped while the policy thinks if it is this process that steps.
+        kind, count = self.program.train_config.workers
+        n_seeds = len(self.program.train_config.seeds)
+        # A local worker cannot step while the policy acts: one group suffices.
         halves = 1 if kind == "local" else min(2, self._n_envs)
         training = slots_of(n_seeds, self._n_envs, halves, 0)
         evaluating = slots_of(n_seeds, self._n_envs, halves, n_seeds * self._n_envs)
@@ -188,12 +190,12 @@ class PythonDriver:
             spec=self.program.spec,
             n_slots=2 * n_seeds * self._n_envs,
             groups=(*training, *evaluating),
-            timeout=self._train_config.env_timeout,
+            timeout=self.program.train_config.env_timeout,
         )
-        return _hire(kind, job, count)
+        return _make_workers(kind, job, count)
 
 
-def _hire(kind: run_directory.WorkerKind, job: Job, count: int) -> Workers:
+def _make_workers(kind: run_directory.WorkerKind, job: Job, count: int) -> Workers:
     """Workers of one of the three kinds."""
     if kind == "local":
         return local(job)
@@ -201,6 +203,6 @@ def _hire(kind: run_directory.WorkerKind, job: Job, count: int) -> Workers:
 
 
 def _episode_seeds(keys: PRNGKeyArray, episodes: int) -> Int[np.ndarray, "seed episode"]:
-    """What the environments draw from: for each run's key, numbers below 2**31, which every environment takes."""
+    """The seeds of episodes: for each seed's key, numbers below 2**31, which every environment accepts."""
     words = np.asarray(jax.random.key_data(keys))
     return np.stack([np.random.SeedSequence(w.tolist()).generate_state(episodes) >> 1 for w in words])

@@ -1,7 +1,7 @@
-"""Where environments outside JAX are stepped: a board of NumPy arrays for what is asked and answered, and a stage that does what it says.
+"""Shared-memory buffers of commands and results for Python environments, and the environment runner that executes the commands.
 
-A slot is the place of one environment: a row of every array of the board. The board may lie in memory that processes share; the stage runs
-in the process of the environments (`dop.rollout.workers`). What an environment gives is compared with its spec here, at every step.
+An environment slot is a row of every buffer. The buffers may lie in memory that processes share; the runner is in the environments' process
+(`dop.rollout.workers`). Every result of an environment is validated against its spec here.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int8, Int32, Int64
 
 from dop.envs.making.places import place_of
-from dop.envs.validation.checks import check_same
+from dop.envs.validation.validate import check_same
 from dop.errors import ConfigError
-from dop.plugins import RaisedError, explain
+from dop.plugins import ForeignCodeError, explain
 from dop.types import EnvSpec, PythonEnvironment, TimeStep
 
 Maker: TypeAlias = Callable[[], PythonEnvironment]
-"""Makes one more of the environment. It is pickled where environments live in processes of their own."""
+"""Makes another instance of the environment. It is pickled for worker processes."""
 
 IDLE, STEP, RESET = 0, 1, 2
-"""What may be asked of a slot."""
+"""The commands of a slot."""
 _ALIGNMENT = 64
 _KINDS = {"obs": "fiu", "state": "fiu", "action_mask": "b", "reward": "fiu", "terminated": "b", "truncated": "b", "metrics": "fiu"}
 """The fields of a `TimeStep`, and the kinds of NumPy types that they may have."""
@@ -34,14 +34,14 @@ _KINDS = {"obs": "fiu", "state": "fiu", "action_mask": "b", "reward": "fiu", "te
 
 @dataclass(frozen=True, kw_only=True)
 class SharedBuffers:
-    """What is asked of every slot, and its newest answer."""
+    """The command of every environment slot, and its newest result."""
 
     command: Int8[np.ndarray, " slot"]
     """IDLE, STEP or RESET."""
     seed: Int64[np.ndarray, " slot"]
-    """Of the episode that RESET starts."""
+    """Seed of the episode that RESET starts."""
     action: Int32[np.ndarray, "slot agent"] | Float32[np.ndarray, "slot agent action"]
-    """For STEP."""
+    """Joint action of STEP."""
     obs: Float32[np.ndarray, "slot agent obs"]
     state: Float32[np.ndarray, "slot state"]
     action_mask: Bool[np.ndarray, "slot agent action"]
@@ -50,11 +50,11 @@ class SharedBuffers:
     truncated: Bool[np.ndarray, " slot"]
     metrics: Float32[np.ndarray, "slot metric"]
     appeared: Bool[np.ndarray, "slot metric"]
-    """Whether the environment has given the metric in any episode that it has ended; the others are 0 for want of a number."""
+    """Whether the environment has given the metric in any finished episode; missing metrics are 0."""
 
     @classmethod
     def over(cls, spec: EnvSpec, slots: int, memory: Any) -> SharedBuffers:
-        """A board in `carry`, a writable buffer of at least `nbytes`."""
+        """Buffers in `memory`, a writable buffer of at least `nbytes`."""
         arrays, offset = {}, 0
         for name, (shape, dtype) in _layout(spec, slots).items():
             count = int(np.prod(shape))
@@ -64,29 +64,29 @@ class SharedBuffers:
 
     @staticmethod
     def nbytes(spec: EnvSpec, slots: int) -> int:
-        """Size of such a board."""
+        """Size of the memory for these buffers."""
         return sum(_aligned(int(np.prod(shape)) * dtype.itemsize) for shape, dtype in _layout(spec, slots).values())
 
     def rows(self, slots: slice | np.ndarray) -> SharedBuffers:
-        """The rows of some slots: a part of this board if `slots` is a slice, else a copy."""
+        """The rows of some slots: a view if `slots` is a slice, else a copy."""
         return SharedBuffers(**{field.name: getattr(self, field.name)[slots] for field in fields(self)})
 
-    def asked(self, slots: np.ndarray) -> dict[str, np.ndarray]:
-        """What some slots are to do."""
+    def commands(self, slots: np.ndarray) -> dict[str, np.ndarray]:
+        """The commands of some slots, with seeds and actions."""
         return {name: getattr(self, name)[slots] for name in ("command", "seed", "action")}
 
-    def put(self, slots: np.ndarray, rows: dict[str, np.ndarray]) -> None:
-        """Overwrite some slots' rows of some arrays, by their names."""
+    def write(self, slots: np.ndarray, rows: dict[str, np.ndarray]) -> None:
+        """Overwrite some slots' rows of the named arrays."""
         for name, row in rows.items():
             getattr(self, name)[slots] = row
 
-    def answer(self, slots: slice | np.ndarray = slice(None)) -> dict[str, np.ndarray]:
+    def time_steps(self, slots: slice | np.ndarray = slice(None)) -> dict[str, np.ndarray]:
         """The fields of some slots' `TimeStep`s."""
         return {name: getattr(self, name)[slots] for name in _KINDS}
 
-    def told(self, slots: np.ndarray) -> dict[str, np.ndarray]:
-        """All that comes from some slots' environments."""
-        return {**self.answer(slots), "appeared": self.appeared[slots]}
+    def results(self, slots: np.ndarray) -> dict[str, np.ndarray]:
+        """All results of some slots' environments."""
+        return {**self.time_steps(slots), "appeared": self.appeared[slots]}
 
 
 def _layout(spec: EnvSpec, slots: int) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
@@ -112,7 +112,7 @@ def _aligned(size: int) -> int:
 
 
 class EnvRunner:
-    """Some slots' environments, each made when it is first needed and stepped in turn."""
+    """The environment runner: some slots' environments, each made when first needed and stepped one after another."""
 
     def __init__(self, make: Maker, spec: EnvSpec, buffers: SharedBuffers) -> None:
         self._make, self._spec, self._buffers = make, spec, buffers
@@ -120,11 +120,11 @@ class EnvRunner:
         self._checks: dict[int, Check] = {}
 
     def run(self, slots: Iterable[int]) -> None:
-        """Do what the board asks of these slots, and put the answers there.
+        """Execute the commands of these slots, and write the results to the buffers.
 
         Raises:
-            ConfigError: an answer is not what the spec promises.
-            EndedError: an environment would have ended this process, or could not be made.
+            ConfigError: a result violates the spec.
+            EndedError: an environment called `sys.exit`, or could not be made.
         """
         buffers, command = self._buffers, RESET
         try:
@@ -140,20 +140,20 @@ class EnvRunner:
         except SystemExit as error:
             function = "reset" if command == RESET else "step"
             raise EndedError(f"{self._spec.name}: {function} raised: {explain(error)}") from error
-        except RaisedError as error:  # its maker did, who may do better another time
+        except ForeignCodeError as error:  # the maker raised; another attempt may succeed
             raise EndedError(str(error)) from error
 
     def close(self) -> None:
-        """Close every environment, also if one of them cannot; later ones are made anew."""
+        """Close every environment, even if one raises; later commands make new ones."""
         environments, self._environments = self._environments, {}
         for environment in environments.values():
             try:
                 environment.close()
-            except (Exception, SystemExit) as error:  # it is somebody else's
+            except (Exception, SystemExit) as error:  # foreign code
                 logging.getLogger("dop").warning("%s could not be closed: %s", self._spec.name, explain(error))
 
     def _appeared(self, environment: PythonEnvironment) -> list[bool]:
-        """Which metrics an environment has had; those that adapt nothing always have all."""
+        """The metrics that an environment has had; environments without an adapter always have all."""
         names = getattr(environment, "appeared", self._spec.metrics)
         return [name in names for name in self._spec.metrics]
 
@@ -161,25 +161,25 @@ class EnvRunner:
         if slot not in self._environments:
             environment = self._make()
             if not isinstance(environment, PythonEnvironment):
-                gave = type(environment).__name__
-                raise ConfigError(f"{self._spec.name}: what makes it gave {gave} in place of another environment{place_of(self._make)}.")
+                found = type(environment).__name__
+                raise ConfigError(f"{self._spec.name}: its maker{place_of(self._make)} returned {found} instead of an environment.")
             self._environments[slot] = environment
             check_same(self._spec, environment.spec)
-            self._checks[slot] = Check(self._spec, self._buffers.answer(slice(slot, slot + 1)), environment)
+            self._checks[slot] = Check(self._spec, self._buffers.time_steps(slice(slot, slot + 1)), environment)
         self._checks[slot].reset(self._environments[slot].reset(seed), seed)
 
 
 class EndedError(Exception):
-    """An environment that would have ended the process that it is in, or that could not be made; the message says where."""
+    """An environment called `sys.exit`, or could not be made; the message says where."""
 
 
-def ending(error: Exception) -> str:
-    """How an environment ended a worker: the sentence, or, of what it raised, the traceback. To be called where `error` is caught."""
+def end_reason(error: Exception) -> str:
+    """Why an environment ended a worker: an `EndedError`'s message, else the traceback. Call it where `error` is caught."""
     return str(error) if isinstance(error, EndedError) else traceback.format_exc()
 
 
 class Check:
-    """Copies the answers of one environment to their rows (arrays of length 1), and refuses what its spec does not allow."""
+    """Copies the results of one environment to their rows (arrays of length 1), and refuses violations of its spec."""
 
     def __init__(self, spec: EnvSpec, rows: dict[str, np.ndarray], environment: PythonEnvironment | None = None) -> None:
         self._spec, self._environment = spec, environment
@@ -189,21 +189,21 @@ class Check:
         self._seed, self._steps = 0, 0
 
     def reset(self, step: TimeStep, seed: int) -> None:
-        """Take the answer to a reset."""
+        """Copy the result of a reset."""
         self._seed, self._steps = seed, 0
-        self._take(step)
+        self._copy(step)
         if step.terminated or step.truncated:
             raise self._refusal("an episode that has ended already; reset must start one")
 
     def step(self, step: TimeStep) -> None:
-        """Take the answer to a step."""
+        """Copy the result of a step."""
         self._steps += 1
-        self._take(step)
+        self._copy(step)
         if step.terminated and step.truncated:
-            raise self._refusal("both terminated and truncated; an episode either ended (terminated) or was cut (truncated)")
+            raise self._refusal("both terminated and truncated; an episode ends in one of these ways")
 
-    def _take(self, step: TimeStep) -> None:
-        given = getattr(step, "__dict__", {})  # in less time than attribute by attribute
+    def _copy(self, step: TimeStep) -> None:
+        given = getattr(step, "__dict__", {})  # faster than attribute by attribute
         if not _KINDS.keys() <= given.keys():
             function = "step" if self._steps else "reset"
             raise self._refusal(f"{type(step).__name__}, not a dop.TimeStep{place_of(getattr(self._environment, function, None))}")
@@ -214,7 +214,7 @@ class Check:
                     kind = "bool" if kinds == "b" else "float"
                     raise self._refusal(f"{name} as {value.dtype}{list(value.shape)}, its spec says {kind}{list(shape)}")
                 row[...] = value
-                # A sum takes half the time of looking at each, and is finite only if all are; it can be infinite for another reason.
+                # A sum takes half the time of checking each number; if it is finite, all are. It may also overflow, so check each then.
                 if kinds != "b" and not math.isfinite(np.add.reduce(row, axis=None)) and not np.isfinite(row).all():
                     raise self._refusal(f"{_worst(name, value, ~np.isfinite(row))}; every number must be finite (in float32)")
         self._check_bound()
@@ -225,7 +225,7 @@ class Check:
         for name in ("obs", "state") if bound is not None else ():
             beyond = np.abs(self._rows[name][0]) > bound
             if beyond.any():
-                raise self._refusal(f"{_worst(name, self._rows[name][0], beyond)}; its spec says that none is larger than {bound}")
+                raise self._refusal(f"{_worst(name, self._rows[name][0], beyond)}; its spec has obs_bound {bound}")
 
     def _check_action_mask(self) -> None:
         action_mask = self._rows["action_mask"][0]

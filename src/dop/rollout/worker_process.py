@@ -1,9 +1,9 @@
-"""Environments in processes of their own on this machine.
+"""Worker processes on this machine.
 
-The processes are spawned, not forked: JAX has threads. A pipe carries one byte either way, the number of the group; what is asked and
-answered lies in memory that all share, which has no name and so cannot be left behind. A worker has a session of its own: neither Ctrl-C
-nor a signal to the trainer's process group reaches it, and it is ended with everything that its environments started. When the trainer is
-gone, however it went, the worker closes its environments and goes too.
+The processes are spawned, not forked: JAX has threads. A pipe carries one byte either way, the index of the group; commands and results
+are in anonymous shared memory, which cannot be left behind. A worker has its own session: neither Ctrl-C nor a signal to the trainer's
+process group reaches it, and it is killed with everything that its environments started. When the trainer has ended, for whatever reason,
+the worker closes its environments and ends, too.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from typing import Any
 import jax
 
 from dop.errors import ConfigError, DopError
-from dop.rollout.shared_memory import EnvRunner, SharedBuffers, ending
+from dop.rollout.shared_memory import EnvRunner, SharedBuffers, end_reason
 from dop.rollout.workers import Job, WorkerDiedError, Workers
 
 START_TIMEOUT = 120.0
-"""Seconds that a new process may take until it is ready, imports included; more if the job's own time-out is longer."""
+"""Seconds for a new process to start, imports included; more if the job's own time-out is longer."""
 GRACE = 3.0
-"""Seconds that environments have to close themselves."""
+"""Seconds for environments to close."""
 _READY, _DONE, _REFUSED, _RAISED = b"+", b".", b"!", b"?"
-"""First byte of what a worker says; after the latter two comes a text."""
+"""First byte of a worker's messages; a text follows the last two."""
 _CLOSE = b""
 _SPAWN = multiprocessing.get_context("spawn")
 
 
 class ProcessWorker:
-    """A worker in a process of its own; see `dop.rollout.workers.Worker`."""
+    """A worker process; see `dop.rollout.workers.Worker`."""
 
     def __init__(self, job: Job, buffers: SharedBuffers, memory: Any) -> None:
         del buffers
         self._job, self._ready, self._dismissed, self._ended = job, False, False, False
         self._since = time.monotonic()
-        """When it last showed that it is alive, or was first asked for something since."""
+        """Start of the time-out: the last message, or the first command after it."""
         self._done: set[int] = set()
-        """Groups that are done and that nobody has waited for yet."""
+        """Groups that are done but not yet received."""
         self._pipe, theirs = _SPAWN.Pipe()
         self._process = _SPAWN.Process(target=_serve, args=(job, theirs, memory), name=f"environments of {job.spec.name}", daemon=True)
         with _no_interrupts():
@@ -54,18 +54,18 @@ class ProcessWorker:
         theirs.close()
 
     def send(self, group: int) -> None:
-        # That a dead worker does not take it is found by `receive`.
+        # `receive` reports a dead worker.
         with contextlib.suppress(OSError):
             self._pipe.send_bytes(bytes([group]))
         self._since = time.monotonic()
 
     def receive(self, group: int) -> None:
         if not self._ready:
-            self._next(max(START_TIMEOUT, self._job.timeout))
+            self._next_message(max(START_TIMEOUT, self._job.timeout))
             self._ready = True
-        # Once a worker has been replaced, its groups need not be waited for in the order in which they were asked.
+        # After a worker's replacement, groups may be received in another order than they were sent.
         while group not in self._done:
-            self._done.add(self._next(self._job.timeout)[1])
+            self._done.add(self._next_message(self._job.timeout)[1])
         self._done.remove(group)
 
     def dismiss(self) -> None:
@@ -80,7 +80,7 @@ class ProcessWorker:
         self._pipe.close()
 
     def _end(self) -> None:
-        """Kill the process and what it started. It is reaped only after that, so that its number cannot be another's by now."""
+        """Kill the process and everything that it started. It is reaped only afterwards, so that its process id cannot be reused before."""
         if not self._ended:
             self._ended = True
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -88,24 +88,24 @@ class ProcessWorker:
             self._process.kill()
             self._process.join()
 
-    def _next(self, timeout: float) -> bytes:
-        """What it says next, which is good."""
+    def _next_message(self, timeout: float) -> bytes:
+        """The next message, unless it reports a failure."""
         left = self._since + timeout - time.monotonic()
         if not self._pipe.poll(max(left, 0)):
             raise WorkerDiedError(f"gave no answer for {timeout:g} seconds (--env-timeout)")
         try:
-            said = self._pipe.recv_bytes()
+            message = self._pipe.recv_bytes()
         except (EOFError, OSError):
-            raise WorkerDiedError(self._ending()) from None
+            raise WorkerDiedError(self._exit_text()) from None
         self._since = time.monotonic()
-        if said[:1] == _REFUSED:
-            raise ConfigError(said[1:].decode())
-        if said[:1] == _RAISED:
-            raise WorkerDiedError(f"raised\n\n{said[1:].decode()}")
-        return said
+        if message[:1] == _REFUSED:
+            raise ConfigError(message[1:].decode())
+        if message[:1] == _RAISED:
+            raise WorkerDiedError(f"raised\n\n{message[1:].decode()}")
+        return message
 
-    def _ending(self) -> str:
-        """What became of a process whose pipe is closed, in words."""
+    def _exit_text(self) -> str:
+        """How a process with a closed pipe ended."""
         wait([self._process.sentinel], GRACE)
         self._end()
         code = self._process.exitcode
@@ -117,7 +117,7 @@ class ProcessWorker:
 
 @contextlib.contextmanager
 def _no_interrupts() -> Iterator[None]:
-    """What is started inside of this never sees Ctrl-C; for this process it only waits."""
+    """Block Ctrl-C for processes started inside; in this process it is delivered afterwards."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -126,13 +126,13 @@ def _no_interrupts() -> Iterator[None]:
 
 
 def _serve(job: Job, pipe: Connection, memory: Any) -> None:
-    """The life of a worker's process."""
+    """Main function of a worker process."""
     os.setsid()
-    # Should an environment use JAX, then not the accelerator that the learner is on.
+    # An environment that uses JAX must not use the learner's accelerator.
     jax.config.update("jax_platforms", "cpu")
     threading.Thread(target=_follow_parent, daemon=True).start()
     runner = EnvRunner(job.make, job.spec, SharedBuffers.over(job.spec, job.n_slots, memory))
-    # The pipe closes where the trainer has gone.
+    # The pipe closes when the trainer has ended.
     with contextlib.suppress(EOFError, OSError):
         pipe.send_bytes(_READY)
         try:
@@ -142,12 +142,12 @@ def _serve(job: Job, pipe: Connection, memory: Any) -> None:
         except DopError as error:
             pipe.send_bytes(_REFUSED + str(error).encode())
         except Exception as error:
-            pipe.send_bytes(_RAISED + ending(error).encode())
+            pipe.send_bytes(_RAISED + end_reason(error).encode())
     runner.close()
 
 
 def _follow_parent() -> None:
-    """End this process and all that it started soon after the trainer's, whatever the environments are doing."""
+    """End this process and everything that it started soon after the trainer's end, even if environments hang."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
@@ -156,16 +156,16 @@ def _follow_parent() -> None:
 
 
 def processes(job: Job, count: int) -> Workers:
-    """`count` workers in processes of their own.
+    """`count` worker processes.
 
     Raises:
-        ConfigError: what makes the environments cannot be sent there.
+        ConfigError: the maker of the environments cannot be pickled.
     """
     try:
         pickle.dumps(job.make)
     except Exception as error:  # pickle raises many kinds
         raise ConfigError(
-            f"What makes {job.spec.name} cannot be sent to worker processes: {error}. "
+            f"The maker of {job.spec.name} cannot be sent to worker processes: {error}. "
             "Give the name of the environment, or a function defined at the top of a module; or use env_workers=0."
         ) from error
     memory = _SPAWN.RawArray("b", SharedBuffers.nbytes(job.spec, job.n_slots))

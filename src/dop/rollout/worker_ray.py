@@ -1,7 +1,7 @@
-"""Environments in Ray actors, on this machine or many: the cluster that RAY_ADDRESS names, or one of this process's own on this machine.
+"""Workers that are Ray actors, in the cluster of RAY_ADDRESS, or in a new one on this machine.
 
-What is asked of a group's slots goes there as arrays, and so do the answers back; there is no memory to share. The other machines need the
-same Python packages, and the environment. Ray spreads the actors over them. The extra: `pip install 'dop-marl[ray]'`.
+Commands and results are sent as arrays, since there is no shared memory. The other machines need the same Python packages, and the
+environment. Ray spreads the actors over them. Needs `pip install 'dop-marl[ray]'`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from dop.errors import ConfigError, DopError, MissingExtraError
-from dop.rollout.shared_memory import EnvRunner, SharedBuffers, ending
+from dop.rollout.shared_memory import EnvRunner, SharedBuffers, end_reason
 from dop.rollout.worker_process import GRACE, START_TIMEOUT
 from dop.rollout.workers import Job, WorkerDiedError, Workers
 
@@ -28,36 +28,36 @@ Rows: TypeAlias = dict[str, np.ndarray]
 
 
 class Failure(NamedTuple):
-    """An environment that broke a promise (`refused`), or raised."""
+    """The failure of an environment: it violated its spec (`refused`), or raised."""
 
     refused: bool
     text: str
 
 
 class Actor:
-    """What stands on the other machine: a stage with a board of its own.
+    """The remote part of a worker: an environment runner with its own buffers.
 
     Args:
-        path: where the trainer finds its modules; what is not there on this machine does no harm.
-        job: pickled, so that it is read only after `path` is known.
+        path: the trainer's module search path; entries that do not exist on this machine are harmless.
+        job: pickled, so that it is loaded after `path` is set.
     """
 
     def __init__(self, path: list[str], job: bytes) -> None:
         sys.path.extend(place for place in path if place not in sys.path)
-        made: Job = pickle.loads(job)  # noqa: S301  # from the trainer, as this class is
-        self._buffers = SharedBuffers.over(made.spec, made.n_slots, bytearray(SharedBuffers.nbytes(made.spec, made.n_slots)))
-        self._runner = EnvRunner(made.make, made.spec, self._buffers)
+        loaded: Job = pickle.loads(job)  # noqa: S301  # from the trainer, as this class is
+        self._buffers = SharedBuffers.over(loaded.spec, loaded.n_slots, bytearray(SharedBuffers.nbytes(loaded.spec, loaded.n_slots)))
+        self._runner = EnvRunner(loaded.make, loaded.spec, self._buffers)
 
-    def run(self, slots: np.ndarray, asked: Rows) -> Rows | Failure:
-        """As `Stage.run`; the answers of these slots. What is raised comes back as text: not every exception can be pickled."""
-        self._buffers.put(slots, asked)
+    def run(self, slots: np.ndarray, commands: Rows) -> Rows | Failure:
+        """As `EnvRunner.run`; returns the results of these slots. Exceptions return as text, since not all can be pickled."""
+        self._buffers.write(slots, commands)
         try:
             self._runner.run(slots.tolist())
         except DopError as error:
             return Failure(refused=True, text=str(error))
         except Exception as error:
-            return Failure(refused=False, text=ending(error))
-        return self._buffers.told(slots)
+            return Failure(refused=False, text=end_reason(error))
+        return self._buffers.results(slots)
 
     def close(self) -> None:
         self._runner.close()
@@ -72,13 +72,13 @@ class RayWorker:
         remote = ray.remote(Actor).options(num_cpus=0, scheduling_strategy="SPREAD", max_restarts=0)
         self._actor = remote.remote([place or str(Path.cwd()) for place in sys.path], ray.cloudpickle.dumps(job))
         self._since = time.monotonic() + max(START_TIMEOUT - job.timeout, 0)
-        """When it last showed that it is alive, or was first asked for something since; before that, it has time to start."""
+        """Start of the time-out: the last result, or the first command after it; at first delayed by the time to start."""
         self._pending: dict[int, Any] = {}
         self._closing: Any = None
 
     def send(self, group: int) -> None:
         slots = self._slots[group]
-        self._pending[group] = self._actor.run.remote(slots, self._buffers.asked(slots))
+        self._pending[group] = self._actor.run.remote(slots, self._buffers.commands(slots))
         self._since = max(self._since, time.monotonic())
 
     def receive(self, group: int) -> None:
@@ -92,7 +92,7 @@ class RayWorker:
         self._since = time.monotonic()
         if isinstance(answer, Failure):
             raise ConfigError(answer.text) if answer.refused else WorkerDiedError(f"raised\n\n{answer.text}")
-        self._buffers.put(self._slots[group], answer)
+        self._buffers.write(self._slots[group], answer)
 
     def dismiss(self) -> None:
         with contextlib.suppress(self._ray.exceptions.RayError):
@@ -107,12 +107,12 @@ class RayWorker:
 
 
 class RayWorkers(Workers):
-    """Workers that are Ray actors, and the cluster if it was started for them."""
+    """Workers that are Ray actors, and their cluster if it was started for them."""
 
     def __init__(self, job: Job, count: int) -> None:
         ray = _ray()
-        self._ray, self._ours = ray, not ray.is_initialized()
-        if self._ours:
+        self._ray, self._owns_cluster = ray, not ray.is_initialized()
+        if self._owns_cluster:
             _connect(ray)
         buffers = SharedBuffers.over(job.spec, job.n_slots, bytearray(SharedBuffers.nbytes(job.spec, job.n_slots)))
         super().__init__(job, buffers, count, lambda own, buffers: RayWorker(ray, own, buffers))
@@ -121,8 +121,8 @@ class RayWorkers(Workers):
         try:
             super().close()
         finally:
-            if self._ours:
-                self._ours = False
+            if self._owns_cluster:
+                self._owns_cluster = False
                 self._ray.shutdown()
 
 
@@ -135,16 +135,16 @@ def _ray() -> Any:
 
 
 def _connect(ray: Any) -> None:
-    """To the cluster of RAY_ADDRESS, which Ray reads by itself, or to a new one on this machine, which goes when the run ends."""
+    """Connect to the cluster of RAY_ADDRESS, which Ray reads by itself, or to a new one on this machine, which ends with the run."""
     own: dict[str, Any] = {}
     if "RAY_ADDRESS" not in os.environ:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         own = {"address": "local", "include_dashboard": False}
     on_sigterm = signal.getsignal(signal.SIGTERM)
     with warnings.catch_warnings():
-        # Ray forks only to start a program, which JAX's threads do not mind.
+        # Ray forks only to start a program, which is safe with JAX's threads.
         warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
         ray.init(log_to_driver=False, logging_level="error", **own)
-    # Ray takes the signal for itself, and would end the trainer before it has saved.
+    # Ray installs its own handler, which would end the trainer before it has saved.
     if callable(on_sigterm) and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_sigterm)

@@ -1,10 +1,10 @@
-"""Workers: who steps environments outside JAX. One kind steps them in this process, one in processes of their own, one on other machines.
+"""Workers that step Python environments: in this process, in worker processes, or in Ray actors.
 
-Slots are divided evenly among the workers, and gathered in groups: `send` asks a group's workers to do what the board says, `receive` waits
-until they have, so that one group can be stepped while somebody thinks about another.
+Environment slots are divided evenly among the workers, and into groups: `send` starts the commands of a group, `receive` waits for the
+results, so that inference for one group overlaps environment stepping of another.
 
-A worker that dies or hangs is replaced by a new one, with new environments; `receive` then says which slots have lost their episodes. Five
-deaths of a worker in a row, without one episode that came to its end, are too many.
+A worker that dies or hangs is replaced by a new one, with new environments; `receive` then returns the slots whose episodes were lost. Five
+deaths of a worker in a row, without a finished episode, end the run.
 """
 
 from __future__ import annotations
@@ -18,65 +18,64 @@ import numpy as np
 from jaxtyping import Int
 
 from dop.errors import DopError, RunError
-from dop.rollout.shared_memory import EnvRunner, Maker, SharedBuffers, ending
+from dop.rollout.shared_memory import EnvRunner, Maker, SharedBuffers, end_reason
 from dop.types import EnvSpec
 
-DEATHS = 5
-"""In a row, and the run ends."""
+MAX_DEATHS = 5
+"""Deaths of a worker in a row that end the run."""
 
 
 class WorkerDiedError(Exception):
-    """A worker that can do no more; the message says how it ended."""
+    """A worker has died or hangs; the message says how it ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What a worker is to do. It can be pickled if `make` can; the board does not travel with it."""
+    """The environments and slots of a worker, without the buffers. It can be pickled if `make` can."""
 
     make: Maker
     spec: EnvSpec
     n_slots: int
-    """Of the whole board."""
+    """Number of slots of all workers."""
     groups: tuple[tuple[int, ...], ...]
     """The worker's own slots of each group."""
     timeout: float
-    """Seconds that a group's steps or resets may take."""
+    """Most seconds of a group's steps or resets."""
 
 
 class Worker(Protocol):
-    """Some environments, somewhere. What was sent is done in order; it may be waited for in another."""
+    """Executes the commands of its slots. Groups are executed in the order of `send`, and may be received in another order."""
 
     def send(self, group: int) -> None:
-        """Have done what the board asks of the worker's slots in `group`."""
+        """Start executing the commands of the worker's slots in `group`."""
         ...
 
     def receive(self, group: int) -> None:
-        """Wait until it is done and the board has the answers.
+        """Wait until the results are in the buffers.
 
         Raises:
             WorkerDiedError: the worker died, or did not answer in time.
-            DopError: an environment broke its promises, or could not be made; another worker would do no better.
+            DopError: an environment violated its spec, or could not be made; another worker would fail, too.
         """
         ...
 
     def dismiss(self) -> None:
-        """Ask it to close its environments and to end."""
+        """Request it to close its environments and to end."""
         ...
 
     def stop(self) -> None:
-        """See to its end and that of everything that it started: a moment after it was dismissed, else at once. Twice is allowed."""
+        """End it and everything that it started: after a grace period if it was dismissed, else at once. It may be called twice."""
         ...
 
 
 class LocalWorker:
-    """Steps its environments in this process, when asked for the answers. It dies by any exception that is no `DopError`, and cannot be
-    timed."""
+    """Steps its environments in this process, in `receive`. Any exception but `DopError` counts as its death; it has no time-out."""
 
     def __init__(self, job: Job, buffers: SharedBuffers) -> None:
         self._job, self._runner = job, EnvRunner(job.make, job.spec, buffers)
 
     def send(self, group: int) -> None:
-        """Nothing happens before `receive`."""
+        """Does nothing: `receive` executes the commands."""
 
     def receive(self, group: int) -> None:
         try:
@@ -84,7 +83,7 @@ class LocalWorker:
         except DopError:
             raise
         except Exception as error:
-            raise WorkerDiedError(f"raised\n\n{ending(error)}") from error
+            raise WorkerDiedError(f"raised\n\n{end_reason(error)}") from error
 
     def dismiss(self) -> None:
         self._runner.close()
@@ -94,48 +93,48 @@ class LocalWorker:
 
 
 class Workers:
-    """A board and those who work on it.
+    """Shared buffers and the workers that use them.
 
     Args:
-        job: what each is to do; its groups hold the slots of all of them together.
-        board: of all slots.
-        count: how many workers; at most as many as there are slots in a training group, or some would have nothing to do.
-        hire: makes one.
+        job: the common job; its groups hold the slots of all workers.
+        buffers: of all slots.
+        count: number of workers; at most the number of slots in a training group, or some would be idle.
+        make_worker: makes a worker from its own job.
     """
 
-    def __init__(self, job: Job, buffers: SharedBuffers, count: int, hire: Callable[[Job, SharedBuffers], Worker]) -> None:
-        self.buffers, self.groups, self._hire = buffers, job.groups, hire
+    def __init__(self, job: Job, buffers: SharedBuffers, count: int, make_worker: Callable[[Job, SharedBuffers], Worker]) -> None:
+        self.buffers, self.groups, self._make_worker = buffers, job.groups, make_worker
         self._owner = _owners(job.groups, job.n_slots, count)
-        self._jobs = [_share(job, self._owner, worker) for worker in range(count)]
+        self._jobs = [_own_job(job, self._owner, worker) for worker in range(count)]
         self._slots = [[np.array(own.groups[group], np.int64) for own in self._jobs] for group in range(len(job.groups))]
-        self._asked: list[set[int]] = [set() for _ in job.groups]
+        self._sent: list[set[int]] = [set() for _ in job.groups]
         self._lost: list[set[int]] = [set() for _ in job.groups]
-        """Workers that were replaced while a group was under way, of whom nobody has been told yet."""
+        """Workers that were replaced while a group was running, not yet reported by `receive`."""
         self._deaths = [0] * count
         self._workers: list[Worker] = []
         try:
             for own in self._jobs:
-                self._workers.append(hire(own, buffers))
+                self._workers.append(make_worker(own, buffers))
         except BaseException:
             self.close()
             raise
 
     def send(self, group: int) -> None:
-        """Have done what the board asks of the slots in `group`."""
+        """Start executing the commands of the slots in `group`."""
         for number, slots in enumerate(self._slots[group]):
             if self.buffers.command[slots].any():
-                self._asked[group].add(number)
+                self._sent[group].add(number)
                 self._workers[number].send(group)
 
     def receive(self, group: int) -> Int[np.ndarray, " some"]:
-        """Wait for the answers of `group`. What comes back are its slots whose environments were lost, and their episodes with them.
+        """Wait for the results of `group`. Returns its slots whose environments, and so their episodes, were lost.
 
         Raises:
-            DopError: an environment broke its promises, or a worker died too often; the message has its own traceback.
+            DopError: an environment violated its spec, or a worker died too often; the message has its own traceback.
         """
-        asked, self._asked[group] = self._asked[group], set()
+        sent, self._sent[group] = self._sent[group], set()
         lost, self._lost[group] = self._lost[group], set()
-        for number in sorted(asked - lost):
+        for number in sorted(sent - lost):
             try:
                 self._workers[number].receive(group)
             except WorkerDiedError as death:
@@ -144,7 +143,7 @@ class Workers:
         return np.concatenate([np.zeros(0, np.int64), *(self._slots[group][number] for number in sorted(lost))])
 
     def completed(self, slots: Int[np.ndarray, " some"]) -> None:
-        """Episodes in these slots came to their ends: their workers' deaths so far are forgotten."""
+        """Report finished episodes in these slots, which resets their workers' counts of deaths."""
         for number in set(self._owner[slots].tolist()):
             self._deaths[number] = 0
 
@@ -162,27 +161,27 @@ class Workers:
         self._workers[number].stop()
         self._deaths[number] += 1
         name = self._jobs[number].spec.name
-        if self._deaths[number] >= DEATHS:
+        if self._deaths[number] >= MAX_DEATHS:
             raise RunError(
-                f"{name}: environment worker {number} died {DEATHS} times in a row; the last time it {death}\n"
-                "Training stopped; `dop resume` goes on from the newest checkpoint."
-            ) from None  # which the message has
+                f"{name}: environment worker {number} died {MAX_DEATHS} times in a row; the last time it {death}\n"
+                "Training stopped; `dop resume` continues from the newest checkpoint."
+            ) from None  # the message includes it
         logging.getLogger("dop").warning("%s: environment worker %d is replaced, its episodes are dropped: it %s", name, number, death)
-        for asked, lost in zip(self._asked, self._lost, strict=True):
-            if number in asked:
+        for sent, lost in zip(self._sent, self._lost, strict=True):
+            if number in sent:
                 lost.add(number)
-        self._workers[number] = self._hire(self._jobs[number], self.buffers)
+        self._workers[number] = self._make_worker(self._jobs[number], self.buffers)
 
 
 def _owners(groups: Sequence[Sequence[int]], n_slots: int, count: int) -> Int[np.ndarray, " slot"]:
-    """Each slot's worker: dealt like cards, group after group, so that every group and the whole are divided evenly."""
+    """Each slot's worker: assigned round-robin, group after group, so that every group and the whole are divided evenly."""
     owner = np.zeros(n_slots, np.int64)
-    dealt = [slot for group in groups for slot in group]
-    owner[dealt] = np.arange(len(dealt)) % count
+    ordered = [slot for group in groups for slot in group]
+    owner[ordered] = np.arange(len(ordered)) % count
     return owner
 
 
-def _share(job: Job, owner: Int[np.ndarray, " slot"], worker: int) -> Job:
+def _own_job(job: Job, owner: Int[np.ndarray, " slot"], worker: int) -> Job:
     groups = tuple(tuple(slot for slot in group if owner[slot] == worker) for group in job.groups)
     return Job(make=job.make, spec=job.spec, n_slots=job.n_slots, groups=groups, timeout=job.timeout)
 

@@ -1,0 +1,1 @@
+"""A run on disk: directory, records, checkpoints, snapshots, and the files themselves."""

@@ -213,13 +213,15 @@ def check_kinds(folder: Path, *, plain_files: Sequence[str], folders: Sequence[s
                     raise _no_plain(folder / name, kind)
 
 
-def check_inside(folder: Path) -> None:
-    """Raise RunError for a link below `folder` that leads out of it."""
+def check_inside(folder: Path, *, below: bool = True) -> None:
+    """Raise RunError for a link in `folder`, and in folders `below` it, that leads out of it."""
     home = os.path.realpath(folder)
     for inner, folders, names in os.walk(folder):
         for path in (Path(inner, name) for name in (*folders, *names)):
             if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(home):
                 raise _no_plain(path, "file")
+        if not below:
+            return
 
 
 def checked_path(name: str, value: Any) -> Path:

@@ -1,4 +1,4 @@
-"""Records: what a run reports while it goes, and the places where that is written.
+"""Records: what a run reports while it trains.
 
 A record is one line of `metrics.jsonl`, a flat JSON object: `kind`, `seed`, `iteration`, `env_steps`, `wall_seconds`, and metrics under
 PyMARL's names (`return_mean`, `ep_length_mean`, `critic_loss` ...; `test_return_mean`, `test_battle_won_mean` ... in evaluations).
@@ -12,25 +12,15 @@ from __future__ import annotations
 import json
 import math
 import os
-import secrets
-import socket
-import struct
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Protocol, TypeAlias, get_args, runtime_checkable
-
-from tensorboardX.proto import event_pb2, summary_pb2
-from tensorboardX.record_writer import masked_crc32c
+from typing import Any, Literal, NoReturn, TypeAlias, get_args
 
 from dop.errors import RunError, check_names, is_finite, shown
 from dop.storage import files
-from dop.storage.run_directory import RunConfig, RunFolder
 
 Kind: TypeAlias = Literal["train", "evaluation"]
-# Protocol buffers make their classes as they are imported.
-_Event, _SessionLog, _Summary = vars(event_pb2)["Event"], vars(event_pb2)["SessionLog"], vars(summary_pb2)["Summary"]
 _COUNTS = ("seed", "iteration", "env_steps")
 _HEADER = ("kind", *_COUNTS, "wall_seconds")
 _MOST = 2**63
@@ -44,6 +34,7 @@ class Record:
     kind: Kind
     """Learning with exploration, or a greedy evaluation."""
     seed: int
+    """Which of the run's seeds."""
     iteration: int
     """Updates of the learner so far."""
     env_steps: int
@@ -89,109 +80,6 @@ class Record:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class LoggedRun:
-    """What a logger is told of the run whose records it gets."""
-
-    path: Path
-    """Its directory. A logger that writes files into it has a folder of its own there."""
-    config: RunConfig
-    """Algorithm, hyper-parameters, environment, seeds and protocol."""
-    resumed_at: int | None = None
-    """Environment steps that a resumed run starts from; None at the beginning."""
-
-    @property
-    def folder(self) -> RunFolder:
-        """Where its files are."""
-        return RunFolder(self.path)
-
-    @property
-    def history(self) -> list[Record]:
-        """What counts of what the run has reported so far: on a resume, up to its checkpoint. Later records are reported again."""
-        return read(self.folder.metrics) if self.folder.metrics.is_file() else []
-
-
-@runtime_checkable
-class Logger(Protocol):
-    """A place for records. One object may serve several runs, one after another."""
-
-    def open(self, run: LoggedRun) -> None:
-        """A run starts, or goes on. Nothing has been computed yet: what is raised here refuses the run."""
-        ...
-
-    def write(self, records: Sequence[Record]) -> None:
-        """Take records in the order in which they were made: those of all seeds at one moment."""
-        ...
-
-    def close(self) -> None:
-        """The run has ended, in whatever way: finish what is open. Closing twice is allowed."""
-        ...
-
-
-class JsonLines:
-    """Appends to `metrics.jsonl`. When `write` returns, its records are on the disk together: no crash loses them."""
-
-    def open(self, run: LoggedRun) -> None:
-        self._file = files.opened(run.folder.metrics, os.O_RDWR | os.O_APPEND | os.O_CREAT)
-        self._file.truncate(len(_complete(self._file.read())))
-
-    def write(self, records: Sequence[Record]) -> None:
-        self._file.write(_lines(records))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        self._file.close()
-
-
-class TensorBoard:
-    """Event files for TensorBoard: tags `seed_0/return_mean`, environment steps along x. Metrics that are not finite are left out.
-
-    Of a resumed run TensorBoard hides what older files have beyond the checkpoint.
-    """
-
-    def open(self, run: LoggedRun) -> None:
-        folder = run.folder.tensorboard
-        files.make_folder(folder)
-        # TensorBoard reads files in the order of their names: by the second, then numbered, since a clock may be set back. The rest is
-        # for nobody to foresee, so that nothing lies there.
-        number, host = len(list(folder.iterdir())), socket.gethostname()
-        path = folder / f"events.out.tfevents.{int(time.time())}.{host}.{number}.{secrets.token_hex(8)}"
-        self._file = files.opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-        self._write(file_version="brain.Event:2")
-        if run.resumed_at is not None:
-            self._write(step=run.resumed_at + 1, session_log=_SessionLog(status=_SessionLog.START))
-        self._flush()
-
-    def write(self, records: Sequence[Record]) -> None:
-        if self._file.closed:
-            raise RunError("These event files are closed.")
-        for record in records:
-            values = [
-                _Summary.Value(tag=f"seed_{record.seed}/{name}", simple_value=float(value))
-                for name, value in record.metrics.items()
-                if math.isfinite(value)
-            ]
-            self._write(step=record.env_steps, summary=_Summary(value=values))
-        self._flush()
-
-    def close(self) -> None:
-        if not self._file.closed:
-            self._flush()
-            self._file.close()
-
-    def _write(self, **content: Any) -> None:
-        """One event in TensorFlow's frame: its length and its bytes, a check sum after each."""
-        # In this thread: a `SummaryWriter` has another one, which dies of a full disk and leaves everybody waiting for it.
-        data = _Event(wall_time=time.time(), **content).SerializeToString()
-        for part in (struct.pack("<Q", len(data)), data):
-            self._file.write(part + struct.pack("<I", masked_crc32c(part)))
-
-    def _flush(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-
 def read(path: Path) -> list[Record]:
     """Every record of a `metrics.jsonl`, in the order of the file; a half-written last line is left out.
 
@@ -203,7 +91,7 @@ def read(path: Path) -> list[Record]:
             f"{path} does not exist. Every run that has started has one; is {path.parent} a run directory? "
             "If it is, and its records are lost, an empty file of that name lets it go on without them."
         )
-    return [_parse(line, number, path) for number, line in enumerate(_complete(files.read_bytes(path)).splitlines(), start=1)]
+    return [_parse(line, number, path) for number, line in enumerate(complete(files.read_bytes(path)).splitlines(), start=1)]
 
 
 def keep_until(path: Path, iteration: int, *, evaluation: bool = True) -> None:
@@ -217,15 +105,15 @@ def keep_until(path: Path, iteration: int, *, evaluation: bool = True) -> None:
         RunError: as `read`; the file is then left as it was.
     """
     dropped = None if evaluation else ("evaluation", iteration)
-    kept = _lines(record for record in read(path) if record.iteration <= iteration and (record.kind, record.iteration) != dropped)
+    kept = as_lines(record for record in read(path) if record.iteration <= iteration and (record.kind, record.iteration) != dropped)
     files.write_bytes(path, kept)
 
 
-def _lines(records: Iterable[Record]) -> bytes:
+def as_lines(records: Iterable[Record]) -> bytes:
     return "".join(record.to_json() + "\n" for record in records).encode()
 
 
-def _complete(content: bytes) -> bytes:
+def complete(content: bytes) -> bytes:
     """Without a last line that lacks its newline."""
     return content[: content.rfind(b"\n") + 1]
 

@@ -2,9 +2,9 @@
 
 config.json      everything that made the run: algorithm, environment, seeds, protocol, versions, device
 metrics.jsonl    one record a line            (`dop.storage.records`)
-tensorboard/     the same, live
+tensorboard/     the same, live, one folder per seed
 checkpoints/     the whole state              (`dop.storage.checkpoints`)
-snapshots/       the learner, over the run    (`dop.storage.snapshots`)
+snapshots/       the learner, over the run, and the best  (`dop.storage.snapshots`)
 initial.npz      the first networks, if they are another run's  (`dop.storage.initial`)
 curve.png        drawn at the end             (`dop.visualise.curves`)
 """
@@ -31,13 +31,17 @@ import numpy as np
 
 from dop.devices import cpu_threads
 from dop.devices.parallel import mesh
-from dop.errors import ConfigError, RunError, UnknownNameError, check_positive, check_types, is_deeper, shown
+from dop.errors import ConfigError, RunError, UnknownNameError, check_positive, check_types, is_nested_deeper, shown
 from dop.storage import files
+from dop.types import LABELS
 
 WorkerKind: TypeAlias = Literal["local", "processes", "ray"]
 
 FORMAT = 1
-_FREE = ("env_steps", "eval_interval", "eval_episodes", "checkpoint_interval", "env_workers", "env_timeout", "on_non_finite", "threads")
+_FREE = (
+    *("env_steps", "eval_interval", "eval_episodes", "checkpoint_interval", "snapshots"),
+    *("env_workers", "env_timeout", "on_non_finite", "threads"),
+)
 """Fields of `TrainConfig` that may change when a run goes on."""
 _USUAL_CHUNK, _FEWEST_CHUNKS = 20, 8
 """Iterations in a chunk; chunks in a run."""
@@ -57,42 +61,52 @@ _SETTINGS = ("jax_threefry_partitionable", "jax_default_matmul_precision")
 class TrainConfig:
     """How a run is measured and kept; the same for every algorithm that is to be compared."""
 
+    # Run
     env_steps: int = 500_000
     """Environment steps to train for, per seed (one step of one environment, whatever the number of agents)."""
     seeds: tuple[int, ...] = (0,)
     """One independent run for each."""
+
+    # Evaluation
     eval_interval: int = 10_000
     """Evaluate greedily every so many environment steps, at the next end of a chunk. Evaluation steps are not counted."""
     eval_episodes: int = 32
     """Episodes per evaluation."""
+
+    # Records
     checkpoint_interval: int = 50_000
     """Save everything every so many environment steps, and at the end."""
-    chunk_iterations: int | None = None
-    """Iterations of learning in one compiled call; between calls the run can be stopped, evaluated and saved. None: 20, or as many fewer as
-    it takes for 8 such calls in `env_steps`, however long episodes are. A run keeps what was chosen when it began."""
-    precision: Literal["auto", "full", "half"] = "auto"
-    """How replay keeps observations: `auto`, in half precision where that resolves them (`obs_bound` of at most 2), else in full; or always
-    in one of the two."""
+    snapshots: int = 12
+    """Moments of the learner alone, at evaluations, that are kept to look back on, beside the best; at least 2, the first and the last."""
 
+    # Rewards
     reward_scale: float = 1.0
     """What is learned from is this times the rewards. Records and evaluations have the environment's own; values, losses and credit are in
     scaled ones."""
     normalise_rewards: bool = False
-    """Before that, divide rewards by the standard deviation of all that were collected so far. They are not shifted, which would change
-    what episodes of different lengths are worth (EPyMARL also subtracts the mean)."""
+    """Before `reward_scale`, divide rewards by the standard deviation of all that were collected so far. They are not shifted, which would
+    change what episodes of different lengths are worth (EPyMARL also subtracts the mean)."""
 
-    on_non_finite: Literal["stop", "skip"] = "stop"
-    """When a reward, an observation, a loss or a gradient is not a finite number: stop the run, which keeps its checkpoints from before; or
-    skip such episodes and updates, and count them (`emptied_episodes`, `skipped_updates`)."""
-
+    # Environment
     env_workers: int | str = 0
     """Who steps an environment that is not written in JAX: 0, this process; N, so many worker processes; ray:N, so many Ray actors, on the
     cluster that RAY_ADDRESS names or a local one."""
     env_timeout: float = 120.0
     """Seconds that a worker may take for a step or reset of its environments before it is replaced, and its episodes are dropped."""
+
+    # Machine
+    precision: Literal["auto", "full", "half"] = "auto"
+    """How replay keeps observations: `auto`, in half precision where that resolves them (`obs_bound` of at most 2), else in full; or always
+    in one of the two."""
     threads: int | None = None
     """Threads that JAX computes with on a CPU; the last bits of large sums depend on it. None: one for each core that the process may use.
     A run keeps the number that it began with, on any machine."""
+    chunk_iterations: int | None = None
+    """Iterations of learning in one compiled call; evaluations, checkpoints and Ctrl-C wait for its end. None: 20, or as many fewer as it
+    takes for 8 such calls in `env_steps`, however long episodes are. A run keeps what was chosen when it began."""
+    on_non_finite: Literal["stop", "skip"] = "stop"
+    """When a reward, an observation, a loss or a gradient is not a finite number: stop the run, which keeps its checkpoints from before; or
+    skip such episodes and updates, and count them (`emptied_episodes`, `skipped_updates`)."""
 
     @property
     def workers(self) -> tuple[WorkerKind, int]:
@@ -153,6 +167,8 @@ class TrainConfig:
         for name in ("env_steps", "eval_interval", "eval_episodes", "checkpoint_interval", "chunk_iterations"):
             if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be positive, got {shown(getattr(self, name))}.")
+        if self.snapshots < 2:
+            raise ConfigError(f"snapshots must be at least 2, the first moment and the last, got {shown(self.snapshots)}.")
         if self.env_steps > 2_000_000_000:
             raise ConfigError(f"env_steps must be at most 2,000,000,000 (counters have 32 bits), got {self.env_steps}.")
         if len(self.seeds) > MOST_SEEDS:
@@ -180,8 +196,9 @@ class RunConfig:
     @property
     def made_by(self) -> dict[str, Any]:
         """What changes the numbers of a run, flat and as JSON keeps it; its length, how often it is measured or saved, and who steps its
-        environments do not."""
+        environments, and what its actions are called, do not."""
         made = json.loads(json.dumps(dataclasses.asdict(self)))
+        made["environment_spec"] = {name: value for name, value in made["environment_spec"].items() if name not in LABELS}
         made["train_config"] = {name: value for name, value in made["train_config"].items() if name not in _FREE}
         return dict(_flat(made, ""))
 
@@ -294,7 +311,7 @@ class RunFolder:
         files.check_kinds(self.path, plain_files=_FILES, folders=_FOLDERS)
         try:
             found = json.loads(files.read_text(self.config))
-            if is_deeper(found, _DEEPEST):
+            if is_nested_deeper(found, _DEEPEST):
                 raise RunError(f"{self.config} is damaged: it has lists or objects that lie in each other more than {_DEEPEST} deep.")
             if found["format"] != FORMAT:
                 raise RunError(f"{self.config} has format {found['format']}, this version of dop reads format {FORMAT}.")

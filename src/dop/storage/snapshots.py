@@ -3,11 +3,16 @@
 Checkpoints are for going on: they hold the replay, are large, and only the newest few stay. A snapshot has what plays and what judges
 (networks, their targets, optimisers), no replay, and up to `LIMIT` of them stay, spread over the whole run. NumPy's own format without
 pickle, every array under the name of its place, with the leading seed axis of the run.
+
+`best.npz` has every seed's learner as it was at that seed's best evaluation (`score`), whichever moments are kept. A run that resumes from
+an earlier checkpoint takes later evaluations back, so that each checkpoint has a copy of it, `best-ITERATION.npz`.
 """
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 from zipfile import ZipFile
@@ -21,14 +26,24 @@ from dop.storage.checkpoints import check_same, flatten, unflatten
 
 State = TypeVar("State")
 LIMIT = 12
-"""Snapshots that a run keeps."""
+"""Snapshots that a run keeps, unless its protocol says otherwise."""
+
+
+def score(metrics: Mapping[str, float], shares: Sequence[str]) -> tuple[float, float]:
+    """How good a greedy evaluation is: the first figure of the environment that is a fraction (battles won, say), then the return.
+
+    Args:
+        shares: the names of those figures that were between 0 and 1 in all evaluations. Without any, the return alone counts.
+    """
+    won, earned = (metrics.get(name, math.nan) for name in (shares[0] if shares else "", "test_return_mean"))
+    return won if math.isfinite(won) else -math.inf, earned if math.isfinite(earned) else -math.inf
 
 
 class Snapshots:
-    """The `snapshots/` folder of a run: one file for each moment, named by the run's environment steps."""
+    """The `snapshots/` folder of a run: one file for each moment, named by the run's environment steps, at most `limit`; and the best."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, limit: int = LIMIT) -> None:
+        self.folder, self.limit = folder, limit
 
     @property
     def steps(self) -> list[int]:
@@ -38,8 +53,7 @@ class Snapshots:
     def save(self, env_steps: int, learner: PyTree) -> None:
         """Keep this moment; where there are too many, one goes whose neighbours are nearest, never the first or this."""
         write(self._path(env_steps), learner)
-        steps = self.steps
-        if len(steps) > LIMIT:
+        while len(steps := self.steps) > self.limit:
             inner = range(1, len(steps) - 1)
             files.delete(self._path(steps[min(inner, key=lambda i: steps[i + 1] - steps[i - 1])]))
 
@@ -57,14 +71,68 @@ class Snapshots:
         """
         return read(self._path(env_steps), like, "It may be deleted; nothing but the view over training needs it.")
 
+    @property
+    def best(self) -> Path:
+        """Every seed's learner at its best evaluation; there is none before the first."""
+        return self.folder / "best.npz"
+
+    def keep_best(self, learner: PyTree, places: Sequence[int]) -> None:
+        """Put the learners of the seeds at these places, which are better than before, into `best`; the other seeds' stay."""
+        arrays = flatten(learner)
+        if self.best.exists():
+            before = flatten(read(self.best, learner, "Delete it, then `dop resume` the run."))
+            better = list(places)
+            for name, array in arrays.items():
+                kept = np.array(before[name])
+                kept[better] = array[better]
+                arrays[name] = kept
+        _write(self.best, arrays)
+
+    def restore_best(self, like: State) -> State:
+        """Every seed's learner at its best evaluation, as `restore` does.
+
+        Raises:
+            RunError: as `restore`.
+        """
+        return read(self.best, like, "`dop resume` writes it anew.")
+
+    def save_best(self, iteration: int, *, copies: int) -> None:
+        """Keep what is the best now for those who go back to this iteration; only the newest `copies` stay."""
+        if self.best.exists():
+            with files.opened(self.best) as file:
+                files.write_bytes(self._saved_best(iteration), file.read())
+        for old in self._best_iterations()[:-copies]:
+            files.delete(self._saved_best(old))
+
+    def rewind_best(self, iteration: int) -> bool:
+        """What was the best at this iteration is so again; False if nothing is known of that, and there is no best any more."""
+        saved = self._saved_best(iteration)
+        known = saved.exists()
+        if known:
+            with files.opened(saved) as file:
+                files.write_bytes(self.best, file.read())
+        elif self.best.exists():
+            files.delete(self.best)
+        return known
+
+    def _best_iterations(self) -> list[int]:
+        return sorted(int(path.stem[5:]) for path in self.folder.glob("best-*.npz") if re.fullmatch("best-[0-9]{12}", path.stem))
+
+    def _saved_best(self, iteration: int) -> Path:
+        return self.folder / f"best-{iteration:012}.npz"
+
     def _path(self, env_steps: int) -> Path:
         return self.folder / f"{env_steps:012}.npz"
 
 
 def write(path: Path, tree: PyTree) -> None:
     """Every array of `tree`, in one file and one step."""
+    _write(path, flatten(tree))
+
+
+def _write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     with files.replacing(path) as file:
-        np.savez(file, allow_pickle=False, **flatten(tree))
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def read(path: Path, like: State, advice: str) -> State:

@@ -26,6 +26,7 @@ class TrainingEvent:
     """Where a run is."""
 
     run_dir: Path
+    """The run directory."""
     iteration: int
     """Updates of the learner so far."""
     env_steps: tuple[int, ...]

@@ -23,7 +23,7 @@ class EpisodeSummary(eqx.Module):
 
 
 class _Play(eqx.Module):
-    """The state of a batch of episodes under way; leading axis: episode, except in `record`, which has time first."""
+    """The state of a batch of episodes under way; leading axis: episode."""
 
     t: Int[Array, ""]
     key: PRNGKeyArray
@@ -126,20 +126,16 @@ def collect(
     )
     # Ended episodes stand still, so that each is now where it ended.
     final, _ = act(play.carry, play.step, jax.random.split(key_final, episodes))
-    record = jax.tree.map(lambda x: x.swapaxes(0, 1), eqx.tree_at(lambda e: e.final_action, play.record, final.action.swapaxes(0, 1)))
+    record = eqx.tree_at(lambda e: e.final_action, play.record, final.action)
     length = jnp.sum(record.mask, axis=1, dtype=jnp.int32)
     return record, EpisodeSummary(undiscounted_return=play.total, length=length, metrics=play.step.metrics)
 
 
 def _first_record(spec: EnvSpec, step: TimeStep, episodes: int, dtype: DTypeLike) -> Episode:
-    """An empty record, time first, with what `reset` gave in its first slot."""
-
-    def zeros(x: jax.ShapeDtypeStruct) -> Array:
-        return jnp.zeros((x.shape[0], episodes, *x.shape[1:]), x.dtype)
-
-    record = jax.tree.map(zeros, episode_shape(spec, dtype))
+    """An empty record, with what `reset` gave in its first slot."""
+    record = jax.tree.map(lambda x: jnp.zeros((episodes, *x.shape), x.dtype), episode_shape(spec, dtype))
     seen = lambda e: (e.obs, e.state, e.action_mask)  # noqa: E731
-    return eqx.tree_at(seen, record, tuple(x.at[0].set(y.astype(x.dtype)) for x, y in zip(seen(record), seen(step), strict=True)))
+    return eqx.tree_at(seen, record, tuple(x.at[:, 0].set(y.astype(x.dtype)) for x, y in zip(seen(record), seen(step), strict=True)))
 
 
 def _advance(act: Any, environment: Environment, play: _Play) -> _Play:
@@ -153,7 +149,7 @@ def _advance(act: Any, environment: Environment, play: _Play) -> _Play:
         return jnp.where(play.live.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
 
     def put(slots: Array, at: Array, value: Array) -> Array:
-        return slots.at[at].set(if_live(value, 0).astype(slots.dtype))
+        return jax.lax.dynamic_update_index_in_dim(slots, if_live(value, 0).astype(slots.dtype), at, axis=1)
 
     record, t = play.record, play.t
     record = Episode(
@@ -165,7 +161,7 @@ def _advance(act: Any, environment: Environment, play: _Play) -> _Play:
         behaviour_prob=put(record.behaviour_prob, t, choice.behaviour_prob),
         reward=put(record.reward, t, step.reward),
         terminated=put(record.terminated, t, step.terminated),
-        mask=record.mask.at[t].set(play.live),
+        mask=put(record.mask, t, play.live),
     )
     env_state, step, carry = jax.tree.map(if_live, (env_state, step, carry), (play.env_state, play.step, play.carry))
     return _Play(

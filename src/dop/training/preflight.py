@@ -34,6 +34,7 @@ class Preflight:
     parameters: dict[str, int]
     """Numbers, not bytes, in each part of the learner, of one seed."""
     seeds: int
+    """How many the run has."""
     episodes: int
     """That the replay of one seed keeps."""
     replay: int
@@ -45,8 +46,11 @@ class Preflight:
     on_cpu: bool
     """Whether the device's memory is the host's."""
     device_free: int
+    """Memory that the device has left."""
     host_free: int
+    """Memory that the host, or its container, has left."""
     disk_free: int
+    """What is left where the run directory is."""
     disk_used: int
     """By checkpoints of this run that are there already and will make place."""
     storage: str = ""
@@ -126,7 +130,7 @@ class Preflight:
         return "\n".join(f"{name:38}{value}".rstrip() for name, value in (*parts, *arrays, *storage, *needs))
 
 
-def measure(program: Learning, seeds: int, folder: RunFolder) -> Preflight:
+def measure(program: Learning, folder: RunFolder) -> Preflight:
     """What a run of `program` needs. Nothing is computed, nothing written."""
     state = jax.eval_shape(program.start, jax.random.key(0))
     batch = jax.eval_shape(program.algorithm.sample, state.replay, jax.random.key(0))
@@ -138,7 +142,7 @@ def measure(program: Learning, seeds: int, folder: RunFolder) -> Preflight:
             for field in dataclasses.fields(learner)
             if isinstance(getattr(learner, field.name), eqx.Module)
         },
-        seeds=seeds,
+        seeds=len(program.train_config.seeds),
         episodes=program.algorithm.replay_capacity,
         replay=_bytes(state.replay),
         learner=_bytes(learner),
@@ -148,7 +152,7 @@ def measure(program: Learning, seeds: int, folder: RunFolder) -> Preflight:
         host_free=free_memory(),
         disk_free=free_disk(folder.path),
         disk_used=used,
-        storage=storage_words(program.spec, program.precision),
+        storage=storage_words(program.spec, program.train_config.precision),
     )
 
 

@@ -75,10 +75,7 @@ class Learning(eqx.Module):
     """One seed's learning, whatever the episodes come from. Pure; fixed for a whole run."""
 
     algorithm: Algorithm[Any, Any] = eqx.field(static=True)
-    precision: str = eqx.field(static=True, default="auto", kw_only=True)
-    on_non_finite: str = eqx.field(static=True, default="stop", kw_only=True)
-    reward_scale: float = eqx.field(static=True, default=1.0, kw_only=True)
-    normalise_rewards: bool = eqx.field(static=True, default=False, kw_only=True)
+    train_config: run_directory.TrainConfig = eqx.field(static=True, default=run_directory.TrainConfig(), kw_only=True)
 
     @property
     @abstractmethod
@@ -86,17 +83,17 @@ class Learning(eqx.Module):
         """Of the environment."""
 
     @abstractmethod
-    def drive(self, train_config: run_directory.TrainConfig) -> Driver:
-        """All seeds of `train_config`."""
+    def drive(self) -> Driver:
+        """All seeds of the protocol."""
 
     @abstractmethod
-    def check(self, train_config: run_directory.TrainConfig) -> None:
-        """Raise ConfigError if the environment is not what its spec says, or this protocol cannot be had with it."""
+    def check(self) -> None:
+        """Raise ConfigError if the environment is not what its spec says, or the protocol cannot be had with it."""
 
     @property
     def episode(self) -> Episode:
         """Shapes and types of an episode as the replay keeps it."""
-        return episode_shape(self.spec, storage_dtype(self.spec, self.precision))
+        return episode_shape(self.spec, storage_dtype(self.spec, self.train_config.precision))
 
     @property
     def replay_bytes(self) -> int:
@@ -117,7 +114,7 @@ class Learning(eqx.Module):
             iteration=jnp.zeros((), jnp.int32),
             key=key_run,
             eval_key=key_eval,
-            rewards=RunningMeanVar.start(1) if self.normalise_rewards else None,
+            rewards=RunningMeanVar.start(1) if self.train_config.normalise_rewards else None,
         )
 
     def collection_keys(self, state: RunState) -> tuple[PRNGKeyArray, PRNGKeyArray]:
@@ -132,7 +129,7 @@ class Learning(eqx.Module):
     def add(self, state: RunState, key: PRNGKeyArray, episodes: Episode, summary: EpisodeSummary) -> tuple[RunState, Metrics]:
         """Keep the episodes that were played, count their steps and report them; `key` is the first of `collection_keys`."""
         found = non_finite.of_episodes(episodes)
-        if self.on_non_finite == "skip":
+        if self.train_config.on_non_finite == "skip":
             episodes, found["emptied_episodes"] = non_finite.emptied(episodes)
         learner = eqx.tree_at(lambda x: x.env_steps, state.learner, state.learner.env_steps + jnp.sum(summary.length))
         rewards = None if state.rewards is None else state.rewards.update(episodes.reward[..., None], episodes.mask)
@@ -141,9 +138,11 @@ class Learning(eqx.Module):
 
     def rewarded(self, state: RunState) -> Replay[Episode]:
         """The replay as the algorithm sees it: with scaled rewards. What is kept, reported and evaluated has the environment's own."""
-        if self.reward_scale == 1 and state.rewards is None:
+        scale = self.train_config.reward_scale
+        if scale == 1 and state.rewards is None:
             return state.replay
-        scale = self.reward_scale if state.rewards is None else self.reward_scale / state.rewards.scale[0]
+        if state.rewards is not None:
+            scale = scale / state.rewards.scale[0]
         return eqx.tree_at(lambda replay: replay.items.reward, state.replay, state.replay.items.reward * scale)
 
     def learn(self, state: RunState, key: PRNGKeyArray, episodes: Episode, summary: EpisodeSummary) -> tuple[RunState, Metrics]:
@@ -153,7 +152,7 @@ class Learning(eqx.Module):
         batch = self.algorithm.sample(self.rewarded(state), key_sample)
         learner, metrics = self.algorithm.update(state.learner, batch, key_update)
         report |= non_finite.of_update(metrics)
-        if self.on_non_finite == "skip":
+        if self.train_config.on_non_finite == "skip":
             learner, report["skipped_updates"] = non_finite.undone_if_bad(state.learner, learner, metrics)
         return replace(state, learner=learner, iteration=state.iteration + 1, key=key), report | metrics
 
@@ -163,10 +162,9 @@ class Learning(eqx.Module):
         return self.algorithm.sampling() if isinstance(self.algorithm, Samples) else self.algorithm
 
     def over_iterations(self, learner: Learner, metrics: Metrics) -> Metrics:
-        """What a chunk reports of its iterations (leading axis): means, what was not finite (`dop.training.non_finite`), and where the schedules
-        of the `learner` that it ends with are."""
+        """What a chunk reports of its iterations (leading axis): means, what was not finite, and the schedules of its last `learner`."""
         schedules = self.algorithm.schedules(learner) if isinstance(self.algorithm, Scheduled) else {}
-        return non_finite.over_iterations(metrics, ignore_nan=self.on_non_finite == "skip") | schedules
+        return non_finite.over_iterations(metrics, ignore_nan=self.train_config.on_non_finite == "skip") | schedules
 
     def report(self, summary: EpisodeSummary) -> Metrics:
         """Means over episodes, under PyMARL's names, and how far returns spread; the standard deviation is that of these episodes (n)."""
@@ -194,21 +192,21 @@ class Program(Learning):
     def spec(self) -> EnvSpec:
         return self.environment.spec
 
-    def drive(self, train_config: run_directory.TrainConfig) -> CompiledDriver:
-        return CompiledDriver(self, train_config)
+    def drive(self) -> CompiledDriver:
+        return CompiledDriver(self)
 
-    def check(self, train_config: run_directory.TrainConfig) -> None:
+    def check(self) -> None:
         """Compare what the environment gives with what its spec promises, without computing anything.
 
         Raises:
             ConfigError: the first difference, by name; or the protocol has workers for what needs none.
         """
-        if train_config.workers[0] != "local":
+        if self.train_config.workers[0] != "local":
             raise ConfigError(
-                f"env_workers={train_config.env_workers} is for environments that are not written in JAX; {self.spec.name} is, and is stepped "
-                "inside of the compiled program. Leave env_workers out."
+                f"env_workers={self.train_config.env_workers} is for Python environments; {self.spec.name} is written in JAX and is "
+                "stepped inside the compiled program. Leave env_workers out."
             )
-        envs.check(self.environment)
+        envs.validate(self.environment)
 
     def warm_up(self, state: RunState) -> RunState:
         """Collect the `warmup_episodes` without learning."""
@@ -250,8 +248,8 @@ class Program(Learning):
 class CompiledDriver:
     """The `Driver` of a `Program`: every method is one compiled call for all seeds."""
 
-    def __init__(self, program: Program, train_config: run_directory.TrainConfig) -> None:
-        self._program = program
+    def __init__(self, program: Program) -> None:
+        self._program, train_config = program, program.train_config
         self._devices = devices = parallel.mesh(len(train_config.seeds))
         self._start = parallel.over_seeds(program.start, devices)
         self._warm_up = parallel.over_seeds(program.warm_up, devices, donate=True)

@@ -7,27 +7,48 @@ import dataclasses
 import functools
 import logging
 import math
+import re
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from dop.devices import memory, parallel
-from dop.errors import RunError
+from dop.errors import ConfigError, RunError, plain, shown
+from dop.loggers.protocol import Logger
 from dop.storage import initial, records
-from dop.storage.checkpoints import Checkpoints, flatten
-from dop.storage.records import Kind, Logger, Record
+from dop.storage.checkpoints import KEPT, Checkpoints, flatten
+from dop.storage.records import Kind, Record
 from dop.storage.run_directory import RunConfig, RunFolder, check_version, differences, library_version
-from dop.storage.snapshots import Snapshots
+from dop.storage.snapshots import Snapshots, score
 from dop.training import callbacks, non_finite
 from dop.training.program import Learning, RunState
+
+At: TypeAlias = Literal["best", "latest"] | int
+"""A moment of a run: each seed's best evaluation, the newest checkpoint, or the environment steps of a snapshot."""
+
+
+def checked_at(at: Any) -> At:
+    """`at` as a moment; numbers may be texts, as they are typed.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    at = plain(at)
+    if at in ("best", "latest"):
+        return at
+    if isinstance(at, str) and re.fullmatch("[0-9]{1,12}", at):
+        return int(at)
+    if isinstance(at, int) and not isinstance(at, bool) and 0 <= at < 10**12:
+        return at
+    raise ConfigError(f"at must be best, latest, or the environment steps of a snapshot; got {shown(at)}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,19 +64,23 @@ class Outcome:
 
 
 class Trainer:
-    """Drives a program over all seeds of a `TrainConfig`. State goes in and out of its driver; only clocks and files live here."""
+    """Drives a program over all seeds of its `TrainConfig`. State goes in and out of its driver; only clocks and files live here."""
 
     def __init__(self, program: Learning, config: RunConfig, folder: RunFolder) -> None:
         self.program, self.config, self.folder = program, config, folder
-        self.train_config = train_config = config.train_config
+        self.train_config = train_config = program.train_config
         self.loggers: Sequence[Logger] = ()
         self.callbacks: Sequence[callbacks.Callback] = ()
         self.devices: Mesh = parallel.mesh(len(train_config.seeds))
-        self.driver = program.drive(train_config)
+        self.driver = program.drive()
         self._started = time.monotonic()
         self._saved_at = self._evaluated_at = -1
         self._warned: set[str] = set()
         self._asked_to_stop = False
+        self._evaluations: list[dict[str, float]] = []
+        """What all evaluations said."""
+        self._best: dict[int, dict[str, float]] = {}
+        """The same of each seed's best."""
 
     @property
     def shared_devices(self) -> bool:
@@ -68,6 +93,7 @@ class Trainer:
         found = parallel.over_seeds(lambda s: non_finite.of_episodes(s.replay.items), self.devices)(state)
         self._check_found(state, non_finite.split(found)[1])
         told = self._record("evaluation", state, self.driver.evaluate(state))
+        self._keep_best(state, told)
         self.save(state)
         self.snapshots.save(lowest_steps(state), state.learner)
         self._call("on_evaluation", state, told)
@@ -88,6 +114,37 @@ class Trainer:
         self._evaluated_at = here if evaluated else -1
         records.keep_until(self.folder.metrics, here, evaluation=evaluated)
         self.snapshots.keep_until(steps)
+        self._rewind_best(here, [record for record in found if record.kind == "evaluation" and (evaluated or record.iteration < here)])
+
+    def _rewind_best(self, here: int, evaluations: Sequence[Record]) -> None:
+        """Take back what is the best, to what it was among these evaluations."""
+        self._evaluations = [record.metrics for record in evaluations]
+        self._best = {}
+        if not self.snapshots.rewind_best(here):
+            return
+        like = jax.eval_shape(jax.vmap(self.program.start), parallel.keys(self.train_config.seeds)).learner
+        try:
+            learned = np.asarray(self.snapshots.restore_best(like).env_steps).tolist()
+        except RunError as error:
+            logging.getLogger("dop").warning("The best is looked for anew, from the next evaluation on: %s", error)
+            return
+        at = dict(zip(self.train_config.seeds, learned, strict=True))
+        self._best = {record.seed: record.metrics for record in evaluations if at.get(record.seed) == record.env_steps}
+
+    def _keep_best(self, state: RunState, told: Sequence[Record]) -> None:
+        """Keep the learners of the seeds whose evaluation is at least as good as all of theirs before."""
+        self._evaluations += [record.metrics for record in told]
+        names = [f"test_{name}_mean" for name in self.program.spec.metrics]
+        known = {name: [metrics[name] for metrics in self._evaluations if math.isfinite(metrics.get(name, math.nan))] for name in names}
+        shares = [name for name, values in known.items() if values and min(values) >= 0 and max(values) <= 1]
+        better = [
+            place
+            for place, record in enumerate(told)
+            if record.seed not in self._best or score(record.metrics, shares) >= score(self._best[record.seed], shares)
+        ]
+        if better:
+            self.snapshots.keep_best(state.learner, better)
+        self._best |= {told[place].seed: told[place].metrics for place in better}
 
     def _was_due(self, found: Sequence[Record], here: int, steps: int) -> bool:
         """Whether an evaluation at iteration `here` is one of those that come at the interval, or the first."""
@@ -111,6 +168,27 @@ class Trainer:
         self._saved_at = iteration_of(state)
         return parallel.place(state, self.devices)
 
+    def restore_at(self, at: At) -> RunState:
+        """The state of the newest checkpoint, with what had been learned at another moment: each seed's best, or a snapshot's.
+
+        Raises:
+            RunError: there is no such snapshot; the message names those that there are.
+        """
+        state = self.restore()
+        if at in ("latest", lowest_steps(state)):
+            return state
+        steps = self.snapshots.steps
+        if at == "best" and not self.snapshots.best.exists():
+            raise RunError(f"{self.folder.path} has no snapshots/best.npz. It is written at the next evaluation: `dop resume` the run.")
+        if at != "best" and at not in steps:
+            there = ", ".join(map(str, steps)) or "none"
+            raise RunError(
+                f"{self.folder.path} has no snapshot at {at} environment steps. There are: {there}. Name one of them, best or latest."
+            )
+        like = jax.eval_shape(lambda: state.learner)
+        learner = self.snapshots.restore_best(like) if at == "best" else self.snapshots.restore(int(at), like)
+        return dataclasses.replace(state, learner=parallel.place(learner, self.devices))
+
     def run(self, state: RunState, stop: threading.Event) -> Outcome:
         """Train until every seed has its `env_steps`, or until `stop` is set or a callback asks for it; either way everything is saved."""
         train_config, evaluation = self.train_config, None
@@ -130,6 +208,7 @@ class Trainer:
                 evaluation = self.driver.evaluate(state)
                 evaluated = self._record("evaluation", state, evaluation)
                 self.snapshots.save(steps, state.learner)
+                self._keep_best(state, evaluated)
                 self._call("on_evaluation", state, evaluated)
             if crossed(before, steps, train_config.checkpoint_interval):
                 self._checkpoint(state)
@@ -141,7 +220,9 @@ class Trainer:
         if evaluation is None and finished:  # who was stopped has to be gone soon
             evaluation = self.driver.evaluate(state)
             if self._evaluated_at != iteration_of(state):
-                self._call("on_evaluation", state, self._record("evaluation", state, evaluation))
+                evaluated = self._record("evaluation", state, evaluation)
+                self._keep_best(state, evaluated)
+                self._call("on_evaluation", state, evaluated)
         values = {name: tuple(float(v) for v in np.asarray(value)) for name, value in (evaluation or {}).items()}
         return Outcome(finished=finished, env_steps=tuple(np.asarray(state.learner.env_steps).tolist()), evaluation=values)
 
@@ -157,7 +238,7 @@ class Trainer:
     @property
     def snapshots(self) -> Snapshots:
         """The run's moments to look back on."""
-        return Snapshots(self.folder.snapshots)
+        return Snapshots(self.folder.snapshots, self.train_config.snapshots)
 
     def save(self, state: RunState) -> None:
         """Write a checkpoint.
@@ -168,6 +249,7 @@ class Trainer:
         self._check_learner(state)
         self._saved_at = iteration_of(state)
         self.checkpoints.save(self._saved_at, state, self._meta())
+        self.snapshots.save_best(self._saved_at, copies=KEPT)
         memory.give_back()
 
     def _checkpoint(self, state: RunState) -> None:

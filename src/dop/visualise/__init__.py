@@ -1,0 +1,1 @@
+"""Pictures: learning curves, films, credit figures and the report."""

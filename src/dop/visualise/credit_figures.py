@@ -21,8 +21,8 @@ from dop.analysis.statistics import Interval, mean_interval
 from dop.errors import ConfigError
 from dop.loggers.progress import compact
 from dop.types import EnvSpec
-from dop.visualise.film import Picture, colours_of, draw_scene, pixels, words
-from dop.visualise.texts import visible
+from dop.visualise.action_table import cut, letters_in, name_actions, name_agents, own_name, short_number, write_cells
+from dop.visualise.film import Picture, colours_of, done, draw_scene, pixels
 
 ROWS = (
     ("k", "weight k"),
@@ -32,6 +32,8 @@ ROWS = (
 )
 """What a time line shows, from above; each a field of `Judged`."""
 _INK, _FAINT = "#333333", "#e6e6e6"
+_LONGEST_ACTION = 40
+"""Letters of an action in a row of actions."""
 
 
 def credit_estimate(trajectory: Trajectory) -> CreditEstimate:
@@ -63,7 +65,7 @@ def episode_figure(environment: Any, trajectory: Trajectory, *, title: str, scen
     rows[len(ROWS)].bar(range(trajectory.length), trajectory.steps.reward[1:], color="#999999", width=0.8)
     _draw_actions(rows[-1], trajectory, inches=10)
     picture.suptitle(f"{title}: return {trajectory.undiscounted_return:.2f}", fontsize=12, fontweight="bold", color=_INK)
-    _name_agents(picture, trajectory.spec)
+    _name_agents(picture, trajectory.spec, crosses=any(last_steps(trajectory, agent).size for agent in range(trajectory.spec.n_agents)))
     return picture
 
 
@@ -77,7 +79,7 @@ def film(environment: Any, trajectory: Trajectory, *, title: str) -> Iterator[Pi
     _draw_lines(lines[: len(ROWS)], trajectory)
     _draw_actions(lines[-1], trajectory, inches=4.5)
     cursors = [axes.axvline(0, color=_INK, linewidth=1, alpha=0.5, zorder=0) for axes in lines]
-    _name_agents(picture, trajectory.spec)
+    _name_agents(picture, trajectory.spec, crosses=any(last_steps(trajectory, agent).size for agent in range(trajectory.spec.n_agents)))
     for t in range(trajectory.length + 1):
         draw_scene(scene, environment, trajectory, t)
         scene.set_title(f"{title}\nstep {t} of {trajectory.length}", loc="left", fontsize=9, color=_INK)
@@ -106,7 +108,15 @@ def _draw_lines(rows: Sequence[Axes], trajectory: Trajectory) -> None:
             values = getattr(said, field)[:, agent]
             marker = "o" if trajectory.length < 15 else ""
             axes.plot(values, color=colour, linewidth=1.4, marker=marker, markersize=3)
+            last = last_steps(trajectory, agent)
+            axes.plot(last, values[last], "x", color=colour, markersize=6)
         dress(axes, label)
+
+
+def last_steps(trajectory: Trajectory, agent: int) -> Int[np.ndarray, " step"]:
+    """The steps after which an agent is inactive while the episode goes on."""
+    active = trajectory.active[:, agent]
+    return np.flatnonzero(active[:-1] & ~active[1:])
 
 
 def _actions_height(spec: EnvSpec) -> float:
@@ -115,29 +125,44 @@ def _actions_height(spec: EnvSpec) -> float:
 
 
 def _draw_actions(axes: Axes, trajectory: Trajectory, *, inches: float) -> None:
-    """One row an agent: its action as a number, or its components; of so many steps as fit side by side."""
+    """One row per agent: its actions, of so many steps as fit side by side, and a cross where it becomes inactive."""
     n = trajectory.spec.n_agents
-    axes.set_yticks(range(n), map(visible, trajectory.spec.agents), fontsize=7)
+    name_agents(axes, trajectory.spec)
     axes.set(ylim=(n - 0.5, -0.5), xlim=(-0.5, trajectory.length - 0.5))
     axes.set_xlabel("step", fontsize=8, color=_INK)
-    texts = [[words(trajectory.spec, action[agent], agent) for agent in range(n)] for action in trajectory.actions]
+    texts = [[cut(done(trajectory, t, agent), _LONGEST_ACTION) for agent in range(n)] for t in range(trajectory.length)]
     longest = max(len(text) for row in texts for text in row)
     size = 7 if longest < 10 else 5
-    fitting = max(1, int(72 * inches / (0.6 * size * (longest + 1))))
-    every = -(-trajectory.length // fitting)
+    every = -(-trajectory.length // letters_in(inches / (longest + 1), size))
     side = "center" if every == 1 else "left"  # a long text before the first step would lie on the agents' names
     for t in range(0, max(1, trajectory.length - every + 1), every):
         for agent, colour in enumerate(colours_of(n)):
-            axes.text(t, agent, texts[t][agent], ha=side, va="center", fontsize=size, color=colour)
+            if trajectory.active[t, agent]:
+                axes.text(t, agent, texts[t][agent], ha=side, va="center", fontsize=size, color=colour)
+    for agent, colour in enumerate(colours_of(n)):
+        last = last_steps(trajectory, agent)
+        axes.plot(last + 1, np.full_like(last, agent), "x", color=colour, markersize=5)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labelcolor=_INK)
     axes.tick_params(axis="x", labelsize=7.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _name_agents(picture: Figure, spec: EnvSpec) -> None:
-    handles = [Line2D([], [], color=colour, label=name) for name, colour in zip(spec.agents, colours_of(spec.n_agents), strict=True)]
-    picture.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 8), frameon=False, fontsize=8, labelcolor=_INK)
+def _name_agents(picture: Figure, spec: EnvSpec, *, crosses: bool) -> None:
+    """Every agent's colour, and, if there are any, what the crosses are."""
+    names = [cut(name, 24) for name in spec.agents]
+    handles = [Line2D([], [], color=colour, label=name) for name, colour in zip(names, colours_of(spec.n_agents), strict=True)]
+    if crosses:
+        handles.append(Line2D([], [], color=_INK, marker="x", linestyle="", label="becomes inactive"))
+    columns = letters_in(picture.get_figwidth(), 8) // (max(len(str(handle.get_label())) for handle in handles) + 8)
+    picture.legend(
+        handles=handles, loc="outside lower center", ncols=max(1, min(len(handles), columns, 8)), frameon=False, fontsize=8, labelcolor=_INK
+    )
+
+
+def number(value: float) -> str:
+    """Three digits; a dash for what is not said of an agent, since it is inactive."""
+    return "-" if np.isnan(value) else f"{value:.3g}"
 
 
 def dress(axes: Axes, label: str) -> None:
@@ -159,12 +184,16 @@ class ByAction(NamedTuple):
     credit: Float[np.ndarray, "agent action"]
     """Mean over the steps at which the agent took the action; NaN where it never did."""
     times: Int[np.ndarray, "agent action"]
-    """How many steps that were."""
+    """How many steps that were, of those at which the agent was active."""
 
 
 def by_agent(trajectories: Sequence[Trajectory], field: str = "credit") -> Interval:
-    """Every agent's mean over the steps of an episode, then over episodes, with 95% intervals over episodes."""
-    return mean_interval(np.stack([np.mean(getattr(credit_estimate(trajectory), field), axis=0) for trajectory in trajectories]))
+    """Every agent's mean over the steps of an episode at which it is active, then over episodes, with 95% intervals over episodes.
+
+    Episodes in which an agent is never active do not count for it."""
+    return mean_interval(
+        np.stack([mean_interval(np.asarray(getattr(credit_estimate(trajectory), field))).mean for trajectory in trajectories])
+    )
 
 
 def by_action(trajectories: Sequence[Trajectory]) -> ByAction:
@@ -172,9 +201,10 @@ def by_action(trajectories: Sequence[Trajectory]) -> ByAction:
     spec = trajectories[0].spec
     total, count = np.zeros((spec.n_agents, spec.action_size)), np.zeros((spec.n_agents, spec.action_size), int)
     for trajectory in trajectories:
-        agents = np.broadcast_to(np.arange(spec.n_agents), trajectory.actions.shape)
-        np.add.at(total, (agents, trajectory.actions), credit_estimate(trajectory).credit)
-        np.add.at(count, (agents, trajectory.actions), 1)
+        credit = np.asarray(credit_estimate(trajectory).credit)
+        _, agents = active = np.nonzero(~np.isnan(credit))
+        np.add.at(total, (agents, trajectory.actions[active]), credit[active])
+        np.add.at(count, (agents, trajectory.actions[active]), 1)
     return ByAction(credit=np.where(count > 0, total / np.maximum(count, 1), np.nan), times=count)
 
 
@@ -183,7 +213,7 @@ def over_action(trajectories: Sequence[Trajectory]) -> Float[np.ndarray, "agent 
     curves = np.concatenate(
         [np.asarray(credit_estimate(trajectory).k)[..., None, None] * credit_estimate(trajectory).values for trajectory in trajectories]
     )
-    mean = curves.mean(axis=0)
+    mean = mean_interval(curves).mean
     return mean - mean.mean(axis=-1, keepdims=True)
 
 
@@ -199,7 +229,7 @@ def summary_figure(trajectories: Sequence[Trajectory], training: Mapping[int, Se
         _draw_over_action(middle, trajectories)
     _draw_training(right, spec, training)
     picture.suptitle(f"{title}: credit in {len(trajectories)} greedy episodes", fontsize=12, fontweight="bold", color=_INK)
-    _name_agents(picture, spec)
+    _name_agents(picture, spec, crosses=False)
     return picture
 
 
@@ -207,25 +237,25 @@ def _draw_by_agent(axes: Axes, spec: EnvSpec, found: Interval) -> None:
     half = np.nan_to_num(found.high - found.mean)
     axes.barh(range(spec.n_agents), found.mean, xerr=half, color=colours_of(spec.n_agents), ecolor=_INK, capsize=2)
     dress(axes, "mean credit of a step, by agent")
-    axes.set_yticks(range(spec.n_agents), map(visible, spec.agents), fontsize=7)
+    name_agents(axes, spec)
     axes.invert_yaxis()
     axes.axvline(0, color=_INK, linewidth=0.8)
 
 
 def _draw_by_action(axes: Axes, spec: EnvSpec, found: ByAction) -> None:
     dress(axes, "mean credit of an action when it is taken (how often)")
-    top = np.nanmax(np.abs(found.credit)) or 1.0
+    top = float(np.max(np.abs(np.nan_to_num(found.credit)))) or 1.0
     shown = axes.imshow(found.credit, cmap="PuOr", vmin=-top, vmax=top, aspect="auto")
-    axes.set_yticks(range(spec.n_agents), map(visible, spec.agents), fontsize=7)
-    axes.set_xlabel("action", fontsize=8, color=_INK)
-    axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
+    name_agents(axes, spec)
     axes.grid(visible=False)
-    if found.times.size <= 120:
-        steps = max(1, found.times[0].sum())
-        for (agent, action), count in np.ndenumerate(found.times):
-            text = f"{found.credit[agent, action]:.2g}\n{count / steps:.0%}" if count else ""
-            dark = count and abs(found.credit[agent, action]) > 0.6 * top
-            axes.text(action, agent, text, ha="center", va="center", fontsize=6, color="white" if dark else _INK)
+    steps = np.maximum(1, found.times.sum(axis=1))
+
+    def text(agent: int, action: int) -> str:
+        count = found.times[agent, action]
+        return f"{own_name(spec, agent, action)}{short_number(found.credit[agent, action])}\n{count / steps[agent]:.0%}" if count else ""
+
+    write_cells(axes, text, found.credit.shape, np.abs(np.nan_to_num(found.credit)) > 0.6 * top)
+    name_actions(axes, spec, below="action")
     axes.figure.colorbar(shown, ax=axes, shrink=0.8).ax.tick_params(labelsize=7)
 
 
@@ -239,7 +269,9 @@ def _draw_over_action(axes: Axes, trajectories: Sequence[Trajectory]) -> None:
         for component in range(spec.action_sizes[agent]):
             colour = colours_of(spec.n_agents)[agent]
             axes.plot(grid(spec.action_kind), curves[component], linestyle=styles[component], color=colour, linewidth=1.3)
-    handles = [Line2D([], [], color=_INK, linestyle=style, label=str(component)) for component, style in enumerate(styles)]
+    shared = len(set(spec.action_names)) == 1
+    names = [cut(spec.action_name(0, component) if shared else str(component), 18) for component in range(spec.action_size)]
+    handles = [Line2D([], [], color=_INK, linestyle=style, label=name) for name, style in zip(names, styles, strict=True)]
     axes.legend(handles=handles, title="component", title_fontsize=7, fontsize=7, handlelength=7, labelcolor=_INK, framealpha=0.7)
 
 
@@ -262,7 +294,12 @@ def as_data(
     spec = many[0].spec
     episodes = {
         name: {field: _listed(getattr(credit_estimate(trajectory), field)) for field, _ in ROWS}
-        | {"action": _listed(trajectory.actions), "reward": _listed(trajectory.steps.reward[1:]), "return": trajectory.undiscounted_return}
+        | {
+            "action": _actions(trajectory),
+            "active": _listed(trajectory.active),
+            "reward": _listed(trajectory.steps.reward[1:]),
+            "return": trajectory.undiscounted_return,
+        }
         for name, trajectory in trajectories.items()
     }
     found = by_agent(many)
@@ -273,7 +310,14 @@ def as_data(
     else:
         summary |= {"component": _listed(grid(spec.action_kind)), "value_over_component": _listed(over_action(many))}
     over = [{"env_steps": steps, "credit": _listed(by_agent(played).mean)} for steps, played in training.items()]
-    return {"agents": list(spec.agents), "episodes": episodes, "summary": summary, "training": over}
+    names = [list(names) for names in spec.action_names]
+    return {"agents": list(spec.agents), "action_names": names, "episodes": episodes, "summary": summary, "training": over}
+
+
+def _actions(trajectory: Trajectory) -> list[list[Any]]:
+    """By step and agent; null of agents that are inactive."""
+    rows = zip(trajectory.actions.tolist(), trajectory.active, strict=True)
+    return [[action if there else None for action, there in zip(actions, active, strict=True)] for actions, active in rows]
 
 
 def _listed(values: Any) -> Any:

@@ -1,15 +1,16 @@
 """Learning curves: one picture of how greedy play, its cost in time, and the policy's entropy developed.
 
 Bold lines are means over seeds, bands their 95% confidence intervals (`dop.analysis.statistics`), thin lines single seeds. Two seeds get no
-band: theirs would be nine standard deviations to each side, and the two thin lines say more.
+band: theirs would be nine standard deviations to each side, and the two thin lines say more. Bands of fractions end at 0 and 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -18,11 +19,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
-from dop.analysis.statistics import Axis, align, curves, mean_interval
+from dop.analysis.statistics import FEWEST_SEEDS, Axis, align, curves, seeds_interval
 from dop.errors import RunError
 from dop.loggers.progress import compact
 from dop.storage import files
 from dop.storage.records import Record
+from dop.visualise.report.numbers import LIMITLESS, count
 from dop.visualise.texts import as_written
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -43,6 +45,18 @@ class Panel:
     """Whether the metric is a share, 0 to 1."""
     from_zero: bool = False
     """Whether the scale begins at 0, because being near it means something."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What `draw_grid` shows beside means and bands."""
+
+    seed_lines: bool = False
+    """A thin line for each seed. Where there are two, which have no band, they are always there."""
+    smooth: int = 0
+    """Every seed's line is its trailing mean over so many environment steps (`trailing_mean`); 0: as it was measured."""
+    fractions: Collection[str] = ("test_battle_won_mean",)
+    """Metrics from 0 to 1, drawn in percent."""
 
 
 PANELS = (
@@ -84,11 +98,13 @@ def figure(records_by_label: Mapping[str, Sequence[Record]], *, title: str) -> F
         raise RunError(f"There is nothing to draw for {title!r}: no record of {', '.join(records_by_label) or 'no run'} has an evaluation.")
     rows = 2 if len(panels) == len(PANELS) else 1
     columns = len(panels) // rows
-    picture = Figure(figsize=(4.6 * columns, 3.1 * rows + 0.9), layout="constrained", facecolor="white")
+    captions = _counted(records_by_label)
+    height = 3.1 * rows + 0.7 + _ROW * _legend_rows(4.6 * columns, captions)
+    picture = Figure(figsize=(4.6 * columns, height), layout="constrained", facecolor="white")
     for panel, axes in zip(panels, picture.subplots(rows, columns, squeeze=False).ravel(), strict=True):
         _draw_panel(axes, panel, records_by_label)
     picture.suptitle(title, fontsize=13, fontweight="bold", color=_INK)
-    _explain(picture, records_by_label)
+    _explain(picture, captions, _line_words(records_by_label, Look(seed_lines=True)))
     return picture
 
 
@@ -99,8 +115,11 @@ def draw_grid(
     metric: str,
     title: str,
     axes_of: Sequence[Axis] = ("env_steps", "wall_seconds"),
+    look: Look | None = None,
 ) -> None:
-    """One metric of several tasks, a column each: above over environment steps, below over wall-clock time. Only means and bands.
+    """One metric of several tasks, a column each: above over environment steps, below over wall-clock time.
+
+    Up to five lines have their names at their ends, if these are short; more, or longer ones, are in a legend.
 
     Args:
         records: by task, then by label. Every task has the same labels in the same order; one without records is not drawn there.
@@ -108,24 +127,55 @@ def draw_grid(
         metric: for example `test_battle_won_mean`.
         title: stands above; may be empty.
         axes_of: the rows.
+        look: what else is shown; default: means and bands alone.
 
     Raises:
         RunError: there is nothing to draw.
     """
-    measured = {name for by_label in records.values() for kept in by_label.values() for record in kept for name in record.metrics}
-    if metric not in measured:
-        raise RunError(f"There is nothing to draw: no record has {metric}. There are: {', '.join(sorted(measured)) or 'none'}.")
-    picture = Figure(figsize=(max(4.2 * len(records), 6.5), 0.8 + 3.2 * len(axes_of)), layout="constrained", facecolor="white")
+    look = look or Look()
+    check_measured(metric, records)
+    labels = {label: [record for by_label in records.values() for record in by_label[label]] for label in next(iter(records.values()))}
+    captions = {label: label if kept else None for label, kept in labels.items()}
+    named = [caption for caption in captions.values() if caption]
+    direct = len(named) <= _MOST_DIRECT and max(map(len, named), default=0) <= _LONGEST_DIRECT
+    width = max((5.4 if direct else 4.2) * len(records), 6.5)
+    height = 0.8 + 3.2 * len(axes_of) + (0 if direct else _ROW * _legend_rows(width, captions))
+    picture = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     grid = picture.subplots(len(axes_of), len(records), squeeze=False)
     for axis, row in zip(axes_of, grid, strict=True):
         for (task, by_label), axes in zip(records.items(), row, strict=True):
-            panel = Panel(metric=metric, axis=axis, title=task, fraction=metric == PANELS[0].metric)
-            _draw_panel(axes, panel, by_label, single_seeds=False)
+            panel = Panel(metric=metric, axis=axis, title=task, fraction=metric in look.fractions)
+            ends = _draw_panel(axes, panel, by_label, look=look)
+            if direct:
+                _name_lines(axes, ends)
         row[0].set_ylabel(metric_words(metric), fontsize=9, color=_INK)
     picture.suptitle(title, fontsize=13, fontweight="bold", color=_INK)
-    labels = next(iter(records.values()))
-    _explain(picture, {label: [record for by_label in records.values() for record in by_label[label]] for label in labels}, counted=False)
+    if direct:
+        picture.supxlabel(_line_words(labels, look), fontsize=8.5, color=_INK)
+    else:
+        _explain(picture, captions, _line_words(labels, look))
     save(picture, path)
+
+
+def check_measured(metric: str, records: Mapping[str, Mapping[str, Sequence[Record]]]) -> None:
+    """Raise RunError if no record has `metric`; the message has those that there are, and the one that may be meant."""
+    measured = {name for by_label in records.values() for kept in by_label.values() for record in kept for name in record.metrics}
+    if metric not in measured:
+        near = difflib.get_close_matches(metric, sorted(measured), n=1, cutoff=0.4)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        names = ", ".join(sorted(measured)) or "none"
+        raise RunError(f"There is nothing to draw: no record has {metric}. There are: {names}.{hint}")
+
+
+def _line_words(records_by_label: Mapping[str, Sequence[Record]], look: Look) -> str:
+    """What the lines and bands of a picture are, as far as there are any."""
+    most = max(len({record.seed for record in records}) for records in records_by_label.values())
+    words = ["lines: mean over seeds"] if most > 1 else []
+    if most == 2 or (most > 1 and look.seed_lines):
+        words = ["bold: mean over seeds", "thin: single seeds"]
+    words += ["band: 95% confidence interval of the mean"] if most >= FEWEST_SEEDS else []
+    words += [f"smoothed over the last {look.smooth:,} environment steps"] if look.smooth else []
+    return ", ".join(words)
 
 
 def metric_words(metric: str) -> str:
@@ -143,46 +193,117 @@ def panel_figure(panel: Panel, records_by_label: Mapping[str, Sequence[Record]])
     return picture
 
 
-def _explain(picture: Figure, records_by_label: Mapping[str, Sequence[Record]], *, counted: bool = True) -> None:
-    """The legend below, in as many columns as fit: every label that has records, with the number of its seeds if `counted`."""
-    counts = {label: len({record.seed for record in records}) for label, records in records_by_label.items()}
-    captions = [f"{label} ({n} seed{'s' if n > 1 else ''})" if counted else label for label, n in counts.items()]
-    styles = [style(index) for index in range(len(captions))]
-    handles = [Line2D([], [], label=caption, **style) for caption, style, n in zip(captions, styles, counts.values(), strict=True) if n]
-    fitting = int(picture.get_figwidth() * 11) // (max(len(caption) for caption in captions) + 6)
-    most = max(counts.values())
-    lines = "bold: mean over seeds, thin: single seeds" if counted else "lines: mean over seeds"
+_ROW = 0.21
+"""Inches of a row of a legend."""
+
+
+def _counted(records_by_label: Mapping[str, Sequence[Record]]) -> dict[str, str | None]:
+    """The caption of every label: with the number of its seeds; None of one without records."""
+    seeds = {label: len({record.seed for record in records}) for label, records in records_by_label.items()}
+    return {label: f"{label} ({count(n, 'seed')})" if n else None for label, n in seeds.items()}
+
+
+def _legend_columns(width: float, captions: Mapping[str, str | None]) -> int:
+    """As many as fit into so many inches."""
+    shown = [caption for caption in captions.values() if caption]
+    return max(1, min(len(shown), int(width * 12) // (max(map(len, shown), default=0) + 6)))
+
+
+def _legend_rows(width: float, captions: Mapping[str, str | None]) -> int:
+    return -(-sum(caption is not None for caption in captions.values()) // _legend_columns(width, captions))
+
+
+def _explain(picture: Figure, captions: Mapping[str, str | None], words: str) -> None:
+    """The legend below: every label that has a caption. A label's place in `captions` gives its style."""
+    handles = [Line2D([], [], label=caption, **style(place)) for place, caption in enumerate(captions.values()) if caption]
     picture.legend(
         handles=handles,
-        title=None if most == 1 else lines if most == 2 else f"{lines}, band: 95% confidence interval of the mean",
+        title=words or None,
         loc="outside lower center",
-        ncols=max(1, min(len(handles), fitting)),
+        ncols=_legend_columns(picture.get_figwidth(), captions),
         frameon=False,
+        fontsize=9,
         labelcolor=_INK,
         title_fontproperties={"size": 8.5},
     )
 
 
-def _draw_panel(axes: Axes, panel: Panel, records_by_label: Mapping[str, Sequence[Record]], *, single_seeds: bool = True) -> None:
-    bands = []
-    for index, records in enumerate(records_by_label.values()):
-        seeds = [seed._replace(x=seed.x / _unit(panel.axis)) for seed in curves(records, panel.metric, panel.axis).values()]
+class End(NamedTuple):
+    """Where a bold line ends."""
+
+    label: str
+    colour: str
+    x: float
+    y: float
+
+
+def _draw_panel(axes: Axes, panel: Panel, records_by_label: Mapping[str, Sequence[Record]], *, look: Look | None = None) -> list[End]:
+    """Lines and bands; where the bold ones end."""
+    look = look or Look(seed_lines=True)
+    bands, ends = [], []
+    for index, (label, records) in enumerate(records_by_label.items()):
+        found = curves(records, panel.metric, panel.axis, smooth=look.smooth)
+        seeds = [seed._replace(x=seed.x / _unit(panel.axis)) for seed in found.values()]
         if not seeds:
             continue
         common = align(seeds)
-        interval = mean_interval(common.y)
-        if single_seeds and len(seeds) > 1:
+        interval = seeds_interval(common.y, (0.0, 1.0) if panel.fraction else LIMITLESS)
+        if len(seeds) == 2 or (look.seed_lines and len(seeds) > 1):
             for seed in seeds:
                 axes.plot(seed.x, seed.y, color=_colour(index), linewidth=0.7, alpha=0.35, zorder=2)
         dots = "o" if len(common.x) < 10 else ""  # A line of one point would not be seen.
         axes.plot(common.x, interval.mean, marker=dots, markersize=4, zorder=3, clip_on=not dots, **style(index))
-        if len(seeds) > 2:
+        ends += _end(label, _colour(index), common.x, interval.mean)
+        if np.isfinite(interval.low).any():
             bands.append((common.x, interval.low, interval.high, _colour(index)))
     _dress(axes, panel)
     limits = axes.get_ylim()
     for x, low, high, colour in bands:
         axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0, zorder=1)
     axes.set_ylim(limits)  # The lines set the scale: the band of a few seeds can be several times as wide as they are.
+    return ends
+
+
+def _end(label: str, colour: str, x: np.ndarray, y: np.ndarray) -> list[End]:
+    """The last point that is known, if there is one."""
+    return [End(label, colour, float(x[at]), float(y[at])) for at in np.flatnonzero(np.isfinite(y))[-1:]]
+
+
+_MOST_DIRECT, _LONGEST_DIRECT = 5, 22
+"""Names at the ends of lines: how many there may be, and of how many letters."""
+_APART = 0.075
+"""The least distance of such names, of the height of the axes."""
+
+
+def _name_lines(axes: Axes, ends: Sequence[End]) -> None:
+    """Write each label where its line ends, right of the axes, as far apart as they need to be."""
+    low, high = axes.get_ylim()
+    ordered = sorted(ends, key=lambda end: end.y)
+    heights = _spread([(end.y - low) / (high - low) for end in ordered])
+    for end, height in zip(ordered, heights, strict=True):
+        axes.annotate(
+            end.label,
+            xy=(end.x, end.y),
+            xytext=(1.05, height),
+            textcoords="axes fraction",
+            va="center",
+            fontsize=8.5,
+            color=_INK,
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": end.colour, "linewidth": 1.0, "shrinkA": 1, "shrinkB": 2},
+        )
+
+
+def _spread(heights: Sequence[float]) -> list[float]:
+    """Heights in their order, pushed up, then down, until none is nearer than `_APART` to the next; within 0 and 1 as far as they fit."""
+    placed: list[float] = []
+    for height in heights:
+        placed.append(max(height, placed[-1] + _APART) if placed else max(height, 0.0))
+    most = 1.0
+    for place in reversed(range(len(placed))):
+        placed[place] = min(placed[place], most)
+        most = placed[place] - _APART
+    return placed
 
 
 def _dress(axes: Axes, panel: Panel) -> None:
@@ -190,8 +311,8 @@ def _dress(axes: Axes, panel: Panel) -> None:
     axes.set_title(panel.title, loc="left", fontsize=10.5, color=_INK)
     axes.margins(x=0, y=0.12)
     axes.set_xlim(left=0)
-    axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10], integer=panel.axis == "env_steps"))
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=_all_whole(axes), min_n_ticks=1))
     if panel.axis == "env_steps":
         axes.set_xlabel("environment steps", fontsize=9, color=_INK)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
@@ -208,6 +329,13 @@ def _dress(axes: Axes, panel: Panel) -> None:
     axes.tick_params(labelsize=8.5, color=_FAINT, labelcolor=_INK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#999999")
+
+
+def _all_whole(axes: Axes) -> bool:
+    """Whether all values drawn are whole numbers, as lengths and returns of one-step games are: then so are the ticks."""
+    drawn = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.lines] or [np.zeros(0)])
+    finite = drawn[np.isfinite(drawn)]
+    return bool((finite == np.round(finite)).all())
 
 
 def _unit(axis: Axis) -> float:

@@ -20,20 +20,23 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from dop import plugins
 from dop.analysis.playback import Trajectory
+from dop.analysis.statistics import mean_interval
 from dop.errors import ConfigError, RunError, shown
 from dop.storage import files
 from dop.types import Drawable, EnvSpec
+from dop.visualise.action_table import cut, letters_in, name_actions, name_agents, own_name, write_cells
 from dop.visualise.curves import COLOURS
-from dop.visualise.texts import as_written, visible
+from dop.visualise.texts import as_written
 
 Picture = UInt8[np.ndarray, "height width 3"]
 FORMATS = ("gif", "mp4")
 _INK = "#333333"
+_COLUMN = 1.9
+"""Inches for the words beside a scene."""
 
 
 def colours_of(n_agents: int) -> list[str]:
@@ -46,8 +49,9 @@ def colours_of(n_agents: int) -> list[str]:
 
 def film(environment: Any, trajectory: Trajectory, *, title: str) -> Iterator[Picture]:
     """Every step of an episode as a picture, the last state too."""
-    picture = Figure(figsize=(6.4, 4.2), dpi=100, layout="constrained", facecolor="white")
-    scene, words = picture.subplots(1, 2, width_ratios=(2.6, 1))
+    height = picture_height(trajectory.spec.n_agents)
+    picture = Figure(figsize=(4.5 + _COLUMN, height), dpi=100, layout="constrained", facecolor="white")
+    scene, words = picture.subplots(1, 2, width_ratios=(4.5, _COLUMN))
     earned = np.cumsum(trajectory.steps.reward)
     for t in range(trajectory.length + 1):
         draw_scene(scene, environment, trajectory, t)
@@ -58,12 +62,17 @@ def film(environment: Any, trajectory: Trajectory, *, title: str) -> Iterator[Pi
         words.clear()
 
 
+def picture_height(n_agents: int) -> float:
+    """Inches, so that as many agents have a line each."""
+    return max(4.2, 0.5 + 0.14 * n_agents)
+
+
 def over_training(spec: EnvSpec, played: Mapping[int, Sequence[Trajectory]], *, title: str) -> Iterator[Picture]:
     """What the team does in its first step, moment by moment of its training (environment steps, then episodes): means over episodes."""
-    picture = Figure(figsize=(6.4, 4.2), dpi=100, layout="constrained", facecolor="white")
+    picture = Figure(figsize=(6.4, picture_height(spec.n_agents)), dpi=100, layout="constrained", facecolor="white")
     axes = picture.subplots()
     for env_steps, trajectories in played.items():
-        draw_table(axes, spec, np.mean([action_texts(trajectory)[0] for trajectory in trajectories], axis=0))
+        draw_table(axes, spec, mean_interval(np.stack([action_texts(trajectory)[0] for trajectory in trajectories])).mean)
         earned = np.mean([trajectory.undiscounted_return for trajectory in trajectories])
         axes.set_title(f"{title}\nafter {env_steps:,} environment steps, greedy return {earned:.2f}", loc="left", fontsize=9, color=_INK)
         yield pixels(picture)
@@ -84,43 +93,57 @@ def draw_scene(axes: Axes, environment: Any, trajectory: Trajectory, t: int) -> 
 
 
 def action_texts(trajectory: Trajectory) -> Float[np.ndarray, "time agent action"]:
-    """How likely each agent's policy is to take each action; where it is deterministic, what it does: 1 for a number, else the vector."""
+    """How likely each agent's policy is to take each action; where it is deterministic, what it does: 1 for a number, else the vector.
+    NaN of agents that are inactive."""
     if trajectory.credit_estimate is not None and trajectory.credit_estimate.policy is not None:
         return np.asarray(trajectory.credit_estimate.policy)
-    return (
+    doing = (
         np.eye(trajectory.spec.action_size)[trajectory.actions]
         if trajectory.spec.action_kind == "discrete"
         else np.asarray(trajectory.actions)
     )
+    return np.where(trajectory.active[..., None], doing, np.nan)
 
 
 def draw_table(axes: Axes, spec: EnvSpec, doing: Float[np.ndarray, "agent action"]) -> None:
-    """Agents by actions, darker where there is more of it."""
+    """Agents by actions, darker where there is more of it; rows of inactive agents, which are NaN, stay empty."""
     low = -1.0 if spec.action_kind == "box" else 0.0
     axes.imshow(doing, vmin=low, vmax=1.0, cmap="PuOr" if low else "Blues", aspect="auto")
-    axes.set_yticks(range(spec.n_agents), map(visible, spec.agents), fontsize=7)
-    axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
-    axes.tick_params(axis="x", labelsize=7)
-    axes.set_xlabel("action" if spec.action_kind == "discrete" else "component of the action", fontsize=8, color=_INK)
-    if doing.size <= 120:
-        for (row, column), value in np.ndenumerate(doing):
-            axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=6, color="white" if abs(value) > 0.6 else _INK)
+    name_agents(axes, spec)
+    what = "action" if spec.action_kind == "discrete" else "component of the action"
+
+    def text(agent: int, action: int) -> str:
+        value = doing[agent, action]
+        return "" if np.isnan(value) else f"{own_name(spec, agent, action)}{value:.2f}"
+
+    written = write_cells(axes, text, doing.shape, np.abs(np.nan_to_num(doing)) > 0.6)
+    scale = "" if written else " (brown -1, violet 1)" if low else " (white 0, dark blue 1)"
+    name_actions(axes, spec, below=what + scale)
 
 
 def _list_actions(axes: Axes, trajectory: Trajectory, t: int) -> None:
-    """Every agent in its colour with what it does."""
+    """Every agent in its colour with what it does; texts that are too long for the column are cut."""
     axes.set_axis_off()
-    spacing = min(0.09, 0.95 / trajectory.spec.n_agents)
-    for agent, (name, colour) in enumerate(zip(trajectory.spec.agents, colours_of(trajectory.spec.n_agents), strict=True)):
-        doing = words(trajectory.spec, trajectory.actions[t][agent], agent) if t < trajectory.length else "-"
-        size = min(8.0, 100 * spacing)
-        axes.text(0, 1 - spacing * (agent + 0.5), f"{name}: {doing}", color=colour, fontsize=size, transform=axes.transAxes)
+    n = trajectory.spec.n_agents
+    spacing = min(0.09, 0.95 / n)
+    size = min(8.0, 50 * spacing * picture_height(n))
+    letters = letters_in(_COLUMN, size)
+    for agent, (name, colour) in enumerate(zip(trajectory.spec.agents, colours_of(n), strict=True)):
+        doing = done(trajectory, t, agent) if t < trajectory.length else "-"
+        line = f"{cut(name, max(letters - len(doing) - 2, letters // 2))}: {doing}"
+        faint = 1.0 if t == trajectory.length or trajectory.active[t, agent] else 0.5
+        axes.text(0, 1 - spacing * (agent + 0.5), cut(line, letters), color=colour, alpha=faint, fontsize=size, transform=axes.transAxes)
+
+
+def done(trajectory: Trajectory, t: int, agent: int) -> str:
+    """What an agent does at step `t` in words, or that it is inactive."""
+    return words(trajectory.spec, trajectory.actions[t][agent], agent) if trajectory.active[t, agent] else "inactive"
 
 
 def words(spec: EnvSpec, action: Any, agent: int) -> str:
-    """One agent's action: its number, or its components."""
+    """One agent's action: its name, or its number if it has none; or its components."""
     if spec.action_kind == "discrete":
-        return str(int(action))
+        return spec.action_name(agent, int(action))
     return " ".join(f"{x:.1f}" for x in action[: spec.action_sizes[agent]])
 
 

@@ -1,4 +1,4 @@
-"""What the adapters yield is what a loop over the raw environment saw, step by step: random teams, sizes, masks, deaths and time limits."""
+"""The adapters agree with a loop over the raw environment, step by step: random teams, sizes, masks, deaths and time limits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from dop.envs.python._team import Common
 from dop.envs.python.gymnasium import Gymnasium
 from dop.envs.python.pettingzoo import PettingZoo
 from dop.envs.python.pymarl import PyMARL
-from dop.envs.validation.checks import Played, faults, play, random_action
+from dop.envs.validation.episodes import Played, play, random_action
+from dop.envs.validation.faults import faults
 from dop.types import EnvSpec, TimeStep
 from python_games import Marl, Parallel, Script, Tuples
 
@@ -22,7 +23,7 @@ LIMITS = st.just(9) | st.integers(1, 6)
 
 @st.composite
 def scripts(draw: Any, **fixed: Any) -> Script:
-    """Any episode; its own limit, if it has one, is not before its end."""
+    """Any episode; its own limit, if any, is not before its end."""
     length = draw(st.integers(1, 6))
     fields = {
         "seed": draw(st.integers(0, 2**31)),
@@ -46,7 +47,7 @@ def assert_step(step: TimeStep, **expected: Any) -> None:
 
 
 def episode(environment: Any) -> Played:
-    """Random play to the end; what every environment owes is checked on the way."""
+    """Random play to the end, without faults."""
     played = Played()
     play(environment, played, seed=0, rng=np.random.default_rng(0))
     assert list(faults(environment.spec, played)) == []
@@ -54,14 +55,14 @@ def episode(environment: Any) -> Played:
     return played
 
 
-def told(spec: EnvSpec, script: Script, i: int, action: np.ndarray) -> Any:
-    """What agent i's action is to the raw environment: the number, or the point of the box from -2 to 4."""
+def raw_action(spec: EnvSpec, script: Script, i: int, action: np.ndarray) -> Any:
+    """Agent i's action in the raw environment's form: the number, or the point of the box from -2 to 4."""
     return (1 + 3 * action[i, : spec.action_sizes[i]]).astype(np.float32).clip(-2, 4) if script.box else int(action[i])
 
 
 def ends(t: int, own: tuple[bool, bool], certain: bool, script: Script, limit: int) -> tuple[bool, bool]:
-    """Terminated and truncated, if the raw environment says `own`; what terminates at its own limit without a word was cut; or, where
-    it has none, at the limit that was asked for."""
+    """Terminated and truncated, if the raw environment reports `own`; termination at its own limit, or, where it has none, at the limit of
+    the option, counts as truncation unless `certain`."""
     terminated, truncated = own
     if terminated and not certain and t == (script.own_limit or limit):
         terminated, truncated = False, True
@@ -81,15 +82,15 @@ def test_pettingzoo(script: Script, limit: int, reward: str):
     played, seen = episode(environment), {}
     score = 0.0
     for t, step in enumerate(played.steps):
-        earned, flags, cut = 0.0, (False, False), set()
+        team_reward, flags, cut = 0.0, (False, False), set()
         if t == 0:
             obs, infos = raw.reset(seed=0)
         else:
             index = {agent: raw.possible_agents.index(agent) for agent in raw.agents}
             obs, rewards, terminations, truncations, infos = raw.step(
-                {agent: told(spec, script, i, played.actions[t - 1]) for agent, i in index.items()}
+                {agent: raw_action(spec, script, i, played.actions[t - 1]) for agent, i in index.items()}
             )
-            earned = sum(rewards.values()) / (spec.n_agents if reward == "mean" else 1)
+            team_reward = sum(rewards.values()) / (spec.n_agents if reward == "mean" else 1)
             cut = {agent for agent in truncations if truncations[agent] and not terminations[agent]}
             flags = (not raw.agents and not cut, not raw.agents and bool(cut))
             seen = index
@@ -107,7 +108,7 @@ def test_pettingzoo(script: Script, limit: int, reward: str):
             action_mask=rows(
                 [script.action_mask(t, i) if a in able else None for i, a in enumerate(raw.possible_agents)], script.action_sizes
             ),
-            reward=earned,
+            reward=team_reward,
             terminated=terminated,
             truncated=truncated,
             metrics=[score],
@@ -127,12 +128,12 @@ def test_gymnasium(script: Script, limit: int, reward: str):
     played = Played()
     play(environment, played, seed=0, rng=np.random.default_rng(0))
     for t, step in enumerate(played.steps):
-        earned, terminated, truncated = [0.0], False, False
+        rewards, terminated, truncated = [0.0], False, False
         if t == 0:
             _, info = raw.reset(seed=0)
         else:
-            actions = tuple(told(spec, script, i, played.actions[t - 1]) for i in range(spec.n_agents))
-            _, earned, terminated, truncated, info = raw.step(actions)
+            actions = tuple(raw_action(spec, script, i, played.actions[t - 1]) for i in range(spec.n_agents))
+            _, rewards, terminated, truncated, info = raw.step(actions)
         own = (terminated, truncated and not terminated)
         plain: list[Any] = script.obs[t]
         masked = not script.box and script.masks != "none"
@@ -142,7 +143,7 @@ def test_gymnasium(script: Script, limit: int, reward: str):
             obs=rows(plain, script.obs_sizes),
             state=script.state[t] if script.has_state else np.concatenate(plain),
             action_mask=rows([raw.mask(i) if masked else np.ones(n) for i, n in enumerate(script.action_sizes)], script.action_sizes),
-            reward=np.sum(earned) if reward == "sum" else np.mean(earned),
+            reward=np.sum(rewards) if reward == "sum" else np.mean(rewards),
             terminated=terminated,
             truncated=truncated,
             metrics=[info["score"]],
@@ -187,7 +188,7 @@ def test_random_actions_are_legal():
 
 
 @pytest.mark.parametrize("kind", ["box", "simplex"])
-def test_random_vectors_have_nothing_where_there_is_no_component(kind: Any):
+def test_random_vectors_are_zero_in_the_padding(kind: Any):
     sizes: dict[str, Any] = {"obs_sizes": (1, 1), "action_sizes": (4, 2), "state_size": 1, "time_limit": 1}
     spec = EnvSpec(name="x", version="1", agents=("a", "b"), action_kind=kind, **sizes)
     action_mask = np.array([[True, True, True, True], [True, True, False, False]])

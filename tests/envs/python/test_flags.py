@@ -1,4 +1,4 @@
-"""Flags of the end, masks and arrays in forms that environments give, and that must not be misread."""
+"""Termination flags, masks and arrays in unusual forms, which must not be misread."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from dop.errors import ConfigError
 from odd_games import LENGTH, Marl, Rounds, Tuples
 
 NEVER = 100
-"""A time limit that nobody reaches."""
+"""A time limit that is never reached."""
 
 
 def flagged(terminated: Any, truncated: Any, at: int = 2) -> Any:
-    """Gymnasium's three agents, flagged so in the step `at`, and not at all before."""
+    """A Gymnasium environment of three agents with these flags from step `at` on, and none before."""
 
     class Flagged(Tuples):
         max_steps = NEVER
@@ -34,17 +34,17 @@ def flagged(terminated: Any, truncated: Any, at: int = 2) -> Any:
 @pytest.mark.parametrize(
     ("terminated", "truncated", "length", "ended"),
     [
-        ([True, False, True], [False, True, False], 2, (False, True)),  # all gone on different grounds: somebody could have gone on
+        ([True, False, True], [False, True, False], 2, (False, True)),  # all ended, one by truncation
         ([True, True, True], [False, True, False], 2, (True, False)),  # terminated wins
         ([True, True, True], False, 2, (True, False)),
         (np.ones(3, bool), np.zeros(3), 2, (True, False)),
         (np.bool_(True), 0, 2, (True, False)),
         (False, [1, 1, 1], 2, (False, True)),
         (True, True, 2, (True, False)),
-        ([True, False, False], [False, True, False], NEVER, (False, True)),  # one goes on
+        ([True, False, False], [False, True, False], NEVER, (False, True)),  # one continues
     ],
 )
-def test_gymnasium_ends_when_everybody_is_one_or_the_other(terminated: Any, truncated: Any, length: int, ended: tuple[bool, bool]):
+def test_gymnasium_ends_when_each_agent_is_terminated_or_truncated(terminated: Any, truncated: Any, length: int, ended: tuple[bool, bool]):
     last = episode(environment := adapted(flagged(terminated, truncated)))
     assert len(last) - 1 == length
     assert (bool(last[-1].terminated), bool(last[-1].truncated)) == ended
@@ -52,28 +52,28 @@ def test_gymnasium_ends_when_everybody_is_one_or_the_other(terminated: Any, trun
 
 
 @pytest.mark.parametrize("flag", [{"__all__": False}, {"a": True}, "False", np.nan, [], None, [True, False], 2, [True, None, False]])
-def test_what_is_no_flag_is_refused(flag: Any):
+def test_invalid_flags_are_refused(flag: Any):
     for given in ((flag, False), (False, flag)):
         environment = adapted(flagged(*given, at=1))
         environment.reset(0)
-        with pytest.raises(ConfigError, match=r"step gave (terminated|truncated) as .*; it must be true or false, or one of them"):
+        with pytest.raises(ConfigError, match=r"step returned (terminated|truncated) as .*; it must be one boolean, or one for each"):
             environment.step(np.zeros(3, np.int32))
 
 
 @pytest.mark.parametrize("flag", [{"__all__": False}, "False", np.nan, None, [True, True, True]])
-def test_pymarls_too(flag: Any):
+def test_invalid_flags_of_pymarl(flag: Any):
     class Flagged(Marl):
         def step(self, actions: Any) -> Any:
             return 1.0, flag, {}
 
     environment = adapted(Flagged)
     environment.reset(0)
-    with pytest.raises(ConfigError, match="odd: step gave terminated as"):
+    with pytest.raises(ConfigError, match="odd: step returned terminated as"):
         environment.step(np.zeros(2, np.int32))
 
 
 @pytest.mark.parametrize("flag", ["False", np.nan, None, [True, False]])
-def test_pettingzoos_too(flag: Any):
+def test_invalid_flags_of_pettingzoo(flag: Any):
     class Flagged(Rounds):
         def answers(self, acted: list[str], over: bool) -> Any:
             obs, rewards, _, cut, infos = super().answers(acted, over)
@@ -91,8 +91,8 @@ def test_pettingzoos_too(flag: Any):
 @pytest.mark.parametrize("base", [Rounds, Tuples, Marl])
 @pytest.mark.parametrize("mask", [[-1e9, 0], [-np.inf, 0.0], [np.nan, 1], ["0", "1"], [2, 1], [-1, 1], [[1], [1, 0]]])
 def test_masks_of_anything_but_0_and_1_are_refused(base: Any, mask: Any):
-    """Logits to be added, for example, say the opposite of what they would be taken for."""
-    with pytest.raises(ConfigError, match=r"odd: (a|agent_0) has the action mask .*; it must have 1 for what is legal, and 0 for all else"):
+    """Additive logit masks, for example, would be read as their opposite."""
+    with pytest.raises(ConfigError, match=r"odd: (a|agent_0) has the action mask .*; it must be 1 for legal actions and 0 for others"):
         adapted(masking(base, mask)).reset(0)
 
 
@@ -117,9 +117,9 @@ def test_masks_of_a_multidiscrete_space_may_be_of_its_components(mask: Any, acti
 # --------------------------------------------------------------------------------------------------------- arrays that are reused
 
 
-def test_what_was_seen_last_is_not_what_the_environment_writes_into_it_later():
+def test_the_last_observation_is_a_copy():
     class InPlace(Rounds):
-        """Has one array for each agent, which it clears when it has no more to say."""
+        """Reuses one array per agent, which it clears at the end."""
 
         def reset(self, seed: int | None = None, options: Any = None) -> Any:
             self.seen = {agent: np.zeros(2, np.float32) for agent in self.possible_agents}

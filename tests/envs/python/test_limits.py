@@ -1,4 +1,4 @@
-"""Two time limits, a wrapper's and the environment's own: an end without a word about truncation exactly at either is a cut."""
+"""Two time limits, a wrapper's and the environment's own: unexplained termination exactly at either is truncation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WAREHOUSE = "gymnasium:rware:rware-tiny-2ag-v2"
 
 
 def ended(environment: Any) -> tuple[int, TimeStep]:
-    """After how many steps an episode in which nobody does anything ends, and how."""
+    """The length of a no-op episode, and its last step."""
     step, t = environment.reset(0), 0
     while not (step.terminated or step.truncated):
         step, t = environment.step(np.zeros(environment.spec.action_shape, np.int32)), t + 1
@@ -42,7 +42,7 @@ def ended(environment: Any) -> tuple[int, TimeStep]:
         (WAREHOUSE, {"max_episode_steps": 600}, 500),
     ],
 )
-def test_nobody_moved_and_nothing_ended(name: str, options: dict[str, Any], length: int):
+def test_no_op_episodes_are_truncated_at_the_limit(name: str, options: dict[str, Any], length: int):
     environment = dop.envs.make(name, **options)
     assert environment.spec.time_limit == length
     t, step = ended(environment)
@@ -57,26 +57,26 @@ def test_a_limit_that_is_the_end_of_the_task(options: dict[str, Any]):
 
 
 def script(length: int, own_limit: int | None) -> Script:
-    """An episode that the environment itself calls terminated."""
+    """An episode that the environment itself reports as terminated."""
     made = Script(seed=1, n_agents=2, length=length, own_limit=own_limit, equal=True, masks="none")
     made.terminates[:], made.truncates[:] = True, False
     return made
 
 
 class Wrapper:
-    """Passes everything on and has a limit, which it does not enforce."""
+    """Forwards everything and has a limit, which it does not enforce."""
 
     def __init__(self, env: Any, limit: int) -> None:
         self.env, self.unwrapped, self.max_steps = env, env, limit
 
     def __getattr__(self, name: str) -> Any:
-        if name == "env":  # nothing is there yet, or while it is copied
+        if name == "env":  # not set yet while it is made or copied
             raise AttributeError(name)
         return getattr(self.env, name)
 
 
 class Gymma:
-    """PyMARL's interface around a Gymnasium environment, as EPyMARL has it: its own limit, and that of what it wraps."""
+    """PyMARL's interface around a Gymnasium environment, as in EPyMARL: its own limit, and that of the wrapped environment."""
 
     def __init__(self, env: Any, limit: int) -> None:
         self._env, self.episode_limit = env, limit
@@ -104,7 +104,7 @@ class Gymma:
 
 
 def played(kind: str, length: int, own: int | None, around: int | None, **common: Any) -> tuple[int, bool, bool]:
-    """When and how an episode ends that the environment calls terminated after `length` steps, under these limits."""
+    """The length and end of an episode that the environment reports as terminated after `length` steps, under these limits."""
     chosen, made = Common(**common), script(length, own)
     if kind == "pymarl":
         raw = Tuples(made)
@@ -118,26 +118,26 @@ def played(kind: str, length: int, own: int | None, around: int | None, **common
 
 
 @pytest.mark.parametrize("kind", ["gymnasium", "pettingzoo", "pymarl"])
-def test_an_unexplained_end_at_either_limit_is_a_cut(kind: str):
-    cut, end = (False, True), (True, False)
-    assert played(kind, 5, 5, 9)[1:] == cut  # its own, shorter than the wrapper's
-    assert played(kind, 5, 5, 5)[1:] == cut
-    assert played(kind, 5, None, 5)[1:] == cut  # the wrapper's
-    assert played(kind, 4, 5, 9)[1:] == end  # done before either
-    assert played(kind, 5, 5, 9, limit_terminates=True)[1:] == end
+def test_unexplained_termination_at_either_limit_is_truncation(kind: str):
+    truncated, terminated = (False, True), (True, False)
+    assert played(kind, 5, 5, 9)[1:] == truncated  # its own, shorter than the wrapper's
+    assert played(kind, 5, 5, 5)[1:] == truncated
+    assert played(kind, 5, None, 5)[1:] == truncated  # the wrapper's
+    assert played(kind, 4, 5, 9)[1:] == terminated  # done before either
+    assert played(kind, 5, 5, 9, limit_terminates=True)[1:] == terminated
 
 
 @pytest.mark.parametrize("kind", ["gymnasium", "pettingzoo", "pymarl"])
-def test_a_limit_that_the_user_names_counts_where_the_environment_names_none(kind: str):
+def test_the_limit_of_the_option_counts_where_the_environment_has_none(kind: str):
     around = None if kind != "pymarl" else 100
     assert played(kind, 5, None, around, time_limit=5) == (5, False, True)
     assert played(kind, 4, None, around, time_limit=5) == (4, True, False)
     assert played(kind, 5, None, around, time_limit=5, limit_terminates=True) == (5, True, False)
-    assert played(kind, 5, 8, around, time_limit=5) == (5, True, False)  # it names another, so that it has ended by itself
+    assert played(kind, 5, 8, around, time_limit=5) == (5, True, False)  # it has another limit, so this is termination
 
 
-def test_a_wrapper_that_cuts_does_not_say_whether_the_task_ended():
-    """Gymnasium's TimeLimit sets `truncated`, whatever the environment says; an environment that sets both itself means it."""
+def test_a_truncating_wrapper_does_not_report_termination():
+    """Gymnasium's TimeLimit sets `truncated`, whatever the environment reports; an environment that sets both itself is believed."""
 
     class Team(gymnasium.Env):
         def __init__(self, own: Tuples) -> None:
@@ -163,8 +163,8 @@ def test_limits_are_found_under_wrappers_by_name():
     raw = Parallel(script(3, 7))
     assert Limits.of(raw) == Limits(own=frozenset({7}), around=frozenset())
     assert Limits.of(Wrapper(Wrapper(raw, 5), 9)) == Limits(own=frozenset({7}), around=frozenset({5, 9}))
-    assert Limits.of(copy.copy(raw), told=12).own == {7, 12}
-    raw.max_cycles = True  # type: ignore  # no number of steps, nor is a negative one
+    assert Limits.of(copy.copy(raw), episode_limit=12).own == {7, 12}
+    raw.max_cycles = True  # type: ignore  # not a number of steps, like a negative one
     assert not Limits.of(raw).own
     raw.max_cycles = -1
     assert not Limits.of(raw).own

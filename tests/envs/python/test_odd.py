@@ -1,4 +1,4 @@
-"""Environments that say too little, too much, or say it oddly: what the adapters make of it, and what `dop check-env` tells."""
+"""Environments with missing, surplus or oddly formed return values: what the adapters do, and what `dop check-env` reports."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ from dop.envs.python._team import Common
 from dop.envs.python.gymnasium import Gymnasium
 from dop.envs.python.pettingzoo import PettingZoo
 from dop.envs.python.pymarl import PyMARL
-from dop.envs.validation.checks import Played, Survey, faults, play, survey
+from dop.envs.validation.episodes import Played, play
+from dop.envs.validation.faults import faults
+from dop.envs.validation.survey import Survey, survey
 from dop.errors import ConfigError
 from odd_games import LENGTH, Chase, Marl, Rounds, Silent, Tuples, Won
 
 
 def adapted(kind: Any, **common: Any) -> Any:
-    """Whatever kind of environment it is."""
+    """`kind` in the adapter of its interface."""
     if issubclass(kind, Marl):
         return PyMARL("odd", kind, {}, version="1", common=Common(**common))
     adapter: Any = Gymnasium if issubclass(kind, Tuples) else PettingZoo
@@ -32,28 +34,28 @@ def adapted(kind: Any, **common: Any) -> Any:
 
 
 def episode(environment: Any, seed: int = 0) -> list[Any]:
-    """The steps of a random episode, in which nothing is wrong."""
+    """The steps of a random episode without faults."""
     played = Played()
     play(environment, played, seed=seed, rng=np.random.default_rng(seed))
     assert list(faults(environment.spec, played)) == []
     return played.copies
 
 
-def looked_at(kind: Any, **common: Any) -> Survey:
+def surveyed(kind: Any, **common: Any) -> Survey:
     return survey(lambda: adapted(kind, **common), episodes=2, seed=0)
 
 
 def note(found: Survey, *words: str) -> str:
-    """The one note that has all of these words."""
-    [told] = [told for told in found.notes if all(word in told for word in words)]
-    return told
+    """The one note that contains all of these words."""
+    [match] = [note for note in found.notes if all(word in note for word in words)]
+    return match
 
 
-# -------------------------------------------------------------------------------------------------- nothing was said at a cut
+# ------------------------------------------------------------------------------------------- no final observation at truncation
 
 
 class SilentAtItsLimit(Silent):
-    """Calls its time limit an end."""
+    """Reports its time limit as termination."""
 
     def answers(self, acted: list[str], over: bool) -> Any:
         obs, rewards, ended, cut, infos = super().answers(acted, over)
@@ -61,7 +63,7 @@ class SilentAtItsLimit(Silent):
 
 
 class SilentOnB(Rounds):
-    """Of the last step only a is told anything; b gets None."""
+    """In the last step only a has an observation; b gets None."""
 
     def answers(self, acted: list[str], over: bool) -> Any:
         obs, *rest = super().answers(acted, over)
@@ -69,7 +71,7 @@ class SilentOnB(Rounds):
 
 
 class SaysNone(Silent):
-    """No observations at all."""
+    """None in place of the last observations."""
 
     def answers(self, acted: list[str], over: bool) -> Any:
         obs, *rest = super().answers(acted, over)
@@ -86,28 +88,28 @@ class SaysNone(Silent):
         (Silent, {"team": "b"}, [[2, 2]]),
     ],
 )
-def test_what_was_seen_last_counts_at_a_cut(kind: Any, options: Any, last: list[list[float]]):
+def test_the_last_observation_stands_in_at_truncation(kind: Any, options: Any, last: list[list[float]]):
     end = episode(adapted(kind, **options))[-1]
     assert (bool(end.terminated), bool(end.truncated)) == (False, True)
     np.testing.assert_array_equal(end.obs, last)
     np.testing.assert_array_equal(end.state, np.ravel(last))
     assert end.action_mask.all()
-    found = looked_at(kind, **options)
+    found = surveyed(kind, **options)
     assert not found.faults
-    assert "b" in note(found, "observ", "cut")
+    assert "b" in note(found, "observ", "truncated:")
 
 
-def test_an_end_needs_nothing_and_nothing_is_told_where_all_is_said():
+def test_termination_needs_no_final_observation_and_gives_no_note():
     end = episode(adapted(SilentAtItsLimit, limit_terminates=True))[-1]
     assert bool(end.terminated)
     assert not end.obs.any()
     assert not end.action_mask.any()
-    for found in (looked_at(SilentAtItsLimit, limit_terminates=True), looked_at(Rounds)):
-        assert not [told for told in found.notes if "cut" in told.replace("truncated", "")]
+    for found in (surveyed(SilentAtItsLimit, limit_terminates=True), surveyed(Rounds)):
+        assert not [note for note in found.notes if "stands in" in note]
 
 
 class DiesOrLeaves(Silent):
-    """a is terminated in the second step, or in the last one; b is cut there. There are masks, always in the observation."""
+    """a terminates in the second step, or in the last one; b is truncated there. Masks are in the observations."""
 
     at = 2
 
@@ -127,7 +129,7 @@ class DiesOrLeaves(Silent):
 
 
 @pytest.mark.parametrize("at", [2, LENGTH])
-def test_who_terminated_is_not_there_at_the_cut_of_others(at: int):
+def test_terminated_agents_are_inactive_at_the_truncation_of_others(at: int):
     class Dies(DiesOrLeaves):
         pass
 
@@ -139,7 +141,7 @@ def test_who_terminated_is_not_there_at_the_cut_of_others(at: int):
     np.testing.assert_array_equal(end.action_mask, [[False, False], [False, True]])  # b's mask of the step before
 
 
-def test_who_is_to_go_on_must_be_told_something():
+def test_agents_that_continue_need_an_observation():
     class Blind(Rounds):
         def answers(self, acted: list[str], over: bool) -> Any:
             obs, *rest = super().answers(acted, over)
@@ -147,12 +149,12 @@ def test_who_is_to_go_on_must_be_told_something():
 
     environment = adapted(Blind)
     environment.reset(0)
-    with pytest.raises(ConfigError, match=r"odd: in step 1 \['a'\] are in agents, but were given no observation"):
+    with pytest.raises(ConfigError, match=r"odd: in step 1 \['a'\] are in agents, but have no observation"):
         environment.step(np.zeros(2, np.int32))
 
 
 class SilentTuples(Tuples):
-    """Nothing is seen at the end, and the masks are gone."""
+    """At the end observations and masks are missing."""
 
     what: Any = None
 
@@ -164,16 +166,16 @@ class SilentTuples(Tuples):
 
 
 @pytest.mark.parametrize("what", [None, (), (np.array([3.0, 1.0]), None, None), (np.array([3.0, 1.0]), [], [])])
-def test_gymnasiums_too(what: Any):
+def test_missing_final_observations_of_gymnasium(what: Any):
     class Says(SilentTuples):
         pass
 
     Says.what = what
     end = episode(adapted(Says))[-1]
     first = [3, 1] if what else [2, 1]
-    np.testing.assert_array_equal(end.obs, [first, [2, 2], [0, 0]])  # the third has no legal action: it is not there
+    np.testing.assert_array_equal(end.obs, [first, [2, 2], [0, 0]])  # the third has no legal action: it is inactive
     np.testing.assert_array_equal(end.action_mask, [[True, False], [False, True], [False, False]])
-    assert "agent_1 got no" in note(looked_at(Says), "observ", "cut")
+    assert "agent_1 had no" in note(surveyed(Says), "observ", "truncated:")
 
 
 class SilentMarl(Marl):
@@ -187,15 +189,15 @@ class SilentMarl(Marl):
         return None if self.over else super().get_state()
 
 
-def test_pymarls_too():
+def test_missing_final_observations_of_pymarl():
     end = episode(adapted(SilentMarl))[-1]
     assert bool(end.truncated)
     np.testing.assert_array_equal(end.obs, [[2, 1], [2, 2]])
     np.testing.assert_array_equal(end.action_mask, [[True, True], [False, True]])
     np.testing.assert_array_equal(end.state, [2])
-    found = looked_at(SilentMarl)
-    note(found, "observ", "cut")
-    note(found, "no state came")
+    found = surveyed(SilentMarl)
+    note(found, "observ", "truncated:")
+    note(found, "no final state")
 
 
 # ------------------------------------------------------------------------------------------------------------------ the state
@@ -220,31 +222,31 @@ def broken(self: Any) -> Any:
         (lambda self: {"x": 1}, "its state gives {'x': 1}"),
     ],
 )
-def test_a_state_that_cannot_be_used_is_the_observations_joined(state: Any, words: str):
+def test_an_unusable_state_is_replaced_by_the_observations(state: Any, words: str):
     environment = adapted(with_state(state))
     steps = episode(environment)
     assert environment.spec.state_size == 4
     for step in steps:
         np.testing.assert_array_equal(step.state, step.obs.ravel())
-    assert re.search(words + ".* joined", note(looked_at(with_state(state)), "state"))
+    assert re.search(words + ".* concatenated", note(surveyed(with_state(state)), "state"))
 
 
 @pytest.mark.parametrize("last", [broken, lambda self: None, lambda self: [], lambda self: np.ones(2)])
-def test_a_state_that_is_gone_at_the_end_is_the_one_before(last: Any):
+def test_the_last_state_stands_in_for_a_missing_final_state(last: Any):
     kind = with_state(lambda self: last(self) if self.t == LENGTH else np.full(3, self.t))
     end = episode(adapted(kind))[-1]
     np.testing.assert_array_equal(end.state, [2, 2, 2])
-    found = looked_at(kind)
+    found = surveyed(kind)
     assert not found.faults
-    note(found, "no state came", "cut")
+    note(found, "no final state", "truncated:")
 
 
-def test_no_state_is_nothing_to_tell():
+def test_environments_without_a_state_give_no_note():
     def state(self: Any) -> Any:
         raise NotImplementedError
 
     for kind in (Rounds, with_state(state)):
-        assert not [told for told in looked_at(kind).notes if "state" in told]
+        assert not [note for note in surveyed(kind).notes if "state" in note]
 
 
 @pytest.mark.parametrize(
@@ -258,11 +260,11 @@ def test_a_state_that_changes_is_refused(later: Any, words: str):
         environment.step(np.zeros(2, np.int32))
 
 
-# ------------------------------------------------------------------------------------------------------------------ strangers
+# -------------------------------------------------------------------------------------------------------------- unknown names
 
 
-class Everybody(Rounds):
-    """`__all__` in everything, and common infos."""
+class WithAll(Rounds):
+    """`__all__` in every return value, and common infos."""
 
     def answers(self, acted: list[str], over: bool) -> Any:
         obs, rewards, ended, cut, _ = super().answers(acted, over)
@@ -271,17 +273,17 @@ class Everybody(Rounds):
 
 
 @pytest.mark.parametrize(("how", "reward"), [("sum", 2.0), ("mean", 1.0)])
-def test_all_is_no_agent(how: str, reward: float):
-    environment = adapted(Everybody, reward=how, metrics=["x"])
+def test_all_is_not_an_agent(how: str, reward: float):
+    environment = adapted(WithAll, reward=how, metrics=["x"])
     steps = episode(environment)
     assert [float(step.reward) for step in steps] == [0.0, *[reward] * LENGTH]
     assert [float(step.metrics[0]) for step in steps] == [0.0, *[1.5] * LENGTH]
     assert bool(steps[-1].truncated)
-    assert not [told for told in looked_at(Everybody).notes if "__" in told]
+    assert not [note for note in surveyed(WithAll).notes if "__" in note]
 
 
 @pytest.mark.parametrize(("place", "ends"), [(2, (True, False)), (3, (False, True))])
-def test_all_ends_those_who_have_no_word_of_their_own(place: int, ends: tuple[bool, bool]):
+def test_all_is_the_flag_of_agents_without_their_own(place: int, ends: tuple[bool, bool]):
     class Only(Rounds):
         max_cycles = 9
 
@@ -295,7 +297,7 @@ def test_all_ends_those_who_have_no_word_of_their_own(place: int, ends: tuple[bo
     assert (bool(end.terminated), bool(end.truncated)) == ends
 
 
-def with_stranger(place: int) -> Any:
+def with_unknown_agent(place: int) -> Any:
     class Strange(Rounds):
         def answers(self, acted: list[str], over: bool) -> Any:
             answer = list(super().answers(acted, over))
@@ -305,32 +307,32 @@ def with_stranger(place: int) -> Any:
     return Strange
 
 
-def test_a_reward_of_nobody_is_refused_by_name():
-    environment = adapted(with_stranger(1))
+def test_a_reward_of_an_unknown_agent_is_refused_by_name():
+    environment = adapted(with_unknown_agent(1))
     environment.reset(0)
-    with pytest.raises(ConfigError, match="odd: in step 1 there is a reward of 'ghost', who is not in possible_agents"):
+    with pytest.raises(ConfigError, match="odd: in step 1 there is a reward for 'ghost', which is not in possible_agents"):
         environment.step(np.zeros(2, np.int32))
-    assert "ghost" in looked_at(with_stranger(1)).faults["runs"]
+    assert "ghost" in surveyed(with_unknown_agent(1)).faults["runs"]
 
 
 @pytest.mark.parametrize(("place", "what"), [(0, "observations"), (2, "terminations"), (3, "truncations"), (4, "infos")])
-def test_other_entries_of_nobody_are_left_out_and_told(place: int, what: str):
-    kind = with_stranger(place)
+def test_other_entries_of_unknown_agents_are_ignored_with_a_note(place: int, what: str):
+    kind = with_unknown_agent(place)
     plain, strange = episode(adapted(Rounds)), episode(adapted(kind, metrics=["x"]))
     for one, other in zip(plain, strange, strict=True):
         assert (one.reward, one.terminated, one.truncated) == (other.reward, other.terminated, other.truncated)
         np.testing.assert_array_equal(one.obs, other.obs)
         assert other.metrics[0] == 0
-    found = looked_at(kind)
+    found = surveyed(kind)
     assert not found.faults
-    assert note(found, "ghost") == f"its {what} have an entry 'ghost', who is no agent: it is left out"
+    assert note(found, "ghost") == f"its {what} have an entry 'ghost', which is not an agent: it is ignored"
 
 
 # -------------------------------------------------------------------------------------------------------- numbers of any form
 
 
 class Tensor:
-    """What another library's array of one number has."""
+    """A stand-in for another library's tensor."""
 
     def __init__(self, *values: Any) -> None:
         self.values, self.shape = list(values), (len(values),)
@@ -364,7 +366,7 @@ def test_numbers_of_any_form(form: Any):
 
 
 @pytest.mark.parametrize("given", ["1", b"1", None, [], [1, 2], np.zeros(2), Tensor(1, 2), {}, 1j, np.array("1"), {1}, jnp.zeros((2, 1))])
-def test_what_is_no_number(given: Any):
+def test_values_that_are_not_numbers(given: Any):
     assert _answers.number(given) is None
 
 
@@ -387,28 +389,28 @@ def informed(base: Any, form: Any) -> Any:
 def test_a_metric_may_have_any_form(base: Any, form: Any):
     steps = episode(adapted(informed(base, form), metrics=["won"]))
     assert [float(step.metrics[0]) for step in steps] == [0, 0, 0, 1]
-    assert not [told for told in looked_at(informed(base, form), metrics=["won"]).notes if "won" in told]
-    note(looked_at(informed(base, form)), "won", "if the option metrics names them")
+    assert not [note for note in surveyed(informed(base, form), metrics=["won"]).notes if "won" in note]
+    note(surveyed(informed(base, form)), "won", "add them to the option metrics")
 
 
 @pytest.mark.parametrize("base", [Rounds, Tuples, Marl])
-def test_a_metric_that_never_appears_is_told(base: Any):
+def test_a_metric_that_never_appears_gives_a_note(base: Any):
     kind = informed(base, lambda x: [x])
-    assert note(looked_at(kind, metrics=["wonn"]), "wonn").endswith(
-        "never appeared as a number in an info, and is reported as 0; is won meant?"
+    assert note(surveyed(kind, metrics=["wonn"]), "wonn").endswith(
+        "never appeared as a number in an info, and is reported as 0; did you mean won?"
     )
 
 
-def test_a_metric_that_appears_at_the_end_is_one():
+def test_a_metric_that_appears_at_the_end_is_valid():
     assert episode(adapted(Won, metrics=["won"]))[-1].metrics[0] == 1
-    assert not [told for told in looked_at(Won, metrics=["won"]).notes if "won" in told]
+    assert not [note for note in surveyed(Won, metrics=["won"]).notes if "won" in note]
 
 
 @pytest.mark.parametrize("base", [Rounds, Tuples, Marl])
-def test_a_metric_of_several_numbers_is_told_if_it_was_asked_for(base: Any):
+def test_a_requested_metric_of_several_numbers_gives_a_note(base: Any):
     kind = informed(base, lambda x: np.full(3, x))
-    assert "is given as ndarray[3]: a metric is one number" in note(looked_at(kind, metrics=["won"]), "won", "given")
-    assert not [told for told in looked_at(kind).notes if "won" in told]
+    assert "is given as ndarray[3]: a metric is one number" in note(surveyed(kind, metrics=["won"]), "won", "given")
+    assert not [note for note in surveyed(kind).notes if "won" in note]
 
 
 @pytest.mark.parametrize("base", [Rounds, Tuples, Marl])
@@ -420,29 +422,28 @@ def test_a_metric_that_is_not_finite_is_refused_by_name(base: Any, value: Any):
         environment.step(np.zeros(environment.spec.n_agents, np.int32))
 
 
-def earning(base: Any, rewards: Any) -> Any:
-    class Earning(base):
+def rewarding(base: Any, rewards: Any) -> Any:
+    class Rewarding(base):
         def step(self, actions: Any) -> Any:
             answer: Any = list(super().step(actions))
             answer[0 if base is Marl else 1] = rewards
             return tuple(answer)
 
-    return Earning
+    return Rewarding
 
 
 @pytest.mark.parametrize("how", ["sum", "mean"])
 @pytest.mark.parametrize("form", [np.array, lambda x: np.array([x]), lambda x: [x], jnp.float32, np.float64])
 def test_a_reward_may_be_an_array_of_one(how: str, form: Any):
-    share = {"sum": 1, "mean": 3}[how]
     cases = [
-        (Rounds, {"a": form(1.5), "b": form(2.5)}, 4.0 / (share if how == "sum" else 2)),
-        (Tuples, [form(1.0), form(2.0), form(3.0)], 6.0 / share),
+        (Rounds, {"a": form(1.5), "b": form(2.5)}, 4.0 / (1 if how == "sum" else 2)),
+        (Tuples, [form(1.0), form(2.0), form(3.0)], 6.0 / (1 if how == "sum" else 3)),
         (Tuples, form(5.0), 5.0),  # the team's
         (Marl, form(5.0), 5.0),
-        (Marl, [form(5.0), form(1.0)], 6.0 / (share if how == "sum" else 2)),
+        (Marl, [form(5.0), form(1.0)], 6.0 / (1 if how == "sum" else 2)),
     ]
     for base, rewards, team in cases:
-        steps = episode(adapted(earning(base, rewards), reward=how))
+        steps = episode(adapted(rewarding(base, rewards), reward=how))
         assert [float(step.reward) for step in steps[1:]] == [team] * LENGTH
 
 
@@ -456,8 +457,8 @@ def test_a_reward_may_be_an_array_of_one(how: str, form: Any):
         (Marl, "much", "step gave the reward 'much'"),
     ],
 )
-def test_what_is_no_reward_is_told(base: Any, rewards: Any, words: str):
-    environment = adapted(earning(base, rewards))
+def test_invalid_rewards_are_refused(base: Any, rewards: Any, words: str):
+    environment = adapted(rewarding(base, rewards))
     environment.reset(0)
     with pytest.raises(ConfigError, match=words):
         environment.step(np.zeros(environment.spec.n_agents, np.int32))
@@ -499,7 +500,7 @@ def test_masks_may_be_padded(base: Any):
         ([1], "has 2 actions by its action space, but an action mask of 1 numbers"),
     ],
 )
-def test_masks_that_cannot_be(base: Any, mask: list[int], words: str):
+def test_masks_of_wrong_sizes(base: Any, mask: list[int], words: str):
     with pytest.raises(ConfigError, match=f"odd: (a|agent_0) {words}"):
         adapted(masking(base, mask)).reset(0)
 
@@ -507,31 +508,31 @@ def test_masks_that_cannot_be(base: Any, mask: list[int], words: str):
 # ----------------------------------------------------------------------------------------------------------------------- team
 
 
-def test_the_rest_acts_by_itself():
+def test_other_agents_follow_a_scripted_policy():
     environment = adapted(Chase, team="wolf_*", reward="sum")
     spec = environment.spec
     assert (spec.agents, spec.obs_sizes, spec.action_kind, spec.state_size) == (("wolf_0", "wolf_1"), (2, 2), "discrete", 4)
     assert dict(spec.options)["team"] == ("wolf_*",)
     environment.reset(3)
     step = environment.step(np.array([1, 1]))
-    assert float(step.reward) == 4.0  # two bites, of each wolf
+    assert float(step.reward) == 4.0  # two bites, rewarded to each wolf
     assert environment.agent_rewards == (2.0, 2.0)
-    told = environment.env.asked[-1]
-    assert (told["wolf_0"], told["wolf_1"]) == (1, 1)
-    assert environment.env.action_space("sheep_0").contains(told["sheep_0"])
+    actions = environment.env.actions[-1]
+    assert (actions["wolf_0"], actions["wolf_1"]) == (1, 1)
+    assert environment.env.action_space("sheep_0").contains(actions["sheep_0"])
 
 
-def test_what_the_rest_does_is_repeated_with_the_seed():
-    def action_texts(seed: int, others: str) -> list[Any]:
+def test_other_agents_repeat_their_actions_with_the_seed():
+    def sheep_actions(seed: int, others: str) -> list[Any]:
         environment = adapted(Chase, team=["wolf_0", "wolf_1"], others=others)
         episode(environment, seed)
-        return [[list(told[sheep]) for sheep in ("sheep_0", "sheep_1")] for told in environment.env.asked]
+        return [[list(actions[sheep]) for sheep in ("sheep_0", "sheep_1")] for actions in environment.env.actions]
 
-    assert action_texts(1, "random") == action_texts(1, "random") != action_texts(2, "random")
-    assert action_texts(1, "noop") == [[[3.0, 3.0]] * 2] * LENGTH  # the middle of a box from 2 to 4
+    assert sheep_actions(1, "random") == sheep_actions(1, "random") != sheep_actions(2, "random")
+    assert sheep_actions(1, "noop") == [[[3.0, 3.0]] * 2] * LENGTH  # the middle of a box from 2 to 4
 
 
-def test_the_rest_takes_what_is_legal():
+def test_other_agents_take_legal_actions():
     class Masked(masking(Rounds, [0, 1, 0])):
         def action_space(self, agent: str) -> Any:
             return spaces.Discrete(3)
@@ -539,17 +540,17 @@ def test_the_rest_takes_what_is_legal():
     for others in ("random", "noop"):
         environment = adapted(Masked, team=["a"], others=others)
         episode(environment)
-        assert [int(told["b"]) for told in environment.env.asked] == [1] * LENGTH
+        assert [int(actions["b"]) for actions in environment.env.actions] == [1] * LENGTH
     plain = adapted(Rounds, team=["a"])
     for seed in range(8):
         episode(plain, seed)
     noop = adapted(Rounds, team=["a"], others="noop")
     episode(noop)
-    assert [int(told["b"]) for told in noop.env.asked] == [0] * LENGTH
+    assert [int(actions["b"]) for actions in noop.env.actions] == [0] * LENGTH
 
 
 class LeavesFirst(Rounds):
-    """a leaves in the second step: it terminated, or was cut; b plays on."""
+    """a leaves in the second step by termination or truncation; b continues."""
 
     cut = False
     max_cycles = 9
@@ -574,39 +575,39 @@ def test_an_episode_ends_with_the_team(cut: bool):
     assert len(episode(adapted(Leaves, team="b"))) == LENGTH + 1
 
 
-def test_gymnasiums_team():
-    environment = adapted(earning(Tuples, [1.0, 10.0, 100.0]), team=["agent_0", "agent_2"], others="noop")
+def test_a_team_in_gymnasium():
+    environment = adapted(rewarding(Tuples, [1.0, 10.0, 100.0]), team=["agent_0", "agent_2"], others="noop")
     assert environment.spec.agents == ("agent_0", "agent_2")
     steps = episode(environment)
     np.testing.assert_array_equal(steps[1].obs, [[1, 1], [1, 3]])
     assert float(steps[1].reward) == 101.0
-    assert {told[1] for told in environment.env.asked} == {0}
-    one = adapted(earning(Tuples, 5.0), team="agent_0")
-    one.reset(0)
-    with pytest.raises(ConfigError, match="gives one reward for all agents; the team is not all of them"):
-        one.step(np.zeros(1, np.int32))
+    assert {actions[1] for actions in environment.env.actions} == {0}
+    shared = adapted(rewarding(Tuples, 5.0), team="agent_0")
+    shared.reset(0)
+    with pytest.raises(ConfigError, match="gives one reward for all agents, but the option team selects only some of them"):
+        shared.step(np.zeros(1, np.int32))
 
 
 @pytest.mark.parametrize(
     ("kind", "options", "words"),
     [
-        (Chase, {"team": "wolves_*"}, r"team='wolves_\*' matches no agent. There are wolf_0, sheep_0, wolf_1, sheep_1"),
+        (Chase, {"team": "wolves_*"}, r"team='wolves_\*' matches no agent. The agents are wolf_0, sheep_0, wolf_1, sheep_1"),
         (Chase, {"team": ["wolf_*", "goat"]}, "team='goat' matches no agent"),
-        (Tuples, {"team": "a"}, "There are agent_0, agent_1, agent_2"),
+        (Tuples, {"team": "a"}, "The agents are agent_0, agent_1, agent_2"),
         (Chase, {"team": 3}, "team is 3; it must be a list of names"),
-        (Chase, {"team": []}, "team names nobody"),
+        (Chase, {"team": []}, "team is empty"),
         (Chase, {"team": "wolf_*", "others": "clever"}, "others is 'clever'; it must be one of random, noop"),
         (Chase, {"others": "noop"}, "others is 'noop', but all agents are the team"),
-        (Marl, {"team": "agent_*"}, "the option team is of no use here"),
-        (type("Many", (Rounds,), {"names": [f"agent_{i}" for i in range(300)]}), {"team": "x"}, r"There are agent_\* x 300\."),
+        (Marl, {"team": "agent_*"}, "the option team cannot be used"),
+        (type("Many", (Rounds,), {"names": [f"agent_{i}" for i in range(300)]}), {"team": "x"}, r"The agents are agent_\* x 300\."),
     ],
 )
-def test_teams_that_cannot_be(kind: Any, options: Any, words: str):
+def test_invalid_teams(kind: Any, options: Any, words: str):
     with pytest.raises(ConfigError, match=words):
         adapted(kind, **options)
 
 
-def test_adversaries_are_told_with_the_option_that_parts_them():
+def test_adversaries_give_a_note_with_the_option_team():
     class Seen(Chase):
         def observation_space(self, agent: str) -> Any:
             return Rounds.observation_space(self, agent)
@@ -614,14 +615,14 @@ def test_adversaries_are_told_with_the_option_that_parts_them():
         def action_space(self, agent: str) -> Any:
             return Rounds.action_space(self, agent)
 
-    told = note(looked_at(Seen), "oppose")
+    found = note(surveyed(Seen), "oppose")
     for word in ("wolf_*", "sheep_*", "team=sheep_*", "random", "noop"):
-        assert word in told
-    assert not [told for told in looked_at(Seen, team="wolf_*").notes if "oppose" in told]
+        assert word in found
+    assert not [note for note in surveyed(Seen, team="wolf_*").notes if "oppose" in note]
 
 
 def test_real_adversaries():
-    """In simple_tag nobody earns anything before a collision, which is rare: more is played until there is one."""
+    """In simple_tag rewards are 0 before a collision, which is rare: further episodes are played until there is one."""
     tag = survey(lambda: dop.envs.make("pettingzoo:mpe2.simple_tag_v3"), episodes=1, seed=0)
     for word in ("adversary_*", "team=agent_0"):
         assert word in note(tag, "oppose")

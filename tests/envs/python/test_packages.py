@@ -1,4 +1,4 @@
-"""The adapters on what people use: MPE2, PettingZoo's SISL and Butterfly, lbforaging, rware; and what is said of what cannot be used."""
+"""The adapters on public packages: MPE2, PettingZoo's SISL and Butterfly, lbforaging, rware; and the errors for unusable environments."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ import dop.envs
 from dop.envs import python
 from dop.envs.python._team import Common
 from dop.envs.python.pettingzoo import PettingZoo
-from dop.envs.validation.checks import Played, faults, play
+from dop.envs.validation.episodes import Played, play
+from dop.envs.validation.faults import faults
 from dop.errors import ConfigError, MissingExtraError
 from dop.types import PythonEnvironment
 from python_games import Parallel, Script
@@ -46,7 +47,7 @@ def make(name: str, **options: Any) -> PythonEnvironment:
 
 
 def played(environment: PythonEnvironment, seed: int = 0) -> Played:
-    """One random episode, in which nothing is wrong."""
+    """One random episode without faults."""
     record = Played()
     play(environment, record, seed=seed, rng=np.random.default_rng(seed))
     assert list(faults(environment.spec, record)) == []
@@ -73,18 +74,18 @@ def test_they_play(name: str, options: dict, agents: int, obs: set, kind: str, a
     spec = environment.spec
     assert (spec.name, spec.n_agents, set(spec.obs_sizes), spec.action_kind) == (name, agents, obs, kind)
     assert (set(spec.action_sizes), spec.state_size, spec.time_limit) == (actions, state, limit)
-    dop.envs.check(environment)
+    dop.envs.validate(environment)
     record = played(environment)
     assert len(record.actions) == limit
     assert record.copies[-1].truncated
-    assert record.copies[-1].action_mask.any(axis=1).all()  # what comes after counts
+    assert record.copies[-1].action_mask.any(axis=1).all()  # it bootstraps
     environment.close()
     environment.close()
 
 
 @pytest.mark.parametrize("name", [SPREAD, FORAGING])
 def test_seeds_reach_the_environment(name: str):
-    """A run that is resumed makes the environment again by its options; that one plays the same."""
+    """A resumed run makes the environment again from its options, and gets the same episodes."""
     environment = make(name, time_limit=3, metrics=["x"])
     again = make(name, **dict(environment.spec.options))
     assert again.spec == environment.spec
@@ -95,22 +96,22 @@ def test_seeds_reach_the_environment(name: str):
 
 
 def test_agents_that_die_leave_and_have_types():
-    """Knights and archers: who is hit is gone, and what it did before is in the team's reward."""
+    """Knights and archers: agents that are hit leave, and their earlier rewards are in the team's."""
     environment = make(KNIGHTS, spawn_delay=2, max_zombies=30)
     assert environment.spec.agent_types == ("archer", "archer", "knight", "knight")
     record = played(environment)
-    there = np.array([step.action_mask.any(axis=1) for step in record.copies])
-    assert not (np.diff(there.astype(int), axis=0) > 0).any()  # nobody comes back
-    gone_before_the_end = ~there[:-1].all(axis=0)
-    assert gone_before_the_end.any()
+    is_active = np.array([step.action_mask.any(axis=1) for step in record.copies])
+    assert not (np.diff(is_active.astype(int), axis=0) > 0).any()  # no agent comes back
+    left_early = ~is_active[:-1].all(axis=0)
+    assert left_early.any()
     assert record.copies[-1].terminated
-    dead = int(np.flatnonzero(gone_before_the_end)[0])
+    dead = int(np.flatnonzero(left_early)[0])
     assert not record.copies[-1].obs[dead].any()
 
 
 @without_box2d
-def test_a_state_that_cannot_be_said_any_more_is_the_one_before():
-    """Walkers that fall end the episode, and multiwalker's state() with it."""
+def test_the_last_state_stands_in_for_multiwalkers_missing_final_state():
+    """When walkers fall, the episode ends and multiwalker's state() fails."""
     record = played(make(WALKERS))
     end, before = record.copies[-1], record.copies[-2]
     assert end.terminated
@@ -124,7 +125,7 @@ def test_rewards_are_summed_or_averaged():
     assert summed.copies[1].reward != 0
 
 
-def test_pictures_are_drawn_if_asked_for():
+def test_images_are_rendered_on_request():
     environment = make(SPREAD, render_mode="rgb_array")
     environment.reset(0)
     picture = environment.render()
@@ -134,16 +135,16 @@ def test_pictures_are_drawn_if_asked_for():
     assert make(FORAGING).render() is None
 
 
-def test_steps_need_an_episode_that_goes_on():
+def test_steps_need_a_running_episode():
     environment = make(FORAGING, time_limit=1)
     for _ in range(2):
-        with pytest.raises(ConfigError, match="reset first"):
+        with pytest.raises(ConfigError, match="call reset first"):
             environment.step(np.zeros(2, np.int32))
         environment.reset(0)
         environment.step(np.zeros(2, np.int32))
 
 
-def test_an_environment_that_breaks_its_word_is_told_by_agent_and_step():
+def test_violations_of_the_spec_are_reported_with_agent_and_step():
     raw: Any = Parallel(Script(seed=0, n_agents=2, length=3, own_limit=4, equal=True, masks="none"))
     environment = PettingZoo("game", raw, version="1")
     raw.script.obs[1][1] = np.zeros(7, np.float32)
@@ -152,7 +153,7 @@ def test_an_environment_that_breaks_its_word_is_told_by_agent_and_step():
         environment.step(np.zeros(2, np.int32))
     reset = raw.reset
     raw.reset = lambda seed: ({}, reset(seed)[1])
-    with pytest.raises(ConfigError, match=r"\['a_0', 'b_1'\] are in agents, but were given no observation"):
+    with pytest.raises(ConfigError, match=r"\['a_0', 'b_1'\] are in agents, but have no observation"):
         environment.reset(0)
     raw.reset = reset
     raw.agents.append("stranger")
@@ -162,7 +163,7 @@ def test_an_environment_that_breaks_its_word_is_told_by_agent_and_step():
         environment.reset(0)
 
 
-# ---------------------------------------------------------------------------------------------------------- what is said of it
+# --------------------------------------------------------------------------------------------------------------------- errors
 
 
 @pytest.mark.parametrize(
@@ -172,8 +173,8 @@ def test_an_environment_that_breaks_its_word_is_told_by_agent_and_step():
         ("pettingzoo:pettingzoo.sisl.pursuit_v4", {}, r"cannot be imported: .* Did you mean pettingzoo\.sisl\.pursuit_v5\?"),
         ("pettingzoo:no_such_package.game_v0", {}, "cannot be imported: No module named 'no_such_package'"),
         ("pettingzoo:json", {}, "has no function parallel_env: .* json:FUNCTION"),
-        ("pettingzoo:mpe2", {}, r"it is a package\. Name one of its modules: .*mpe2\.simple_spread_v3"),
-        ("pettingzoo:mpe2.simple_spread", {}, r"a version in their name\. Did you mean mpe2\.simple_spread_v3\?"),
+        ("pettingzoo:mpe2", {}, r"it is a package\. Give one of its modules: .*mpe2\.simple_spread_v3"),
+        ("pettingzoo:mpe2.simple_spread", {}, r"a version in their names\. Did you mean mpe2\.simple_spread_v3\?"),
         ("pettingzoo:pettingzoo.sisl.pursuit", {}, r"Did you mean pettingzoo\.sisl\.pursuit_v5\?"),
         ("pettingzoo:sisl.pursuit_v5", {}, r"Did you mean pettingzoo\.sisl\.pursuit_v5\?"),
         ("pettingzoo:pettingzoo.sisl.persuit_v5", {}, r"Did you mean pettingzoo\.sisl\.pursuit_v5\?"),
@@ -187,37 +188,37 @@ def test_an_environment_that_breaks_its_word_is_told_by_agent_and_step():
         (SPREAD, {"time_limit": 0}, "time_limit is 0"),
         (SPREAD, {"limit_terminates": 1}, "limit_terminates is 1; it must be true or false"),
         (SPREAD, {"metrics": "won"}, "metrics is 'won'; it must be a list"),
-        ("pettingzoo:pettingzoo.butterfly.cooperative_pong_v6", {}, r"paddle_0 sees images \(uint8\[280, 480, 3\]\)"),
+        ("pettingzoo:pettingzoo.butterfly.cooperative_pong_v6", {}, r"paddle_0 observes images \(uint8\[280, 480, 3\]\)"),
         ("gymnasium", {}, "names no environment"),
-        ("gymnasium:CartPole-v1", {}, r"is not for a team: its agents see Box.* should be a Tuple"),
+        ("gymnasium:CartPole-v1", {}, r"is not a team's environment: agents observe Box.* must be a Tuple"),
         ("gymnasium:lbforaging:Foraging-9x9", {}, "cannot be made"),
         ("gymnasium:no_such_package:X-v0", {}, "cannot be made .*No module named 'no_such_package'"),
         (FORAGING, {"no_such": 1}, "no_such"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*You are calling render method:UserWarning")
-def test_what_cannot_be_used_is_told(name: str, options: dict, words: str):
+def test_unusable_environments_are_refused(name: str, options: dict, words: str):
     with pytest.raises(ConfigError, match=words):
         make(name, **options)
 
 
 @pytest.mark.parametrize("name", ["pettingzoo:mpe2.simple_spread_v3", "gymnasium:lbforaging:Foraging-8x8-2p-3f-v3"])
-def test_older_versions_of_the_interfaces_are_told(monkeypatch: pytest.MonkeyPatch, name: str):
+def test_older_versions_of_the_interfaces_are_refused(monkeypatch: pytest.MonkeyPatch, name: str):
     environment = dop.envs.make(name)
     answer = environment.env.reset(seed=0)
     with monkeypatch.context() as patch:
         patch.setattr(environment.env, "reset", lambda **_: answer[0])
-        with pytest.raises(ConfigError, match=r"reset gave .*; it must give 2 answers, the last of them a dict"):
+        with pytest.raises(ConfigError, match=r"reset returned .*; it must return 2 values, the last one a dict"):
             environment.reset(0)
     environment.reset(0)
     monkeypatch.setattr(environment.env, "step", lambda _: (*answer, {}, {}))
-    with pytest.raises(ConfigError, match=r"step gave \(.*, dict, dict, dict\); it must give 5 answers"):
+    with pytest.raises(ConfigError, match=r"step returned \(.*, dict, dict, dict\); it must return 5 values"):
         environment.step(np.zeros(environment.spec.n_agents, np.int32))
 
 
 def test_a_team_must_be_known_and_its_time_limit():
     script = Script(seed=0, n_agents=2, length=3, own_limit=None)
-    with pytest.raises(ConfigError, match=r"game does not say how long an episode may last \(as max_cycles.*time_limit=STEPS"):
+    with pytest.raises(ConfigError, match=r"game has no time limit of its own \(as max_cycles.*time_limit=STEPS"):
         PettingZoo("game", Parallel(script), version="1")
     raw = Parallel(script)
     raw.possible_agents = []
@@ -233,7 +234,7 @@ def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch, n
         make(name)
 
 
-def test_adapters_are_found_without_what_they_adapt():
+def test_adapters_are_found_without_their_packages():
     """Other packages are imported inside of functions only."""
     assert set(dop.envs.adapters()) == {"pettingzoo:MODULE", "gymnasium:PACKAGE:ID", "pymarl:MODULE:FUNCTION"}
     assert not set(dop.envs.names()) & {"pettingzoo", "gymnasium", "pymarl"}

@@ -1,4 +1,4 @@
-"""PyMARL's interface, with an environment that behaves as SMAC does: dead units may do nothing alone, and what may not be done raises."""
+"""PyMARL's interface, with an environment like SMAC: dead units have only the no-op, and illegal actions raise."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 
 import dop.envs
 from dop.envs.python.pymarl import PyMARL
-from dop.envs.validation.checks import Played, faults, play
+from dop.envs.validation.episodes import Played, play
+from dop.envs.validation.faults import faults
 from dop.errors import ConfigError, UnknownNameError
 
 SKIRMISH = "pymarl:python_games:Skirmish"
@@ -26,7 +27,7 @@ def played(environment: PyMARL, seed: int) -> Played:
     return record
 
 
-def test_it_is_what_its_info_says():
+def test_the_spec_is_that_of_the_info():
     spec = make(n_units=4, limit=20).spec
     assert (spec.n_agents, spec.obs_sizes, spec.action_sizes, spec.state_size) == (4, (9,) * 4, (5,) * 4, 7)
     assert (spec.time_limit, spec.action_kind, spec.metrics) == (20, "discrete", ("battle_won",))
@@ -35,9 +36,9 @@ def test_it_is_what_its_info_says():
 
 
 @pytest.mark.parametrize("answers", [3, 5])
-def test_battles_are_won_lost_and_cut(answers: int):
+def test_battles_are_won_lost_and_truncated(answers: int):
     environment = make(answers=answers)
-    dop.envs.check(environment)
+    dop.envs.validate(environment)
     records = [played(environment, seed) for seed in range(30)]
     ends = [record.copies[-1] for record in records]
     assert {float(end.metrics[0]) for end in ends} == {0.0, 1.0}
@@ -49,31 +50,34 @@ def test_battles_are_won_lost_and_cut(answers: int):
 
 
 def health_left(record: Played) -> float:
-    """The enemies' health at the end, which is the state's end."""
+    """The enemies' final health, the last entries of the state."""
     return float(record.copies[-1].state[-3:].sum())
 
 
-def test_a_time_limit_is_an_end_if_one_says_so():
+def test_a_time_limit_is_termination_by_option():
     ends = [played(make(limit=2, limit_terminates=True, continuing=continuing), 0).copies[-1] for continuing in (False, True)]
-    assert [(bool(end.terminated), bool(end.truncated)) for end in ends] == [(True, False), (False, True)]  # SMAC's own word counts more
+    assert [(bool(end.terminated), bool(end.truncated)) for end in ends] == [
+        (True, False),
+        (False, True),
+    ]  # the environment's report has priority
 
 
 @pytest.mark.parametrize("continuing", [False, True])
-def test_a_time_limit_is_no_end_though_smac_calls_it_one(continuing: bool):
+def test_a_time_limit_that_smac_reports_as_termination_is_truncation(continuing: bool):
     environment = make(limit=2, continuing=continuing)
     end = played(environment, 0).copies[-1]
     assert (bool(end.terminated), bool(end.truncated)) == (False, True)
     assert end.action_mask.any(axis=1).all()
 
 
-def test_a_shorter_limit_cuts():
+def test_a_shorter_limit_truncates():
     record = played(make(time_limit=1), 0)
     assert len(record.actions) == 1
     assert record.copies[-1].truncated
 
 
 def test_the_first_seed_goes_to_the_maker():
-    """SMAC's reset takes none. The same seed in a new environment is the same battle."""
+    """SMAC's reset has no seed. The same seed in a new environment gives the same battle."""
 
     def states(first: int, **options: Any) -> list[list[float]]:
         return [step.state.tolist() for step in played(make(**options), first).copies]
@@ -95,7 +99,7 @@ def test_it_is_closed_once_and_can_save_a_replay():
     assert environment.render() is None
 
 
-def test_metrics_can_be_named_and_others_are_remembered():
+def test_metrics_can_be_named_and_others_are_unreported():
     environment = make(metrics=["dead_allies", "battle_won"])
     end = played(environment, 0).copies[-1]
     assert end.metrics[0] == (end.state[:3] <= 0).sum()
@@ -108,16 +112,16 @@ def test_metrics_can_be_named_and_others_are_remembered():
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("pymarl", {}, "names no function"),
-        ("pymarl:python_games", {}, "names no function"),
+        ("pymarl", {}, "has no function"),
+        ("pymarl:python_games", {}, "has no function"),
         ("pymarl:no_such_module:make", {}, "Cannot load the environment"),
-        ("pymarl:python_games:Lights", {}, "is no MultiAgentEnv: it lacks get_env_info, get_obs"),
+        ("pymarl:python_games:Lights", {}, "is not a MultiAgentEnv: it lacks get_env_info, get_obs"),
         (SKIRMISH, {"no_such": 1}, "cannot be made with these options"),
-        (SKIRMISH, {"answers": 4}, r"step gave \(int, bool, dict, int\); it must give 3 or 5 answers, the last of them a dict"),
-        (SKIRMISH, {"limit": 0}, r"does not say how long .* \(as episode_limit in get_env_info"),
+        (SKIRMISH, {"answers": 4}, r"step returned \(int, bool, dict, int\); it must return 3 or 5 values, the last one a dict"),
+        (SKIRMISH, {"limit": 0}, r"has no time limit of its own \(as episode_limit in get_env_info"),
     ],
 )
-def test_what_cannot_be_used_is_told(monkeypatch: pytest.MonkeyPatch, name: str, options: dict, words: str):
+def test_unusable_environments_are_refused(monkeypatch: pytest.MonkeyPatch, name: str, options: dict, words: str):
     if options.get("answers") == 4:
         import python_games  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Rewards in whatever form: numbers, arrays of one, lists of the agents', and vectors of objectives, which somebody must weigh."""
+"""Rewards in all forms: numbers, arrays of one, lists of the agents', and vectors of objectives, which need weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from python_games import Marl, Parallel, Script, Tuples
 
 
 @pytest.mark.parametrize(
-    ("given", "weights", "earned"),
+    ("given", "weights", "reward"),
     [
         (3, None, (3,)),
         (np.float32(0.5), None, (0.5,)),
@@ -48,9 +48,9 @@ from python_games import Marl, Parallel, Script, Tuples
         ([], None, None),
     ],
 )
-def test_of_two_agents(given: Any, weights: tuple[float, ...] | None, earned: tuple[float, ...] | None):
-    if earned is not None:
-        assert _rewards.agent_rewards("game", given, 2, weights) == pytest.approx(earned)
+def test_of_two_agents(given: Any, weights: tuple[float, ...] | None, reward: tuple[float, ...] | None):
+    if reward is not None:
+        assert _rewards.agent_rewards("game", given, 2, weights) == pytest.approx(reward)
         return
     with pytest.raises(ConfigError, match=r"game: step gave (agent [01] )?the reward "):
         _rewards.agent_rewards("game", given, 2, weights)
@@ -61,16 +61,16 @@ def test_of_one_agent():
     assert _rewards.reward_of("game", "a", [1, -4], (1, 0.25)) == 0
     with pytest.raises(ConfigError, match=r"reward \[1, -5\], which has 2 objectives\. .* reward_weights='\[1, 1\]'"):
         _rewards.reward_of("game", "a", [1, -5], None)
-    with pytest.raises(ConfigError, match="there is one number to weigh; reward_weights has 2"):
+    with pytest.raises(ConfigError, match="with one number; reward_weights has 2"):
         _rewards.reward_of("game", "a", 1, (1, 1))
 
 
-def adapted(kind: str, earned: Any, **common: Any) -> Any:
-    """A game of two agents that earns `earned`, whatever is done."""
+def adapted(kind: str, given: Any, **common: Any) -> Any:
+    """A game of two agents whose step returns `given` as its reward."""
     script = Script(seed=0, n_agents=2, length=3, own_limit=3, equal=True, masks="none", has_state=False)
     chosen = Common(**common)
     if kind == "pymarl":
-        marl = type("Rewarding", (Marl,), {"step": lambda self, _: (setattr(self, "t", 1), (earned, False, {}))[1]})
+        marl = type("Rewarding", (Marl,), {"step": lambda self, _: (setattr(self, "t", 1), (given, False, {}))[1]})
         options = {"script": script, "answers": 3, "says_limit": False}
         return PyMARL("game", marl, options, version="1", common=chosen)
     raw: Any = Parallel(script) if kind == "pettingzoo" else Tuples(script)
@@ -78,27 +78,27 @@ def adapted(kind: str, earned: Any, **common: Any) -> Any:
 
     def step(actions: Any) -> tuple:
         obs, _, *rest = own_step(actions)
-        return obs, dict(zip(raw.possible_agents, earned, strict=True)) if kind == "pettingzoo" else earned, *rest
+        return obs, dict(zip(raw.possible_agents, given, strict=True)) if kind == "pettingzoo" else given, *rest
 
     raw.step = step
     return (PettingZoo if kind == "pettingzoo" else Gymnasium)("game", raw, version="1", common=chosen)
 
 
 @pytest.mark.parametrize("kind", ["gymnasium", "pettingzoo", "pymarl"])
-def test_adapters_refuse_objectives_or_weigh_them(kind: str):
+def test_adapters_refuse_objectives_or_weight_them(kind: str):
     vectors, actions = [[1.0, -5.0], [2.0, 7.0]], np.zeros(2, np.int32)
 
-    def earned(**common: Any) -> float:
+    def reward(**common: Any) -> float:
         environment = adapted(kind, vectors, **common)
         environment.reset(0)
         return float(environment.step(actions).reward)
 
-    assert earned(reward_weights=[1, 0.5]) == pytest.approx(4.0)  # (1 - 2.5) + (2 + 3.5)
-    assert earned(reward_weights=[1, 0.5], reward="mean") == pytest.approx(2.0)
+    assert reward(reward_weights=[1, 0.5]) == pytest.approx(4.0)  # (1 - 2.5) + (2 + 3.5)
+    assert reward(reward_weights=[1, 0.5], reward="mean") == pytest.approx(2.0)
     with pytest.raises(ConfigError, match=r"game: step gave the reward .* which has 2 objectives"):
-        earned()
+        reward()
     with pytest.raises(ConfigError, match="reward_weights has 3"):
-        earned(reward_weights=[1, 0.5, 2])
+        reward(reward_weights=[1, 0.5, 2])
 
 
 @pytest.mark.parametrize("kind", ["gymnasium", "pettingzoo", "pymarl"])

@@ -12,7 +12,7 @@ import pytest
 import dop.envs
 from dop.envs.making import seeding
 from dop.envs.python.pymarl import PyMARL
-from dop.envs.validation.checks import survey
+from dop.envs.validation.survey import survey
 from dop.errors import ConfigError
 from dop.types import PythonEnvironment
 from python_games import Parallel, Script, Tuples
@@ -21,7 +21,7 @@ EPISODES = (11, 22, 33, 44)
 
 
 class Drawn:
-    """PyMARL's interface; what is seen is drawn from the generator that the maker's seed starts."""
+    """PyMARL's interface; observations are drawn from the generator with the maker's seed."""
 
     def __init__(self, seed: int | None = None) -> None:
         self.given, self.rng = seed, np.random.default_rng(seed)
@@ -57,7 +57,7 @@ class Reset(Drawn):
 
 
 class Deaf(Drawn):
-    """Its reset takes a seed and does nothing with it."""
+    """Its reset takes a seed and ignores it."""
 
     def reset(self, seed: int | None = None) -> None:
         super().reset()
@@ -68,7 +68,7 @@ def renamed(random_seed: int = 0) -> Drawn:
 
 
 def first_seen(maker: Any, **options: Any) -> list[float]:
-    """In an environment for each of four episodes, as a run has them side by side."""
+    """The first observation of each of four episodes, each in its own environment, like a run's parallel ones."""
     return [float(PyMARL("drawn", maker, options, version="1").reset(seed).obs[0, 0]) for seed in EPISODES]
 
 
@@ -79,7 +79,7 @@ def test_without_the_option_each_episode_has_its_own_seed(maker: Any):
 
 
 @pytest.mark.parametrize(("maker", "option"), [(Drawn, "seed"), (Reset, "seed"), (Deaf, "seed"), (renamed, "random_seed")])
-def test_with_the_option_too(maker: Any, option: str):
+def test_with_the_option_each_episode_has_its_own_seed(maker: Any, option: str):
     seen = first_seen(maker, **{option: 7})
     assert len(set(seen)) == 4
     assert seen == first_seen(maker, **{option: np.int64(7)})
@@ -93,12 +93,12 @@ def test_the_maker_never_gets_the_seed_itself():
     made = environment.env
     assert made.given == seeding.mixed(7, 3)
     environment.reset(4)
-    assert environment.env is made  # made once more, not for each episode: StarCraft takes a minute
+    assert environment.env is made  # remade once, not for each episode: StarCraft takes a minute
     assert dict(environment.spec.options)["seed"] == 7
 
 
 @pytest.mark.parametrize("seed", ["x", -1, 1.5, True, [7]])
-def test_what_is_no_seed_is_refused(seed: Any):
+def test_invalid_seeds_are_refused(seed: Any):
     with pytest.raises(ConfigError, match=r"drawn: seed is .*; it must be a whole number of at least 0.* Or leave it out"):
         PyMARL("drawn", Drawn, {"seed": seed}, version="1")
 
@@ -108,7 +108,7 @@ def test_no_seed_is_none():
 
 
 class Stubborn(Parallel):
-    """PettingZoo's interface; whatever reset is told, its episodes follow from the maker's seed."""
+    """PettingZoo's interface; its reset ignores the seed, and episodes follow from the maker's seed."""
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__(Script(seed=seed, n_agents=2, length=3, own_limit=3, equal=True, masks="none"))
@@ -120,19 +120,19 @@ class StubbornTuples(Tuples):
 
 
 @pytest.fixture
-def made_up_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+def fake_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     """A PettingZoo module, and a Gymnasium id."""
     import gymnasium  # noqa: PLC0415
 
-    module: Any = types.ModuleType("made_up_zoo")
+    module: Any = types.ModuleType("fake_zoo")
     module.parallel_env = Stubborn
-    monkeypatch.setitem(sys.modules, "made_up_zoo", module)
+    monkeypatch.setitem(sys.modules, "fake_zoo", module)
     make = lambda _, disable_env_checker, **options: StubbornTuples(**options)  # noqa: E731
     monkeypatch.setattr(gymnasium, "make", make)
 
 
-@pytest.mark.usefixtures("made_up_packages")
-@pytest.mark.parametrize(("name", "option"), [("pettingzoo:made_up_zoo", "seed"), ("gymnasium:StubbornTuples-v0", "random_seed")])
+@pytest.mark.usefixtures("fake_packages")
+@pytest.mark.parametrize(("name", "option"), [("pettingzoo:fake_zoo", "seed"), ("gymnasium:StubbornTuples-v0", "random_seed")])
 def test_other_makers_get_a_mixed_seed_too(name: str, option: str):
     def first(seed: int, asked: int) -> list[float]:
         environment = dop.envs.make(name, **{option: asked})
@@ -148,13 +148,13 @@ def test_other_makers_get_a_mixed_seed_too(name: str, option: str):
     assert seen[0] == first(EPISODES[0], 7) != first(EPISODES[0], 8)
 
 
-def test_a_maker_without_a_seed_says_so():
+def test_a_seed_for_a_maker_without_one_is_refused():
     with pytest.raises(ConfigError, match="seed"):
         dop.envs.make("pettingzoo:mpe2.simple_spread_v3", seed=7)
 
 
-def test_what_depends_on_the_episode_before_is_told():
-    """lbforaging places players where none stood when the last episode ended (`findings/`)."""
+def test_dependence_on_the_previous_episode_gives_a_note():
+    """lbforaging places players on cells that were free when the last episode ended (`findings/`)."""
     found = survey(lambda: dop.envs.make("gymnasium:lbforaging:Foraging-8x8-2p-3f-v3"), episodes=1, seed=0)
-    assert any("in an environment that has played before, the same seed gives another episode" in note for note in found.notes)
+    assert any("in a used environment the same seed gives another episode" in note for note in found.notes)
     assert not any("not deterministic" in note for note in found.notes)

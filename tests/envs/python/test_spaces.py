@@ -1,4 +1,4 @@
-"""Gymnasium's spaces as a team's: what becomes a vector, what an action becomes, and what is refused, by whose name."""
+"""Conversion of Gymnasium's spaces: observations to vectors, actions, and refusals with the agent's name."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ def test_observations_become_vectors(space: Any, seen: Any, vector: list[float])
     [spaces.Box(0, 255, (8, 8, 3), np.uint8), spaces.Dict({"observation": spaces.Box(0, 255, (8, 8), np.uint8), "action_mask": BOX})],
 )
 def test_images_are_refused(space: Any):
-    with pytest.raises(ConfigError, match=r"piston_0 sees images \(uint8\[8, 8.*vectors"):
+    with pytest.raises(ConfigError, match=r"piston_0 observes images \(uint8\[8, 8.*vectors"):
         _spaces.observations(space, "piston_0")
 
 
-def test_images_are_refused_inside_of_others_and_bytes_in_a_row_are_not():
+def test_nested_images_are_refused_and_flat_bytes_are_not():
     with pytest.raises(ConfigError, match="images"):
         _spaces.observations(spaces.Tuple([UNIT, spaces.Dict({"eye": spaces.Box(0, 255, (8, 8), np.uint8)})]), "me")
     assert _spaces.observations(spaces.Box(0, 255, (8,), np.uint8), "me").size == 8
 
 
 @pytest.mark.parametrize("space", [spaces.Sequence(UNIT), None])
-def test_what_has_no_vector_is_refused(space: Any):
-    with pytest.raises(ConfigError, match=r"me sees .*cannot be made a vector"):
+def test_spaces_that_cannot_be_flattened_are_refused(space: Any):
+    with pytest.raises(ConfigError, match=r"me observes .*cannot be flattened"):
         _spaces.observations(space, "me")
 
 
@@ -83,11 +83,11 @@ def test_a_box_reaches_exactly_its_bounds():
     [
         (spaces.MultiDiscrete([10, 10, 10]), "10 x 10 x 10 combinations; at most 256"),
         (spaces.Box(-np.inf, 1, (2,)), "bounds must be finite"),
-        (spaces.Box(0, 3, (2,), np.int64), "must be of real numbers"),
+        (spaces.Box(0, 3, (2,), np.int64), "must be of floating-point numbers"),
         (spaces.Dict({"a": spaces.Discrete(2)}), "only Discrete, MultiDiscrete and Box"),
     ],
 )
-def test_actions_that_cannot_be_learned(space: Any, words: str):
+def test_unsupported_action_spaces(space: Any, words: str):
     with pytest.raises(ConfigError, match=rf"me .*{words}"):
         _spaces.actions(space, "me")
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dop.paper.theorems.deterministic import theorem_5, theorem_6
 from dop.paper.theorems.measurements import measure
 from dop.paper.theorems.stochastic import theorem_1, theorem_2, theorem_3
-from dop.paper.theorems.stochastic.cases import draw
+from dop.paper.theorems.stochastic.cases import draw_cases
 
 
-def test_the_same_seed_finds_the_same() -> None:
-    first, again, other = (draw(seed, 4) for seed in (0, 0, 1))
+def test_equal_seeds_give_equal_claims() -> None:
+    first, again, other = (draw_cases(seed, 4) for seed in (0, 0, 1))
     assert theorem_1.claims(first) == theorem_1.claims(again) != theorem_1.claims(other)
     assert theorem_3.claims(0, 4) == theorem_3.claims(0, 4) != theorem_3.claims(1, 4)
 
 
-def test_what_is_found_has_every_team_and_delta_and_depends_on_the_seed() -> None:
+def test_measurements_cover_every_team_and_delta_and_depend_on_the_seed() -> None:
     found = measure(0, 1)
     names = [claim.name for claim in found.claims]
     assert len(names) == len(set(names))

@@ -1,0 +1,1 @@
+"""What several algorithms share, and what one from outside must have."""

@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 from dop import losses, policies
 from dop.errors import ConfigError, check_fractions, check_not_negative, check_positive, check_types
 from dop.learning import optimisers
+from dop.learning.gradient_step import Loss, gradient_step
 from dop.learning.minibatches import Schedule
 from dop.learning.normalisation import RunningMeanVar
 from dop.networks import parts, recurrent_teams
@@ -76,23 +77,24 @@ class ActorCriticLearner(Learner, Generic[Critic]):
 
 @dataclass(frozen=True, kw_only=True)
 class ActorCritic(Generic[Critic]):
-    """The common fields and methods."""
+    """The common fields and methods. Defaults: what measured best for stochastic DOP on SMAX. The paper and the released code are DOP's."""
 
     # Critic
     gamma: float = 0.99
     """Discount per step."""
     td_lambda: float = 0.9
-    """lambda of the on-policy TD(lambda) target (Eq. 8)."""
+    """lambda of the on-policy TD(lambda) target (Eq. 8). The paper does not state it; released code: 0.8."""
     target_interval: int = 2
-    """The critic becomes the target critic every so many `target_unit`s."""
+    """The critic becomes the target critic every so many `target_unit`s (d of Algorithm 1)."""
     target_unit: Literal["iterations", "critic_steps"] = "iterations"
     """What `target_interval` counts; checked at the end of an iteration."""
     critic_schedule: Schedule = "shuffled"
-    """Critic steps an iteration: one per timestep (in order, or backwards), one per shuffled minibatch of that size, or a single one."""
+    """Critic steps an iteration: one per timestep in order (released) or backwards, one per shuffled minibatch of that size, or a single
+    one (paper)."""
     critic: NetworkConfig = MLP(hidden_size=256)
     """Network of the critic; it has no hidden state."""
     critic_lr: float = 5e-4
-    """Learning rate of the critic."""
+    """Learning rate of the critic. DOP's paper and released code: 1e-4."""
     normalise_state: bool = True
     """Standardise the global state by running moments over the on-policy episodes. No published code does."""
 
@@ -100,7 +102,8 @@ class ActorCritic(Generic[Critic]):
     actor: NetworkConfig = GRU(hidden_size=64)
     """Network of each actor."""
     share_parameters: Sharing = "all"
-    """One network for all actors, told apart by the agent id, one for each type of agent, or one each."""
+    """One network for all actors, and one for all local critics if the critic has them, told apart by the agent id (as released for
+    DOP); one of both for each type of agent; or one each (DOP's paper: theta_i, phi_i)."""
     policy_gradient: Literal["expected", "sampled"] = "expected"
     """In expectation over each agent's own actions, or from the actions taken (as released). The same in expectation where actions
     come from the policy that is learned; with `epsilon_in="behaviour"` those of `sampled` come from the mixture with epsilon."""
@@ -111,17 +114,17 @@ class ActorCritic(Generic[Critic]):
     scale_advantage: bool = True
     """Divide the utilities by their root mean square over legal actions. No published code does."""
     actor_ema_decay: float = 0.97
-    """Greedy play uses a running average of the actors with this decay per iteration. 0: the newest."""
+    """Greedy play uses a running average of the actors with this decay per iteration (Algorithm 1's target actors, soft). 0: the newest."""
     entropy_bonus: float = 0.1
     """Weight of the policy's entropy in the actors' objective. Published: 0."""
 
     # Exploration
     epsilon_start: float = 0.5
-    """Share of uniform actions at the start."""
+    """Share of uniform actions at the start. DOP's paper: 1."""
     epsilon_end: float = 0.05
-    """Share of uniform actions at the end."""
+    """Share of uniform actions at the end (DOP's App. G.1: 0.05)."""
     epsilon_anneal_steps: int = 50_000
-    """Environment steps over which epsilon falls linearly."""
+    """Environment steps over which epsilon falls linearly. Paper and released code: 500,000."""
     epsilon_in: Literal["behaviour", "policy"] = "behaviour"
     """Mix epsilon only into what acts, or into the policy itself, in the learner too (released)."""
 
@@ -262,19 +265,17 @@ class ActorCritic(Generic[Critic]):
 
         def step(carry: tuple, _: None) -> tuple[tuple, Metrics]:
             actor, optimiser = carry
-            gradient, metrics = jax.grad(self._actor_loss, has_aux=True)(actor, self._epsilon(learner), episodes, values, length)
-            metrics["actor_grad_norm"] = optax.tree.norm(gradient)
-            return optimisers.step(self._actor_optimiser, actor, gradient, optimiser), metrics
+            loss = lambda actor: self._actor_loss(actor, self._epsilon(learner), episodes, values, length)  # noqa: E731
+            actor, optimiser, metrics = gradient_step(loss, actor, self._actor_optimiser, optimiser, name="actor")
+            return (actor, optimiser), metrics
 
         start = (learner.actor, learner.actor_optimiser)
         (actor, optimiser), metrics = jax.lax.scan(step, start, length=self.actor_steps)
-        average = jax.tree.map(lambda old, new: self.actor_ema_decay * old + (1 - self.actor_ema_decay) * new, learner.actor_ema, actor)
+        average = optimisers.moved(learner.actor_ema, actor, 1 - self.actor_ema_decay)
         learner = replace(learner, actor=actor, actor_ema=average, actor_optimiser=optimiser)
         return learner, jax.tree.map(lambda x: x[-1], metrics)
 
-    def _actor_loss(
-        self, actor: Team, epsilon: Float[Array, ""], episodes: Episode, values: Values, length: Int[Array, ""]
-    ) -> tuple[Float[Array, ""], Metrics]:
+    def _actor_loss(self, actor: Team, epsilon: Float[Array, ""], episodes: Episode, values: Values, length: Int[Array, ""]) -> Loss:
         policy = self._policy(recurrent_teams.unroll(actor, episodes, length), episodes.action_mask, epsilon)
         # All episodes end to end: the losses know no time.
         policy, action_mask, values = jax.tree.map(

@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 from dop import losses
 from dop.errors import ConfigError, check_fractions, check_not_negative, check_positive, check_types
 from dop.learning import optimisers, transitions
+from dop.learning.gradient_step import Loss, gradient_step
 from dop.networks import feed_forward_teams, parts
 from dop.networks.critics import CRITIC
 from dop.networks.feed_forward_teams import Team
@@ -30,7 +31,6 @@ Critic = TypeVar("Critic", bound=eqx.Module)
 FORMERLY = {f"{part}_{hidden}": f"{part}.hidden_size" for part in ("actor", "critic") for hidden in ("hidden", "hidden_size")}
 """Arguments of earlier versions, and where they are now."""
 SINGLE_STEPS = "Single steps of any age cannot train a recurrent actor: use dop.MLP(), or a network of your own without a hidden state."
-Loss = tuple[Float[Array, ""], Metrics]
 
 
 class OffPolicyLearner(Learner, Generic[Critic]):
@@ -167,9 +167,9 @@ class OffPolicy(Generic[Critic]):
     def _critic_step(
         self, learner: OffPolicyLearner[Critic], x: tuple[Transition, PRNGKeyArray]
     ) -> tuple[OffPolicyLearner[Critic], Metrics]:
-        gradient, metrics = jax.grad(self._critic_loss, has_aux=True)(learner.critic, learner, *x)
-        metrics["critic_grad_norm"] = optax.tree.norm(gradient)
-        critic, optimiser = optimisers.step(self._optimiser(self.critic_lr), learner.critic, gradient, learner.critic_optimiser)
+        loss = lambda critic: self._critic_loss(critic, learner, *x)  # noqa: E731
+        rule = self._optimiser(self.critic_lr)
+        critic, optimiser, metrics = gradient_step(loss, learner.critic, rule, learner.critic_optimiser, name="critic")
         return replace(learner, critic=critic, critic_optimiser=optimiser), metrics
 
     def _actor_step(
@@ -181,9 +181,8 @@ class OffPolicy(Generic[Critic]):
             size = jnp.mean(outputs**2)
             return loss + self.logit_penalty * size, metrics | {"actor_output_rms": jnp.sqrt(size)}
 
-        gradient, metrics = jax.grad(objective, has_aux=True)(learner.actor)
-        metrics["actor_grad_norm"] = optax.tree.norm(gradient)
-        actor, optimiser = optimisers.step(self._optimiser(self.actor_lr), learner.actor, gradient, learner.actor_optimiser)
+        rule = self._optimiser(self.actor_lr)
+        actor, optimiser, metrics = gradient_step(objective, learner.actor, rule, learner.actor_optimiser, name="actor")
         return replace(learner, actor=actor, actor_optimiser=optimiser), metrics
 
     def _optimiser(self, lr: float) -> optax.GradientTransformation:

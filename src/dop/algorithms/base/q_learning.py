@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from dop import losses, policies
 from dop.errors import ConfigError, check_fractions, check_not_negative, check_positive, check_types
 from dop.learning import dynamic_scan, optimisers
+from dop.learning.gradient_step import Loss, gradient_step
 from dop.learning.normalisation import RunningMeanVar
 from dop.networks import recurrent_teams
 from dop.networks.greedy_policy import Policy
@@ -220,12 +221,13 @@ class QLearning:
     def _one_update(self, learner: QLearner, batch: Episode) -> tuple[QLearner, Metrics]:
         if self.normalise_state:
             learner = replace(learner, state_normaliser=learner.state_normaliser.update(batch.state[:, :-1], batch.mask))
-        gradient, metrics = jax.grad(self._loss, has_aux=True)(learner.online, learner, recurrent_teams.time_first(batch))
-        metrics["critic_grad_norm"] = optax.tree.norm(gradient)
-        online, optimiser = optimisers.step(self._optimiser, learner.online, gradient, learner.optimiser)
+        episodes = recurrent_teams.time_first(batch)
+        online, optimiser, metrics = gradient_step(
+            lambda online: self._loss(online, learner, episodes), learner.online, self._optimiser, learner.optimiser, name="critic"
+        )
         return replace(learner, online=online, optimiser=optimiser), metrics
 
-    def _loss(self, online: TeamValue, learner: QLearner, episodes: Episode) -> tuple[Float[Array, ""], Metrics]:
+    def _loss(self, online: TeamValue, learner: QLearner, episodes: Episode) -> Loss:
         """Mean squared TD error over the steps that were taken. Axes: time, episode."""
         action = jax.vmap(recurrent_teams.actions, in_axes=1, out_axes=1)(episodes)
         q_taken, q = self._totals(online, learner, episodes, action)

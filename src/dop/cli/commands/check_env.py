@@ -1,4 +1,4 @@
-"""Whether an environment can be used, and what is wrong with it."""
+"""Validate an environment, and report its faults."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from dop import envs
 from dop.cli.environment import environment_options
 from dop.cli.output import say
 from dop.envs.making.listing import LISTED, listed
-from dop.envs.validation.checks import PROMISES, Survey, survey
+from dop.envs.validation.faults import PROMISES
+from dop.envs.validation.survey import Survey, survey
 from dop.errors import ConfigError, checked_episodes, checked_seed
 from dop.storage.run_directory import TrainConfig
 from dop.training.collect import HALF_LEAST, storage_dtype, storage_words
@@ -24,16 +25,16 @@ USAGE = "ENV [options]"
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Play random episodes and compare what the environment does with what it says. The exit code is 2 if it cannot be used."""
+    """Play random episodes and compare the environment with its spec. The exit code is 2 if it cannot be used."""
 
     env: Annotated[str, tyro.conf.Positional]
     """Environment, as `dop train --env` takes it."""
     env_args: tuple[str, ...] = ()
     """Options for the environment's maker, as `name=value`."""
     episodes: int = 3
-    """How many."""
+    """Number of random episodes."""
     seed: int = 0
-    """Of the first episode; the others' are the numbers after it."""
+    """Seed of the first episode; the following episodes use the following seeds."""
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -44,38 +45,50 @@ def run(arguments: Sequence[str]) -> None:
     found = survey(lambda: envs.make(options.env, **makes), episodes=episodes, seed=seed)
     say("\n".join([*describe(found.spec, in_jax=found.in_jax), *verdict(found)]))
     if found.faults:
-        raise ConfigError(f"{found.spec.name} cannot be used as it is: {len(found.faults)} of {len(PROMISES)} promises are broken.")
+        raise ConfigError(f"{found.spec.name} cannot be used: {len(found.faults)} of {len(PROMISES)} requirements are violated.")
 
 
 def describe(spec: EnvSpec, *, in_jax: bool) -> list[str]:
-    """What the environment says of itself."""
+    """A summary of the environment's spec."""
     agents, types = listed(spec.agents), list(dict.fromkeys(spec.agent_types))
-    what = {"discrete": "actions", "box": "numbers in [-1, 1]", "simplex": "shares that sum to 1"}[spec.action_kind]
+    what = {"discrete": "actions", "box": "numbers in [-1, 1]", "simplex": "fractions that sum to 1"}[spec.action_kind]
     rows = {
         "agents": f"{spec.n_agents}: {agents}",
         "types": _few([f"{name} x {spec.agent_types.count(name)}" for name in types]),
         "observation": f"{_sizes(spec.obs_sizes)} numbers",
         "action": f"{spec.action_kind}, {_sizes(spec.action_sizes)} {what}",
+        **_action_names(spec),
         "state": f"{spec.state_size} numbers",
         "time limit": f"{spec.time_limit} steps",
         "metrics": ", ".join(spec.metrics) or "none",
         **_team(spec),
         "replay": f"keeps observations {storage_words(spec, TrainConfig.precision)}",
     }
-    head = f"{spec.name}, version {spec.version}, {'in JAX' if in_jax else 'outside JAX'}"
+    head = f"{spec.name}, version {spec.version}, {'JAX environment' if in_jax else 'Python environment'}"
     return [head, *(f"  {name:13}{value}" for name, value in rows.items())]
 
 
+def _action_names(spec: EnvSpec) -> dict[str, str]:
+    """What the actions are called: once for all agents with the same names."""
+    agents_of: dict[tuple[str, ...], list[str]] = {}
+    for agent, names in zip(spec.agents, spec.action_names, strict=bool(spec.action_names)):
+        agents_of.setdefault(names, []).append(agent)
+    if not agents_of:
+        return {}
+    alike = len(agents_of) == 1
+    return {"action names": "; ".join(_few(names) if alike else f"{listed(of)}: {_few(names)}" for names, of in agents_of.items())}
+
+
 def _team(spec: EnvSpec) -> dict[str, str]:
-    """Who the team was said to be, and what the others do."""
+    """The option `team`, and the policy of the other agents."""
     options = dict(spec.options)
     if "team" not in options:
         return {}
-    return {"team": ", ".join(options["team"]), "others": f"{options.get('others', 'random')} (not of the team, and not learned)"}
+    return {"team": ", ".join(options["team"]), "others": f"{options.get('others', 'random')} (outside of the team, not learned)"}
 
 
 def _sizes(sizes: Sequence[int]) -> str:
-    """One size of all, each agent's, or, where they are many, how many have which."""
+    """The common size, each agent's size, or, for many agents, the count of each size."""
     if len(set(sizes)) == 1:
         return str(sizes[0])
     return " / ".join(map(str, sizes)) if len(sizes) <= LISTED else _few([f"{size} x {sizes.count(size)}" for size in dict.fromkeys(sizes)])
@@ -86,17 +99,17 @@ def _few(words: Sequence[str]) -> str:
 
 
 def _precision_note(found: Survey) -> list[str]:
-    """A note if half precision, in which the replay keeps observations, does not resolve what was seen."""
+    """A note if half precision, in which the replay stores observations, does not resolve the smallest entries."""
     if not 0 < found.smallest < HALF_LEAST or storage_dtype(found.spec, "auto") != np.float16:
         return []
     return [
-        f"entries of observations or state are as small as {found.smallest:.2g}, of which half precision keeps fewer digits (below "
-        f"{HALF_LEAST:.2g}): use --precision full if they matter"
+        f"entries of observations or state are as small as {found.smallest:.2g}; half precision loses digits below {HALF_LEAST:.2g}: use "
+        "--precision full if they matter"
     ]
 
 
 def verdict(found: Survey) -> list[str]:
-    """What it did."""
+    """The results of the validation, with faults and notes."""
     speed = f", {found.steps_per_second:,.0f} steps/s" if found.steps_per_second else ""
     lines = [f"{found.episodes} random episodes, {found.steps} steps{speed}:"]
     for promise, text in PROMISES.items():

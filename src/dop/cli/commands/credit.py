@@ -27,6 +27,9 @@ class Options(RunOptions):
     """The same at each of the run's snapshots."""
     seed: int = 0
     """Which episodes: the same number gives the same ones."""
+    at: str = "latest"
+    """latest: the newest checkpoint. best: each seed as it was at its best greedy evaluation (win rate, then return). Or the environment
+    steps of a snapshot, of which `RUN/snapshots` has the names."""
     run_seed: int | None = None
     """Which of the run's seeds. Default: its first."""
     films: bool = True
@@ -36,5 +39,5 @@ class Options(RunOptions):
 def run(arguments: Sequence[str]) -> None:
     """`dop credit RUN`"""
     options = tyro.cli(Options, args=arguments, prog="dop credit")
-    chosen = {name: getattr(options, name) for name in ("out", "episodes", "training_episodes", "seed", "run_seed", "films")}
+    chosen = {name: getattr(options, name) for name in ("out", "episodes", "training_episodes", "seed", "run_seed", "films", "at")}
     listed(dop.views.credit(options.run, **chosen, **options.source))

@@ -1,4 +1,4 @@
-"""Play greedy or sampled episodes with the newest checkpoint."""
+"""Play greedy or sampled episodes with the newest checkpoint, or as a run was at another moment."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ USAGE = "RUN [options]"
 
 @dataclass(frozen=True, kw_only=True)
 class Options(RunOptions):
-    """Play episodes with the newest checkpoint of a run: means and their 95% intervals, over episodes and over seeds."""
+    """Play episodes with what a run has learned: means and their 95% intervals, over episodes and over seeds."""
 
     episodes: int = 128
     """Episodes for each of the run's seeds."""
     seed: int = 0
     """Which episodes: the same number gives the same ones."""
+    at: str = "latest"
+    """latest: the newest checkpoint. best: each seed as it was at its best greedy evaluation (win rate, then return). Or the environment
+    steps of a snapshot, of which `RUN/snapshots` has the names."""
     sampled: bool = False
     """Draw actions from the stochastic policy of the newest actors, without epsilon's uniform actions. QMIX and VDN, which have no such
     policy, explore by the epsilon that they have come to. Without this: the greedy team, as in the evaluations of a run."""
@@ -40,7 +43,7 @@ def run(arguments: Sequence[str]) -> None:
     options = tyro.cli(Options, args=arguments, prog="dop evaluate")
     place = None if options.csv is None else files.check_place(files.checked_path("--csv", options.csv), option="--csv")
     with only_results() if options.json else contextlib.nullcontext():
-        chosen = {name: getattr(options, name) for name in ("episodes", "seed", "sampled")}
+        chosen = {name: getattr(options, name) for name in ("episodes", "seed", "sampled", "at")}
         found = dop.evaluate_episodes(options.run, **chosen, **options.source)
     if place is not None:
         found.write_csv(place)

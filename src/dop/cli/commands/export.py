@@ -21,6 +21,9 @@ class Options(RunOptions):
 
     out: Path | None = None
     """Folder for the files. Default: export/ in the run directory."""
+    at: str = "latest"
+    """latest: the newest checkpoint. best: each seed as it was at its best greedy evaluation (win rate, then return). Or the environment
+    steps of a snapshot, of which `RUN/snapshots` has the names."""
     run_seed: int | None = None
     """Which of the run's seeds. Default: its first."""
 
@@ -28,4 +31,4 @@ class Options(RunOptions):
 def run(arguments: Sequence[str]) -> None:
     """`dop export RUN`"""
     options = tyro.cli(Options, args=arguments, prog="dop export")
-    listed(dop.views.export(options.run, out=options.out, run_seed=options.run_seed, **options.source))
+    listed(dop.views.export(options.run, out=options.out, run_seed=options.run_seed, at=options.at, **options.source))

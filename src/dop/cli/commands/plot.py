@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
@@ -19,14 +19,18 @@ USAGE = "RUN... [options]"
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Learning curves as PDF, SVG or PNG, and results in the JSON layout of marl-eval, out and in."""
+    """Learning curves as PDF, SVG or PNG, their numbers as CSV or LaTeX, and results in the JSON layout of marl-eval, out and in."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
     """Run directories, or folders that hold some."""
     out: Path | None = None
-    """The figure: .pdf, .svg or .png. Default: curves.pdf, unless only data are asked for."""
+    """The figure: .pdf, .svg or .png. Default: curves.pdf, unless only data or tables are asked for."""
     data: Path | None = None
     """Write the runs' evaluations as JSON for marl-eval."""
+    csv: Path | None = None
+    """Write what is drawn as it was measured, never smoothed: label, algorithm, environment, seed, env_steps, metric, value."""
+    latex: Path | None = None
+    """Write a LaTeX table (booktabs) of values at the end: means over seeds with 95% intervals."""
     others: tuple[Path, ...] = ()
     """Files of that layout, drawn on the same axes."""
     others_scale: tuple[Scale, ...] = ()
@@ -35,6 +39,10 @@ class Options:
     """What to draw, for example test_return_mean. Default: what is won, if all tasks have it, else the return."""
     axes: tuple[Axis, ...] = ("env_steps",)
     """A row of the figure each."""
+    seed_lines: bool = False
+    """Draw a thin line for each seed as well. Two seeds, which have no interval, always have theirs."""
+    smooth: int = 0
+    """Draw the mean of the last so many environment steps, seed by seed. 0: values as they were measured."""
     title: str = ""
     """Stands above."""
 
@@ -42,9 +50,10 @@ class Options:
 def run(arguments: Sequence[str]) -> None:
     """`dop plot RUN...`"""
     options = tyro.cli(Options, args=arguments, prog="dop plot")
-    out = options.out or (None if options.data else Path("curves.pdf"))
-    chosen = {name: getattr(options, name) for name in ("data", "others", "others_scale", "metric", "axes", "title")}
-    written, remarks = dop.views.plot(options.runs, out=out, **chosen)
+    chosen = {field.name: getattr(options, field.name) for field in fields(options) if field.name != "runs"}
+    if not any(chosen[name] for name in ("out", "data", "csv", "latex")):
+        chosen["out"] = Path("curves.pdf")
+    written, remarks = dop.views.plot(options.runs, **chosen)
     for remark in remarks:
         say(f"note: {remark}", aside=True)
     listed(written)

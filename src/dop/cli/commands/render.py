@@ -18,7 +18,7 @@ USAGE = "RUN [options]"
 
 @dataclass(frozen=True, kw_only=True)
 class Options(RunOptions):
-    """Film greedy episodes with the newest checkpoint: the best and the worst by return."""
+    """Film greedy episodes of what a run has learned: the best and the worst by return."""
 
     out: Path | None = None
     """Folder for the films. Default: films/ in the run directory."""
@@ -28,6 +28,9 @@ class Options(RunOptions):
     """Episodes to choose from."""
     seed: int = 0
     """Which episodes: the same number gives the same ones."""
+    at: str = "latest"
+    """latest: the newest checkpoint. best: each seed as it was at its best greedy evaluation (win rate, then return). Or the environment
+    steps of a snapshot, of which `RUN/snapshots` has the names."""
     run_seed: int | None = None
     """Which of the run's seeds. Default: its first."""
 
@@ -35,5 +38,5 @@ class Options(RunOptions):
 def run(arguments: Sequence[str]) -> None:
     """`dop render RUN`"""
     options = tyro.cli(Options, args=arguments, prog="dop render")
-    chosen = {name: getattr(options, name) for name in ("out", "episodes", "seed", "run_seed")}
+    chosen = {name: getattr(options, name) for name in ("out", "episodes", "seed", "run_seed", "at")}
     listed(dop.views.render(options.run, kind=options.format, **chosen, **options.source))

@@ -1,0 +1,1 @@
+"""Helpers of several environments: drawing, importing JaxMARL, simplex actions."""

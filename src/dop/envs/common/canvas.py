@@ -1,4 +1,4 @@
-"""What the environments draw themselves with: flat arenas, and discs that carry a label. Positions outside are shown at the edge."""
+"""Drawing primitives of the environments: 2-D scenes and labelled discs. Positions outside of the scene are drawn at its edge."""
 
 from __future__ import annotations
 
@@ -13,26 +13,29 @@ if TYPE_CHECKING:
 INK, FAINT = "#333333", "#bbbbbb"
 
 
-def arena(axes: Axes, low: Sequence[float] | np.ndarray, high: Sequence[float] | np.ndarray) -> None:
-    """A square world from `low` to `high` (x, y), without ticks."""
+def scene(axes: Axes, low: Sequence[float] | np.ndarray, high: Sequence[float] | np.ndarray) -> None:
+    """Axes from `low` to `high` (x, y), of equal aspect and without ticks."""
     axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal", xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set_color(FAINT)
 
 
 def disc(axes: Axes, centre: np.ndarray, radius: float, colour: str, label: str = "", *, filled: bool = True, alpha: float = 1.0) -> None:
-    """A round thing; its label stands in its middle."""
-    from matplotlib.patches import Circle  # noqa: PLC0415  # environments are made without matplotlib, and drawn with it
+    """A disc with a label in its centre."""
+    from matplotlib.patches import Circle  # noqa: PLC0415  # only drawing needs matplotlib
 
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     x, y = float(np.clip(centre[0], left, right)), float(np.clip(centre[1], bottom, top))
     face = colour if filled else "none"
     axes.add_patch(Circle((x, y), radius, facecolor=face, edgecolor=colour, alpha=alpha, linewidth=1.5))
+    scale = min(axes.get_window_extent().width / (right - left), axes.get_window_extent().height / (top - bottom))
+    points = 72 * 2 * radius * scale / axes.figure.dpi
     if label:
-        axes.text(x, y, label, ha="center", va="center", fontsize=8, fontweight="bold", color="white" if filled else INK)
+        size = min(8.0, points / (0.7 * max(len(label), 2))) if filled else 8.0
+        axes.text(x, y, label, ha="center", va="center", fontsize=size, fontweight="bold", color="white" if filled else INK)
 
 
 def short(agent: str) -> str:
-    """What tells an agent apart in a small disc: the number at the end of its name, or its first letters."""
+    """A short label for a small disc: the number at the end of the agent's name, or its first letters."""
     number = agent.rpartition("_")[2]
     return number if number.isdecimal() else agent[:3]

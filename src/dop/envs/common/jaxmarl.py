@@ -1,4 +1,4 @@
-"""JaxMARL, imported when an environment needs it: the import takes seconds and prints."""
+"""Lazy import of JaxMARL, which takes seconds and prints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 
 def import_quietly(module: str) -> Any:
-    """Import `module` of JaxMARL without the remarks that it and what it imports make: which parts are missing, which are deprecated."""
+    """Import `module` of JaxMARL without its output and warnings about missing or deprecated parts."""
     with _silence(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return importlib.import_module(module)
@@ -21,7 +21,7 @@ def import_quietly(module: str) -> Any:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Drop what is printed, and give both streams back: importing JaxMARL's MABrax sets them to the interpreter's original ones."""
+    """Discard output, and restore both streams: importing JaxMARL's MABrax resets them to the interpreter's original ones."""
     original, sink = sys.__stdout__, io.StringIO()
     with contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sys.stderr):
         sys.__stdout__ = sink  # pyright: ignore[reportAttributeAccessIssue]

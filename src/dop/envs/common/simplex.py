@@ -1,4 +1,4 @@
-"""Games on the simplex that can also be played by numbers: number j is the corner at which component j is 1."""
+"""Actions on the simplex, with a discrete variant: action j is the corner whose component j is 1."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ KINDS = ("simplex", "discrete")
 
 
 def points(action: Action, spec: EnvSpec) -> Float[Array, "agent action"]:
-    """The joint action as one point of the simplex an agent."""
+    """The joint action as one point of the simplex per agent."""
     return jax.nn.one_hot(action, spec.action_size) if spec.action_kind == "discrete" else action

@@ -1,4 +1,4 @@
-"""Environments whose code is not the library's: whatever they raise, `sys.exit` too, becomes a sentence that names them and the place."""
+"""Guards around foreign environments: any exception, including `SystemExit`, becomes an error message with the name and the location."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dop.types import PythonEnvironment, TimeStep
 
 
 class Guarded:
-    """A `PythonEnvironment` all of whose errors are sentences."""
+    """A `PythonEnvironment` whose exceptions become error messages for people."""
 
     def __init__(self, environment: PythonEnvironment) -> None:
         self._environment, self.spec = environment, environment.spec
@@ -37,18 +37,18 @@ class Guarded:
         with named(f"{self._name}: {function} raised"):
             answer = method(*arguments)
         if function in ("reset", "step") and not hasattr(answer, "obs"):
-            raise ConfigError(f"{self._name}: {function} gave {type(answer).__name__}, not a dop.TimeStep{place_of(method)}.")
+            raise ConfigError(f"{self._name}: {function} returned {type(answer).__name__}, not a dop.TimeStep{place_of(method)}.")
         return answer
 
 
 def made(make: Callable[[], Any], name: str) -> Guarded:
-    """The environment outside JAX that `make` makes, which is called `name`.
+    """The Python environment called `name` that `make` returns, guarded.
 
     Raises:
-        ConfigError: it makes none.
+        ConfigError: `make` does not return a `PythonEnvironment`.
     """
     with named(f"{name} cannot be made"):
         environment = make()
         if not isinstance(environment, PythonEnvironment):
-            raise ConfigError(f"{name}: what makes it{place_of(make)} gave {type(environment).__name__}; it must give an environment.")
+            raise ConfigError(f"{name}: its maker{place_of(make)} returned {type(environment).__name__}; it must return an environment.")
         return Guarded(environment)

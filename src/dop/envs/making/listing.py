@@ -1,4 +1,4 @@
-"""Names of agents for people to read: a few are listed, hundreds are counted by what stands before their number."""
+"""Readable lists of agents' names: a few are listed, many are counted by their common prefix."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 LISTED = 8
-"""Names that a sentence lists; more are counted."""
+"""Most names that are listed one by one."""
 
 
 def listed(names: Iterable[Any]) -> str:
-    """The names, or, of many, how many there are of each kind: `agent_* x 300`."""
+    """The names, or, if there are many, the count per prefix: `agent_* x 300`."""
     words = [str(name) for name in names]
     if len(words) <= LISTED:
         return ", ".join(words)
@@ -22,24 +22,24 @@ def listed(names: Iterable[Any]) -> str:
 
 
 def quoted(names: Iterable[Any]) -> str:
-    """The same as a list."""
+    """The names as a Python list, or, if there are many, `listed` in brackets."""
     words = [str(name) for name in names]
     return str(words) if len(words) <= LISTED else f"[{listed(words)}]"
 
 
 def by_stem(names: Iterable[str]) -> dict[str, list[str]]:
-    """The names by what they are without the digits that they end in."""
+    """The names grouped by their prefix, without trailing digits."""
     kinds: dict[str, list[str]] = {}
     for name in names:
         kinds.setdefault(name.rstrip("0123456789"), []).append(name)
     return kinds
 
 
-def patterns(names: Sequence[str], everybody: Collection[str]) -> list[str]:
-    """Patterns that match these of all names and no others: `agent_*` for all whose name begins so, else the names themselves."""
+def patterns(names: Sequence[str], all_names: Collection[str]) -> list[str]:
+    """Patterns that match exactly `names` among `all_names`: `agent_*` where one prefix suffices, else the names themselves."""
     found = []
     for stem, of in by_stem(names).items():
         pattern = f"{stem}*"
-        matched = {name for name in everybody if fnmatch.fnmatchcase(name, pattern)}
+        matched = {name for name in all_names if fnmatch.fnmatchcase(name, pattern)}
         found += [pattern] if len(of) > 1 and matched == set(of) else of
     return found

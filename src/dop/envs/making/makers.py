@@ -1,4 +1,4 @@
-"""Calling what makes an environment, and finding it: a function of the user's own, or of a package. Errors are for people."""
+"""Loading and calling makers: functions, of the user or of a package, that return an environment. Errors are for people."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from dop.errors import ConfigError
 
 
 def call(name: str, maker: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
-    """`maker(*args, **options)`, with unknown options told from errors inside the maker.
+    """`maker(*args, **options)`; wrong options are reported separately from errors inside the maker.
 
     Raises:
-        ConfigError: the maker of the environment called `name` does not take these options.
+        ConfigError: the maker of the environment called `name` does not accept these options.
     """
     try:
-        takes = inspect.signature(maker)
+        signature = inspect.signature(maker)
     except ValueError as error:
         raise ConfigError(f"{name} is not made by a Python function: {error}.") from error
     try:
-        takes.bind(*args, **options)
+        signature.bind(*args, **options)
     except TypeError as error:
-        raise ConfigError(f"{name} cannot be made with these options: {error}. It takes {takes}.") from error
+        raise ConfigError(f"{name} cannot be made with these options: {error}. It takes {signature}.") from error
     return maker(*args, **options)
 
 
@@ -32,7 +32,7 @@ def load(module_name: str, function_name: str) -> Callable[..., Any]:
     """The function `module:function`.
 
     Raises:
-        ConfigError: there is none, or it is not a function.
+        ConfigError: it does not exist, or is not a function.
     """
     spec = f"{module_name}:{function_name}"
     function = plugins.load("environment", spec)
@@ -42,7 +42,7 @@ def load(module_name: str, function_name: str) -> Callable[..., Any]:
 
 
 def version_of(module_name: str, *, revision: int) -> str:
-    """Of an environment that comes from `module_name`: the revision of what adapts it, and its package's own version, if it has one."""
+    """`EnvSpec.version` of an environment from `module_name`: the adapter's revision, and the package's name and version, if known."""
     package = module_name.partition(".")[0]
     try:
         return f"{revision}-{package}-{importlib.metadata.version(package)}"

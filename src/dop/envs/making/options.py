@@ -1,4 +1,4 @@
-"""Checks of the options that environments share. Each returns the value it was given, or says what to do about it."""
+"""Validation of the environments' options. Each function returns a valid value and raises ConfigError for any other."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dop.errors import ConfigError, is_finite, shown
 
 _MOST = 1_000_000
-"""More than any task has of anything; a slip of the keyboard must not fill the memory before anybody can say so."""
+"""More than any task needs of anything; a typing error must not exhaust the memory."""
 
 
 def positive_integer(name: str, value: int) -> int:

@@ -1,4 +1,4 @@
-"""Where code of the user's own stands, for messages."""
+"""Source locations of the user's code, for messages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def place_of(function: Any) -> str:
-    """` (file:line)` of where a function, a method or a class is written in Python; empty if that is not known."""
+    """` (file:line)` of the Python source of a function, method or class; empty if unknown."""
     unwrapped = inspect.unwrap(getattr(function, "__func__", function))
     if isinstance(unwrapped, type):
         unwrapped = vars(unwrapped).get("__init__", unwrapped)

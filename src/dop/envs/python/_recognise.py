@@ -1,6 +1,6 @@
-"""What a function of the user's own returned, told by what it has.
+"""The kind of environment that a user's function returned, recognised by its attributes.
 
-PettingZoo's parallel and Gymnasium's team environments are adapted; of others it is said how to name or convert them.
+PettingZoo's parallel and Gymnasium's team environments are adapted; for other kinds a message says how to name or convert them.
 """
 
 from __future__ import annotations
@@ -11,53 +11,58 @@ from dataclasses import fields
 from typing import Any
 
 from dop.envs.making import makers, seeding
-from dop.envs.python import _reseeded, gymnasium, pettingzoo, pymarl
+from dop.envs.python import _pictures, _reseeded, gymnasium, pettingzoo, pymarl
 from dop.envs.python._team import AdaptedTeam, Common
 from dop.types import EnvSpec
 
 JAXMARL = (
-    "JaxMARL's environments cannot be used as they are: smax:..., mpe:... and, with an extra, mabrax:... are here by name (dop list). For "
-    "another one write a class with spec, reset and step around it, as dop.Environment says."
+    "JaxMARL's environments cannot be used directly. smax:..., mpe:... and, with an extra, mabrax:... are available by name (dop list). "
+    "Wrap any other in a class with spec, reset and step (see dop.Environment)."
 )
-"""What to do with an environment of JaxMARL."""
+"""Advice for an environment of JaxMARL."""
 
 
 def adapt(name: str, maker: Callable[..., Any], options: Mapping[str, Any]) -> Any:
-    """What `maker` makes of `options`, as a `PythonEnvironment` if it is of PettingZoo's or Gymnasium's kind, else as it is.
+    """The environment that `maker` returns for `options`: a `PythonEnvironment` around PettingZoo's and Gymnasium's, unchanged otherwise.
 
-    Options that the maker does not name and the adapters have are the adapter's.
+    Options of the adapters that are not parameters of the maker go to the adapter.
 
     Raises:
-        ConfigError: the maker does not take the options, or the environment cannot be used.
+        ConfigError: the maker does not accept the options, or the environment cannot be used.
     """
     own, common = _split(maker, options)
-    made = makers.call(name, maker, **own)
+    made = _ready(name, maker, own)
     adapter = _adapter(made)
     if adapter is None:
         return makers.call(name, maker, **options) if common else made
     version = makers.version_of(name.partition(":")[0], revision=1)
     how: Any = {"version": version, "common": Common(**common), "options": own}
-    if not seeding.asked(name, own):
+    if not seeding.option_seeds(name, own):
         return adapter(name, made, **how)
     made.close()
-    return _reseeded.make(lambda seeds: adapter(name, makers.call(name, maker, **{**own, **seeds}), **how), name, own)
+    return _reseeded.make(lambda seeds: adapter(name, _ready(name, maker, {**own, **seeds}), **how), name, own)
+
+
+def _ready(name: str, maker: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+    """What `maker` makes of `options`; ready to draw, if that is wanted and it is of a kind that is adapted."""
+    return _pictures.ready(name, lambda **more: makers.call(name, maker, **options, **more), maker, options)
 
 
 def way_out(name: str, made: Any) -> str:
-    """What to do with something that is no environment here; empty if there is nothing better to say than that."""
+    """Advice for a value that is not a supported environment; empty if there is none."""
     if hasattr(made, "agent_iter"):
         return f"Its agents act in turn (AEC). {pettingzoo.PARALLEL}"
     if any(kind.__module__.partition(".")[0] == "jaxmarl" for kind in type(made).__mro__):
         return JAXMARL
-    if all(callable(getattr(made, method, None)) for method in pymarl.ASKED):
-        return f"It has the interface of PyMARL's: name it {pymarl.FAMILY}:{name}."
+    if all(callable(getattr(made, method, None)) for method in pymarl.REQUIRED):
+        return f"It has PyMARL's interface: use the name {pymarl.FAMILY}:{name}."
     if _adapter(made) is not None:
-        return "Give its name, or a function that makes it: several are needed at once."
+        return "Give its name, or a function that makes it: a run needs several copies."
     return ""
 
 
 def _adapter(made: Any) -> Callable[..., AdaptedTeam] | None:
-    """What adapts it, if it is of one of the kinds that can be told from what they have."""
+    """The adapter of an environment whose attributes reveal its kind; None for others."""
     if isinstance(getattr(made, "spec", None), EnvSpec) or isinstance(made, type) or hasattr(made, "agent_iter"):
         return None
     spaces = [getattr(made, name, None) for name in ("observation_space", "action_space")]
@@ -72,7 +77,7 @@ def _split(maker: Callable[..., Any], options: Mapping[str, Any]) -> tuple[dict[
     """The maker's options, and the adapter's."""
     try:
         named = inspect.signature(maker).parameters
-    except ValueError:  # it is not made by a Python function, of which `_makers.call` tells
+    except ValueError:  # not a Python function: `makers.call` reports it
         named = {}
     common = {field.name for field in fields(Common)} - set(named)
     return {k: v for k, v in options.items() if k not in common}, {k: v for k, v in options.items() if k in common}

@@ -1,4 +1,4 @@
-"""An environment whose maker was given a seed: it is made anew when the seed of its first episode is known."""
+"""An environment whose maker takes a seed: it is remade when the seed of its first episode is known."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from dop.types import EnvSpec, TimeStep
 
 
 class Reseeded:
-    """A `PythonEnvironment` whose maker was given seeds by the options: they are mixed with that of the first episode (`dop.envs.making.seeding`).
+    """A `PythonEnvironment` whose options hold seeds: `dop.envs.making.seeding` mixes them with the seed of the first episode.
 
-    `reset` gets a mixed seed, too: whichever of the two the environment draws from, no two environments are copies. All else is that of the
-    adapted environment, `adapted`.
+    `reset` gets a mixed seed, too: whichever of the two the environment uses, no two environments are copies. All other attributes are
+    those of the adapted environment, `adapted`.
 
     Args:
-        make: makes the adapted environment, of seeds for its maker, by name.
-        seeds: what was asked for.
+        make: makes the adapted environment from seeds for its maker, by name.
+        seeds: the seeds among the options, by name.
     """
 
     def __init__(self, make: Callable[[Mapping[str, int]], AdaptedTeam], seeds: Mapping[str, int]) -> None:
@@ -29,7 +29,7 @@ class Reseeded:
         self.spec: EnvSpec = self.adapted.spec
 
     def reset(self, seed: int) -> TimeStep:
-        """Start an episode; the first one in a new environment."""
+        """Start an episode; the first one in a remade environment."""
         mixed = seeding.each_mixed(self._seeds, seed)
         if self._new:
             self.adapted.close()
@@ -46,17 +46,17 @@ class Reseeded:
         self.adapted.close()
 
     def __getattr__(self, name: str) -> Any:
-        # Before there is one, while this is copied or unpickled, there is nothing to ask.
+        # `adapted` does not exist yet while this object is copied or unpickled.
         if name == "adapted":
             raise AttributeError(name)
         return getattr(self.adapted, name)
 
 
 def make(adapt: Callable[[Mapping[str, int]], AdaptedTeam], name: str, options: Mapping[str, Any]) -> Any:
-    """What `adapt` makes; made anew with a seed of its own where a seed for its maker is among the options.
+    """The environment that `adapt` makes; wrapped in `Reseeded` if a seed for its maker is among the options.
 
     Raises:
-        ConfigError: that is no seed; or as `adapt`.
+        ConfigError: an invalid seed; or as `adapt`.
     """
-    seeds = seeding.asked(name, options)
+    seeds = seeding.option_seeds(name, options)
     return Reseeded(adapt, seeds) if seeds else adapt({})

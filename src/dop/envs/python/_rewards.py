@@ -1,7 +1,7 @@
-"""What an environment gives as rewards, in whatever form, as one number for each agent: objectives are weighed, if somebody says how.
+"""Parsing of rewards in any form into one number per agent; vectors of objectives are scalarised with weights.
 
-A reward is a number, also as an array of one. A vector of several numbers has objectives, and needs the option `reward_weights`: what
-counts is then the sum of weight times objective. The team's reward is one such reward, or a list with one for each agent.
+A reward is a number, or an array of one. A vector of several numbers has objectives, and needs the option `reward_weights`: the reward is
+then the weighted sum. An environment gives one reward for the team, or a list with one per agent.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from dop.envs.python import _answers
 from dop.errors import ConfigError, plain
 
 _LONGEST = 80
-"""Characters of a reward that a message shows."""
+"""Most characters of a reward in a message."""
 
 
 def weights(given: Any) -> tuple[float, ...]:
     """The option `reward_weights`.
 
     Raises:
-        ConfigError: it is no list of numbers.
+        ConfigError: it is not a list of numbers.
     """
     given = plain(given.tolist() if isinstance(given, np.ndarray) else given)
     if isinstance(given, str) or not isinstance(given, Sequence) or len(given) == 0:
@@ -32,12 +32,12 @@ def weights(given: Any) -> tuple[float, ...]:
 
 
 def agent_rewards(name: str, given: Any, n_agents: int, weights: Sequence[float] | None) -> tuple[float, ...]:
-    """The reward of each of `n_agents`; or the team's alone, where that is all that the environment called `name` gives.
+    """The reward of each of `n_agents`; or a single one, where the environment called `name` gives only the team's.
 
-    As many numbers as there are agents are theirs; with `weights` for so many objectives, they are the team's objectives.
+    As many numbers as there are agents are the agents' rewards; but if there are as many `weights`, they are the team's objectives.
 
     Raises:
-        ConfigError: it is neither, or has objectives that nobody has weighed.
+        ConfigError: it is neither, or has objectives without weights.
     """
     if weights is None and (whole := _answers.number(given)) is not None:
         return (whole,)
@@ -58,7 +58,7 @@ def reward_of(name: str, agent: Any, given: Any, weights: Sequence[float] | None
     """The reward of one agent.
 
     Raises:
-        ConfigError: it is no number, or has objectives that nobody has weighed.
+        ConfigError: it is not a number, or has objectives without weights.
     """
     if weights is None and (reward := _answers.number(given)) is not None:
         return reward
@@ -69,24 +69,24 @@ def reward_of(name: str, agent: Any, given: Any, weights: Sequence[float] | None
 
 
 def _weighed(name: str, given: Any, reward: np.ndarray, weights: Sequence[float] | None, but: str) -> float:
-    """One reward; `given` is what the environment gave, and `but` what else to say of it, for messages."""
+    """One scalar reward; `given` is the environment's value and `but` an addition, for messages."""
     if weights is None:
         if reward.size == 1:
             return reward.item()
         raise ConfigError(
-            f"{name}: step gave the reward {_shown(given)}, which has {reward.size} objectives{but}. A team learns from one number: say "
-            f"what each objective counts, for example reward_weights='{[1] * reward.size}'."
+            f"{name}: step gave the reward {_shown(given)}, which has {reward.size} objectives{but}. A team learns from one number: give "
+            f"each objective a weight, for example reward_weights='{[1] * reward.size}'."
         )
     if reward.size != len(weights) or reward.ndim > 1:
         raise ConfigError(
-            f"{name}: step gave the reward {_shown(given)}, in which {_counted(reward.shape)} to weigh{but}; reward_weights has "
+            f"{name}: step gave the reward {_shown(given)}, with {_counted(reward.shape)}{but}; reward_weights has "
             f"{len(weights)}: {list(weights)}."
         )
     return float(reward.reshape(len(weights)) @ np.asarray(weights))
 
 
 def _numbers(given: Any) -> np.ndarray | None:
-    """It as an array, if it is of numbers."""
+    """A numeric array of it; None if it is not numeric."""
     try:
         array = np.asarray(given)
         if array.dtype.kind == "O" and not any(x is None or isinstance(x, str) for x in array.flat):  # Decimal, for example
@@ -101,7 +101,7 @@ def _refusal(name: str, given: Any, must: str) -> ConfigError:
 
 
 def _counted(shape: tuple[int, ...]) -> str:
-    return "there is one number" if np.prod(shape) == 1 else f"there are {' x '.join(map(str, shape))} objectives"
+    return "one number" if np.prod(shape) == 1 else f"{' x '.join(map(str, shape))} objectives"
 
 
 def _shown(given: Any) -> str:

@@ -1,16 +1,16 @@
-"""What the adapters have in common: what the agents of a team see, may do and earn, one by one, is made into one `TimeStep`.
+"""The common base of the adapters: the agents' observations, action masks and rewards become one `TimeStep`.
 
-An adapter answers with a `Moment`, in the environment's own sizes; here it is padded, cut at the time limit, and compared with the spec.
+An adapter returns a `Moment`, in the environment's own sizes; it is padded, truncated at the time limit, and compared with the spec.
 
-A time limit is not the end of the task. Many environments call it that: they terminate when it is reached, without a word about
-truncation (lbforaging, rware, multiwalker; StarCraft II by default). So an episode that terminates exactly at a limit of the environment,
-or of a wrapper around it, is taken to be truncated, unless the environment says which it was (`Moment.certain`). The option `time_limit`
-counts in the same way where the environment itself names no limit. A task that is really finished in the very last step
-then counts as cut. Where the limit is a part of the task, as in a game of one step, the option `limit_terminates` says so.
+A time limit is not the end of the task, but many environments terminate when it is reached, without reporting truncation (lbforaging,
+rware, multiwalker; StarCraft II by default). So an episode that terminates exactly at a limit of the environment, or of a wrapper around
+it, counts as truncated, unless the environment reports which it was (`Moment.certain`). The option `time_limit` has the same effect where
+the environment itself has no limit. A task that is completed in exactly the last step then counts as truncated. Where the limit is a part
+of the task, as in a game of one step, set the option `limit_terminates`.
 
-At a cut what follows counts, and many environments say nothing of it any more. What an agent sees there is then what it saw last, its mask
-the one that it had last, and the state the last one; `recalled` says where that was so, and `dop check-env` tells it. This is of the agents
-that were cut: those that terminated or left earlier see zeros and have no action.
+Truncation bootstraps from the final observation, which many environments do not return. The agent's last observation and action mask, and
+the last state, then stand in for it; `recalled` records where, and `dop check-env` reports it. This holds for truncated agents: those that
+terminated or left earlier have zero observations and no action.
 """
 
 from __future__ import annotations
@@ -34,37 +34,37 @@ from dop.types import EnvSpec, TimeStep
 REWARDS = ("sum", "mean")
 _FIELDS = tuple(field.name for field in fields(TimeStep))  # pyright: ignore[reportArgumentType]
 _STEP = jax.tree.structure(TimeStep(**dict.fromkeys(_FIELDS, np.zeros(()))))  # pyright: ignore[reportArgumentType]
-"""What makes a TimeStep of its fields in their order, ten times as fast as its constructor: that counts where a step takes 0.1 ms."""
+"""Builds a TimeStep from its fields in order, ten times as fast as the constructor: relevant where a step takes 0.1 ms."""
 OTHERS = ("random", "noop")
 LIMITS = ("max_cycles", "max_steps", "max_episode_steps", "_max_episode_steps", "episode_limit")
-"""What environments call their time limits."""
+"""Environments' attribute names for time limits."""
 _MOST_LAYERS = 32
 NOT_METRICS = ("episode_limit", "TimeLimit.truncated")
-"""What infos say of the end of an episode, which is told apart anyway."""
+"""Entries of infos about the end of an episode, which are read elsewhere."""
 _LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Common:
-    """The options that all adapters have. Every other one goes to the environment's own maker."""
+    """The options of all adapters. Every other option goes to the environment's own maker."""
 
     reward: str = "sum"
-    """How the agents' rewards make the team's: their `sum`, or their `mean` over all agents, also those that are not there."""
+    """The team's reward: the `sum` of the agents' rewards, or their `mean` over all agents, inactive ones included."""
     reward_weights: tuple[float, ...] | None = None
-    """What each objective counts where a reward is a vector of several. None: rewards must be numbers."""
+    """The weight of each objective where a reward is a vector of several. None: rewards must be numbers."""
     time_limit: int | None = None
-    """Cut episodes after so many steps. None: as long as the environment says."""
+    """Truncate episodes after this many steps. None: the environment's own limit."""
     limit_terminates: bool = False
-    """Whether reaching the environment's own time limit is an end of the task where it does not say."""
+    """Whether reaching the environment's own time limit is termination where the environment does not report which."""
     metrics: tuple[str, ...] | None = None
-    """Numbers in the environment's infos to report. None: what the adapter knows of."""
+    """Numbers in the environment's infos to report. None: the adapter's defaults."""
     team: tuple[str, ...] | None = None
-    """Names, or patterns of them such as `agent_*`, of the agents that are the team. None: all."""
+    """Names of the team's agents, or patterns such as `agent_*`. None: all agents."""
     others: str | None = None
-    """What the agents do that are not of the team: `random` (also if it is None) or `noop`."""
+    """The policy of the agents outside of the team: `random` (also if it is None) or `noop`."""
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for what cannot be. Lists, as they come from files and the command line, become tuples."""
+        """Raise ConfigError for invalid values. Lists, as from files and the command line, become tuples."""
         one_of("reward", self.reward, REWARDS)
         boolean("limit_terminates", self.limit_terminates)
         if self.time_limit is not None:
@@ -75,11 +75,11 @@ class Common:
         team = (self.team,) if isinstance(self.team, str) else self.team
         object.__setattr__(self, "team", _names("team", team, '"agent_*" or ["agent_0", "agent_1"]'))
         if team is not None and not team:
-            raise ConfigError("team names nobody; leave it out where all agents are one team.")
+            raise ConfigError("team is empty; leave it out if all agents are one team.")
         if self.others is not None:
             one_of("others", self.others, OTHERS)
             if self.team is None:
-                raise ConfigError(f"others is {self.others!r}, but all agents are the team; name it, for example team=agent_*.")
+                raise ConfigError(f"others is {self.others!r}, but all agents are the team; set the team, for example team=agent_*.")
 
     @classmethod
     def split(cls, options: Mapping[str, Any]) -> tuple[Common, dict[str, Any]]:
@@ -88,56 +88,56 @@ class Common:
         return cls(**{k: v for k, v in options.items() if k in own}), {k: v for k, v in options.items() if k not in own}
 
     def with_others(self, options: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-        """All options, as an `EnvSpec` keeps them; those that are None were not given."""
+        """All options that are not None, in the form of `EnvSpec.options`."""
         return tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in {**asdict(self), **options}.items() if v is not None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
-    """One step of an environment, agent by agent, before anything is padded."""
+    """One step of an environment, agent by agent, before padding."""
 
     obs: Sequence[np.ndarray | None]
-    """What each agent sees; None: nothing was said of it, and it sees zeros."""
+    """Each agent's observation; None: missing, and padded with zeros."""
     action_mask: Sequence[np.ndarray | None]
-    """The actions that each may take if the episode goes on; None: it has none, since it is dead, gone, or yet to come."""
+    """Each agent's legal actions if the episode continues; None: the agent is inactive (dead, left, or not yet spawned)."""
     last_action_mask: Sequence[np.ndarray | None] | None = None
-    """The same for the case that this was not an end but a time limit, where it differs."""
+    """The masks if this end counts as truncation, where they differ."""
     state: np.ndarray | None
-    """The global state; None: the observations, one after the other."""
+    """The global state; None: the concatenated observations."""
     reward: float = 0.0
     """The team's."""
     terminated: bool = False
     truncated: bool = False
     certain: bool = False
-    """Whether the environment itself told time limits from ends."""
+    """Whether the environment itself distinguished truncation from termination."""
     metrics: Mapping[str, float]
 
 
 class AdaptedTeam(ABC):
-    """A `PythonEnvironment` that an adapter completes: `_start` and `_advance`, and `spec`."""
+    """Base class of the adapters, which implement `_start`, `_advance` and `render` and set `spec`: a `PythonEnvironment`."""
 
     spec: EnvSpec
     env: Any
-    """The environment that is adapted."""
+    """The adapted environment."""
     limits: Limits
-    """The time limits that the environment has without the option `time_limit`."""
+    """The environment's time limits, without the option `time_limit`."""
     common: Common
     unreported: frozenset[str] = frozenset()
-    """Numbers that the environment's infos have had, and that are not among the metrics: what the option `metrics` might name."""
+    """Numbers seen in the environment's infos that are not among the metrics: candidates for the option `metrics`."""
     appeared: frozenset[str] = frozenset()
-    """The metrics that an info has had, in whatever episode."""
+    """The metrics seen in an info, in any episode."""
     agent_rewards: tuple[float, ...] = ()
-    """What each agent earned in the last step; one number where the environment gives only the team's."""
+    """Each agent's reward in the last step; one number where the environment gives only the team's."""
     recalled: frozenset[str] = frozenset()
-    """Agents of whom nothing was said when they were cut, so that what they had seen last stands there; "" is the state."""
+    """Agents without an observation when truncated, for which their last one stands in; "" is the state."""
     _state_is_old: bool = False
     """Whether the last state is that of the step before."""
     _remarks: tuple[str, ...] = ()
-    """What else one may want to know about how the environment is taken."""
+    """Further notes on how the environment was adapted."""
     _read_state: Callable[[], Any] | None = None
-    """The environment's own function for the state; None: the observations joined."""
+    """The environment's own function for the state; None: the concatenated observations."""
     _t: int | None = None
-    """Steps taken in this episode; None while there is none."""
+    """Steps of the current episode; None if there is none."""
     _closed: bool = False
 
     @abstractmethod
@@ -157,14 +157,14 @@ class AdaptedTeam(ABC):
 
     @property
     def remarks(self) -> Iterator[str]:
-        """What one may want to know about how the environment is taken, once it has played."""
+        """Notes on how the environment was adapted, after it has played."""
         if agents := [agent for agent in self.spec.agents if agent in self.recalled]:
-            yield f"{listed(agents)} got no observation when cut at the end of an episode: what was seen last counts as what follows"
+            yield f"{listed(agents)} had no final observation when truncated: their last observation stands in for it"
         if "" in self.recalled:
-            yield "no state came when an episode was cut: the one before counts as what follows"
+            yield "there was no final state when an episode was truncated: the last state stands in for it"
         for name in sorted(set(self.spec.metrics) - self.appeared):
-            meant = "".join(f"; is {near} meant?" for near in difflib.get_close_matches(name, self.unreported, n=1))
-            yield f"the metric {name} never appeared as a number in an info, and is reported as 0{meant}"
+            suggestion = "".join(f"; did you mean {near}?" for near in difflib.get_close_matches(name, self.unreported, n=1))
+            yield f"the metric {name} never appeared as a number in an info, and is reported as 0{suggestion}"
         yield from self._remarks
 
     def reset(self, seed: int) -> TimeStep:
@@ -180,10 +180,10 @@ class AdaptedTeam(ABC):
         """Advance by one joint action.
 
         Raises:
-            ConfigError: there is no episode to go on with, or the environment answers with other sizes than it promised.
+            ConfigError: no episode is running, or the environment's answer has other sizes than its spec.
         """
         if self._t is None:
-            raise ConfigError(f"{self.spec.name}: step without an episode that goes on; reset first.")
+            raise ConfigError(f"{self.spec.name}: step without a running episode; call reset first.")
         self._t += 1
         return self._time_step(self._advance(action))
 
@@ -213,7 +213,7 @@ class AdaptedTeam(ABC):
         return _STEP.unflatten([leaves[name] for name in _FIELDS])
 
     def _end(self, moment: Moment) -> tuple[bool, bool, Sequence[np.ndarray | None]]:
-        """Whether the episode terminated or was cut, and what might be done next."""
+        """Whether the episode terminated, whether it was truncated, and the next action masks."""
         limit = self._t in self._suspect and not moment.certain and not self.common.limit_terminates
         truncated = moment.truncated or (moment.terminated and limit)
         terminated = moment.terminated and not truncated
@@ -222,42 +222,42 @@ class AdaptedTeam(ABC):
 
     @functools.cached_property
     def _suspect(self) -> frozenset[int]:
-        """The steps at which an end without a word about truncation is taken for a cut."""
+        """The steps at which termination counts as truncation unless the environment reports which it was."""
         asked = frozenset() if self.limits.own or self.common.time_limit is None else {self.common.time_limit}
         return self.limits.own | self.limits.around | asked
 
     def _seen(
         self, obs: Sequence[np.ndarray | None], action_mask: Sequence[np.ndarray | None], terminated: bool, truncated: bool
     ) -> list[np.ndarray | None]:
-        """What each agent sees; at a cut, of those that could have gone on and of whom nothing was said, what they saw last.
+        """Each agent's observation; at truncation, the last one of active agents without a new one.
 
         Raises:
-            ConfigError: nothing was said of somebody who is to go on.
+            ConfigError: an agent that continues has no observation.
         """
         silent = [] if terminated else [i for i, row in enumerate(obs) if row is None]
         missing = [i for i in silent if (mask := action_mask[i]) is not None and mask.any()]
         if missing and not truncated:
             names = quoted(self.spec.agents[i] for i in missing)
-            raise ConfigError(f"{self.spec.name}: in step {self._t} {names} are in agents, but were given no observation.")
+            raise ConfigError(f"{self.spec.name}: in step {self._t} {names} are in agents, but have no observation.")
         rows = list(obs)
         for i in missing:
             rows[i] = self._last_obs[i]
         if missing:
             self.recalled |= {self.spec.agents[i] for i in missing}
-        # Copies, since environments write into the arrays that they gave.
+        # Copies, since environments may overwrite the arrays that they returned.
         self._last_obs = [old if new is None else new.copy() for new, old in zip(rows, self._last_obs, strict=True)]
         self._last_action_mask = [old if new is None else new.copy() for new, old in zip(action_mask, self._last_action_mask, strict=True)]
         return rows
 
     def _mask(self, i: int, given: Any, *, over: bool) -> np.ndarray:
-        """What agent i may do, by the mask that was given; without one everything, or, when the episode is over, what it last might."""
+        """Agent i's action mask. Without one all actions are legal, or, at the end of an episode, those of its last mask."""
         if not _answers.nothing(given):
             return _answers.mask_of(self.spec.name, self.spec.agents[i], given, self.spec.action_sizes[i])
         last = self._last_action_mask[i] if over else None
         return everything(self.spec.action_sizes[i]) if last is None else last
 
     def _find_state(self, owner: Any, name: str) -> int | None:
-        """The size of what `owner.name()` gives after a reset; None if there is no such function, or no vector, as a remark says."""
+        """The size of the state that `owner.name()` gives after a reset; None if there is none, or no vector (with a remark)."""
         read = getattr(owner, name, None)
         if read is None:
             return None
@@ -271,16 +271,16 @@ class AdaptedTeam(ABC):
                     return None
                 why = f"raises {type(error).__name__}: {error}"
         if state is None:
-            self._remarks += (f"its {name} {why}: the state is the observations joined",)
+            self._remarks += (f"its {name} {why}: the state is the concatenated observations",)
             return None
         self._read_state = functools.partial(_ask, owner, name)
         return state.size
 
     def _state(self, *, over: bool) -> np.ndarray | None:
-        """The environment's own state, if it has one; when the episode is over and it can say no more, the one before.
+        """The environment's own state, if it has one; the last one if there is no new one at the end of the episode.
 
         Raises:
-            ConfigError: there is none while the episode goes on.
+            ConfigError: there is none during the episode.
         """
         if self._read_state is None:
             return None
@@ -288,7 +288,7 @@ class AdaptedTeam(ABC):
         try:
             given = self._read_state()
             state = _vector(given)
-        except Exception:  # the environment's own code, which may know no state when everybody has left
+        except Exception:  # the environment's own code, which may have no state when all agents have left
             if not over:
                 raise
             state = None
@@ -301,12 +301,12 @@ class AdaptedTeam(ABC):
         return state
 
     def _numbers(self, info: Mapping[Any, Any]) -> dict[str, float]:
-        """The metrics that an info has. Other numbers in it are remembered by name.
+        """The metrics in an info. The names of other numbers in it are added to `unreported`.
 
         Raises:
             ConfigError: a metric that is not finite.
         """
-        mine: dict[str, float] = {}
+        metrics: dict[str, float] = {}
         for name, given in info.items():
             if name in self.unreported or name in NOT_METRICS or not isinstance(name, str):
                 continue
@@ -318,18 +318,18 @@ class AdaptedTeam(ABC):
             elif not abs(x) <= _LARGEST:
                 raise ConfigError(f"{self.spec.name}: in step {self._t} the metric {name} is {x}; it must be finite (in float32).")
             else:
-                mine[name] = x
-        if not mine.keys() <= self.appeared:
-            self.appeared |= mine.keys()
-        return mine
+                metrics[name] = x
+        if not metrics.keys() <= self.appeared:
+            self.appeared |= metrics.keys()
+        return metrics
 
     def _remark(self, words: str) -> None:
-        """Remember something to tell, once."""
+        """Add a note, once."""
         if words not in self._remarks:
             self._remarks += (words,)
 
     def _padded(self, rows: Sequence[np.ndarray | None], sizes: tuple[int, ...], dtype: Any, what: str) -> np.ndarray:
-        """The rows on top of each other, each with zeros after it; for None, zeros alone."""
+        """The rows stacked and padded with zeros; all zeros for None."""
         out = np.zeros((len(sizes), max(sizes)), dtype)
         for i, row in enumerate(rows):
             if row is not None:
@@ -344,37 +344,37 @@ class AdaptedTeam(ABC):
 
 @dataclass(frozen=True)
 class Limits:
-    """Time limits that were found by name, in steps."""
+    """Time limits found by name, in steps."""
 
     own: frozenset[int]
-    """Of the environment under its wrappers."""
+    """Limits of the environment under its wrappers."""
     around: frozenset[int]
-    """Of the wrappers."""
+    """Limits of the wrappers."""
 
     @classmethod
     def of(cls, env: Any, **more: Any) -> Limits:
-        """Those of an environment and of what it wraps; `more` are limits that it tells otherwise, by name."""
+        """The limits of an environment and its wrappers; `more` are limits from other sources, by name."""
         *wrappers, raw = layers(env)
-        told = _whole([*more.values(), *(_quiet(layer, "spec.max_episode_steps") for layer in (*wrappers, raw))])
-        # A wrapper may answer for what it wraps: what is its own stands in itself.
+        declared = _whole([*more.values(), *(_quiet(layer, "spec.max_episode_steps") for layer in (*wrappers, raw))])
+        # A wrapper may forward attributes of the wrapped environment: its own are in its `__dict__`.
         around = _whole([vars(wrapper).get(name) for wrapper in wrappers if hasattr(wrapper, "__dict__") for name in LIMITS])
         own = _whole([_quiet(raw, name) for name in LIMITS])
-        return cls(own=own, around=around | told) if wrappers else cls(own=own | told, around=around)
+        return cls(own=own, around=around | declared) if wrappers else cls(own=own | declared, around=around)
 
     def shortest(self, name: str, asked: int | None, looked: str) -> int:
-        """The shortest of these and the limit that was asked for.
+        """The shortest of these and the limit that the option asks for.
 
         Raises:
-            ConfigError: none is known. `looked` says where the environment's was looked for.
+            ConfigError: none is known. `looked` says where the environment's limit was searched for.
         """
         known = self.own | self.around | ({asked} if asked is not None else frozenset())
         if not known:
-            raise ConfigError(f"{name} does not say how long an episode may last ({looked}): give it, as the option time_limit=STEPS.")
+            raise ConfigError(f"{name} has no time limit of its own ({looked}): set one with the option time_limit=STEPS.")
         return min(known)
 
 
 def layers(env: Any) -> list[Any]:
-    """An environment and what it wraps, the outermost first."""
+    """An environment's wrappers, the outermost first, and last the wrapped environment."""
     found = [env]
     while len(found) < _MOST_LAYERS:
         inside = (_quiet(found[-1], name) for name in ("env", "_env", "aec_env", "unwrapped"))
@@ -389,7 +389,7 @@ def _quiet(thing: Any, path: str) -> Any:
     """The attribute of an attribute; None if there is none."""
     try:
         return functools.reduce(getattr, path.split("."), thing)
-    except Exception:  # a property of somebody else's may raise anything
+    except Exception:  # a foreign property may raise anything
         return None
 
 
@@ -399,19 +399,19 @@ def _whole(values: Sequence[Any]) -> frozenset[int]:
 
 
 def answers(name: str, function: str, given: Any, *counts: int) -> tuple[Any, ...]:
-    """What `function` of an environment gave: one of these numbers of answers, the last of them an info.
+    """The tuple that `function` of an environment returned, if its length is one of `counts` and its last element an info.
 
     Raises:
-        ConfigError: it is something else, for example what an older version of the interface has.
+        ConfigError: it is something else, for example of an older version of the interface.
     """
     if isinstance(given, tuple) and len(given) in counts and isinstance(given[-1], Mapping):
         return given
-    found = f"({', '.join(type(one).__name__ for one in given)})" if isinstance(given, tuple) else type(given).__name__
-    raise ConfigError(f"{name}: {function} gave {found}; it must give {' or '.join(map(str, counts))} answers, the last of them a dict.")
+    found = f"({', '.join(type(element).__name__ for element in given)})" if isinstance(given, tuple) else type(given).__name__
+    raise ConfigError(f"{name}: {function} returned {found}; it must return {' or '.join(map(str, counts))} values, the last one a dict.")
 
 
 def team_reward(rewards: Sequence[float], n_agents: int, how: str) -> float:
-    """The sum of the agents' rewards, or that divided by the number of agents, gone ones included; a single number is the team's."""
+    """The sum of the agents' rewards, or their mean over all agents, inactive ones included; a single number is the team's reward."""
     return sum(rewards) / n_agents if how == "mean" and len(rewards) > 1 else sum(rewards)
 
 
@@ -427,7 +427,7 @@ def _names(option: str, given: Any, example: str) -> tuple[str, ...] | None:
 
 
 def _says_none(error: Exception) -> bool:
-    """Whether it is how PettingZoo's own `state` says that there is none; for the words it asks for metadata, which many have not."""
+    """Whether PettingZoo's default `state` raised it: its message reads `metadata`, which many environments lack."""
     return isinstance(error, NotImplementedError) or (isinstance(error, AttributeError) and error.name == "metadata")
 
 
@@ -436,7 +436,7 @@ def _ask(owner: Any, name: str) -> Any:
 
 
 def _vector(given: Any) -> np.ndarray | None:
-    """Numbers as a vector; None if they are none, or an image."""
+    """A vector of numbers; None if it is not numeric, empty, or an image."""
     array = np.asarray(given)
     if given is None or array.size == 0 or array.dtype.kind not in "biuf" or is_image(array.shape, array.dtype):
         return None
@@ -444,13 +444,13 @@ def _vector(given: Any) -> np.ndarray | None:
 
 
 def is_image(shape: Sequence[int], dtype: Any) -> bool:
-    """Bytes in rows and columns."""
+    """Whether it is a uint8 array with rows and columns."""
     return np.dtype(dtype) == np.uint8 and len(shape) >= 2
 
 
 @functools.cache
 def everything(size: int) -> np.ndarray:
-    """The mask of an agent that may do all of its actions."""
+    """The mask of an agent all of whose actions are legal."""
     mask = np.ones(size, bool)
     mask.setflags(write=False)
     return mask

@@ -1,19 +1,19 @@
-"""Gymnasium environments of a team, whose spaces are tuples, by package and id: `gymnasium:lbforaging:Foraging-8x8-2p-3f-v3`.
+"""Gymnasium environments of a team, with tuple spaces, by package and id: `gymnasium:lbforaging:Foraging-8x8-2p-3f-v3`.
 
 The package is imported first, so that it registers its environments. Needs `pip install 'dop-marl[hosts]'` and that package. Options other
 than those of `_team.Common` go to `gymnasium.make`.
 
-Agents      agent_0, agent_1, ..., one for each entry of `observation_space`. All act all the time.
-Team        All agents; or, with the option `team`, those that it names. The others then act by a script (`_others`).
-End         As Gymnasium says, with one flag for all or one for each agent: it is over when everybody is one or the other, and truncated
-            unless all have terminated; `terminated` wins over `truncated`. Terminated exactly at the environment's own limit, or at
-            that of a wrapper (TimeLimit), is truncated (`_team`).
+Agents      agent_0, agent_1, ..., one for each entry of `observation_space`. All act in every step.
+Team        All agents; or, with the option `team`, those that it names. The others then follow a scripted policy (`_others`).
+End         One flag for all agents or one per agent: the episode ends when every agent is terminated or truncated, and is truncated unless
+            all have terminated; `terminated` wins over `truncated`. Termination exactly at the environment's own limit, or at that of a
+            wrapper (TimeLimit), counts as truncation (`_team`).
 Masks       `get_avail_actions()`, or `get_avail_agent_actions(i)`, of the environment under its wrappers; else `action_mask` in an
-            agent's observation, or, one for each agent, in the info; else everything is legal.
-State       `get_state()`, or else the observations joined, also where it raises when an episode starts, or gives no vector.
+            agent's observation, or, one per agent, in the info; else all actions are legal.
+State       `get_state()`; the concatenated observations if there is none, it raises after a reset, or returns no vector.
 Reward      A list is summed (`reward="sum"`) or averaged (`"mean"`); a number is the team's.
-            A reward of several objectives is refused, or weighed as `reward_weights` says.
-Metrics     `metrics` names numbers in the info: as they last were; 0 before there is one.
+            A reward of several objectives is refused, or weighted by `reward_weights`.
+Metrics     `metrics` names numbers in the info: their last values; 0 before the first one.
 Time limit  `spec.max_episode_steps`, or `max_episode_steps`, `_max_episode_steps` or `max_steps` of the environment or of its wrappers, or
             the option `time_limit`, the shortest one.
 """
@@ -30,7 +30,7 @@ import numpy as np
 
 from dop import plugins
 from dop.envs.making import makers
-from dop.envs.python import _answers, _others, _reseeded, _rewards, _spaces, _team
+from dop.envs.python import _answers, _others, _pictures, _reseeded, _rewards, _spaces, _team
 from dop.envs.python._others import Others
 from dop.envs.python._reseeded import Reseeded
 from dop.envs.python._spaces import SpaceTeam
@@ -42,7 +42,7 @@ ADAPTS = "PACKAGE:ID"
 
 
 def make(variant: str | None, **options: Any) -> Gymnasium | Reseeded:
-    """The environment that `variant`, a module and an id, names, made with `options`.
+    """The environment `variant`, written `module:id`, made with `options`.
 
     Raises:
         MissingExtraError: Gymnasium is not installed.
@@ -61,8 +61,9 @@ def make(variant: str | None, **options: Any) -> Gymnasium | Reseeded:
         try:
             if module:
                 importlib.import_module(module)
-            # Its checker complains of rewards that are lists.
-            env = gymnasium.make(environment_id, disable_env_checker=True, **{**options, **seeds})
+            # Gymnasium's checker rejects lists of rewards.
+            given = {"disable_env_checker": True, **options, **seeds}
+            env = _pictures.ready(name, lambda **more: gymnasium.make(environment_id, **given, **more), gymnasium.make, options)
         except (ImportError, TypeError, gymnasium.error.Error) as error:
             raise ConfigError(f"{name} cannot be made with the options {options}: {error}.") from error
         return Gymnasium(name, env, version=makers.version_of(module or FAMILY, revision=1), common=common, options=options)
@@ -72,7 +73,7 @@ def make(variant: str | None, **options: Any) -> Gymnasium | Reseeded:
 
 
 class Gymnasium(SpaceTeam):
-    """A `PythonEnvironment` around a Gymnasium environment of a team. `env` may be one of your own, made already."""
+    """A `PythonEnvironment` around a Gymnasium environment of a team. `env` may be a custom instance."""
 
     def __init__(
         self,
@@ -84,7 +85,7 @@ class Gymnasium(SpaceTeam):
         options: Mapping[str, Any] | None = None,
     ) -> None:
         self.env, self.common, self.raw = env, common or Common(), env.unwrapped
-        seen, acted = (_parts(name, which, space) for which, space in (("see", env.observation_space), ("act in", env.action_space)))
+        seen, acted = (_parts(name, which, space) for which, space in (("observe", env.observation_space), ("act in", env.action_space)))
         if len(seen) != len(acted):
             raise ConfigError(f"{name} has {len(seen)} observation and {len(acted)} action spaces; each agent needs one of each.")
         everybody = {f"agent_{i}": both for i, both in enumerate(zip(seen, acted, strict=True))}
@@ -108,36 +109,36 @@ class Gymnasium(SpaceTeam):
         return self._moment(obs, info)
 
     def _advance(self, action: np.ndarray) -> Moment:
-        told = [own.write(a) for own, a in zip(self._actions, action, strict=True)]
-        if len(told) < self._n:
-            team = dict(zip(self._places, told, strict=True))
-            told = [team[i] if i in team else self._others.act(i) for i in range(self._n)]
-        obs, rewards, terminated, truncated, info = _team.answers(self.spec.name, "step", self.env.step(tuple(told)), 5)
+        actions = [own.write(a) for own, a in zip(self._actions, action, strict=True)]
+        if len(actions) < self._n:
+            team = dict(zip(self._places, actions, strict=True))
+            actions = [team[i] if i in team else self._others.act(i) for i in range(self._n)]
+        obs, rewards, terminated, truncated, info = _team.answers(self.spec.name, "step", self.env.step(tuple(actions)), 5)
         ended, cut = self._flags("terminated", terminated), self._flags("truncated", truncated)
         over = all(map(operator.or_, ended, cut))
-        reward = _team.team_reward(self._earned(rewards), len(self._places), self.common.reward)
-        # A wrapper that cuts does not look whether the task has ended.
+        reward = _team.team_reward(self._team_rewards(rewards), len(self._places), self.common.reward)
+        # A truncating wrapper does not check whether the task has ended.
         certain = any(cut) and self._t not in self.limits.around
         return self._moment(obs, info, reward=reward, terminated=over and all(ended), truncated=over and not all(ended), certain=certain)
 
     def _flags(self, what: str, given: Any) -> tuple[bool, ...]:
-        """Of each of the team."""
+        """The flag of each agent of the team."""
         flags = _answers.flags(self.spec.name, what, given, self._n)
         return tuple(flags[i] for i in self._places)
 
-    def _earned(self, rewards: Any) -> tuple[float, ...]:
-        """What each of the team earned, or all together, if there is one reward for all.
+    def _team_rewards(self, given: Any) -> tuple[float, ...]:
+        """The rewards of the team's agents, or a single one for all.
 
         Raises:
-            ConfigError: there is one for all, but not all are the team.
+            ConfigError: a single reward for all agents, but not all are in the team.
         """
-        earned = _rewards.agent_rewards(self.spec.name, rewards, self._n, self.common.reward_weights)
-        if len(earned) == self._n:
-            earned = tuple(earned[i] for i in self._places)
+        rewards = _rewards.agent_rewards(self.spec.name, given, self._n, self.common.reward_weights)
+        if len(rewards) == self._n:
+            rewards = tuple(rewards[i] for i in self._places)
         elif len(self._places) < self._n:
-            raise ConfigError(f"{self.spec.name} gives one reward for all agents; the team is not all of them.")
-        self.agent_rewards = earned
-        return earned
+            raise ConfigError(f"{self.spec.name} gives one reward for all agents, but the option team selects only some of them.")
+        self.agent_rewards = rewards
+        return rewards
 
     def _moment(self, obs: Any, info: Mapping[str, Any], **how: Any) -> Moment:
         self._metrics |= self._numbers(info)
@@ -154,19 +155,19 @@ class Gymnasium(SpaceTeam):
         )
 
     def _masks(self, seen: Sequence[Any], info: Mapping[str, Any]) -> Sequence[Any]:
-        """What the environment says each agent may do; None where it says nothing."""
+        """The environment's action mask of each agent; None where there is none."""
         if hasattr(self.raw, "get_avail_actions"):
             return self._each("get_avail_actions()", self.raw.get_avail_actions())
         if hasattr(self.raw, "get_avail_agent_actions"):
             return [self.raw.get_avail_agent_actions(i) for i in range(self._n)]
-        told = self._each(f"in its info the {_spaces.MASK}s", info.get(_spaces.MASK))
-        return [_spaces.mask_in(one, {_spaces.MASK: mask}) for one, mask in zip(seen, told, strict=True)]
+        masks = self._each(f"in its info the {_spaces.MASK}s", info.get(_spaces.MASK))
+        return [_spaces.mask_in(obs, {_spaces.MASK: mask}) for obs, mask in zip(seen, masks, strict=True)]
 
     def _each(self, what: str, given: Any) -> Sequence[Any]:
-        """What was given of each agent; None of each, if nothing was.
+        """The given values, one per agent; None for each agent if there are none.
 
         Raises:
-            ConfigError: it is of another number of agents.
+            ConfigError: their number is not that of the agents.
         """
         if _answers.nothing(given):
             return [None] * self._n
@@ -175,14 +176,13 @@ class Gymnasium(SpaceTeam):
         return given
 
     def render(self) -> np.ndarray | None:
-        """Its picture, if it was made with the option `render_mode="rgb_array"`."""
-        picture = self.env.render() if self.env.render_mode == "rgb_array" else None
-        return picture if isinstance(picture, np.ndarray) else None
+        """The rendered image, if it was made while pictures are wanted or with the option `render_mode="rgb_array"` (`_pictures`)."""
+        return _pictures.picture(self.env)
 
 
 def _parts(name: str, what: str, space: Any) -> Sequence[Any]:
     from gymnasium import spaces  # noqa: PLC0415
 
     if not isinstance(space, spaces.Tuple) or not space.spaces:
-        raise ConfigError(f"{name} is not for a team: its agents {what} {space}, which should be a Tuple with one space for each of them.")
+        raise ConfigError(f"{name} is not a team's environment: agents {what} {space}, which must be a Tuple with one space per agent.")
     return space.spaces

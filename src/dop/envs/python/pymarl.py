@@ -1,25 +1,24 @@
-"""Anything with the interface of PyMARL's `MultiAgentEnv` (Samvelyan et al. 2019), by the function that makes it: `pymarl:my_pkg:make`.
+"""Environments with the interface of PyMARL's `MultiAgentEnv` (Samvelyan et al. 2019), by their maker: `pymarl:my_pkg:make`.
 
-The way to StarCraft II itself: `pymarl:smac.env:StarCraft2Env` with the option `map_name=3m`, or SMACv2's wrapper;
-docs/own-environment.md has the steps. What is asked of the environment: `get_env_info`, `get_obs`, `get_state`, `get_avail_actions`,
-`reset`, `step`, `close`. Options other than those of `_team.Common` go to the function.
+This is the way to StarCraft II itself: `pymarl:smac.env:StarCraft2Env` with the option `map_name=3m`, or SMACv2's wrapper;
+docs/own-environment.md has the steps. Required methods: `get_env_info`, `get_obs`, `get_state`, `get_avail_actions`, `reset`, `step`,
+`close`. Options other than those of `_team.Common` go to the maker.
 
-Agents      agent_0, agent_1, ..., all of the same sizes. Dead ones may do what the environment says, in SMAC nothing but action 0.
-Step        Three answers, (reward, terminated, info), or five, (obs, reward, terminated, truncated, info), as later versions have it.
+Agents      agent_0, agent_1, ..., all of the same sizes. The action masks of dead agents are the environment's: in SMAC action 0 only.
+Step        Three values, (reward, terminated, info), or five, (obs, reward, terminated, truncated, info), as in later versions.
 End         `info["episode_limit"]` is a time limit: truncated; and so is `truncated` of the five without `terminated`. Where neither is
-            said, an episode that terminates exactly at its `episode_limit`, or at the limit of an environment that it wraps, is truncated
-            too (`_team`): SMAC calls that an end by default.
+            reported, an episode that terminates exactly at its `episode_limit`, or at the limit of a wrapped environment, is truncated
+            too (`_team`): SMAC calls that termination by default.
 Reward      A number is the team's; a list is summed (`reward="sum"`) or averaged (`"mean"`).
-            A reward of several objectives is refused, or weighed as `reward_weights` says.
-Metrics     `metrics` names numbers in the info: as they last were; 0 before there is one. By default `battle_won`, where the environment
+            A reward of several objectives is refused, or weighted by `reward_weights`.
+Metrics     `metrics` names numbers in the info: their last values; 0 before the first one. By default `battle_won`, where the environment
             counts `battles_won`, as SMAC and SMACv2 do.
-Seeds       `reset(seed=...)` if it takes one; else, in a new environment, the function's own `seed`, or whatever it calls that. A seed
-            among the options is mixed with that of the episode, and reaches both. Otherwise there is no way to tell it.
+Seeds       `reset(seed=...)` if it has that parameter; else, in a new environment, the maker's `seed` or similar parameter. A seed among
+            the options is mixed with that of the episode, and reaches both. Otherwise the environment cannot be seeded.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -28,18 +27,18 @@ import numpy as np
 from dop import plugins
 from dop.envs.making import makers, seeding
 from dop.envs.making.places import place_of
-from dop.envs.python import _answers, _rewards, _team
+from dop.envs.python import _action_names, _answers, _pictures, _rewards, _team
 from dop.envs.python._team import AdaptedTeam, Common, Limits, Moment
 from dop.errors import ConfigError
 from dop.types import EnvSpec
 
 FAMILY = "pymarl"
 ADAPTS = "MODULE:FUNCTION"
-ASKED = ("get_env_info", "get_obs", "get_state", "get_avail_actions", "reset", "step", "close")
+REQUIRED = ("get_env_info", "get_obs", "get_state", "get_avail_actions", "reset", "step", "close")
 
 
 def make(variant: str | None, **options: Any) -> PyMARL:
-    """The environment that the function `variant`, written `module:function`, makes of `options`.
+    """The environment that the function `variant`, written `module:function`, returns for `options`.
 
     Raises:
         ConfigError: no such function, or an environment that cannot be used; the message says why.
@@ -47,7 +46,7 @@ def make(variant: str | None, **options: Any) -> PyMARL:
     name = f"{FAMILY}:{variant or ''}"
     module, _, function = (variant or "").partition(":")
     if not function:
-        raise ConfigError(f"{name} names no function; it is written pymarl:module:function, for example pymarl:smac.env:StarCraft2Env.")
+        raise ConfigError(f"{name} has no function; the form is pymarl:module:function, for example pymarl:smac.env:StarCraft2Env.")
     common, options = Common.split(options)
     maker = makers.load(module, function)
     with plugins.named(f"{name} cannot be made with the options {options}"):
@@ -55,7 +54,7 @@ def make(variant: str | None, **options: Any) -> PyMARL:
 
 
 class PyMARL(AdaptedTeam):
-    """A `PythonEnvironment` around a `MultiAgentEnv`, which `maker` makes of `options`, once now and perhaps once more for the first seed."""
+    """A `PythonEnvironment` around a `MultiAgentEnv`; `maker` makes it from `options`, now and perhaps again for the first seed."""
 
     def __init__(
         self,
@@ -66,23 +65,23 @@ class PyMARL(AdaptedTeam):
         version: str,
         common: Common | None = None,
     ) -> None:
-        self._asked = seeding.asked(name, options)
+        self._option_seeds = seeding.option_seeds(name, options)
         self._make = lambda seeds: makers.call(name, maker, **{**options, **seeds})
-        self.env, self.common = self._make(seeding.each_mixed(self._asked)), common or Common()
+        self.env, self.common = self._make(seeding.each_mixed(self._option_seeds)), common or Common()
         self._read_state = self._own_state
         if self.common.team is not None:
-            raise ConfigError(f"{name}: the option team is of no use here. PyMARL's environments are one team, and play their adversaries.")
-        missing = [method for method in ASKED if not callable(getattr(self.env, method, None))]
+            raise ConfigError(f"{name}: the option team cannot be used: all agents of PyMARL's environments are one team.")
+        missing = [method for method in REQUIRED if not callable(getattr(self.env, method, None))]
         if missing:
             raise ConfigError(
-                f"{name} made {type(self.env).__name__}{place_of(maker)}, which is no MultiAgentEnv: it lacks {', '.join(missing)}."
+                f"{name} made {type(self.env).__name__}{place_of(maker)}, which is not a MultiAgentEnv: it lacks {', '.join(missing)}."
             )
         self._reset_takes_seed = seeding.takes(self.env.reset, "seed")
         self._seed_name = None if self._reset_takes_seed else _seed_name(maker)
         self._new = True
         info = _env_info(name, self.env)
         n = int(info["n_agents"])
-        self.limits = Limits.of(self.env, told=info.get("episode_limit"))
+        self.limits = Limits.of(self.env, episode_limit=info.get("episode_limit"))
         counted = ("battle_won",) if any(hasattr(env, "battles_won") for env in (self.env, getattr(self.env, "env", None))) else ()
         self.spec = EnvSpec(
             name=name,
@@ -92,13 +91,14 @@ class PyMARL(AdaptedTeam):
             action_sizes=(int(info["n_actions"]),) * n,
             state_size=int(np.prod(info["state_shape"])),
             time_limit=self.limits.shortest(name, self.common.time_limit, "as episode_limit in get_env_info()"),
+            action_names=_action_names.told(self.env, [f"agent_{i}" for i in range(n)], [int(info["n_actions"])] * n),
             metrics=counted if self.common.metrics is None else self.common.metrics,
             options=self.common.with_others(options),
         )
 
     def _start(self, seed: int) -> Moment:
         self._metrics: dict[str, float] = {}
-        seeds = seeding.each_mixed(self._asked, seed) or ({self._seed_name: seed} if self._seed_name else {})
+        seeds = seeding.each_mixed(self._option_seeds, seed) or ({self._seed_name: seed} if self._seed_name else {})
         if self._new and seeds:
             self.env.close()
             self.env = self._make(seeds)
@@ -138,39 +138,32 @@ class PyMARL(AdaptedTeam):
         return self.env.get_state()
 
     def _each(self, method: str) -> Sequence[Any]:
-        """What it gives, one for each agent; None of each, if it gives nothing."""
+        """The method's values, one per agent; None for each agent if there are none."""
         answers, n = getattr(self.env, method)(), self.spec.n_agents
         if _answers.nothing(answers):
             return [None] * n
         if len(answers) != n:
-            raise ConfigError(f"{self.spec.name}: {method} is of {len(answers)} agents; get_env_info says {n}.")
+            raise ConfigError(f"{self.spec.name}: {method} has {len(answers)} agents; get_env_info says {n}.")
         return answers
 
     def render(self) -> np.ndarray | None:
-        """Its picture, if `render(mode="rgb_array")` gives one."""
-        render = getattr(self.env, "render", None)
-        if render is None or "mode" not in inspect.signature(render).parameters:
-            return None
-        try:
-            picture = render(mode="rgb_array")
-        except NotImplementedError:
-            return None
-        return picture if isinstance(picture, np.ndarray) else None
+        """The rendered image, if `render(mode="rgb_array")` returns one."""
+        return _pictures.picture(self.env)
 
     def save_replay(self) -> None:
-        """Let the environment write a replay of what was played, where it can: StarCraft II puts it in its own folder."""
+        """Have the environment write a replay, if it can: StarCraft II puts it in its own folder."""
         self.env.save_replay()
 
 
 def _seed_name(maker: Callable[..., Any]) -> str | None:
-    """What the function calls a seed, if it takes one."""
+    """The name of the maker's seed parameter; None if it has none."""
     return next((name for name in seeding.NAMES if name.endswith("seed") and seeding.takes(maker, name)), None)
 
 
 def _env_info(name: str, env: Any) -> Mapping[str, Any]:
     info = env.get_env_info()
     if not isinstance(info, Mapping):
-        raise ConfigError(f"{name}: get_env_info(){place_of(env.get_env_info)} gave {type(info).__name__}; it must give a dict.")
+        raise ConfigError(f"{name}: get_env_info(){place_of(env.get_env_info)} returned {type(info).__name__}; it must return a dict.")
     missing = [key for key in ("n_agents", "n_actions", "obs_shape", "state_shape") if key not in info]
     if missing:
         raise ConfigError(f"{name}: get_env_info() lacks {', '.join(missing)}; it has {', '.join(map(str, info))}.")

@@ -1,4 +1,4 @@
-"""How large returns and rewards are before anything is learned: in random play, and where nobody does anything."""
+"""The scale of returns and rewards without learning: under a random policy and a no-op policy."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ import numpy as np
 from dop.types import EnvSpec
 
 EPISODES = 32
-"""As many are played of each kind, if that is cheap."""
+"""Episodes of each policy."""
 SECONDS = 2.0
-"""What may be spent on each kind before it is cheap no more."""
+"""Time limit of each policy's episodes, after which no further one starts."""
 
 
 @dataclass
 class Scale:
-    """What the episodes of one kind of play gave."""
+    """Statistics of one policy's episodes."""
 
     policy: str
     returns: list[float] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
     terminated: list[bool] = field(default_factory=list)
     least: float = np.inf
-    """Reward of a step."""
+    """Smallest and largest reward of a step."""
     most: float = -np.inf
 
     def add(self, rewards: list[float], terminated: bool) -> None:
-        """One episode more."""
+        """Add an episode."""
         self.returns.append(float(np.sum(rewards)))
         self.lengths.append(len(rewards))
         self.terminated.append(terminated)
         self.least, self.most = min([self.least, *rewards]), max([self.most, *rewards])
 
     def play(self, environment: Any, policy: Callable[[np.ndarray], np.ndarray], seed: int) -> None:
-        """Episodes until there are `EPISODES`, or `SECONDS` are over; their seeds are those from `seed` on. At least one, all in all."""
+        """Play until there are `EPISODES` episodes or `SECONDS` are over, but at least one; their seeds are those from `seed` on."""
         start, done = time.perf_counter(), len(self.returns)
         for i in range(EPISODES - done):
             if self.returns and time.perf_counter() - start > SECONDS:
@@ -63,7 +63,7 @@ def _episode(environment: Any, policy: Callable[[np.ndarray], np.ndarray], seed:
 
 
 def no_op(spec: EnvSpec, action_mask: np.ndarray) -> np.ndarray:
-    """What does least: action 0, or the first that is legal; the middle of a box; equal parts of a simplex."""
+    """The no-op policy: action 0, or the first legal one; the middle of a box; equal parts of a simplex."""
     if spec.action_kind == "discrete":
         return action_mask.argmax(axis=-1).astype(np.int32)
     if spec.action_kind == "box":
@@ -72,12 +72,12 @@ def no_op(spec: EnvSpec, action_mask: np.ndarray) -> np.ndarray:
 
 
 def same_end(lengths: list[int], terminated: list[bool], time_limit: int) -> str | None:
-    """A remark if episodes of more than one step terminate where a time limit would cut them."""
+    """A note if episodes of more than one step terminate as if by a time limit."""
     if time_limit == 1:
         return None
     advice = (
-        "if that is a time limit and no end of the task, what follows counts and they must be truncated "
-        "(adapters: the option time_limit={0}; if it is the end, limit_terminates=true says so)"
+        "if that is a time limit and not the end of the task, they must be truncated to bootstrap "
+        "(adapters: the option time_limit={0}; if it is the end, set limit_terminates=true)"
     )
     if len(lengths) > 1 and all(terminated) and len(set(lengths)) == 1 and lengths[0] > 1:
         return f"every episode terminated at the same length, after {lengths[0]} steps: {advice.format(lengths[0])}"

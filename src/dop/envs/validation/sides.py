@@ -1,8 +1,8 @@
-"""Whether agents' rewards oppose each other, as those of adversaries do: what one side earns, the other loses.
+"""Detection of opposing rewards, as of adversaries: one side gains what the other loses.
 
-Rewards are compared within episodes, as they are and from step to step: of two that only drift apart, the steps are unrelated. Sides are
-looked for among the types of agents first; then the two agents that oppose each other most are taken, and every other one goes to whom it
-is with.
+Correlations are computed within episodes, of the rewards and of their differences from step to step, which are unrelated for two rewards
+that only drift apart. Pairs of agent types are tried first; then the two agents with the most negative correlation are chosen, and every
+other agent joins the side with which it correlates more.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ import numpy as np
 from jaxtyping import Float
 
 LEAST_STEPS = 8
-"""Fewer steps say nothing."""
+"""Fewer steps are inconclusive."""
 STEPS, LEVELS, FOUND = -0.5, -0.1, -0.7
-"""Correlations of two sides from step to step, and as they are, from which on they oppose; and both, where the sides were looked for."""
+"""Thresholds of the correlations of differences and of rewards for opposing types; and of both, if the sides were searched for."""
 _MOST_TYPES = 12
 
 Rewards: TypeAlias = Sequence[Float[np.ndarray, "step agent"]]
-"""Of each episode."""
+"""One array per episode."""
 
 
 @dataclass(frozen=True)
 class Sides:
-    """Two groups of agents, by number, whose rewards oppose each other."""
+    """Two groups of agents, by index, whose rewards oppose each other."""
 
     one: tuple[int, ...]
     other: tuple[int, ...]
@@ -35,7 +35,7 @@ class Sides:
 
 
 def opposing(rewards: Rewards, types: Sequence[str]) -> Sides | None:
-    """The two sides of the agents, if their rewards oppose each other most clearly; None if they do not, or too little was played."""
+    """The two sides whose rewards oppose each other most clearly; None if there are none, or too few steps."""
     if len(types) < 2:
         return None
     whole = np.concatenate(list(rewards)) if rewards else np.zeros((0, len(types)))
@@ -53,7 +53,7 @@ def opposing(rewards: Rewards, types: Sequence[str]) -> Sides | None:
 
 
 def constant_types(rewards: Rewards, types: Sequence[str]) -> bool:
-    """Whether there are several types of agents, and one of them earned always the same: then nothing is known of whom it opposes."""
+    """Whether there are several agent types, and one has constant rewards, so that its side is undetermined."""
     if len(set(types)) < 2 or not rewards:
         return False
     varies = np.ptp(np.concatenate(list(rewards)), axis=0) > 0
@@ -61,7 +61,7 @@ def constant_types(rewards: Rewards, types: Sequence[str]) -> bool:
 
 
 def _zero_sum(whole: Float[np.ndarray, "step agent"]) -> Sides | None:
-    """Sides of which one earns exactly what the other loses, in every step: each agent goes with whom its rewards share the sign."""
+    """The sides of a zero-sum game, in which one side gains exactly what the other loses in every step."""
     size = np.abs(whole).sum(axis=1)
     if not size.any() or (np.abs(whole.sum(axis=1)) > 1e-6 * size).any():
         return None
@@ -76,7 +76,7 @@ def _pairs_of_types(types: Sequence[str]) -> Iterator[tuple[tuple[int, ...], tup
 
 
 def _with_allies(sides: Sides, steps: Float[np.ndarray, "step agent"], types: Sequence[str]) -> Sides:
-    """With every other type of agents on the side whose rewards rise with its own."""
+    """`sides` with every other agent type added to the side with which its rewards correlate positively."""
     one, other = sides.one, sides.other
     for kind in dict.fromkeys(types):
         members = tuple(i for i, own in enumerate(types) if own == kind)
@@ -87,7 +87,7 @@ def _with_allies(sides: Sides, steps: Float[np.ndarray, "step agent"], types: Se
 
 
 def _split(levels: Float[np.ndarray, "step agent"], steps: Float[np.ndarray, "step agent"]) -> Sides | None:
-    """Everybody who earned something, on the side of one or the other of the two that oppose each other most."""
+    """The agents with varying rewards, each on the side of one of the two agents with the most negative correlation."""
     size = np.sqrt((steps**2).sum(axis=0))
     unit = np.divide(steps, size, out=np.zeros_like(steps), where=size > 1e-9)
     alike = unit.T @ unit
@@ -95,12 +95,12 @@ def _split(levels: Float[np.ndarray, "step agent"], steps: Float[np.ndarray, "st
     nearer = alike[first] - alike[second]
     one, other = tuple(np.flatnonzero(nearer > 0).tolist()), tuple(np.flatnonzero(nearer < 0).tolist())
     found = Sides(one, other, _correlation(steps, one, other))
-    limits = (STEPS, LEVELS) if levels.shape[1] == 2 else (FOUND, FOUND)  # two agents are two sides: nothing was chosen
+    limits = (STEPS, LEVELS) if levels.shape[1] == 2 else (FOUND, FOUND)  # with two agents there is no search
     return found if found.correlation <= limits[0] and _correlation(levels, one, other) <= limits[1] else None
 
 
 def _correlation(x: Float[np.ndarray, "step agent"], one: Sequence[int], other: Sequence[int]) -> float:
-    """Of what two groups earn together; 0 if one earns always the same."""
+    """The correlation of the summed rewards of two groups; 0 if one is constant."""
     a, b = x[:, list(one)].sum(axis=1), x[:, list(other)].sum(axis=1)
     size = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b) / size if size > 1e-9 else 0.0

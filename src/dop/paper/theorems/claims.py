@@ -1,4 +1,4 @@
-"""What the programs of the theorems share: a claim with its verdict, the table of claims, and what counts as equal."""
+"""Shared code of the theorems: a claim with its verdict, the table of claims, and numerical tolerances."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from jaxtyping import Float
 DISCOUNT = 0.9
 """gamma of the random problems."""
 EXACT = 1e-9
-"""What counts as equal, of numbers of order 1 in float64."""
-DIFFERENCE = 1e-5
+"""Tolerance for equality of float64 numbers of order 1."""
+DIFFERENCE_STEP = 1e-5
 """The step of central differences."""
 NUMERIC = 1e-6
-"""What counts as equal to a central difference, relatively."""
+"""Relative tolerance for equality with a central difference."""
 ROUNDING = 1e-12
-"""A change of J, or a difference of two actions' values, that is nearer to 0 than this is none."""
+"""Changes of J and differences of action values below this count as 0."""
 TEAMS = tuple(range(2, 21))
 """n of Theorems 3, 5 and 6."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """What is claimed, and what was found."""
+    """A claim and its measurement."""
 
     name: str
     claim: str
@@ -32,7 +32,7 @@ class Claim:
     holds: bool
     note: str = ""
     assumptions: bool = True
-    """Whether the assumptions of the paper's statement or proof are met here."""
+    """Whether the assumptions of the paper's statement or proof hold here."""
 
     @property
     def verdict(self) -> str:
@@ -40,7 +40,7 @@ class Claim:
 
 
 def as_table(claims: Sequence[Claim]) -> str:
-    """One claim a line, in aligned columns; notes below."""
+    """One line per claim, in aligned columns, then the notes."""
     rows = [("theorem", "claimed", "measured", "verdict"), *((c.name, c.claim, c.measured, c.verdict) for c in claims)]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -1,4 +1,4 @@
-"""Every claim measured, in the order of the table, with the numbers behind the figure."""
+"""All claims in the order of the table, and the data of the figure."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from dop.paper.theorems.deterministic import appendix_d2, lemma_3, theorem_4, th
 from dop.paper.theorems.deterministic.places import draw_places
 from dop.paper.theorems.deterministic.teams import draw_teams
 from dop.paper.theorems.stochastic import equation_16, proposition_1, proposition_2, theorem_1, theorem_2, theorem_3, theorem_7
-from dop.paper.theorems.stochastic.cases import draw
+from dop.paper.theorems.stochastic.cases import draw_cases
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measurements:
-    """The claims with their verdicts, and what the figure is drawn from."""
+    """The claims with their verdicts, and the data of the figure."""
 
     claims: list[Claim]
     theorem_2_changes: Float[np.ndarray, "step case"]
-    """What one update changes J by, for each of `theorem_2.STEP_SIZES`, in every problem."""
+    """The change of J by one update, by step size (`theorem_2.STEP_SIZES`) and problem."""
     theorem_3_ratios: dict[str, list[float]]
     """The median Var(g_1) / Var(g_2) for each of TEAMS, by setting."""
     theorem_5_errors: dict[str, list[float]]
@@ -33,8 +33,8 @@ class Measurements:
 
 
 def measure(seed: int, problems: int) -> Measurements:
-    """All of it: Eq. 16, Proposition 2 and Theorem 2 on that many random problems, the rest on a tenth as many."""
-    cases = draw(seed, problems)
+    """Measure Eq. 16, Proposition 2 and Theorem 2 on `problems` random problems, the rest on a tenth as many."""
+    cases = draw_cases(seed, problems)
     few = cases[: max(1, problems // 10)]
     count = len(few)
     places = draw_places(seed, count)

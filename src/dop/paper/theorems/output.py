@@ -20,7 +20,7 @@ from dop.visualise.curves import COLOURS
 
 
 def as_json(measured: Measurements, *, seed: int, problems: int) -> str:
-    """The claims and what the figure is drawn from."""
+    """The claims and the data of the figure."""
     changes = measured.theorem_2_changes
     quantiles = np.quantile(changes, (0, 0.05, 0.5, 0.95, 1), axis=1)
     data = {

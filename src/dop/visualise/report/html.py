@@ -39,7 +39,7 @@ _numbers = itertools.count()
 def _macros() -> Any:
     """The macros of `templates/page.html.jinja`."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("dop.report"),
+        loader=jinja2.PackageLoader("dop.visualise.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         finalize=lambda value: value if isinstance(value, Markup) else visible(value),
@@ -56,12 +56,12 @@ def piece(name: str, /, **content: Any) -> Markup:
 
 def own_file(name: str) -> Markup:
     """One of the files that belong to the page."""
-    return Markup(resources.files("dop.report").joinpath(name).read_text(encoding="utf-8"))
+    return Markup(resources.files("dop.visualise.report").joinpath(name).read_text(encoding="utf-8"))
 
 
 def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, wrap: bool = False) -> Markup:
-    """A table that scrolls by itself where it is too wide. The first cell of each row names it."""
-    return piece("table", caption=caption, header=header, rows=list(rows), wrap=wrap)
+    """A table that scrolls by itself where it is too wide. The first cell of each row names it. `wrap`: cells may have several lines."""
+    return piece("table", id=f"t{next(_numbers)}", caption=caption, header=header, rows=list(rows), wrap=wrap)
 
 
 _GAPS = {"-": 0, "--": 7, ":": 3}

@@ -19,15 +19,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dop.analysis import statistics
-from dop.analysis.compare import SCORE, Comparison, Entry, Line, Task, hyper_parameters
+from dop.analysis.compare import SCORE, Comparison, Line, Task
 from dop.analysis.playback import Trajectory
-from dop.analysis.statistics import Estimate
+from dop.analysis.statistics import FEWEST_SEEDS
 from dop.errors import ConfigError, is_finite, plain, shown
 from dop.loggers.progress import clock
 from dop.storage.records import Record
 from dop.visualise import credit_figures, film
 from dop.visualise.curves import PANELS, Panel, metric_words, panel_figure, style
-from dop.visualise.report import html
+from dop.visualise.report import html, provenance
+from dop.visualise.report.numbers import LIMITLESS, count, estimate, number, over_seeds, span
 
 _INK = "#333333"
 Bounds: TypeAlias = tuple[float, float]
@@ -68,11 +69,11 @@ def build(
     bounds = bounds or {}
     title = ", ".join(dict.fromkeys(task.environment for task in comparison.tasks))
     parts = [
-        *(_task(comparison, task) for task in comparison.tasks),
+        *(_task(comparison, task, bounds.get(task.title)) for task in comparison.tasks),
         _together(comparison, bounds),
-        _hyper_parameters(comparison),
+        provenance.hyper_parameters(comparison),
         *(_rollouts(rollouts) for rollouts in all_rollouts),
-        _origin(comparison),
+        provenance.origin(comparison),
     ]
     whole = html.piece(
         "page",
@@ -89,28 +90,57 @@ def build(
 
 
 def _count(comparison: Comparison) -> str:
-    def of(number: int, word: str) -> str:
-        return f"{number} {word}{'' if number == 1 else 's'}"
-
-    return f"{of(len(comparison.entries), 'run')}, {of(len(comparison.labels), 'method')}, {of(len(comparison.tasks), 'task')}"
+    kinds = (("run", comparison.entries), ("method", comparison.labels), ("task", comparison.tasks))
+    return ", ".join(count(len(found), word) for word, found in kinds)
 
 
 # -------------------------------------------------------------------------------------------------------------------- tasks
 
 
-def _task(comparison: Comparison, task: Task) -> Markup:
+def _task(comparison: Comparison, task: Task, bounds: Bounds | None) -> Markup:
     """Curves and a table of one task."""
     by_label = _in_order(comparison, task)
     panels = [Panel(metric=task.metric, axis="env_steps", title=metric_words(task.metric), fraction=True)] if task.fraction else []
     panels += [panel for panel in PANELS[1:] if any(statistics.curves(kept, panel.metric) for kept in by_label.values())]
     drawn = [html.figure(panel_figure(panel, by_label), title=panel.title, description=_describe(task, panel.metric)) for panel in panels]
     legend = [(_look(comparison, line.label), line.label) for line in task.lines]
-    bands = "Bold: mean over seeds; thin: single seeds; band, from three seeds on: 95% confidence interval of the mean (Student's t)."
-    rows = [_row(comparison, task, line) for line in task.lines]
-    header = ("method", "seeds", f"{metric_words(task.metric)} at the end", "return at the end", "environment steps", "time a seed")
-    caption = f"{task.title}: at the end is {SCORE}; with 95% intervals over seeds"
-    ends = html.table(caption, header, rows)
-    return html.piece("task", title=task.title, legend=legend, bands=bands, figures=drawn, ends=ends)
+    limits = _return_limits(task, bounds)
+    rows = [_row(comparison, task, line, limits) for line in task.lines]
+    score = [f"{metric_words(task.metric)} at the end"] if task.fraction else []
+    header = ("method", "seeds", *score, "Greedy return at the end", "environment steps", "time per seed")
+    ends = html.table(f"{task.title}: {_ends_words(task, limits)}", header, rows)
+    return html.piece("task", title=task.title, legend=legend, bands=_line_words(task), figures=drawn, ends=ends)
+
+
+def _line_words(task: Task) -> str:
+    """What the lines of the curves are, as far as there are any of the kind."""
+    most = max(len(line.seeds) for line in task.lines)
+    if most == 1:
+        return "One line: one seed."
+    band = f"; band, from {FEWEST_SEEDS} seeds on: 95% confidence interval of the mean (Student's t)"
+    return f"Bold: mean over seeds; thin: single seeds{band if most >= FEWEST_SEEDS else ''}."
+
+
+def _return_limits(task: Task, bounds: Bounds | None) -> Bounds:
+    """Between what returns can be, as far as that is known: the bounds of the task, unless a seed is beyond them."""
+    ends = [line.scores("test_return_mean") for line in task.lines]
+    if bounds is None or task.fraction or any(((own < bounds[0]) | (own > bounds[1])).any() for own in ends):
+        return LIMITLESS
+    return bounds
+
+
+def _ends_words(task: Task, limits: Bounds) -> str:
+    """What the numbers of a task's table are."""
+    seeds = [len(line.seeds) for line in task.lines]
+    words = [f"at the end is {SCORE}"]
+    if max(seeds) >= FEWEST_SEEDS:
+        cut = [f"a {metric_words(task.metric).lower()} to 0% and 100%"] if task.fraction else []
+        cut += [f"returns to {limits[0]:g} and {limits[1]:g}"] if limits != LIMITLESS else []
+        words.append(f"Mean over seeds [95% interval by Student's t{', cut: ' + ', '.join(cut) if cut else ''}]")
+    if min(seeds) < FEWEST_SEEDS:
+        values = ": their own values are in round brackets" if any(1 < count < FEWEST_SEEDS for count in seeds) else ""
+        words.append(f"Fewer than {FEWEST_SEEDS} seeds have no interval{values}")
+    return ". ".join(words) + "."
 
 
 def _in_order(comparison: Comparison, task: Task) -> dict[str, list[Record]]:
@@ -120,37 +150,21 @@ def _in_order(comparison: Comparison, task: Task) -> dict[str, list[Record]]:
 
 
 def _describe(task: Task, metric: str) -> str:
-    ends = [f"{line.label} ends at {_number(float(np.mean(line.scores(metric))))}" for line in task.lines if len(line.scores(metric))]
+    ends = [f"{line.label} ends at {number(float(np.mean(line.scores(metric))))}" for line in task.lines if len(line.scores(metric))]
     return f"{task.title}. " + "; ".join(ends or ["nothing finite since learning began"]) + "."
 
 
-def _row(comparison: Comparison, task: Task, line: Line) -> list[str]:
+def _row(comparison: Comparison, task: Task, line: Line, limits: Bounds) -> list[str]:
     last = [max((r for r in line.records if r.seed == seed), key=lambda r: r.env_steps) for seed in line.seeds]
     steps, seconds = [r.env_steps for r in last], [r.wall_seconds for r in last]
     return [
         _named(comparison, line.label),
         str(len(line.seeds)),
-        _interval(line.scores(task.metric), fraction=task.fraction),
-        _interval(line.scores("test_return_mean")),
-        _range(f"{min(steps):,}", f"{max(steps):,}"),
-        _range(clock(min(seconds)), clock(max(seconds))),
+        *([over_seeds(line.scores(task.metric), fraction=True, limits=(0, 1))] if task.fraction else []),
+        over_seeds(line.scores("test_return_mean"), limits=limits),
+        span(f"{min(steps):,}", f"{max(steps):,}"),
+        span(clock(min(seconds)), clock(max(seconds))),
     ]
-
-
-def _range(low: str, high: str) -> str:
-    return low if low == high else f"{low} to {high}"
-
-
-def _interval(scores: np.ndarray, *, fraction: bool = False) -> str:
-    found = statistics.mean_interval(scores)
-    if len(scores) < 2:
-        return _number(float(found.mean), fraction)
-    low, high = (np.clip(x, 0, 1) if fraction else x for x in (found.low, found.high))
-    return f"{_number(float(found.mean), fraction)} [{_number(float(low), fraction)}, {_number(float(high), fraction)}]"
-
-
-def _number(value: float, fraction: bool = False) -> str:
-    return "-" if not np.isfinite(value) else f"{value:.0%}" if fraction else f"{value:.3g}"
 
 
 def _look(comparison: Comparison, label: str) -> str:
@@ -173,7 +187,16 @@ def _together(comparison: Comparison, bounds: Mapping[str, Bounds]) -> Markup:
         )
         groups.setdefault(played, []).append(label)
     blocks = [_block(comparison, titles, labels, bounds) for titles, labels in groups.items() if titles]
-    return html.piece("together", blocks=blocks)
+    words = [
+        f"A seed's score is {SCORE}. It does not depend on the other methods of this page. Intervals: 95%, bootstrap stratified by task "
+        f"(Agarwal et al. 2021); none where a task has fewer than {FEWEST_SEEDS} seeds, from which nothing can be said of others."
+    ]
+    if any(block["ends"] for block in blocks):
+        words.append(
+            "The IQM is the mean of the middle half of all scores. Mean and median are over tasks, of each task's mean over seeds. The "
+            "optimality gap is by how much scores fall short of 1, on average: less is better. It is of scores from 0 to 1 only."
+        )
+    return html.piece("together", words=words, blocks=blocks)
 
 
 def _block(comparison: Comparison, titles: Sequence[str], labels: Sequence[str], bounds: Mapping[str, Bounds]) -> dict[str, Any]:
@@ -187,13 +210,23 @@ def _block(comparison: Comparison, titles: Sequence[str], labels: Sequence[str],
         advice = " ".join(f"--bounds '{title}=LOW:HIGH'" for title in unbounded)
         words.append(f"Scores in different units have no common mean. To have one, say which returns count as 0 and as 1: {advice}.")
     else:
-        means = {label: statistics.interquartile_mean(own) for label, own in scores.items()}
-        rows = [[_named(comparison, label), _estimate(means[label])] for label in labels]
-        ends.append(html.table("Interquartile mean of the scores", ("method", "IQM"), rows))
+        ends.append(_aggregates(comparison, scores, scaled=not unbounded))
         figures += [_profiles(labels, scores, "return" if unbounded else "score")] if len(labels) > 1 else []
     if len(labels) > 1:
         figures.append(_improvement(comparison, labels, scores))
     return {"words": words, "ends": ends, "figures": figures}
+
+
+def _aggregates(comparison: Comparison, scores: Mapping[str, list[np.ndarray]], *, scaled: bool) -> Markup:
+    """What `rliable` reports of each method; how far scores fall short of 1 only where they are `scaled`."""
+    kinds = {"IQM": statistics.interquartile_mean, "mean": statistics.mean_score, "median": statistics.median_score}
+    kinds |= {"optimality gap": statistics.optimality_gap} if scaled else {}
+    rows = []
+    for label, own in scores.items():
+        seeds = [len(of_task) for of_task in own]
+        found = [estimate(statistic(own)) for statistic in kinds.values()]
+        rows.append([_named(comparison, label), *found, span(str(min(seeds)), str(max(seeds))), str(len(own))])
+    return html.table("The scores of all tasks together", ("method", *kinds, "seeds per task", "tasks"), rows)
 
 
 def scores_of(tasks: Sequence[Task], labels: Sequence[str], bounds: Mapping[str, Bounds] | None = None) -> dict[str, list[np.ndarray]]:
@@ -248,14 +281,7 @@ def _score_words(tasks: Sequence[Task], scores: Mapping[str, list[np.ndarray]], 
     each = " ".join(f"On {', '.join(titles)}: {what}." for what, titles in kinds.items())
     values = np.concatenate([own for of_tasks in scores.values() for own in of_tasks])
     outside = " Some scores are beyond the bounds." if bounds and (values.min() < 0 or values.max() > 1) else ""
-    return (
-        f"A seed's score is {SCORE}. {each}{outside} It does not depend on the other methods of this page. "
-        "Intervals: 95%, bootstrap stratified by task (Agarwal et al. 2021); none where a task has one seed only."
-    )
-
-
-def _estimate(found: Estimate) -> str:
-    return f"{found.value:.3f}" if np.isnan(found.low) else f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+    return f"{each}{outside}"
 
 
 def _profiles(labels: Sequence[str], scores: Mapping[str, list[np.ndarray]], what: str) -> Markup:
@@ -271,7 +297,7 @@ def _profiles(labels: Sequence[str], scores: Mapping[str, list[np.ndarray]], wha
     axes.set(ylim=(-0.02, 1.02))
     axes.set_xlabel(what, fontsize=9, color=_INK)
     axes.set_ylabel("fraction of seeds above it", fontsize=9, color=_INK)
-    means = [f"the mean {what} of {label} is {_number(float(np.mean(np.concatenate(scores[label]))))}" for label in labels]
+    means = [f"the mean {what} of {label} is {number(float(np.mean(np.concatenate(scores[label]))))}" for label in labels]
     return html.figure(picture, title="Performance profiles", description=f"Fraction of seeds above each {what}; {'; '.join(means)}.")
 
 
@@ -281,7 +307,7 @@ def _improvement(comparison: Comparison, labels: Sequence[str], scores: Mapping[
         for y in labels[place + 1 :]:
             found = statistics.probability_of_improvement(scores[x], scores[y])
             pair = html.piece("pair", looks=[_look(comparison, x), _look(comparison, y)], names=[x, y])
-            rows.append([pair, _estimate(found)])
+            rows.append([pair, estimate(found)])
     shown = html.table("How likely a seed of the first beats one of the second, on a task drawn at random", ("pair", "probability"), rows)
     return html.piece("figure", title="Probability of improvement", drawn=shown)
 
@@ -291,33 +317,6 @@ def _small_figure() -> tuple[Figure, Axes]:
     axes = picture.subplots()
     credit_figures.dress(axes, "")
     return picture, axes
-
-
-# ------------------------------------------------------------------------------------------------------------------- tables
-
-
-def _hyper_parameters(comparison: Comparison) -> Markup:
-    found = hyper_parameters(comparison)
-    names = list(next(iter(found.values())))
-    if len(found) < 2 or not names:
-        return Markup()
-    rows = [[name, *("-" if own[name] is None else str(own[name]) for own in found.values())] for name in names]
-    shown = html.table("Hyper-parameters and ways of measuring that are not the same everywhere", ("field", *found), rows)
-    return html.piece("differences", count=len(names), fields=shown)
-
-
-def _origin(comparison: Comparison) -> Markup:
-    rows = [[entry.name, *_made_by(entry)] for entry in comparison.entries]
-    header = ("run", "algorithm", "environment, version", "seeds", "dop", "versions", "machine")
-    return html.piece("origin", runs=html.table("Where the numbers are from", header, rows, wrap=True))
-
-
-def _made_by(entry: Entry) -> list[str]:
-    spec, made_by = entry.config.environment_spec, entry.made_by
-    versions = ", ".join(f"{name} {version}" for name, version in (made_by["versions"] or {}).items())
-    seeds = ", ".join(map(str, entry.config.train_config.seeds))
-    machine = f"{made_by['device']}; {made_by['machine']}"
-    return [entry.config.algorithm, f"{spec['name']}, {spec['version']}", seeds, str(made_by["library_version"]), versions, machine]
 
 
 # -------------------------------------------------------------------------------------------------------------------- films
@@ -349,7 +348,9 @@ def _credit(rollouts: RunRollouts) -> Markup:
     )
     picture = credit_figures.summary_figure(rollouts.many, rollouts.training, title=rollouts.label)
     found = credit_figures.by_agent(rollouts.many)
-    means = "; ".join(f"{agent} {mean:.3g}" for agent, mean in zip(rollouts.many[0].spec.agents, found.mean, strict=True))
+    means = "; ".join(
+        f"{agent} {credit_figures.number(mean)}" for agent, mean in zip(rollouts.many[0].spec.agents, found.mean, strict=True)
+    )
     words = f"Mean credit of a step by agent: {means}. Also by action, and over training."
     return html.piece("credit", whole=whole, words=words, image=html.png(film.pixels(picture), colours=128))
 
@@ -363,8 +364,11 @@ def _player(rollouts: RunRollouts, trajectory: Trajectory) -> Markup:
         frames.append(html.png(film.pixels(still)))
         scene.clear()
     fields = ["action", *(field for field, _ in credit_figures.ROWS if trajectory.credit_estimate is not None)]
-    steps = {"action": [[film.words(spec, action[i], i) for i in range(spec.n_agents)] for action in trajectory.actions]}
-    steps |= {field: np.vectorize(lambda x: f"{x:.3g}")(getattr(trajectory.credit_estimate, field)).tolist() for field in fields[1:]}
+    steps = {"action": [[film.done(trajectory, t, i) for i in range(spec.n_agents)] for t in range(trajectory.length)]}
+    steps |= {
+        field: np.vectorize(credit_figures.number, otypes=[object])(getattr(trajectory.credit_estimate, field)).tolist()
+        for field in fields[1:]
+    }
     earned = [f"{x:.2f}" for x in np.cumsum(trajectory.steps.reward)]
     speed = min(max(trajectory.length / 8, 1.5), 10)
     data = {"frames": frames, "earned": earned, "fields": fields, "steps": steps, "speed": speed, "left": _LEFT, "right": _RIGHT}
@@ -379,7 +383,7 @@ def _timeline(trajectory: Trajectory) -> Markup:
     if trajectory.credit_estimate is None or trajectory.length == 1:  # the table says all of a single step
         return Markup()
     picture = credit_figures.timeline_figure(trajectory, left=_LEFT, right=_RIGHT)
-    total = np.sum(trajectory.credit_estimate.credit, axis=0)
+    total = np.nansum(trajectory.credit_estimate.credit, axis=0)
     words = "; ".join(f"{name} {x:.3g}" for name, x in zip(trajectory.spec.agents, total, strict=True))
     title, description = "Weight, value, advantage and credit of each agent over the episode", f"Credit in all: {words}."
     return html.piece("timeline", drawn=html.svg(picture, title=title, description=description), left=100 * _LEFT)

@@ -8,7 +8,7 @@ import pytest
 from dop.paper.theorems.deterministic import appendix_d2
 
 
-def test_gumbel_softmax_samples_are_decided_but_not_the_same() -> None:
+def test_gumbel_softmax_samples_are_nearly_one_hot_but_differ() -> None:
     one_sample, fixed = appendix_d2.claims(0, 20)
     assert one_sample.holds and not fixed.holds
 

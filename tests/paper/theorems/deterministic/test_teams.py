@@ -1,4 +1,4 @@
-"""The random teams: what they depend on, and that Q^pi is what it is said to be."""
+"""The random teams: reproducible, with the documented Q^pi."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def first(team: Team) -> Team:
     return Team(*(each[0] for each in team))
 
 
-def test_a_team_depends_on_its_seed_and_number_only() -> None:
+def test_a_team_depends_on_seed_and_index_only() -> None:
     np.testing.assert_array_equal(draw_teams(0, 2).theta, TEAMS.theta[:2])
     assert not np.array_equal(draw_teams(1, 2).theta, TEAMS.theta[:2])
 
 
-def test_q_pi_is_what_it_is_said_to_be() -> None:
+def test_true_value_is_q_pi() -> None:
     # V(s) = Q(s, pi(s)) at pi, and J is the occupancy's sum of rewards; d sums to 1 / (1 - gamma).
     team = first(TEAMS)
     with jax.enable_x64(True):

@@ -16,7 +16,7 @@ TEAMS = draw_teams(0, 6)
 
 def test_equation_13_by_hand() -> None:
     # One state and agent, a = tanh(2 theta) at theta = 0: da/dtheta = 2; w = 3, k = 5, slope 7: 210.
-    team = random_team(np.random.default_rng(0))._replace(seen=np.full((1, 1, 1), 2.0), theta=np.zeros((1, 1, 1)))
+    team = random_team(np.random.default_rng(0))._replace(features=np.full((1, 1, 1), 2.0), theta=np.zeros((1, 1, 1)))
     found = theorem_4.equation_13(team, jnp.array([3.0]), np.full((1, 1), 5.0), jnp.full((1, 1, 1), 7.0))
     assert float(found[0, 0, 0]) == pytest.approx(210)
 

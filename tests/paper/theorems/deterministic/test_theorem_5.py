@@ -15,7 +15,7 @@ from theorem_helpers import sine, verdicts
 PLACES = draw_places(0, 12, (2, 5, 20))
 
 
-def test_theorem_5_holds_for_fits_that_are_as_flat_as_q() -> None:
+def test_theorem_5_holds_for_fits_no_steeper_than_q() -> None:
     assert verdicts(theorem_5.claims(PLACES)) == {
         "Thm. 5, first-order fit": True,
         "Thm. 5, proof's fit, slopes <= L": True,
@@ -34,7 +34,7 @@ def by_hand() -> Place:
 
 
 def test_errors_by_hand() -> None:
-    # dQ/da = (1, 0), L = 1; at (0.1, ...) the tangent is 0.1 and Q^pi sin 0.1. With the kink, two agents' 0.1^1.5 are missed besides.
+    # dQ/da = (1, 0), L = 1; at (0.1, ...) the tangent is 0.1 and Q^pi sin 0.1. The kink adds 0.1^1.5 for each of two agents.
     p = by_hand()
     assert p.lipschitz(0.1) == pytest.approx(1)
     np.testing.assert_allclose(theorem_5.tangent_errors(p, 0.1), 0.1 - np.sin(0.1))
@@ -73,7 +73,7 @@ def test_the_proofs_fit_fails_if_its_slopes_exceed_l() -> None:
 def test_arbitrary_functions_that_are_flat_keep_the_bound() -> None:
     # f_i near 1 with slopes of 1e-3: K is about Q^pi / n, so Q_tot^phi hardly moves.
     flat = [
-        dataclasses.replace(p, f=(Waves(amplitude=np.ones(p.n), angle=np.full(p.n, np.pi / 2), frequency=1e-3 * np.eye(p.n)),))
+        dataclasses.replace(p, f=(Waves(amplitude=np.ones(p.n), phase=np.full(p.n, np.pi / 2), frequency=1e-3 * np.eye(p.n)),))
         for p in PLACES
     ]
     assert theorem_5.bound_claim(flat, theorem_5.arbitrary_errors, "", "").holds

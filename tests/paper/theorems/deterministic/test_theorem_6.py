@@ -19,7 +19,7 @@ from dop.paper.theorems.deterministic.waves import Waves
         ("proof's X_j, i.i.d.", True),
         ("proof's X_j, in cancelling pairs", False),
         ("proof's X_j, X_j = X / 2^j", False),
-        ("joint critic, all agents alike", True),
+        ("joint critic, dense", True),
         ("joint critic, ring", False),
         ("joint critic, pairs", False),
     ],
@@ -33,7 +33,7 @@ def test_every_setting_is_tested() -> None:
 
 
 def test_ratios_by_hand() -> None:
-    # n i.i.d. terms have n times the variance; pairs leave one or none over; 1 + 1/4 + 1/16.
+    # n i.i.d. terms have n times the variance; pairs leave one term or none; 1 + 1/4 + 1/16.
     assert theorem_6.variance_ratio(0, "proof's X_j, i.i.d.", 7, 2) == pytest.approx(7)
     assert theorem_6.variance_ratio(0, "proof's X_j, in cancelling pairs", 7, 2) == pytest.approx(1)
     assert theorem_6.variance_ratio(0, "proof's X_j, in cancelling pairs", 8, 2) == pytest.approx(2)
@@ -41,7 +41,7 @@ def test_ratios_by_hand() -> None:
 
 
 def test_a_linear_critics_gradient_is_its_own_terms_at_every_action() -> None:
-    g1, g2 = theorem_6.of_one_critic(np.random.default_rng(0), 4)
+    g1, g2 = theorem_6.linear_critic(np.random.default_rng(0), 4)
     x = np.random.default_rng(1).normal(size=(50, 4))
     np.testing.assert_allclose(g1(x), g2(x), atol=1e-12)
     joint = theorem_6.with_fit(waves.dense)(np.random.default_rng(0), 4)
@@ -67,21 +67,21 @@ def test_the_proofs_sums_fail_if_only_one_term_is_summed(monkeypatch: pytest.Mon
 
 
 def test_cases_that_fail_hold_once_their_terms_are_independent_and_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Waves, "scaled", lambda self, factor: self)  # neither fading nor opposite
+    monkeypatch.setattr(Waves, "scaled", lambda self, factor: self)  # neither geometric nor opposite
     assert theorem_6.ratio_claim(0, "proof's X_j, X_j = X / 2^j", 5).holds
     assert theorem_6.ratio_claim(0, "proof's X_j, in cancelling pairs", 5).holds
 
 
-def test_joint_critics_that_know_few_agents_hold_no_more_once_they_know_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not with_pair(monkeypatch, "joint critic, all agents alike", theorem_6.with_fit(waves.decomposed))
+def test_verdicts_of_joint_critics_depend_on_how_many_agents_interact(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not with_pair(monkeypatch, "joint critic, dense", theorem_6.with_fit(waves.decomposed))
     assert with_pair(monkeypatch, "joint critic, ring", theorem_6.with_fit(waves.dense))
     assert with_pair(monkeypatch, "joint critic, pairs", theorem_6.with_fit(waves.dense))
 
 
-def test_the_best_fit_has_the_mean_and_less_variance_and_others_have_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_best_fit_has_the_same_mean_and_less_variance_and_another_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
     assert theorem_6.fit_claim(0, 5).holds
-    right = Waves.given
-    monkeypatch.setattr(Waves, "given", lambda self, i, noise: right(self, i, 0 * noise))  # as if the others had no noise
+    right = Waves.conditional_mean
+    monkeypatch.setattr(Waves, "conditional_mean", lambda self, i, noise: right(self, i, 0 * noise))  # without the others' noise
     assert not theorem_6.fit_claim(0, 5).holds
 
 

@@ -33,20 +33,20 @@ def test_gradients_are_automatic_differentiations() -> None:
     f, x = sampled_waves(3), np.random.default_rng(0).normal(size=(5, 3))
 
     def value(each: jax.Array) -> jax.Array:
-        return jnp.asarray(f.amplitude) @ jnp.sin(jnp.asarray(f.angle) + jnp.asarray(f.frequency) @ each)
+        return jnp.asarray(f.amplitude) @ jnp.sin(jnp.asarray(f.phase) + jnp.asarray(f.frequency) @ each)
 
     with jax.enable_x64(True):
         expected = np.asarray(jax.vmap(jax.grad(value))(jnp.asarray(x)))
     np.testing.assert_allclose(f.gradient(x), expected, atol=1e-12)
-    np.testing.assert_allclose(np.stack([f.slope(i)(x) for i in range(3)], axis=1), expected, atol=1e-12)
+    np.testing.assert_allclose(np.stack([f.partial(i)(x) for i in range(3)], axis=1), expected, atol=1e-12)
 
 
 def test_means_and_variances_are_quadratures() -> None:
     f = sampled_waves()
     mean, variance = quadrature(f, 2, 0.7)
     assert f.mean(0.7) == pytest.approx(mean) and f.variance(0.7) == pytest.approx(variance)
-    # E[f | x_1] has the same mean, and what is left over has nothing to do with x_1.
-    given = f.given(0, 0.7)
+    # E[f | x_1] has the same mean, and the rest is uncorrelated with it.
+    given = f.conditional_mean(0, 0.7)
     rest_mean, rest = quadrature(lambda x: f(x) - given(x), 2, 0.7)
     assert rest_mean == pytest.approx(0, abs=1e-12)
     assert given.variance(0.7) + rest == pytest.approx(variance)

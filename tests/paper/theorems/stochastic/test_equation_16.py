@@ -1,4 +1,4 @@
-"""Eq. 16: against what the library computes, and that it can fail."""
+"""Eq. 16: against the library's `expected_q`, and that it can fail."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 
 from dop import returns
 from dop.paper.theorems.stochastic import equation_16
-from dop.paper.theorems.stochastic.cases import draw
+from dop.paper.theorems.stochastic.cases import draw_cases
 
-CASES = draw(0, 8)
+CASES = draw_cases(0, 8)
 
 
-def test_equation_16_holds_and_is_what_the_library_computes() -> None:
+def test_equation_16_holds_and_equals_the_librarys_expectation() -> None:
     case = CASES[1]
     found = jax.vmap(returns.expected_q, in_axes=(0, 0, 1, 1))(
         *(jnp.asarray(x) for x in (case.critic.k, case.critic.b, case.policy, case.critic.q))

@@ -12,9 +12,9 @@ import pytest
 
 from dop import returns
 from dop.paper.theorems.stochastic import proposition_1, tabular
-from dop.paper.theorems.stochastic.cases import Case, draw
+from dop.paper.theorems.stochastic.cases import Case, draw_cases
 
-CASES = draw(0, 8)
+CASES = draw_cases(0, 8)
 
 
 def small_case(seed: int = 0) -> Case:
@@ -102,7 +102,7 @@ def test_tree_backup_contracts_by_gamma_with_short_traces_only() -> None:
     assert not too_long.holds and "0.9000 (k 1)" in too_long.measured
 
 
-def test_on_policy_the_linear_critic_comes_to_rest_at_the_least_squares_fit() -> None:
+def test_on_policy_the_linear_critics_fixed_point_is_the_least_squares_fit() -> None:
     case = CASES[0]
     q, radius = proposition_1.linear_fixed_point(case, 0)
     np.testing.assert_allclose(q, case.fitted(case.pi).total, atol=1e-9)

@@ -5,19 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from dop.paper.theorems.stochastic import proposition_2, tabular
-from dop.paper.theorems.stochastic.cases import draw
+from dop.paper.theorems.stochastic.cases import draw_cases
 from theorem_helpers import verdicts
 
-CASES = draw(0, 8)
+CASES = draw_cases(0, 8)
 
 
 def test_pairs_in_order_by_hand() -> None:
-    # Of the pairs (1, 2), (1, 3) and (2, 3) the last is turned round.
+    # Of the pairs (1, 2), (1, 3) and (2, 3) the last is reversed.
     assert proposition_2.pairs_in_order(np.array([[[0.0, 1.0, 2.0]]]), np.array([[[0.0, 9.0, 5.0]]])) == (2, 3)
 
 
-def test_who_learns_nothing_orders_nothing() -> None:
-    """With k_1 = 0 the fit of Q_1 is 0 but for rounding, whose signs are no order; the other agents' pairs all hold."""
+def test_an_agent_with_k_0_has_no_order() -> None:
+    """With k_1 = 0 the fit of Q_1 is 0 up to rounding, which does not count as an order; the other agents' pairs all hold."""
     for case in CASES:
         reference, learned = tabular.marginal_q(case.policy, case.q), proposition_2.without_first_agent(case)
         assert proposition_2.pairs_in_order(reference[:1], learned[:1])[0] == 0

@@ -12,7 +12,7 @@ from dop.paper.theorems.stochastic.tabular import Critic, Policy, Problem
 
 
 def chain() -> Problem:
-    """Two agents. In state 0, doing the same pays 1 and stays; else 0 and on to state 1, which pays 2 for ever."""
+    """Two agents. In state 0, equal actions have reward 1 and stay; others reward 0 and lead to state 1, with reward 2 forever."""
     return Problem(
         agents=2,
         actions=2,
@@ -48,7 +48,7 @@ def test_values_by_hand() -> None:
 
 
 def test_occupancy_by_hand() -> None:
-    # State 0 is left with probability 1/2: d(0) = 1 / (1 - 0.25) = 4/3, and all sums to 1 / (1 - 0.5) = 2. In the long run only 1 is left.
+    # State 0 is left with probability 1/2: d(0) = 1 / (1 - 0.25) = 4/3, and d sums to 1 / (1 - 0.5) = 2. The stationary state is 1.
     problem = chain()
     np.testing.assert_allclose(tabular.occupancy(problem, uniform(problem)), [4 / 3, 2 / 3])
     np.testing.assert_allclose(tabular.stationary(problem, uniform(problem)), [0, 1], atol=1e-12)

@@ -8,17 +8,17 @@ import pytest
 
 from dop import losses
 from dop.paper.theorems.stochastic import gradients, tabular, theorem_1
-from dop.paper.theorems.stochastic.cases import draw
+from dop.paper.theorems.stochastic.cases import draw_cases
 from theorem_helpers import verdicts
 
-CASES = draw(0, 8)
+CASES = draw_cases(0, 8)
 
 
 def test_the_aristocrat_utility_is_the_librarys() -> None:
     case = CASES[1]
     policy, q = (jnp.asarray(x.swapaxes(0, 1)) for x in (case.policy, case.critic.q))
     found = losses.aristocrat_utility(policy, q, jnp.asarray(case.critic.k))
-    picks = tabular.chosen(case.problem.agents, case.problem.actions)
+    picks = tabular.one_hot_actions(case.problem.agents, case.problem.actions)
     expected = np.einsum("sia,ija->isj", np.asarray(found), picks)
     np.testing.assert_allclose(theorem_1.aristocrat(case.policy, case.critic), expected, rtol=1e-4, atol=1e-5)
 
@@ -30,7 +30,7 @@ def test_theorem_1_holds_for_linear_values_and_for_the_on_policy_fit() -> None:
         "Thm. 1, Q^pi linear": True,
         "Thm. 1, on-policy fit": True,
         "Thm. 1, fit under beta": False,
-        "Thm. 1, steps weighted alike": False,
+        "Thm. 1, undiscounted steps": False,
     }
 
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from dop.paper.theorems.stochastic import gradients, tabular, theorem_2
-from dop.paper.theorems.stochastic.cases import draw
+from dop.paper.theorems.stochastic.cases import draw_cases
 from theorem_helpers import verdicts
 
-CASES = draw(0, 8)
+CASES = draw_cases(0, 8)
 
 
 def test_projection_to_the_simplex_by_hand() -> None:
-    found = theorem_2.to_simplex(np.array([[[0.2, 0.3, 0.5], [0.5, 0.5, 3.0], [1.0, 0.8, -5.0]]]))
+    found = theorem_2.project_to_simplex(np.array([[[0.2, 0.3, 0.5], [0.5, 0.5, 3.0], [1.0, 0.8, -5.0]]]))
     np.testing.assert_allclose(found, [[[0.2, 0.3, 0.5], [0, 0, 1], [0.6, 0.4, 0]]], atol=1e-12)
 
 
@@ -27,9 +27,9 @@ def test_the_update_keeps_probabilities_and_moves_none_by_more_than_the_step() -
 
 
 def test_theorem_2_holds_for_small_steps_only() -> None:
-    cases = draw(0, 60)
+    cases = draw_cases(0, 60)
     holds = verdicts(theorem_2.claims(cases, theorem_2.changes(cases)))
-    assert holds["Thm. 2"] and holds["Thm. 2, states not told apart"]
+    assert holds["Thm. 2"] and holds["Thm. 2, aliased states"]
     assert not holds["Thm. 2, large steps"] and not holds["Thm. 2, critic of beta's data"] and not holds["Thm. 2, ties (3 step sizes)"]
 
 
@@ -52,7 +52,7 @@ def test_softmax_policies_fall_downhill(monkeypatch: pytest.MonkeyPatch) -> None
 def test_theorem_2_fails_uphill_turned_downhill(monkeypatch: pytest.MonkeyPatch) -> None:
     right = theorem_2.direction
     monkeypatch.setattr(theorem_2, "direction", lambda *args, **kwargs: -right(*args, **kwargs))
-    assert not theorem_2.never_falls(list(theorem_2.changes(CASES)[6]), "", "", assumptions=True).holds
+    assert not theorem_2.no_decrease_claim(list(theorem_2.changes(CASES)[6]), "", "", assumptions=True).holds
 
 
 def test_at_a_tie_j_falls_by_twice_the_square_of_the_step() -> None:

@@ -27,7 +27,7 @@ def enumerated_ratio(agent: Agent, n: int) -> float:
 @pytest.mark.parametrize("n", [2, 3, 5])
 def test_the_ratio_is_that_of_all_joint_actions(n: int, mean: float) -> None:
     agent = theorem_3.random_agent(np.random.default_rng(0), mean=mean)
-    assert theorem_3.identical(agent, n) == pytest.approx(enumerated_ratio(agent, n))
+    assert theorem_3.iid(agent, n) == pytest.approx(enumerated_ratio(agent, n))
 
 
 def test_the_ratio_by_hand() -> None:
@@ -36,8 +36,8 @@ def test_the_ratio_by_hand() -> None:
     # (-1/4, 3/4, -1/4), g2 = (-1/4, -3/4, 1/4): mean -1/4, mean square 1/32 + 9/64 + 1/64 = 3/16, variance 1/8. Sum 1/4.
     # One more such agent, mean 0 and variance 1, adds E[score^2] = 1/4 + 3/16 + 3/16 = 5/8. Ratio (1/4 + 5/8) / (1/4) = 3.5.
     agent = Agent(policy=np.array([0.5, 0.25, 0.25]), x=np.array([1.0, -1.0, -1.0]))
-    assert theorem_3.identical(agent, 2) == pytest.approx(3.5)
-    assert theorem_3.identical(agent, 3) == pytest.approx(6.0)
+    assert theorem_3.iid(agent, 2) == pytest.approx(3.5)
+    assert theorem_3.iid(agent, 3) == pytest.approx(6.0)
 
 
 def test_theorem_3_holds_for_identical_agents_only() -> None:
@@ -47,7 +47,7 @@ def test_theorem_3_holds_for_identical_agents_only() -> None:
     assert not holds["Thm. 3, proof's bound, mean 1"]
 
 
-def test_the_proofs_bound_is_none_for_an_agent_that_has_nearly_decided() -> None:
+def test_the_proofs_bound_fails_for_a_nearly_deterministic_agent() -> None:
     # pi = (0.9, 0.1), X = (1/3, -3), of mean 0 and variance 1. Either logit's |score| is 0.1 or 0.9, so R / L is 1/9 for the first: the
     # bound is 1/81 / n. g2 = (1/30, 2.7) has variance 0.09 (2.7 - 1/30)^2 = 0.64; another agent adds E[score^2] = 0.09.
     agent = Agent(policy=np.array([0.9, 0.1]), x=np.array([1 / 3, -3.0]))
@@ -69,10 +69,10 @@ def test_cancelling_pairs_leave_one_agent_or_none() -> None:
     agent = theorem_3.agents_of(0, "dependent, in cancelling pairs", 1)[0]
     assert agent.mean == pytest.approx(0)
     assert theorem_3.cancelling(agent, 3) == pytest.approx(1)
-    assert theorem_3.cancelling(agent, 20) == pytest.approx(theorem_3.identical(agent, 2))
+    assert theorem_3.cancelling(agent, 20) == pytest.approx(theorem_3.iid(agent, 2))
 
 
-def test_fading_agents_are_fewer_than_two() -> None:
+def test_a_geometric_teams_ratio_is_bounded() -> None:
     # 1/4 + 1/16 + ... = 1/3 of one more agent's variance.
     agent = theorem_3.agents_of(0, "independent, X_j = X / 2^j", 1)[0]
-    assert theorem_3.fading(agent, 40) == pytest.approx(theorem_3.variance_ratio(agent, 0, 1 / 3))
+    assert theorem_3.geometric(agent, 40) == pytest.approx(theorem_3.variance_ratio(agent, 0, 1 / 3))

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from dop.paper.theorems.stochastic import gradients, tabular, theorem_7
-from dop.paper.theorems.stochastic.cases import Case, draw
+from dop.paper.theorems.stochastic.cases import Case, draw_cases
 from theorem_helpers import verdicts
 
-CASES = draw(0, 8)
+CASES = draw_cases(0, 8)
 
 
 def test_theorem_7_has_the_formulas_expectation_but_is_not_the_gradient() -> None:
@@ -20,12 +20,12 @@ def test_theorem_7_has_the_formulas_expectation_but_is_not_the_gradient() -> Non
     assert len(holds) == 3 and not any(holds.values())
 
 
-def test_theorem_7_is_the_gradient_without_a_future_and_the_cut_harmless_on_policy() -> None:
+def test_theorem_7_is_the_gradient_without_a_future_and_clipping_harmless_on_policy() -> None:
     myopic = [dataclasses.replace(c, problem=dataclasses.replace(c.problem, discount=0.0)) for c in CASES[:2]]
     assert verdicts(theorem_7.claims(myopic))["Thm. 7, gradient of J"]
     on_policy = [dataclasses.replace(c, behaviour=c.policy) for c in CASES[:2]]
     holds = verdicts(theorem_7.claims(on_policy))
-    assert holds["Thm. 7, as grad J of pi"] and holds["Thm. 7, ratio cut at 1"]
+    assert holds["Thm. 7, as grad J of pi"] and holds["Thm. 7, ratio clipped at 1"]
 
 
 def test_theorem_7_fails_with_pis_states(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,6 @@
 """App. D.2, discrete actions by Gumbel-Softmax: as temperature -> 0, some a has pi(a | tau) > 1 - epsilon, and "is almost fixed".
 
-Both halves of the argument are measured: that one sample puts nearly all its weight on one action, and that every sample has the same
-one.
+Both halves of the argument are measured: whether a sample has nearly all its weight on one action, and whether all samples agree on it.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from jaxtyping import Float
 
 from dop.paper.theorems.claims import Claim
 
-LEFT_OVER = 0.01
+EPSILON = 0.01
 """App. D.2's epsilon."""
 TEMPERATURES = (1.0, 0.1, 1e-6)
 
@@ -26,29 +25,29 @@ def relaxed_actions(
 
 
 def claims(seed: int, count: int, samples: int = 2000) -> list[Claim]:
-    """Whether a low temperature makes one action almost sure, in each sample and from sample to sample. Gumbel noise is sampled."""
+    """Whether one action is almost certain at low temperature, within each sample and across samples. Gumbel noise is sampled."""
     rng = np.random.default_rng(seed)
     logits, noise = rng.normal(size=(count, 5)), rng.gumbel(size=(samples, count, 5))
-    decided, same = [], []
+    within, across = [], []
     for temperature in TEMPERATURES:
         found = relaxed_actions(logits, temperature, noise)
-        sure = found > 1 - LEFT_OVER
-        decided.append(float(sure.any(axis=-1).mean()))
-        same.append(float(np.median(sure.mean(axis=0).max(axis=-1))))
+        certain = found > 1 - EPSILON
+        within.append(float(certain.any(axis=-1).mean()))
+        across.append(float(np.median(certain.mean(axis=0).max(axis=-1))))
     at = ", ".join(f"{t:g}" for t in TEMPERATURES)
     return [
         Claim(
             name="App. D.2, one sample",
-            claim=f"at a low temperature some a has pi(a | tau) > 1 - {LEFT_OVER}",
-            measured=f"in {', '.join(f'{fraction:.1%}' for fraction in decided)} of samples (temperature {at})",
-            holds=decided[-1] > 1 - LEFT_OVER,
+            claim=f"at a low temperature some a has pi(a | tau) > 1 - {EPSILON}",
+            measured=f"in {', '.join(f'{fraction:.1%}' for fraction in within)} of samples (temperature {at})",
+            holds=within[-1] > 1 - EPSILON,
             note="random logits of 5 actions",
         ),
         Claim(
             name="App. D.2, the action is almost fixed",
-            claim=f"it is the same a in more than 1 - {LEFT_OVER} of samples",
-            measured=f"median over policies {', '.join(f'{fraction:.1%}' for fraction in same)} (temperature {at})",
-            holds=same[-1] > 1 - LEFT_OVER,
+            claim=f"it is the same a in more than 1 - {EPSILON} of samples",
+            measured=f"median over policies {', '.join(f'{fraction:.1%}' for fraction in across)} (temperature {at})",
+            holds=across[-1] > 1 - EPSILON,
             note="a sample's largest entry is drawn from softmax(logits) at every temperature: actions stay as random as the policy",
         ),
     ]

@@ -1,9 +1,9 @@
-"""The random teams on which Theorem 4 is measured: few states, continuous actions, deterministic actors, and a Q^pi that is known.
+"""Random problems for Theorem 4: few states, continuous actions, deterministic actors, and a known Q^pi.
 
-    pi_i(s) = tanh(seen_i(s) theta_i),    Q_tot^phi(s, a) = sum_i k_i(s) Q_i(s, a_i) + b(s) with two-layer Q_i
+    pi_i(s) = tanh(features_i(s) theta_i),    Q_tot^phi(s, a) = sum_i k_i(s) Q_i(s, a_i) + b(s) with two-layer Q_i
 
-Rewards are chosen so that Q^pi is Q_tot^phi plus a part that no linear critic can represent. All of it is JAX, to be differentiated
-automatically.
+Rewards are chosen so that Q^pi is Q_tot^phi plus a part that no linear critic can represent. Everything is JAX, for automatic
+differentiation.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from dop.paper.theorems.claims import DISCOUNT
 
 Numbers = Array | np.ndarray
-"""NumPy's as drawn, JAX's once differentiated."""
+"""NumPy arrays when drawn, JAX arrays under differentiation."""
 Actions = Float[Array, "state agent action"]
 Theta = Float[Numbers, "agent feature action"]
 
@@ -27,12 +27,12 @@ Theta = Float[Numbers, "agent feature action"]
 class Team(NamedTuple):
     """A cooperative MDP of few states and continuous actions, deterministic actors, and a linear critic that is exact if `joint` is 0."""
 
-    seen: Float[Numbers, "agent state feature"]
-    """What agent i sees of s: fewer features than states, so states are not told apart freely."""
+    features: Float[Numbers, "agent state feature"]
+    """Agent i's features of s: fewer than states, so states are partly aliased."""
     theta: Theta
-    """pi_i(s) = tanh(seen_i(s) theta_i)."""
+    """pi_i(s) = tanh(features_i(s) theta_i)."""
     behaviour: Theta
-    """The actors whose data the replay has."""
+    """Parameters of the behaviour actors, whose data is in the replay."""
     k: Float[Numbers, "state agent"]
     head: Float[Numbers, "agent hidden"]
     layer: Float[Numbers, "agent action hidden"]
@@ -40,13 +40,13 @@ class Team(NamedTuple):
     """Q_i(s, a_i) = head_i tanh(a_i layer_i + shift_i(s))."""
     b: Float[Numbers, " state"]
     joint: Float[Numbers, ""]
-    """How much Q^pi has of what no linear critic can represent."""
+    """Scale of the part of Q^pi that no linear critic can represent."""
     frequency: Float[Numbers, "state agent action"]
-    angle: Float[Numbers, " state"]
-    """That is joint sin(angle(s) + sum_i frequency_i(s) a_i)."""
-    lean: Float[Numbers, "state next"]
-    steer: Float[Numbers, "state next agent action"]
-    """P(s' | s, a) = softmax(lean + sum_i steer_i a_i)."""
+    phase: Float[Numbers, " state"]
+    """That part is joint sin(phase(s) + sum_i frequency_i(s) a_i)."""
+    transition_bias: Float[Numbers, "state next"]
+    transition_weights: Float[Numbers, "state next agent action"]
+    """P(s' | s, a) = softmax(transition_bias + sum_i transition_weights_i a_i)."""
     start: Float[Numbers, " state"]
     discount: Float[Numbers, ""]
 
@@ -54,10 +54,10 @@ class Team(NamedTuple):
 def random_team(
     rng: np.random.Generator, *, agents: int = 3, states: int = 3, features: int = 2, actions: int = 2, hidden: int = 4
 ) -> Team:
-    """k_i is 0 now and then, which Eq. 4 allows."""
+    """A random team; k_i is sometimes 0, which Eq. 4 allows."""
     normal = rng.normal
     return Team(
-        seen=normal(size=(agents, states, features)),
+        features=normal(size=(agents, states, features)),
         theta=normal(size=(agents, features, actions)),
         behaviour=normal(size=(agents, features, actions)),
         k=np.maximum(rng.uniform(-0.5, 2, size=(states, agents)), 0),
@@ -67,27 +67,27 @@ def random_team(
         b=normal(size=states),
         joint=np.ones(()),
         frequency=normal(size=(states, agents, actions)),
-        angle=rng.uniform(0, 2 * np.pi, size=states),
-        lean=normal(size=(states, states)),
-        steer=normal(size=(states, states, agents, actions)),
+        phase=rng.uniform(0, 2 * np.pi, size=states),
+        transition_bias=normal(size=(states, states)),
+        transition_weights=normal(size=(states, states, agents, actions)),
         start=rng.dirichlet(np.ones(states)),
         discount=np.array(DISCOUNT),
     )
 
 
 def draw_teams(seed: int, count: int) -> Team:
-    """Random teams, stacked; team i does not depend on how many are drawn."""
+    """Random teams, stacked. Team i does not depend on `count`."""
     return Team(*(np.stack(each) for each in zip(*(random_team(np.random.default_rng((seed, i))) for i in range(count)), strict=True)))
 
 
-def act(theta: Float[Numbers, "feature action"], seen: Float[Numbers, " feature"]) -> Float[Array, " action"]:
+def act(theta: Float[Numbers, "feature action"], features: Float[Numbers, " feature"]) -> Float[Array, " action"]:
     """pi_i of one agent in one state."""
-    return jnp.tanh(seen @ theta)
+    return jnp.tanh(features @ theta)
 
 
 def joint_action(team: Team, theta: Theta) -> Actions:
     """pi(s) of every state."""
-    return jax.vmap(jax.vmap(act), in_axes=(None, 1))(theta, team.seen)
+    return jax.vmap(jax.vmap(act), in_axes=(None, 1))(theta, team.features)
 
 
 def local_value(
@@ -109,16 +109,16 @@ def total(team: Team, actions: Actions) -> Float[Array, " state"]:
 
 def true_value(team: Team, actions: Actions) -> Float[Array, " state"]:
     """Q^pi: the linear critic, and the part that it cannot represent."""
-    return total(team, actions) + team.joint * jnp.sin(team.angle + (team.frequency * actions).sum(axis=(1, 2)))
+    return total(team, actions) + team.joint * jnp.sin(team.phase + (team.frequency * actions).sum(axis=(1, 2)))
 
 
 def transition(team: Team, theta: Theta) -> Float[Array, "state next"]:
     """P_pi(s' | s)."""
-    return jax.nn.softmax(team.lean + jnp.einsum("sia,snia->sn", joint_action(team, theta), team.steer))
+    return jax.nn.softmax(team.transition_bias + jnp.einsum("sia,snia->sn", joint_action(team, theta), team.transition_weights))
 
 
 def values(team: Team, theta: Theta) -> Float[Array, " state"]:
-    """V of the policy theta, rewards being r = Q - gamma P Q(s', pi(s')) with pi that of `team.theta`: there Q^pi is `true_value`."""
+    """V of the policy theta, with rewards r = Q - gamma P Q(s', pi(s')) for pi of `team.theta`, whose Q^pi is `true_value`."""
     step = transition(team, theta)
     reward = true_value(team, joint_action(team, theta)) - team.discount * step @ true_value(team, joint_action(team, team.theta))
     return jnp.linalg.solve(jnp.eye(len(step)) - team.discount * step, reward)

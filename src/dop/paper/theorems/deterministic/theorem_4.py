@@ -2,9 +2,9 @@
 
     grad J(theta) = E_{s ~ D}[sum_i k_i(s) grad_theta_i pi_i(s) grad_a_i Q_i(s, a_i) at a_i = pi_i(s)]    (Eq. 13)
 
-The right-hand side is compared with the gradient of E[Q_tot^phi(s, pi(s))] by automatic differentiation, which the proof (App. B.1)
-shows. Then it is compared with grad J by central differences: with the states of pi and of a replay D, and with critics that are Q^pi,
-that have its slopes at pi(s), or that are fitted to it.
+The right-hand side is compared with the gradient of E[Q_tot^phi(s, pi(s))] by automatic differentiation, as in the proof (App. B.1),
+and with grad J by central differences: with states of pi and of a replay D, and with critics that equal Q^pi, that have its slopes at
+pi(s), or that are fitted to it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from dop.paper.theorems.claims import DIFFERENCE, EXACT, NUMERIC, Claim, relative
+from dop.paper.theorems.claims import DIFFERENCE_STEP, EXACT, NUMERIC, Claim, relative
 from dop.paper.theorems.deterministic.teams import (
     Actions,
     Numbers,
@@ -35,42 +35,42 @@ from dop.paper.theorems.deterministic.teams import (
 )
 
 SPREADS = (0.1, 0.3)
-"""Standard deviations of the exploration noise to whose data critics are fitted."""
+"""Standard deviations of exploration noise in the data of fitted critics."""
 NEAR = 0.1
-"""The weight of an unrelated policy in a replay's policy that is near the current one."""
+"""The weight of an unrelated policy in a replay policy near the current one."""
 AS_J = "Eq. 13 = grad J, by differences"
 Gradient = Float[Numbers, "case agent feature action"]
 
 
-def differences(function: Callable[[Theta], Numbers], theta: Theta) -> Theta:
-    """Central differences."""
-    shifts = DIFFERENCE * jnp.eye(theta.size).reshape(-1, *theta.shape)
+def finite_differences(function: Callable[[Theta], Numbers], theta: Theta) -> Theta:
+    """Central finite_differences."""
+    shifts = DIFFERENCE_STEP * jnp.eye(theta.size).reshape(-1, *theta.shape)
     each = jax.vmap(lambda shift: function(theta + shift) - function(theta - shift))(shifts)
-    return each.reshape(theta.shape) / (2 * DIFFERENCE)
+    return each.reshape(theta.shape) / (2 * DIFFERENCE_STEP)
 
 
 def equation_13(team: Team, states: Float[Array, " state"], k: Float[Numbers, "state agent"], slopes: Actions) -> Theta:
     """sum_s w(s) sum_i k_i(s) grad_theta_i pi_i(s) grad_a_i Q_i(s, a_i), the slopes being those of Q_i at pi_i(s)."""
-    actors = jax.vmap(jax.vmap(jax.jacobian(act)), in_axes=(None, 1))(team.theta, team.seen)
+    actors = jax.vmap(jax.vmap(jax.jacobian(act)), in_axes=(None, 1))(team.theta, team.features)
     return jnp.einsum("s,si,siafb,sia->ifb", states, k, actors, slopes)
 
 
 def fitted_slopes(team: Team, around: Actions, spread: float) -> Actions:
-    """k_i grad_a_i Q_i of the linear Q_i that fit Q^pi best, in least squares, on the actions `around` with noise +spread or -spread."""
+    """k_i grad_a_i Q_i of the linear Q_i that fit Q^pi best, in least squares, on the actions `around` plus noise of +spread or -spread."""
     noise = spread * np.array(list(itertools.product((-1.0, 1.0), repeat=around[0].size))).reshape(-1, *around[0].shape)
     found = jax.vmap(lambda each: true_value(team, around + each))(jnp.asarray(noise))
     return jnp.einsum("ps,pia->sia", found, noise) / (len(noise) * spread**2)
 
 
 class Gradients(NamedTuple):
-    """What Theorem 4's claims compare. Where nothing else is said, states count as in the discounted occupancy of pi."""
+    """The gradients that Theorem 4's claims compare. By default states are weighted by the discounted occupancy of pi."""
 
     formula: Gradient
     """Eq. 13 with the linear critic."""
     automatic: Gradient
-    """Of the expected Q_tot^phi(s, pi(s)), by automatic differentiation."""
+    """The gradient of the expected Q_tot^phi(s, pi(s)), by automatic differentiation."""
     linear_j: Gradient
-    """Of J by differences, where Q^pi is linear; all that follows is where it is not."""
+    """The gradient of J by finite differences, with a linear Q^pi; all others have a Q^pi that is not linear."""
     j: Gradient
     tangent: Gradient
     """Eq. 13 with the Q_i that have Q^pi's slopes at pi(s)."""
@@ -81,31 +81,31 @@ class Gradients(NamedTuple):
     replay: Gradient
     """Eq. 13 as `tangent`, over the replay's states."""
     near_replay: Gradient
-    """The same, the replay's actors being near pi."""
+    """The same, with replay actors near pi."""
     replay_j: Gradient
-    """Of E_D[V^pi] by differences."""
+    """The gradient of E_D[V^pi] by finite differences."""
 
 
 def gradients(team: Team) -> Gradients:
-    """All of them, for one team."""
-    at, d_pi, alike = joint_action(team, team.theta), occupancy(team, team.theta), jnp.ones_like(team.k)
+    """All gradients of one team."""
+    at, d_pi, ones = joint_action(team, team.theta), occupancy(team, team.theta), jnp.ones_like(team.k)
     tangent = jax.vmap(jax.grad(lambda each, s: true_value(team, at.at[s].set(each))[s]))(at, jnp.arange(len(at)))
     d_replay = occupancy(team, team.behaviour)
     d_near = occupancy(team, (1 - NEAR) * team.theta + NEAR * team.behaviour)
     linear = team._replace(joint=0 * team.joint)
-    fits = jnp.stack([equation_13(team, d_pi, alike, fitted_slopes(team, at, spread)) for spread in SPREADS])
+    fits = jnp.stack([equation_13(team, d_pi, ones, fitted_slopes(team, at, spread)) for spread in SPREADS])
     old = fitted_slopes(team, joint_action(team, team.behaviour), SPREADS[0])
     return Gradients(
         formula=equation_13(team, d_pi, team.k, each_agent(jax.grad(local_value, argnums=3), team, at)),
         automatic=jax.grad(lambda theta: d_pi @ total(team, joint_action(team, theta)))(team.theta),
-        linear_j=differences(lambda theta: team.start @ values(linear, theta), team.theta),
-        j=differences(lambda theta: team.start @ values(team, theta), team.theta),
-        tangent=equation_13(team, d_pi, alike, tangent),
+        linear_j=finite_differences(lambda theta: team.start @ values(linear, theta), team.theta),
+        j=finite_differences(lambda theta: team.start @ values(team, theta), team.theta),
+        tangent=equation_13(team, d_pi, ones, tangent),
         fits=fits,
-        old_fit=equation_13(team, d_pi, alike, old),
-        replay=equation_13(team, d_replay, alike, tangent),
-        near_replay=equation_13(team, d_near, alike, tangent),
-        replay_j=differences(lambda theta: d_replay @ values(team, theta), team.theta),
+        old_fit=equation_13(team, d_pi, ones, old),
+        replay=equation_13(team, d_replay, ones, tangent),
+        near_replay=equation_13(team, d_near, ones, tangent),
+        replay_j=finite_differences(lambda theta: d_replay @ values(team, theta), team.theta),
     )
 
 
@@ -120,11 +120,11 @@ def all_gradients(teams: Team) -> Gradients:
 
 def errors(found: Gradient, expected: Gradient) -> list[float]:
     """The relative error of every case."""
-    return [relative(one, other) for one, other in zip(found, expected, strict=True)]
+    return [relative(f, e) for f, e in zip(found, expected, strict=True)]
 
 
 def gradient_claim(name: str, claim: str, found: Sequence[float], note: str, *, assumptions: bool, also: str = "") -> Claim:
-    """Whether a gradient is the other, up to the precision of differences."""
+    """Whether two gradients are equal, up to the precision of finite differences."""
     return Claim(
         name=f"Thm. 4, {name}",
         claim=claim,
@@ -136,7 +136,7 @@ def gradient_claim(name: str, claim: str, found: Sequence[float], note: str, *, 
 
 
 def replay_claims(g: Gradients) -> list[Claim]:
-    """The states are D's, as the theorem says; the critic has Q^pi's slopes."""
+    """States from D, as in the theorem; the critic has Q^pi's slopes."""
     return [
         gradient_claim(
             "replay's states",
@@ -150,21 +150,21 @@ def replay_claims(g: Gradients) -> list[Claim]:
             "replay's objective",
             "Eq. 13 = grad E_D[V^pi], by differences",
             errors(g.replay, g.replay_j),
-            "the same critic and D: the gradient of Q^pi itself is left out, as in Theorem 7",
+            "the same critic and D: the gradient of Q^pi itself is omitted, as in Theorem 7",
             assumptions=False,
         ),
     ]
 
 
 def critic_claims(g: Gradients) -> list[Claim]:
-    """The states are pi's, and the critic is not Q^pi."""
+    """States from pi, with critics other than Q^pi."""
     small, large = (errors(g.fits[:, i], g.j) for i in range(len(SPREADS)))
     return [
         gradient_claim(
             "Q^pi not linear, its slopes",
             AS_J,
             errors(g.tangent, g.j),
-            "the linear critic is wrong about Q^pi, but not about its gradient at pi(s), which is all that Eq. 13 takes; states as d_pi",
+            "the linear critic is wrong about Q^pi, but not about its gradient at pi(s), all that Eq. 13 needs; states as d_pi",
             assumptions=False,
         ),
         gradient_claim(
@@ -186,7 +186,7 @@ def critic_claims(g: Gradients) -> list[Claim]:
 
 
 def claims(teams: Team) -> list[Claim]:
-    """Eq. 13 as the gradient of Q_tot^phi through the actors; then as that of J, with critics and states that are and are not pi's."""
+    """Eq. 13 as the gradient of Q_tot^phi through the actors, then of J, with critics and states of pi and others."""
     g = all_gradients(teams)
     identity = errors(g.formula, g.automatic)
     return [

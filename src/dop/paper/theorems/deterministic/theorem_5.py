@@ -3,8 +3,8 @@
     |Q_tot^phi(tau, a) - Q^pi(tau, a)| <= 2 L n delta = O(n delta)    for |a - pi(tau)| <= delta    (Eq. 14)
 
 L is that of the SMOOTH assumption: Q^pi has a first derivative, and |Q^pi(tau, a') - Q^pi(tau, a)| <= L |a' - a|_inf. The bound is
-measured for the first-order fit and for the proof's construction (App. D.1: Lemma 3, Eqs. 30 and 31). So are another reading of L and the
-order of the error.
+measured for the first-order fit and for the proof's construction (App. D.1: Lemma 3, Eqs. 30 and 31), as are another reading of L and
+the order of the error.
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ from dop.paper.theorems.deterministic.places import Place
 Fit = Callable[[Place, float], Float[np.ndarray, " point"]]
 """The error |Q_tot^phi - Q^pi| of a critic, at the place's joint actions within delta."""
 DELTA = 0.1
-"""Of the claims on Eq. 14."""
+"""delta of the claims on Eq. 14."""
 DELTAS = tuple(float(f"{delta:.3g}") for delta in np.logspace(-3, 0, 13))
 FIGURE_TEAM = 5
 """n of the figure on Theorem 5."""
 KINK = 1.5
-"""|a|^KINK has a first derivative at 0 and no second."""
+"""|a|^KINK is once but not twice differentiable at 0."""
 
 
 def tangent_errors(p: Place, delta: float) -> Float[np.ndarray, " point"]:
     """|Q^phi - Q^pi| of the first-order fit: k_i Q_i = a_i dQ^pi / da_i, b = Q^pi at pi(tau)."""
     x = delta * p.box
-    return np.abs(p.value + x @ p.q.gradient(p.here)[0] - p.q(x))
+    return np.abs(p.value + x @ p.q.gradient(p.origin)[0] - p.q(x))
 
 
 def bounded_errors(p: Place, delta: float, limit: float = 1) -> Float[np.ndarray, " point"]:
-    """The same of the proof's construction with K so small, and constants in the f_i, that no k_i Q_i is steeper than limit x L."""
+    """The same for the proof's construction with constants in the f_i and K so small that no k_i Q_i is steeper than limit x L."""
     f, x = p.f[0], delta * p.box
     steepest = (np.abs(f.amplitude) @ np.abs(f.frequency)).max()
-    return np.abs(p.value + limit * p.lipschitz(delta) / steepest * (f(x) - f(p.here)) - p.q(x))
+    return np.abs(p.value + limit * p.lipschitz(delta) / steepest * (f(x) - f(p.origin)) - p.q(x))
 
 
 def arbitrary_errors(p: Place, delta: float) -> Float[np.ndarray, " point"]:
-    """The same of the proof's construction as it stands: arbitrary f_i, K by Eq. 27."""
+    """The same for the proof's construction as written: arbitrary f_i, K by Eq. 27."""
     f, x = p.f[0], delta * p.box
     return np.abs(scale(p, f) * f(x) - p.q(x))
 
 
 def kinked_errors(p: Place, delta: float) -> Float[np.ndarray, " point"]:
-    """The first-order fit where Q^pi has sum_i |a_i|^KINK besides, which has slope 0 at pi(tau)."""
+    """The same for the first-order fit of Q^pi + sum_i |a_i|^KINK, a term with slope 0 at pi(tau)."""
     x = delta * p.box
-    return np.abs(p.value + x @ p.q.gradient(p.here)[0] - p.q(x) - (np.abs(x) ** KINK).sum(axis=1))
+    return np.abs(p.value + x @ p.q.gradient(p.origin)[0] - p.q(x) - (np.abs(x) ** KINK).sum(axis=1))
 
 
 FITS: dict[str, Fit] = {
@@ -59,7 +59,7 @@ FITS: dict[str, Fit] = {
     "proof's fit, slopes <= L": bounded_errors,
     "proof's fit, any f_i": arbitrary_errors,
 }
-"""Those that Eq. 14 is measured for."""
+"""The fits for which Eq. 14 is measured."""
 
 
 def error_over_bound(p: Place, fit: Fit, factor: float) -> float:
@@ -74,7 +74,7 @@ def bound_claim(places: Sequence[Place], fit: Fit, name: str, note: str, *, assu
     return Claim(
         name=f"Thm. 5, {name}",
         claim=f"|Q_tot^phi - Q^pi| <= 2 L {'n ' if with_n else ''}delta",
-        measured=f"broken in {np.mean(ratios > 1):.1%}; error / bound at most {ratios.max():.2g}; {', '.join(ends)}",
+        measured=f"violated in {np.mean(ratios > 1):.1%}; error / bound at most {ratios.max():.2g}; {', '.join(ends)}",
         holds=bool(ratios.max() <= 1),
         note=note,
         assumptions=assumptions,
@@ -82,7 +82,7 @@ def bound_claim(places: Sequence[Place], fit: Fit, name: str, note: str, *, assu
 
 
 def one_agents_lipschitz(places: Sequence[Place]) -> Claim:
-    """Whether SMOOTH's inequality can be had with the L of changing one agent's action: the reading in which Eq. 30 needs its n."""
+    """Whether SMOOTH's inequality holds with the L of one agent's action, the reading in which Eq. 30 needs its n."""
     ratios, n = [], np.array([p.n for p in places])
     for p in places:
         ratios.append(np.abs(p.q(DELTA * p.box) - p.value).max() / (p.slopes(DELTA).max() * DELTA))
@@ -91,9 +91,9 @@ def one_agents_lipschitz(places: Sequence[Place]) -> Claim:
     return Claim(
         name="Thm. 5, L of one agent's action",
         claim="|Q^pi(a) - Q^pi(pi(tau))| <= L |a - pi(tau)|_inf",
-        measured=f"broken in {np.mean(found > 1 + EXACT):.0%}; up to {', '.join(ends)} times L delta; n times: in {np.mean(found > n):.0%}",
+        measured=f"violated in {np.mean(found > 1 + EXACT):.0%}; up to {', '.join(ends)} times L delta; above n: {np.mean(found > n):.0%}",
         holds=bool((found <= 1 + EXACT).all()),
-        note="L = max |dQ^pi / da_i|. With SMOOTH's L, which is of all agents at once and grows with n, Eq. 30 needs no n",
+        note="L = max |dQ^pi / da_i|. SMOOTH's L is for all agents at once and grows with n, so Eq. 30 needs no n",
         assumptions=False,
     )
 
@@ -105,7 +105,7 @@ def order(p: Place, fit: Fit) -> float:
 
 
 def order_claim(places: Sequence[Place], fit: Fit, name: str, note: str) -> Claim:
-    """Whether the first-order fit is of second order."""
+    """Whether the first-order fit's error is of second order."""
     found = [order(p, fit) for p in places]
     return Claim(
         name=f"Thm. 5, order, {name}",
@@ -118,32 +118,32 @@ def order_claim(places: Sequence[Place], fit: Fit, name: str, note: str) -> Clai
 
 
 def claims(places: Sequence[Place]) -> list[Claim]:
-    """Eq. 14 for the first-order fit and the proof's construction; what L is; and the order of the error."""
+    """Eq. 14 for the first-order fit and the proof's construction, the reading of L, and the order of the error."""
     return [
         bound_claim(
             places,
             tangent_errors,
             "first-order fit",
-            "random smooth Q^pi, n = 2..20, delta 0.1 in the largest norm; any k_i > 0 with Q_i = a_i dQ^pi / da_i / k_i",
+            "random smooth Q^pi, n = 2..20, delta 0.1 in the maximum norm; any k_i > 0 with Q_i = a_i dQ^pi / da_i / k_i",
         ),
         bound_claim(places, bounded_errors, "proof's fit, slopes <= L", "Lemma 3's K f_i with each slope at most L, which Eq. 31 assumes"),
         bound_claim(
             places,
             arbitrary_errors,
             "proof's fit, any f_i",
-            "Eq. 31 needs L for Q_tot^phi too; Lemma 3's f_i are arbitrary, and K is large where they nearly cancel",
+            "Eq. 31 needs L for Q_tot^phi too; Lemma 3's f_i are arbitrary, and K is large if they nearly cancel",
         ),
         bound_claim(
             places,
             tangent_errors,
             "first-order fit, no n",
-            "L of SMOOTH is already of all agents' actions together, so this fit meets the bound without the n",
+            "L of SMOOTH already covers all agents' actions together, so this fit meets the bound without n",
             assumptions=False,
             with_n=False,
         ),
         one_agents_lipschitz(places),
-        order_claim(places, tangent_errors, "smooth", "the error is of second order where Q^pi has second derivatives"),
-        order_claim(places, kinked_errors, "Q^pi differentiable once", f"Q^pi with sum_i |a_i|^{KINK} besides: SMOOTH asks for no more"),
+        order_claim(places, tangent_errors, "smooth", "the error is of second order if Q^pi has second derivatives"),
+        order_claim(places, kinked_errors, "Q^pi differentiable once", f"Q^pi plus sum_i |a_i|^{KINK}: SMOOTH requires no more"),
     ]
 
 
@@ -153,11 +153,11 @@ CURVES: dict[str, Callable[[Place, float], float]] = {
     "first-order fit, Q differentiable once": lambda p, delta: float(kinked_errors(p, delta).max()),
     "first-order fit, smooth Q": lambda p, delta: float(tangent_errors(p, delta).max()),
 }
-"""Of the figure on Theorem 5."""
+"""The curves of the figure on Theorem 5."""
 
 
 def median_errors(places: Sequence[Place]) -> dict[str, list[float]]:
-    """Of the figure: the median largest error for each of DELTAS, by fit."""
+    """The median largest error for each of DELTAS, by fit, for the figure."""
     some = [p for p in places if p.n == FIGURE_TEAM]
     return {name: [float(np.median([error(p, delta) for p in some])) for delta in DELTAS] for name, error in CURVES.items()}
 

@@ -3,9 +3,8 @@
     Var(g_2) / Var(g_1) = O(1 / n)    (Eq. 15)
     g_1 = grad_theta_i pi_i(tau_i) grad_a_i Q_tot^phi(tau, a),    g_2 = grad_theta_i pi_i(tau_i) k_i(tau) grad_a_i Q_i(tau, a_i)
 
-for actions with exploration noise, a_i ~ mu_i. Several readings are measured (`SETTINGS`): the statement's, that of the proof (App. B.2),
-and that of the words around it, a joint critic against a linear one. So is the inequality that the proof ends with. All variances are
-exact.
+for actions with exploration noise, a_i ~ mu_i. Several readings are measured (`SETTINGS`): the statement, the proof (App. B.2), and the
+surrounding text, a joint critic against a linear one. So is the last inequality of the proof. All variances are exact.
 """
 
 from __future__ import annotations
@@ -32,12 +31,12 @@ class Pair(NamedTuple):
     g2: Waves
 
 
-def side_by_side(parts: Sequence[Waves], sources: Sequence[int]) -> Waves:
-    """sum_j parts_j of noise sources_j, each part having one input."""
+def sum_over_sources(parts: Sequence[Waves], sources: Sequence[int]) -> Waves:
+    """sum_j parts_j(noise of source_j); each part has one input."""
     columns = np.eye(max(sources) + 1)
     return Waves(
         amplitude=np.concatenate([part.amplitude for part in parts]),
-        angle=np.concatenate([part.angle for part in parts]),
+        phase=np.concatenate([part.phase for part in parts]),
         frequency=np.concatenate([part.frequency * columns[source] for part, source in zip(parts, sources, strict=True)]),
     )
 
@@ -45,50 +44,50 @@ def side_by_side(parts: Sequence[Waves], sources: Sequence[int]) -> Waves:
 def sums_of_copies(rng: np.random.Generator, n: int) -> Pair:
     """The proof's terms: X_j = k_j Q_j, not its gradient; i.i.d."""
     x = decomposed(rng, 1)
-    return Pair(side_by_side([x] * n, range(n)), x)
+    return Pair(sum_over_sources([x] * n, range(n)), x)
 
 
 def sums_of_cancelling_pairs(rng: np.random.Generator, n: int) -> Pair:
-    """The same; the others are pairs of the same noise and opposite Q_j, and one left over if their number is odd."""
+    """The same, but the others are pairs with equal noise and opposite Q_j; an odd one is left over."""
     x = decomposed(rng, 1)
-    return Pair(side_by_side([x] + [x.scaled((-1) ** j) for j in range(n - 1)], [0, *(1 + j // 2 for j in range(n - 1))]), x)
+    return Pair(sum_over_sources([x] + [x.scaled((-1) ** j) for j in range(n - 1)], [0, *(1 + j // 2 for j in range(n - 1))]), x)
 
 
-def sums_that_fade(rng: np.random.Generator, n: int) -> Pair:
-    """The same; independent, agent j's X_j being 2^-j of the first's."""
+def geometric_sums(rng: np.random.Generator, n: int) -> Pair:
+    """The same, but independent with X_j = X / 2^j."""
     x = decomposed(rng, 1)
-    return Pair(side_by_side([x.scaled(0.5**j) for j in range(n)], range(n)), x)
+    return Pair(sum_over_sources([x.scaled(0.5**j) for j in range(n)], range(n)), x)
 
 
 def neighbours(rng: np.random.Generator, n: int) -> Waves:
-    """A joint critic of agents on a ring, as far as agent 0 knows of it: four waves for it with each of its neighbours."""
-    knows = np.zeros((8, n))
-    knows[:, 0] = knows[:4, 1] = knows[4:, -1] = 1
-    return waves(rng, knows)
+    """The terms with agent 0 of a joint critic on a ring: four waves with each neighbour."""
+    dependence = np.zeros((8, n))
+    dependence[:, 0] = dependence[:4, 1] = dependence[4:, -1] = 1
+    return waves(rng, dependence)
 
 
 def all_pairs(rng: np.random.Generator, n: int) -> Waves:
-    """A joint critic that is a sum over pairs of agents, as far as agent 0 knows of it: a wave for it with each other agent."""
-    knows = np.eye(n)[1:]
-    knows[:, 0] = 1
-    return waves(rng, knows)
+    """The terms with agent 0 of a joint critic that is a sum over pairs of agents: one wave with each other agent."""
+    dependence = np.eye(n)[1:]
+    dependence[:, 0] = 1
+    return waves(rng, dependence)
 
 
 def with_fit(critic: Callable[[np.random.Generator, int], Waves]) -> Callable[[np.random.Generator, int], Pair]:
-    """g_1 of a joint critic, and g_2 of the linear critic that fits it best under mu: agent 0's."""
+    """Agent 0's g_1 of a joint critic, and g_2 of its best linear fit under mu."""
 
     def pair(rng: np.random.Generator, n: int) -> Pair:
         q = critic(rng, n)
-        return Pair(q.slope(0), q.given(0, NOISE).slope(0))
+        return Pair(q.partial(0), q.conditional_mean(0, NOISE).partial(0))
 
     return pair
 
 
-def of_one_critic(rng: np.random.Generator, n: int) -> Pair:
-    """The theorem's own: grad_a_0 of Q_tot^phi = sum_i k_i Q_i, and of its term k_0 Q_0."""
+def linear_critic(rng: np.random.Generator, n: int) -> Pair:
+    """The statement: grad_a_0 of Q_tot^phi = sum_i k_i Q_i, and of its term k_0 Q_0."""
     q = decomposed(rng, n)
     own = q.frequency[:, 0] != 0
-    return Pair(q.slope(0), Waves(amplitude=q.amplitude[own], angle=q.angle[own], frequency=q.frequency[own]).slope(0))
+    return Pair(q.partial(0), Waves(amplitude=q.amplitude[own], phase=q.phase[own], frequency=q.frequency[own]).partial(0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,34 +98,34 @@ class Setting:
     note: str = ""
     assumptions: bool = False
     large: tuple[int, int] = (16, 256)
-    """The teams between which growth is measured."""
+    """The team sizes between which growth is measured."""
     draws: int = 1
-    """Cases for each one asked for: ratios differ more from case to case in some settings."""
+    """Random cases per requested case; more where ratios vary more between cases."""
 
 
 SETTINGS: dict[str, Setting] = {
     "as stated": Setting(
-        pair=of_one_critic,
+        pair=linear_critic,
         note="Q_tot^phi is linear, so grad_a_i Q_tot = k_i grad_a_i Q_i: g_1 and g_2 are the same",
         assumptions=True,
     ),
     "proof's X_j, i.i.d.": Setting(
-        pair=sums_of_copies, note="the proof drops grad_a_i and compares k_i Q_i with sum_j k_j Q_j, which Eq. 13 has not", assumptions=True
+        pair=sums_of_copies,
+        note="the proof drops grad_a_i and compares k_i Q_i with sum_j k_j Q_j, which are not in Eq. 13",
+        assumptions=True,
     ),
     "proof's X_j, in cancelling pairs": Setting(pair=sums_of_cancelling_pairs),
-    "proof's X_j, X_j = X / 2^j": Setting(pair=sums_that_fade),
-    "joint critic, all agents alike": Setting(
+    "proof's X_j, X_j = X / 2^j": Setting(pair=geometric_sums),
+    "joint critic, dense": Setting(
         pair=with_fit(dense),
         note="g_1 of a joint critic (MADDPG), g_2 of its best linear fit under mu; random smooth Q of all actions",
         large=(64, 1024),
         draws=40,
     ),
-    "joint critic, ring": Setting(
-        pair=with_fit(neighbours), note="the same; each agent interacts with two others, however many there are", draws=10
-    ),
+    "joint critic, ring": Setting(pair=with_fit(neighbours), note="the same; each agent interacts with two others, for every n", draws=10),
     "joint critic, pairs": Setting(pair=with_fit(all_pairs), note="the same; each agent interacts with every other, pair by pair", draws=3),
 }
-"""Readings and cases, by name; the last three are what the theorem says in words: a joint critic against a linear one."""
+"""Readings and cases, by name. The last three are the theorem in words: a joint critic against a linear one."""
 
 
 def variances(seed: int, setting: str, n: int, count: int) -> Float[np.ndarray, "case 2"]:
@@ -158,28 +157,28 @@ def ratio_claim(seed: int, setting: str, count: int) -> Claim:
 
 
 def fit_claim(seed: int, count: int) -> Claim:
-    """The linear critic that fits a joint one best, whatever that is: the law of total variance."""
+    """The best linear fit of any joint critic: the law of total variance."""
     joint = [SETTINGS[name].pair for name in SETTINGS if name.startswith("joint critic")]
     pairs = [pair(np.random.default_rng((seed, n, i)), n) for pair in joint for n in (2, 5, 20) for i in range(count)]
     ratios = [g2.variance(NOISE) / g1.variance(NOISE) for g1, g2 in pairs]
-    moved = max(abs(g1.mean(NOISE) - g2.mean(NOISE)) for g1, g2 in pairs)
+    shift = max(abs(g1.mean(NOISE) - g2.mean(NOISE)) for g1, g2 in pairs)
     return Claim(
         name="Thm. 6, fit of any joint critic",
         claim="Var(g2) <= Var(g1), and E g2 = E g1",
-        measured=f"Var(g2) / Var(g1) from {min(ratios):.1g} to {max(ratios):.4f}; means differ by {moved:.0e} at most",
-        holds=max(ratios) <= 1 + EXACT and moved < EXACT,
-        note="the best linear fit under mu has E[g_1 | a_i] for g_2; how much less its variance is depends on the critic",
+        measured=f"Var(g2) / Var(g1) from {min(ratios):.1g} to {max(ratios):.4f}; means differ by {shift:.0e} at most",
+        holds=max(ratios) <= 1 + EXACT and shift < EXACT,
+        note="the best linear fit under mu has E[g_1 | a_i] for g_2; the reduction of variance depends on the critic",
         assumptions=False,
     )
 
 
 def noiseless(pair: Pair) -> Pair:
-    """With agent 0's own action as its actor gives it, and noise on the others' only."""
-    return Pair(pair.g1.without(0), pair.g2.without(0))
+    """Without noise on agent 0's own action."""
+    return Pair(pair.g1.with_zero_input(0), pair.g2.with_zero_input(0))
 
 
 def noiseless_claim(seed: int, count: int) -> Claim:
-    """Eqs. 1 and 13 as they stand: a_i = pi_i(tau_i), without the noise of the theorem's mu_i."""
+    """Eqs. 1 and 13 as written: a_i = pi_i(tau_i), without the noise of the theorem's mu_i."""
     pairs = [noiseless(with_fit(dense)(np.random.default_rng((seed, n, i)), n)) for n in (2, 5, 20) for i in range(count)]
     first, second = ([g.variance(NOISE) for g in each] for each in zip(*pairs, strict=True))
     return Claim(
@@ -187,7 +186,7 @@ def noiseless_claim(seed: int, count: int) -> Claim:
         claim="Var(g2) = 0 < Var(g1) where a_i = pi_i(tau_i), as in Eqs. 1 and 13",
         measured=f"Var(g2) <= {max(second):.0e}; Var(g1) from {min(first):.0e} to {max(first):.0e}",
         holds=max(second) < EXACT and min(first) > 0,
-        note="joint critic as above, the others' actions with noise, as from a replay; Eq. 13's terms do not see them",
+        note="joint critic as above, the others' actions with noise, as from a replay; Eq. 13's terms do not depend on them",
         assumptions=False,
     )
 
@@ -205,7 +204,7 @@ def proof_bound(slopes: Float[np.ndarray, " feature"], n: int, mean: float, vari
 
 
 def proof_bound_claim(seed: int, count: int) -> Claim:
-    """Whether the proof's bound is one, for its own terms with mean 0 and as they come."""
+    """Whether the proof's bound holds for its own terms, with mean 0 and with any mean."""
     rows = []
     for n, index in itertools.product(TEAMS, range(count)):
         rng = np.random.default_rng((seed, n, index))
@@ -217,14 +216,14 @@ def proof_bound_claim(seed: int, count: int) -> Claim:
     return Claim(
         name="Thm. 6, proof's bound",
         claim="Var(g2) / Var(g1) <= (R^2 v + (R - L) m^2) / (n L^2 v - n^2 (R - L) m^2)",
-        measured=f"broken in {centred:.0%} if m = 0, in {any_mean:.0%} if not (bound negative in {negative:.0%})",
+        measured=f"violated in {centred:.0%} if m = 0, in {any_mean:.0%} if not (bound negative in {negative:.0%})",
         holds=bool(centred == any_mean == 0),
         note="L <= grad_theta_i pi_i <= R over its entries, n = 2..20; entry by entry L = R, and the ratio is 1 / n exactly",
     )
 
 
 def claims(seed: int, count: int) -> list[Claim]:
-    """Every reading, the best linear fit, actions without noise of their own, and the proof's bound."""
+    """Every reading, the best linear fit, actions without own noise, and the proof's bound."""
     return [
         *(ratio_claim(seed, setting, count) for setting in SETTINGS),
         fit_claim(seed, count),
@@ -234,5 +233,5 @@ def claims(seed: int, count: int) -> list[Claim]:
 
 
 def mean_ratios(seed: int, count: int) -> dict[str, list[float]]:
-    """Of the figure: Var(g_1) / Var(g_2) for each of TEAMS, by setting."""
+    """Var(g_1) / Var(g_2) for each of TEAMS, by setting, for the figure."""
     return {setting: [variance_ratio(seed, setting, n, max(1, count // 4)) for n in TEAMS] for setting in SETTINGS}

@@ -1,4 +1,4 @@
-"""The random problems on which all claims about stochastic DOP but Theorem 3 are measured, with policies, critics and exact values."""
+"""The random problems of all claims about stochastic DOP except Theorem 3, with policies, critics and exact values."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 
 from dop.paper.theorems.claims import DISCOUNT
 from dop.paper.theorems.stochastic import tabular
-from dop.paper.theorems.stochastic.gradients import Gradient, differences
+from dop.paper.theorems.stochastic.gradients import Gradient, finite_differences
 from dop.paper.theorems.stochastic.tabular import Critic, JointTable, Policy, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A random problem, with all that the claims need."""
+    """A random problem with policies and critics."""
 
     problem: Problem
     policy: Policy
@@ -23,9 +23,9 @@ class Case:
     behaviour: Policy
     """beta."""
     critic: Critic
-    """A linear critic that does not know the problem."""
+    """A random linear critic, independent of the problem."""
     correlated: JointTable
-    """A distribution of joint actions that is not a product of the agents' own."""
+    """A distribution over joint actions that is not a product of agents' policies."""
 
     @cached_property
     def q(self) -> JointTable:
@@ -41,16 +41,16 @@ class Case:
 
     @cached_property
     def gradient(self) -> Gradient:
-        """Of J at pi, by differences."""
-        return differences(lambda policy: tabular.objective(self.problem, policy), self.policy)
+        """The gradient of J at pi, by finite differences."""
+        return finite_differences(lambda policy: tabular.objective(self.problem, policy), self.policy)
 
     def fitted(self, weights: JointTable) -> Critic:
         """The linear critic of Q^pi under these weights, with random k_i > 0."""
         return tabular.fit(self.q, weights, self.critic.k, self.problem.actions)
 
 
-def draw(seed: int, count: int) -> list[Case]:
-    """Problems of 3 states, 3 actions and, in turn, 2 and 3 agents; case i does not depend on how many are drawn."""
+def draw_cases(seed: int, count: int) -> list[Case]:
+    """Problems of 3 states, 3 actions and alternately 2 and 3 agents. Case i does not depend on `count`."""
     cases = []
     for index in range(count):
         rng = np.random.default_rng((seed, index))

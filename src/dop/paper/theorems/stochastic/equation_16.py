@@ -1,8 +1,8 @@
-"""Eq. 16 (App. A.1), which makes tree backup tractable: the expectation of the linear critic needs no sum over joint actions.
+"""Eq. 16 (App. A.1), which makes tree backup tractable: the linear critic's expectation needs no sum over joint actions.
 
     E_pi[Q_tot(s, .)] = sum_i k_i(s) E_{pi_i}[Q_i(s, .)] + b(s)
 
-It is measured for joint policies that are the product of the agents' own, as the paper has them, and for those that are not.
+Measured for joint policies that are products of the agents' policies, as in the paper, and for correlated ones.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def decomposed_expectation(policy: Policy, critic: Critic) -> Float[np.ndarray, 
 
 
 def independent_claim(cases: Sequence[Case]) -> Claim:
-    """The decomposed expectation is the joint sum."""
+    """The decomposed expectation equals the sum over joint actions."""
     worst = max(np.abs(decomposed_expectation(c.policy, c.critic) - (c.pi * c.critic.total).sum(axis=1)).max() for c in cases)
     return Claim(
         name="Eq. 16",
@@ -35,22 +35,22 @@ def independent_claim(cases: Sequence[Case]) -> Claim:
 
 
 def correlated_claim(cases: Sequence[Case]) -> Claim:
-    """The same where agents' actions depend on one another, each agent's own policy being the same distribution's marginal."""
+    """The same for correlated agents, with the marginals of the joint distribution as their policies."""
     worst = 0.0
     for c in cases:
         agents, actions = c.problem.agents, c.problem.actions
-        marginal = np.einsum("sj,ija->isa", c.correlated, tabular.chosen(agents, actions))
+        marginal = np.einsum("sj,ija->isa", c.correlated, tabular.one_hot_actions(agents, actions))
         worst = max(worst, np.abs(decomposed_expectation(marginal, c.critic) - (c.correlated * c.critic.total).sum(axis=1)).max())
     return Claim(
         name="Eq. 16, correlated agents",
-        claim="the same for joint policies that are no product",
+        claim="the same for correlated joint policies",
         measured=f"largest difference {worst:.0e}",
         holds=bool(worst < EXACT),
-        note="the critic is linear, so marginals are all that matters: independence is not needed",
+        note="the critic is linear, so only marginals matter: independence is not needed",
         assumptions=False,
     )
 
 
 def claims(cases: Sequence[Case]) -> list[Claim]:
-    """For agents that are independent, and for agents that are not."""
+    """For independent and for correlated agents."""
     return [independent_claim(cases), correlated_claim(cases)]

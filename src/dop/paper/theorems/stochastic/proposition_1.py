@@ -1,9 +1,9 @@
 """Proposition 1: Q_tot^phi, optimised with the loss of Eq. 6, is an unbiased estimate of Q^pi.
 
 Eq. 6 has two targets: tree backup over beta's data (Eq. 7) and TD(lambda) over pi's (Eq. 8). The proof (App. A.2) says that Q^pi is their
-fixed point whatever beta is, and that they contract by gamma in the largest norm. Here their expectations are affine operators on joint
-tables, written out as matrices (`Operator`). They are measured for a table of joint Q, which the proof is about, and for the linear
-critic, which the proposition is about.
+fixed point for every beta, and that they contract by gamma in the maximum norm. Here their expectations are affine operators on joint
+tables, written as matrices (`Operator`). They are measured for a table of joint Q, as in the proof, and for the linear critic, as in
+the proposition.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from dop.paper.theorems.stochastic.cases import Case
 from dop.paper.theorems.stochastic.tabular import JointTable, Policy, Problem
 
 TRACE, STEPS, KAPPA = 0.8, 5, 0.5
-"""lambda and k of tree backup and TD(lambda), and Eq. 6's mixture."""
+"""lambda and k of tree backup and TD(lambda), and kappa of Eq. 6."""
 TRACE_STEPS = (1, 2, 5)
-"""k at which tree backup is measured alone."""
+"""k of the claims on tree backup alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Operator:
 
     @property
     def factor(self) -> float:
-        """The contraction factor in the largest norm: the largest row sum of |matrix|."""
+        """The contraction factor in the maximum norm: the largest row sum of |matrix|."""
         return float(np.abs(self.matrix).sum(axis=1).max())
 
 
@@ -73,16 +73,16 @@ def tree_backup(problem: Problem, policy: Policy, behaviour: Policy, lambda_: fl
 
 @dataclass(frozen=True, kw_only=True)
 class Mixture:
-    """Eq. 6: the targets mixed entry by entry, and how much each entry's squared error counts."""
+    """Eq. 6: the mixture of targets in each entry, and the weight of each entry's squared error."""
 
     operator: Operator
     weights: JointTable
 
 
 def mixture(case: Case, kappa: float) -> Mixture:
-    """What minimises kappa L_beta + (1 - kappa) L_pi, each loss weighted by how often its policy is in (s, a).
+    """The mixture that minimises kappa L_beta + (1 - kappa) L_pi, each loss weighted by its policy's stationary distribution.
 
-    In an entry the two targets count by the fractions of their data, kappa mu_beta / (kappa mu_beta + (1 - kappa) mu_pi), not kappa itself.
+    In each entry a target's weight is its fraction of the data, kappa mu_beta / (kappa mu_beta + (1 - kappa) mu_pi), not kappa itself.
     """
     off = kappa * tabular.stationary(case.problem, case.behaviour)[:, None] * case.beta
     on = (1 - kappa) * tabular.stationary(case.problem, case.policy)[:, None] * case.pi
@@ -108,12 +108,12 @@ def table_claim(cases: Sequence[Case]) -> Claim:
         claim=f"Q^pi is the fixed point for any beta; contraction by gamma = {DISCOUNT}",
         measured=f"|T Q^pi - Q^pi| <= {error:.0e}; largest factor {factor:.4f}",
         holds=bool(error < EXACT and factor <= DISCOUNT + EXACT),
-        note=f"kappa 0, {KAPPA} and 1; lambda {TRACE}, k {STEPS}; largest norm; the two targets mixed by their data's shares in each entry",
+        note=f"kappa 0, {KAPPA} and 1; lambda {TRACE}, k {STEPS}; maximum norm; targets mixed by their fractions of the data in each entry",
     )
 
 
 def traces_claim(cases: Sequence[Case], lambda_: float) -> Claim:
-    """Tree backup alone, for several k: the proof needs lambda beta(a) pi(a) <= pi(a), of which lambda <= 1 makes sure."""
+    """Tree backup alone, for several k: the proof needs lambda beta(a) pi(a) <= pi(a), which lambda <= 1 ensures."""
     factors = {k: [tree_backup(c.problem, c.policy, c.behaviour, lambda_, k).factor for c in cases] for k in TRACE_STEPS}
     above = np.mean([max(each) > DISCOUNT + EXACT for each in zip(*factors.values(), strict=True)])
     return Claim(
@@ -121,13 +121,13 @@ def traces_claim(cases: Sequence[Case], lambda_: float) -> Claim:
         claim=f"contraction by gamma = {DISCOUNT} for every k",
         measured=f"largest factor {', '.join(f'{max(each):.4f} (k {k})' for k, each in factors.items())}; above gamma in {above:.0%}",
         holds=bool(above == 0),
-        note="lambda beta(a) <= 1 everywhere is enough: all weights of the operator are then positive and sum to gamma or less",
+        note="lambda beta(a) <= 1 everywhere is sufficient: all weights of the operator are then positive and sum to at most gamma",
         assumptions=lambda_ <= 1,
     )
 
 
 def trajectory_claim(cases: Sequence[Case]) -> Claim:
-    """The proof: 'for any sampled trajectory, Q_tot^pi is the fixed point'. One transition is enough to see."""
+    """The proof: 'for any sampled trajectory, Q_tot^pi is the fixed point'. Measured on single transitions."""
     worst = 0.0
     for c in cases:
         target = c.problem.reward[..., None] + c.problem.discount * tabular.values(c.problem, c.policy)
@@ -135,14 +135,14 @@ def trajectory_claim(cases: Sequence[Case]) -> Claim:
     return Claim(
         name="Prop. 1, each trajectory",
         claim="Q^pi is the fixed point for any sampled trajectory (the proof)",
-        measured=f"one-step target off Q^pi by up to {worst:.2f}",
+        measured=f"one-step target differs from Q^pi by up to {worst:.2f}",
         holds=worst < EXACT,
         note="true in expectation over s', which the proposition needs; true of every sample only if transitions are deterministic",
     )
 
 
 def linear_fixed_point(case: Case, kappa: float) -> tuple[JointTable, float]:
-    """Where the linear critic comes to rest under Eq. 6, Q = Pi (T Q), and the spectral radius of Pi T, which is below 1 if it does."""
+    """The linear critic's fixed point under Eq. 6, Q = Pi (T Q), and the spectral radius of Pi T (below 1 if it converges)."""
     found = mixture(case, kappa)
     agents, actions = case.problem.agents, case.problem.actions
     states, joint = case.problem.reward.shape
@@ -156,7 +156,7 @@ def linear_fixed_point(case: Case, kappa: float) -> tuple[JointTable, float]:
 
 
 def linear_claim(cases: Sequence[Case], kappa: float) -> Claim:
-    """The proposition's own words: Q_tot^phi, which is linear, is an unbiased estimate of Q^pi."""
+    """The proposition itself: the linear Q_tot^phi is an unbiased estimate of Q^pi."""
     gap = value = radius = 0.0
     for c in cases:
         q, each = linear_fixed_point(c, kappa)
@@ -166,16 +166,16 @@ def linear_claim(cases: Sequence[Case], kappa: float) -> Claim:
     return Claim(
         name=f"Prop. 1, linear Q_tot, kappa {kappa}",
         claim="the linear critic that Eq. 6 converges to equals Q^pi",
-        measured=f"off Q^pi by up to {gap:.2f}, off V^pi by up to {value:.0e}; spectral radius <= {radius:.3f}",
+        measured=f"error of Q^pi up to {gap:.2f}, of V^pi up to {value:.0e}; spectral radius <= {radius:.3f}",
         holds=gap < EXACT,
-        note="rewards are no sum over agents, so no linear critic is Q^pi"
-        + ("; with on-policy data its expectation is V^pi all the same" if kappa == 0 else "; replay data also moves its expectation"),
+        note="rewards are not a sum over agents, so no linear critic equals Q^pi"
+        + ("; with on-policy data its expectation still equals V^pi" if kappa == 0 else "; replay data also biases its expectation"),
         assumptions=False,
     )
 
 
 def claims(cases: Sequence[Case]) -> list[Claim]:
-    """In tables, where the proof's assumptions hold and where they do not; for single trajectories; and for the linear critic."""
+    """Tabular, with and without the proof's assumptions; single trajectories; the linear critic."""
     return [
         table_claim(cases),
         *(traces_claim(cases, lambda_) for lambda_ in (1, 10)),

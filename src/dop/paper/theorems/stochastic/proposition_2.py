@@ -2,8 +2,8 @@
 
     Q_i^pi(s, a_i) > Q_i^pi(s, a_i')  <=>  Q_i^phi_i(s, a_i) > Q_i^phi_i(s, a_i'),   Q_i^pi(s, a_i) = E_pi_-i[Q^pi(s, (a_i, .))]
 
-The proof (App. C) takes the critic that fits Q^pi best in least squares under pi, with all k_i > 0. It is measured, and then other
-weights, targets and k_i.
+The proof (App. C) uses the least-squares fit of Q^pi under pi, with all k_i > 0. That fit is measured, then other weights, targets and
+k_i.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dop.paper.theorems.stochastic.proposition_1 import KAPPA, linear_fixed_poin
 
 
 def pairs_in_order(reference: Gradient, learned: Gradient) -> tuple[int, int]:
-    """How many of the pairs of actions, over agents and states, `learned` orders as `reference` does; and how many there are."""
+    """The number of action pairs, over agents and states, that `learned` orders as `reference` does, and the number of pairs."""
     first, second = np.triu_indices(reference.shape[-1], k=1)
 
     def order(values: Gradient) -> Gradient:
@@ -33,7 +33,7 @@ def pairs_in_order(reference: Gradient, learned: Gradient) -> tuple[int, int]:
 
 
 def order_claim(cases: Sequence[Case], learn: Callable[[Case], Gradient], name: str, note: str, *, assumptions: bool) -> Claim:
-    """Whether the learned Q_i order every agent's actions as Q_i^pi does."""
+    """Whether the learned Q_i order each agent's actions as Q_i^pi does."""
     counts = np.array([pairs_in_order(tabular.marginal_q(c.policy, c.q), learn(c)) for c in cases])
     kept, pairs = counts.sum(axis=0)
     return Claim(
@@ -47,22 +47,22 @@ def order_claim(cases: Sequence[Case], learn: Callable[[Case], Gradient], name: 
 
 
 def without_first_agent(case: Case) -> Gradient:
-    """Q_i where k_1 = 0, which Eq. 4 allows and the proof excludes."""
+    """Q_i with k_1 = 0, allowed by Eq. 4 and excluded by the proof."""
     k = case.critic.k.copy()
     k[:, 0] = 0
     return tabular.fit(case.q, case.pi, k, case.problem.actions).q
 
 
 def learned_by_eq_6(case: Case, kappa: float) -> Gradient:
-    """Q_i of the linear critic that Eq. 6 comes to rest at, rather than of the least-squares fit that the proof puts in its place."""
+    """Q_i of the linear critic at the fixed point of Eq. 6, instead of the proof's least-squares fit."""
     q, _ = linear_fixed_point(case, kappa)
     return tabular.fit(q, case.pi, case.critic.k, case.problem.actions).q
 
 
 def claims(cases: Sequence[Case], few: Sequence[Case]) -> list[Claim]:
-    """Under the on-policy weights; then under weights, k_i and targets that the proof does not cover."""
+    """On-policy weights; then weights, k_i and targets that the proof does not cover."""
 
-    def replayed(c: Case) -> Gradient:
+    def off_policy_fit(c: Case) -> Gradient:
         return c.fitted(c.beta).q
 
     return [
@@ -76,7 +76,7 @@ def claims(cases: Sequence[Case], few: Sequence[Case]) -> list[Claim]:
             "the replay's policy is 9 parts pi and 1 part beta",
             assumptions=False,
         ),
-        order_claim(cases, replayed, ", weights beta", "off-policy data: k_i Q_i is E_beta_-i[Q^pi]", assumptions=False),
-        order_claim(cases, lambda c: c.fitted(c.correlated).q, ", correlated weights", "weights of dependent agents", assumptions=False),
+        order_claim(cases, off_policy_fit, ", weights beta", "off-policy data: k_i Q_i is E_beta_-i[Q^pi]", assumptions=False),
+        order_claim(cases, lambda c: c.fitted(c.correlated).q, ", correlated weights", "weights of correlated agents", assumptions=False),
         order_claim(cases, without_first_agent, ", k_1 = 0", "Eq. 4 allows k_i = 0; that agent learns nothing", assumptions=False),
     ]

@@ -1,7 +1,7 @@
-"""Small cooperative MDPs in tables, where every expectation of the paper is a finite sum: float64, no samples.
+"""Small tabular cooperative MDPs, where every expectation of the paper is a finite sum: float64, no sampling.
 
-All agents see the state s (the paper's tau). A joint action is a number j; `joint_actions` lists what each agent does in it, the last
-agent's action changing fastest. Policies are tables pi_i(a | s), one per agent, and the joint policy is their product.
+All agents see the state s (the paper's tau). A joint action is an index j; `joint_actions` lists each agent's action in it, the last
+agent's changing fastest. Policies are tables pi_i(a | s), one per agent, and the joint policy is their product.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ JointTable = Float[np.ndarray, "state joint"]
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """A cooperative MDP: one reward for the team."""
+    """A cooperative MDP with one team reward."""
 
     agents: int
     actions: int
-    """Of each agent."""
+    """Actions of each agent."""
     reward: JointTable
     """r(s, a)."""
     transition: Float[np.ndarray, "state joint next"]
@@ -50,14 +50,14 @@ class Critic:
     def total(self) -> JointTable:
         """Q_tot of every joint action."""
         agents, _, actions = self.q.shape
-        return np.einsum("isa,ija->sj", self.credit, chosen(agents, actions)) + self.b[:, None]
+        return np.einsum("isa,ija->sj", self.credit, one_hot_actions(agents, actions)) + self.b[:, None]
 
 
 # ------------------------------------------------------------------------------------------------------------------- random
 
 
 def random_problem(rng: np.random.Generator, *, states: int, agents: int, actions: int, discount: float) -> Problem:
-    """Normal rewards; transitions and start drawn evenly from all distributions."""
+    """Normal rewards; transition and start distributions uniform on the simplex."""
     joint = actions**agents
     return Problem(
         agents=agents,
@@ -70,13 +70,13 @@ def random_problem(rng: np.random.Generator, *, states: int, agents: int, action
 
 
 def random_policy(rng: np.random.Generator, problem: Problem, floor: float = 0.02) -> Policy:
-    """One per agent and state; no action is rarer than `floor`, so that every joint action has data."""
+    """One per agent and state. Every action has probability at least `floor`, so every joint action has data."""
     drawn = rng.dirichlet(np.ones(problem.actions), size=(problem.agents, len(problem.start)))
     return floor + (1 - floor * problem.actions) * drawn
 
 
 def random_critic(rng: np.random.Generator, problem: Problem) -> Critic:
-    """A linear critic that has nothing to do with the problem's values; k_i in [0.5, 2]."""
+    """A linear critic that is independent of the problem's values; k_i in [0.5, 2]."""
     states = len(problem.start)
     return Critic(
         k=rng.uniform(0.5, 2, size=(states, problem.agents)),
@@ -89,12 +89,12 @@ def random_critic(rng: np.random.Generator, problem: Problem) -> Critic:
 
 
 def joint_actions(agents: int, actions: int) -> Int[np.ndarray, "joint agent"]:
-    """What each agent does in each joint action."""
+    """Each agent's action in each joint action."""
     return np.array(list(itertools.product(range(actions), repeat=agents)))
 
 
-def chosen(agents: int, actions: int) -> Float[np.ndarray, "agent joint action"]:
-    """1 where agent i does a in the joint action, else 0."""
+def one_hot_actions(agents: int, actions: int) -> Float[np.ndarray, "agent joint action"]:
+    """1 if agent i's action in the joint action is a, else 0."""
     return (joint_actions(agents, actions).T[:, :, None] == np.arange(actions)).astype(float)
 
 
@@ -109,7 +109,7 @@ def joint_policy(policy: Policy) -> JointTable:
 def marginal_q(policy: Policy, q: JointTable) -> Float[np.ndarray, "agent state action"]:
     """Q_i(s, a_i) = sum_{a_-i} pi_-i(a_-i | s) Q(s, a) (App. C)."""
     agents, _, actions = policy.shape
-    picks = chosen(agents, actions)
+    picks = one_hot_actions(agents, actions)
     found = []
     for i in range(agents):
         others = policy.copy()
@@ -162,7 +162,7 @@ def occupancy(problem: Problem, policy: Policy) -> Float[np.ndarray, " state"]:
 
 
 def stationary(problem: Problem, policy: Policy) -> Float[np.ndarray, " state"]:
-    """The fraction of time in each state in the long run, which is what steps of long episodes have without gamma^t; it sums to 1."""
+    """The stationary distribution of states: that of long episodes' steps, without gamma^t. It sums to 1."""
     states = len(problem.start)
     equations = np.vstack([state_transition(problem, policy).T - np.eye(states), np.ones((1, states))])
     return np.linalg.lstsq(equations, np.append(np.zeros(states), 1), rcond=None)[0]
@@ -172,21 +172,21 @@ def stationary(problem: Problem, policy: Policy) -> Float[np.ndarray, " state"]:
 
 
 def features(agents: int, actions: int) -> Float[np.ndarray, "joint feature"]:
-    """What a linear critic can tell of a joint action: each agent's own action, and a constant."""
-    picks = chosen(agents, actions)
+    """A linear critic's features of a joint action: each agent's one-hot action, and a constant."""
+    picks = one_hot_actions(agents, actions)
     return np.hstack([*picks, np.ones((picks.shape[1], 1))])
 
 
 def projection(weights: JointTable, agents: int, actions: int) -> Float[np.ndarray, "state joint joint"]:
-    """The matrix of each state that turns a target into the predictions of its weighted least-squares linear fit."""
+    """For each state, the matrix that maps a target to its weighted least-squares linear fit."""
     x, root = features(agents, actions), np.sqrt(weights)
     return x @ (np.linalg.pinv(root[:, :, None] * x) * root[:, None, :])
 
 
 def fit(target: JointTable, weights: JointTable, k: Float[np.ndarray, "state agent"], actions: int) -> Critic:
-    """The critic of least weighted squared error sum_a w(s, a) (target(s, a) - sum_i k_i Q_i - b)^2, state by state (Eq. 23).
+    """The critic with the least weighted squared error sum_a w(s, a) (target(s, a) - sum_i k_i Q_i - b)^2, state by state (Eq. 23).
 
-    The k_i(s) are given and scale agent i's features. Of all solutions it is the one of least norm: an agent whose k_i is 0 learns nothing.
+    The given k_i(s) scale agent i's features. The solution of least norm is taken: an agent with k_i = 0 learns nothing.
     """
     states, agents = k.shape
     scale = np.hstack([np.repeat(k, actions, axis=1), np.ones((states, 1))])
@@ -197,7 +197,7 @@ def fit(target: JointTable, weights: JointTable, k: Float[np.ndarray, "state age
 
 
 def with_values(problem: Problem, policy: Policy, critic: Critic) -> Problem:
-    """The problem with those rewards that make Q^pi equal the critic: r = Q_tot - gamma P E_pi[Q_tot]."""
+    """The problem with rewards such that Q^pi equals the critic: r = Q_tot - gamma P E_pi[Q_tot]."""
     value = (joint_policy(policy) * critic.total).sum(axis=1)
     return Problem(
         agents=problem.agents,

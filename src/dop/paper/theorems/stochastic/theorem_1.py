@@ -2,8 +2,8 @@
 
     grad J(theta) = E_pi[sum_i k_i(s) grad log pi_i(a_i | s) Q_i(s, a_i)]    (Eq. 9)
 
-The proof (App. A.3) starts from aristocrat utilities, U_i = Q_tot(s, a) - sum_x pi_i(x | s) Q_tot(s, (x, a_-i)). That both give the same
-is measured for any critic. That it is the gradient of J is measured by central differences, for critics that are Q^pi and that are not.
+The proof (App. A.3) starts from aristocrat utilities, U_i = Q_tot(s, a) - sum_x pi_i(x | s) Q_tot(s, (x, a_-i)). Their equality is
+measured for random critics. Equality with grad J is measured by central differences, for critics that equal Q^pi and others.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ def aristocrat(policy: Policy, critic: Critic) -> Float[np.ndarray, "agent state
 
 
 def identity_claim(cases: Sequence[Case]) -> Claim:
-    """Eq. 9 is the gradient with aristocrat utilities."""
+    """Eq. 9 equals the gradient with aristocrat utilities."""
     worst = 0.0
     for c in cases:
         weights = tabular.occupancy(c.problem, c.policy)[:, None] * c.pi
-        plain, utility = own_credit(c.critic), aristocrat(c.policy, c.critic)
-        worst = max(worst, relative(score_gradient(c.policy, weights, plain), score_gradient(c.policy, weights, utility)))
+        own, utility = own_credit(c.critic), aristocrat(c.policy, c.critic)
+        worst = max(worst, relative(score_gradient(c.policy, weights, own), score_gradient(c.policy, weights, utility)))
     return Claim(
         name="Thm. 1, aristocrat utility",
         claim="Eq. 9 = E_pi[sum_i grad log pi_i U_i], any linear critic",
@@ -42,7 +42,7 @@ def identity_claim(cases: Sequence[Case]) -> Claim:
 
 
 def gradient_claim(cases: Sequence[Case], critic_of: Callable[[Case], Critic], name: str, note: str, *, assumptions: bool) -> Claim:
-    """Whether Eq. 9, in expectation over the discounted occupancy of pi, is the gradient of J by differences."""
+    """Whether Eq. 9, in expectation over the discounted occupancy of pi, equals the gradient of J by finite_differences."""
     errors = []
     for c in cases:
         weights = tabular.occupancy(c.problem, c.policy)[:, None] * c.pi
@@ -58,23 +58,23 @@ def gradient_claim(cases: Sequence[Case], critic_of: Callable[[Case], Critic], n
 
 
 def undiscounted_claim(cases: Sequence[Case]) -> Claim:
-    """Eq. 9 over the steps of long episodes, without gamma^t: its direction compared with that of the gradient of J."""
+    """The direction of Eq. 9 over steps of long episodes, without gamma^t, compared with grad J."""
     cosines = []
     for c in cases:
         weights = tabular.stationary(c.problem, c.policy)[:, None] * c.pi
         cosines.append(cosine(score_gradient(c.policy, weights, own_credit(c.fitted(c.pi))), c.gradient))
     return Claim(
-        name="Thm. 1, steps weighted alike",
+        name="Thm. 1, undiscounted steps",
         claim="Eq. 9 points along grad J",
         measured=f"cosine: median {np.median(cosines):.3f}, smallest {min(cosines):.3f}",
         holds=min(cosines) > 1 - NUMERIC,
-        note="states as often as pi visits them, no gamma^t: what implementations, this one too, average over",
+        note="stationary distribution of pi, no gamma^t: what implementations, this one too, average over",
         assumptions=False,
     )
 
 
 def claims(cases: Sequence[Case]) -> list[Claim]:
-    """The identity, and the gradient of J under critics that are and are not what the proof takes them for."""
+    """The identity, and the gradient of J under critics that meet the proof's assumptions and others."""
     linear = [dataclasses.replace(c, problem=tabular.with_values(c.problem, c.policy, c.critic)) for c in cases]
     return [
         identity_claim(cases),

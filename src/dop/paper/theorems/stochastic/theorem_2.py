@@ -4,8 +4,8 @@ With pi_i(a_i | s) = pi_i^o(a_i | s) + beta_{a_i, s} delta for a sufficiently sm
 
     Q_i(s, a_i) > Q_i(s, a_i')  <=>  beta_{a_i, s} >= beta_{a_i', s}    (MONOTONE)
 
-then J(pi) >= J(pi^o) (Eq. 10). The update that App. C derives for tabular policies is measured at many step sizes. So are updates that
-break an assumption, and Eq. 9's own update of a softmax's logits.
+then J(pi) >= J(pi^o) (Eq. 10). The update that App. C derives for tabular policies is measured at many step sizes, as are updates
+that break an assumption, and Eq. 9's update of softmax logits.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ SMALL_STEP = 1e-3
 STEP_SIZES = tuple(float(f"{step:.3g}") for step in np.logspace(-4, 2, 19))
 
 
-def to_simplex(x: Policy) -> Policy:
-    """The nearest distribution over the last axis."""
+def project_to_simplex(x: Policy) -> Policy:
+    """Euclidean projection onto the simplex, over the last axis."""
     ordered = -np.sort(-x, axis=-1)
     excess = np.cumsum(ordered, axis=-1) - 1
     count = (ordered - excess / np.arange(1, x.shape[-1] + 1) > 0).sum(axis=-1, keepdims=True)
@@ -36,9 +36,9 @@ def to_simplex(x: Policy) -> Policy:
 
 
 def direction(states: Float[np.ndarray, " state"], critic: Critic, *, share_states: bool = False) -> Gradient:
-    """App. C's beta_{a_i, s}: d(s) k_i Q_i(s, a_i) less its mean over actions, which keeps sum_a pi = 1; its largest entry is 1.
+    """App. C's beta_{a_i, s}: d(s) k_i Q_i(s, a_i) minus its mean over actions, which keeps sum_a pi = 1; its largest entry is 1.
 
-    With `share_states`, agents cannot tell states apart and sum it over them.
+    With `share_states`, agents cannot distinguish states, and it is summed over them.
     """
     raw = states[:, None] * critic.credit
     raw = np.broadcast_to(raw.sum(axis=1, keepdims=True), raw.shape) if share_states else raw
@@ -47,13 +47,13 @@ def direction(states: Float[np.ndarray, " state"], critic: Critic, *, share_stat
 
 
 def change(problem: Problem, policy: Policy, towards: Gradient, *steps: float) -> list[float]:
-    """J(pi) - J(pi^o) of pi = pi^o + step x direction, brought back to the simplex if the step leaves it, for every step."""
+    """J(pi) - J(pi^o) for pi = pi^o + step x direction, projected onto the simplex, for every step."""
     before = tabular.objective(problem, policy)
-    return [tabular.objective(problem, to_simplex(policy + step * towards)) - before for step in steps]
+    return [tabular.objective(problem, project_to_simplex(policy + step * towards)) - before for step in steps]
 
 
 def changes(cases: Sequence[Case]) -> Float[np.ndarray, "step case"]:
-    """For every step size, what App. C's update changes in every problem."""
+    """The change of J by App. C's update, by step size and problem."""
     found = []
     for c in cases:
         towards = direction(tabular.occupancy(c.problem, c.policy), c.fitted(c.pi))
@@ -61,8 +61,8 @@ def changes(cases: Sequence[Case]) -> Float[np.ndarray, "step case"]:
     return np.array(found).T
 
 
-def never_falls(found: Sequence[float], name: str, note: str, *, assumptions: bool) -> Claim:
-    """Theorem 2's claim about these changes of J."""
+def no_decrease_claim(found: Sequence[float], name: str, note: str, *, assumptions: bool) -> Claim:
+    """Theorem 2's claim for these changes of J."""
     falls = int((np.array(found) < -ROUNDING).sum())
     return Claim(
         name=f"Thm. 2{name}",
@@ -74,8 +74,8 @@ def never_falls(found: Sequence[float], name: str, note: str, *, assumptions: bo
     )
 
 
-def misled_changes(cases: Sequence[Case]) -> list[float]:
-    """Changes of J where the critic was fitted to beta's data."""
+def off_policy_fit_changes(cases: Sequence[Case]) -> list[float]:
+    """Changes of J with a critic fitted to beta's data."""
     found = []
     for c in cases:
         towards = direction(tabular.occupancy(c.problem, c.policy), c.fitted(c.beta))
@@ -84,7 +84,7 @@ def misled_changes(cases: Sequence[Case]) -> list[float]:
 
 
 def aliased_changes(cases: Sequence[Case], weigh: Callable[[Problem, Policy], Float[np.ndarray, " state"]]) -> list[float]:
-    """Changes of J where agents cannot tell states apart: one policy for all states, updated by the sum over them."""
+    """Changes of J with state aliasing: one policy for all states, updated by the sum over them."""
     found = []
     for c in cases:
         policy = np.broadcast_to(c.policy[:, :1], c.policy.shape)
@@ -95,7 +95,7 @@ def aliased_changes(cases: Sequence[Case], weigh: Callable[[Problem, Policy], Fl
 
 
 def tie_changes(*steps: float) -> list[float]:
-    """Two agents, two actions, +1 for doing the same, from uniform policies: all Q_i tie, so the theorem leaves the update free.
+    """Two agents, two actions, reward 1 for equal actions, uniform policies: all Q_i tie, so the theorem does not constrain the update.
 
     One agent moves to its first action and the other away from it.
     """
@@ -111,15 +111,15 @@ def tie_changes(*steps: float) -> list[float]:
 
 
 def softmax_claims(cases: Sequence[Case]) -> list[Claim]:
-    """App. C's last claim, MONOTONE for any tabular policy, where the table has the logits of a softmax: Eq. 9 moves those."""
+    """App. C's last claim, MONOTONE for any tabular policy, for tables of softmax logits, which Eq. 9 updates."""
     counts, found = [], []
     for c in cases:
         critic = c.fitted(c.pi)
         gradient = decomposed_gradient(c.policy, tabular.occupancy(c.problem, c.policy), critic)
         rise = c.policy * (gradient - (c.policy * gradient).sum(axis=-1, keepdims=True))  # of each probability, to first order
         counts.append(pairs_in_order(critic.q, rise))
-        moved = softmax(np.log(c.policy) + SMALL_STEP * gradient / np.abs(gradient).max())
-        found.append(tabular.objective(c.problem, moved) - tabular.objective(c.problem, c.policy))
+        updated = softmax(np.log(c.policy) + SMALL_STEP * gradient / np.abs(gradient).max())
+        found.append(tabular.objective(c.problem, updated) - tabular.objective(c.problem, c.policy))
     kept, pairs = np.sum(counts, axis=0)
     return [
         Claim(
@@ -127,39 +127,41 @@ def softmax_claims(cases: Sequence[Case]) -> list[Claim]:
             claim="probabilities rise in the order of Q_i (App. C, any tabular pi)",
             measured=f"{kept} of {pairs} pairs ({kept / pairs:.1%})",
             holds=bool(kept == pairs),
-            note="true of a table of probabilities; with one of logits a likely action moves more than a better, rarer one",
+            note="true of a table of probabilities; with logits a likely action moves more than a better, rarer one",
             assumptions=False,
         ),
-        never_falls(
-            found, ", softmax", "no MONOTONE, but grad J all the same; the step is the largest change of a logit", assumptions=False
+        no_decrease_claim(
+            found, ", softmax", "not MONOTONE, but still grad J; the step is the largest change of a logit", assumptions=False
         ),
     ]
 
 
 def claims(cases: Sequence[Case], found: Float[np.ndarray, "step case"]) -> list[Claim]:
-    """The small step, the steps at which it first fails, and four assumptions."""
+    """A small step, larger steps, and four updates that break an assumption."""
     small = int(np.argmin(np.abs(np.array(STEP_SIZES) - SMALL_STEP)))
     falls = (found < -ROUNDING).mean(axis=1)
     first = next((step for step, fraction in zip(STEP_SIZES, falls, strict=True) if fraction > 0), None)
     large = "J never falls" if first is None else f"first falls at {first:g}; at {STEP_SIZES[-1]:g} in {falls[-1]:.1%} of problems"
-    discounted, alike = aliased_changes(cases, tabular.occupancy), aliased_changes(cases, tabular.stationary)
+    discounted, undiscounted = aliased_changes(cases, tabular.occupancy), aliased_changes(cases, tabular.stationary)
     return [
-        never_falls(list(found[small]), "", "App. C's tabular update, on-policy critic; Q^pi is not linear", assumptions=True),
+        no_decrease_claim(list(found[small]), "", "App. C's tabular update, on-policy critic; Q^pi is not linear", assumptions=True),
         Claim(
             name="Thm. 2, large steps",
             claim="J does not fall at any step size",
             measured=large,
             holds=first is None,
-            note="the step is the largest change of a probability before policies that leave the simplex are brought back to it",
+            note="the step is the largest change of a probability before projection onto the simplex",
             assumptions=False,
         ),
-        never_falls(misled_changes(cases), ", critic of beta's data", "Prop. 2 fails, so MONOTONE fails", assumptions=False),
-        never_falls(discounted, ", states not told apart", "MONOTONE fails, but the update is still grad J", assumptions=False),
-        never_falls(alike, ", not told apart, no gamma^t", "and states weighted as often as visited: not grad J", assumptions=False),
-        never_falls(
+        no_decrease_claim(off_policy_fit_changes(cases), ", critic of beta's data", "Prop. 2 fails, so MONOTONE fails", assumptions=False),
+        no_decrease_claim(discounted, ", aliased states", "MONOTONE fails, but the update is still grad J", assumptions=False),
+        no_decrease_claim(
+            undiscounted, ", aliased, no gamma^t", "and states weighted by the stationary distribution: not grad J", assumptions=False
+        ),
+        no_decrease_claim(
             tie_changes(1e-1, 1e-2, SMALL_STEP),
             ", ties (3 step sizes)",
-            "as written, Q > Q' <=> beta >= beta' contradicts itself at ties; read as =>, a tie frees beta and o(delta) decides",
+            "as written, Q > Q' <=> beta >= beta' is contradictory at ties; read as =>, a tie leaves beta free and o(delta) decides",
             assumptions=False,
         ),
         *softmax_claims(cases),

@@ -3,8 +3,8 @@
     Var(g_2) / Var(g_1) = O(1 / n)    (Eq. 11)
     g_1 = grad log pi_i(a_i | s) Q_tot^phi(s, a),    g_2 = k_i(s) grad log pi_i(a_i | s) Q_i(s, a_i)
 
-The proof (App. A.4) takes the X_i = k_i Q_i to be independent and identically distributed. The ratio is measured there and for teams
-whose X_i are not. So is the inequality that the proof ends with. All variances are exact.
+The proof (App. A.4) takes the X_i = k_i Q_i to be independent and identically distributed. The ratio is measured for such teams and
+others, as is the last inequality of the proof. All variances are exact.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ class Agent:
 
 
 def random_agent(rng: np.random.Generator, *, mean: float) -> Agent:
-    """Five actions; X has this mean and variance 1."""
+    """An agent with five actions; X has the given mean and variance 1."""
     policy = 0.02 + 0.9 * rng.dirichlet(np.ones(5))
     agent = Agent(policy=policy, x=rng.normal(size=5))
     return Agent(policy=policy, x=mean + (agent.x - agent.mean) / np.sqrt(agent.variance))
 
 
 def gradient_variance(agent: Agent, others_mean: float, others_variance: float) -> Float[np.ndarray, " logit"]:
-    """Var(grad log pi(a) (X + Y)) of every logit, where Y, the sum of the others' X_j, is independent of this agent's action."""
+    """Var(grad log pi(a) (X + Y)) of every logit, where Y, the sum of the other agents' X_j, is independent of the action."""
     square = (agent.x + others_mean) ** 2 + others_variance
     mean = agent.policy @ (agent.score * (agent.x + others_mean)[:, None])
     return agent.policy @ (agent.score**2 * square[:, None]) - mean**2
@@ -62,29 +62,29 @@ def variance_ratio(agent: Agent, others_mean: float, others_variance: float) -> 
     return float(gradient_variance(agent, others_mean, others_variance).sum() / gradient_variance(agent, 0, 0).sum())
 
 
-def identical(agent: Agent, n: int) -> float:
-    """The others are independent copies: the proof's assumption."""
+def iid(agent: Agent, n: int) -> float:
+    """The other agents are independent copies: the proof's assumption."""
     return variance_ratio(agent, (n - 1) * agent.mean, (n - 1) * agent.variance)
 
 
 def cancelling(agent: Agent, n: int) -> float:
-    """The others are copies in pairs that do opposite things, by a shared coin; one may be left over. For X of mean 0, symmetric."""
+    """The other agents are pairs of copies with opposite X_j; an odd one is left over. For X of mean 0, symmetric."""
     return variance_ratio(agent, 0, (n - 1) % 2 * agent.variance)
 
 
-def fading(agent: Agent, n: int) -> float:
-    """The others are independent, agent j's X_j being 2^-j of the first's."""
+def geometric(agent: Agent, n: int) -> float:
+    """The other agents are independent, with X_j = X / 2^j."""
     others = [agent.times(0.5**j) for j in range(1, n)]
     return variance_ratio(agent, sum(other.mean for other in others), sum(other.variance for other in others))
 
 
 SETTINGS: dict[str, tuple[Callable[[Agent, int], float], float]] = {
-    "i.i.d., mean 0": (identical, 0.0),
-    "i.i.d., mean 1": (identical, 1.0),
+    "i.i.d., mean 0": (iid, 0.0),
+    "i.i.d., mean 1": (iid, 1.0),
     "dependent, in cancelling pairs": (cancelling, 0.0),
-    "independent, X_j = X / 2^j": (fading, 0.0),
+    "independent, X_j = X / 2^j": (geometric, 0.0),
 }
-"""By name: the ratio of a team of n, and the mean of X."""
+"""By name: the variance ratio of a team of n, and the mean of X."""
 
 
 def agents_of(seed: int, setting: str, count: int) -> list[Agent]:
@@ -100,10 +100,10 @@ def agents_of(seed: int, setting: str, count: int) -> list[Agent]:
 
 
 def growth(agent: Agent, ratio: Callable[[Agent, int], float]) -> float:
-    """The exponent e of Var(g1) / Var(g2) ~ n^e, from doubling a team of 2^16."""
+    """The exponent e of Var(g1) / Var(g2) ~ n^e, from doubling a large team."""
     return (
         float(np.log2(ratio(agent, 2**17) / ratio(agent, 2**16)))
-        if ratio is not fading
+        if ratio is not geometric
         else float(np.log2(ratio(agent, 64) / ratio(agent, 32)))
     )
 
@@ -118,7 +118,7 @@ def ratio_claim(setting: str, agents: Sequence[Agent]) -> Claim:
         claim="Var(g1) / Var(g2) grows at least as fast as n",
         measured=f"as n^{round(min(exponents), 2) + 0:.2f} or more; median {ends[0]:.1f} at n = {TEAMS[0]}, {ends[1]:.1f} at {TEAMS[-1]}",
         holds=bool(min(exponents) > 0.99),
-        assumptions=ratio is identical,
+        assumptions=ratio is iid,
     )
 
 
@@ -130,32 +130,32 @@ def proof_bound(agent: Agent, n: int) -> Float[np.ndarray, " logit"]:
 
 
 def bound_claim(setting: str, agents: Sequence[Agent]) -> Claim:
-    """Whether the proof's bound on Var(g2) / Var(g1) is one."""
-    broken, negative = [], []
+    """Whether the proof's bound on Var(g2) / Var(g1) holds."""
+    violated, negative = [], []
     for agent in agents:
         for n in TEAMS:
             bound = proof_bound(agent, n)
             ratio = gradient_variance(agent, 0, 0) / gradient_variance(agent, (n - 1) * agent.mean, (n - 1) * agent.variance)
-            broken.append(ratio > bound)
+            violated.append(ratio > bound)
             negative.append(bound < 0)
     return Claim(
         name=f"Thm. 3, proof's bound, {setting.removeprefix('i.i.d., ')}",
         claim="Var(g2) / Var(g1) <= (R^2 v + (R - L) m^2) / (n L^2 v - n^2 (R - L) m^2)",
-        measured=f"broken in {np.mean(broken):.0%} of cases; the bound is negative in {np.mean(negative):.0%}",
-        holds=not bool(np.any(broken)),
+        measured=f"violated in {np.mean(violated):.0%} of cases; bound negative in {np.mean(negative):.0%}",
+        holds=not bool(np.any(violated)),
         note=f"n = {TEAMS[0]}..{TEAMS[-1]}, each logit of each agent; scores change sign, so L^2 does not bound them from below",
     )
 
 
 def claims(seed: int, count: int) -> list[Claim]:
-    """The ratio in every setting, and the inequality that the proof ends with."""
+    """The ratio in every setting, and the last inequality of the proof."""
     ratios = [ratio_claim(setting, agents_of(seed, setting, count)) for setting in SETTINGS]
-    proved = [setting for setting, (ratio, _) in SETTINGS.items() if ratio is identical]
-    return ratios + [bound_claim(setting, agents_of(seed, setting, count)) for setting in proved]
+    iid_settings = [setting for setting, (ratio, _) in SETTINGS.items() if ratio is iid]
+    return ratios + [bound_claim(setting, agents_of(seed, setting, count)) for setting in iid_settings]
 
 
 def median_ratios(seed: int, count: int) -> dict[str, list[float]]:
-    """Of the figure: Var(g1) / Var(g2) for each of TEAMS, by setting."""
+    """Median Var(g1) / Var(g2) for each of TEAMS, by setting, for the figure."""
     return {
         setting: [float(np.median([ratio(agent, n) for agent in agents_of(seed, setting, count)])) for n in TEAMS]
         for setting, (ratio, _) in SETTINGS.items()
