@@ -19,8 +19,8 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from dop.learning import dynamic_scan
-from dop.networks import recurrent_teams
 from dop.networks.gru import GRU
+from dop.networks.teams import recurrent
 from learner import SHAPES, episodes
 from machine import describe, seconds
 
@@ -30,13 +30,13 @@ Unroll = Callable[[Any, Any, Any, Array], Array]
 
 
 def of_dop(team: Any, hidden: Any, xs: Any, length: Array) -> Array:
-    return dynamic_scan.scan(recurrent_teams.step_teams, team, hidden, xs, length)
+    return dynamic_scan.scan(recurrent.step_teams, team, hidden, xs, length)
 
 
 def of_jax(team: Any, hidden: Any, xs: Any, length: Array) -> Array:
     """All steps, whatever the length."""
     del length
-    return jax.lax.scan(lambda carry, x: recurrent_teams.step_teams(team, carry, x), hidden, xs)[1]
+    return jax.lax.scan(lambda carry, x: recurrent.step_teams(team, carry, x), hidden, xs)[1]
 
 
 def of_equinox(**options: Any) -> Unroll:
@@ -47,7 +47,7 @@ def of_equinox(**options: Any) -> Unroll:
 
         def body(carry: tuple) -> tuple:
             t, hidden, outputs = carry
-            hidden, output = recurrent_teams.step_teams(team, hidden, dynamic_scan.at(xs, t))
+            hidden, output = recurrent.step_teams(team, hidden, dynamic_scan.at(xs, t))
             return t + 1, hidden, outputs.at[t].set(output)
 
         outputs = jnp.zeros((steps, *hidden.shape[:2], SHAPE.actions))
@@ -74,10 +74,10 @@ def compiled(function: Callable[..., Any], *args: Any) -> tuple[Callable[..., An
 
 
 def main() -> None:
-    batch = recurrent_teams.time_first(episodes(jax.random.key(0), SHAPE, LENGTHS))
-    team = recurrent_teams.make_team(SHAPE.spec, GRU(hidden_size=64), sharing="all", key=jax.random.key(1))
-    hidden, last_action = recurrent_teams.start(team, batch)
-    args = (team, hidden, (batch.obs, last_action), recurrent_teams.longest(batch))
+    batch = recurrent.time_first(episodes(jax.random.key(0), SHAPE, LENGTHS))
+    team = recurrent.make_team(SHAPE.spec, GRU(hidden_size=64), sharing="all", key=jax.random.key(1))
+    hidden, last_action = recurrent.start(team, batch)
+    args = (team, hidden, (batch.obs, last_action), recurrent.longest(batch))
     down = jax.random.normal(jax.random.key(2), (SHAPE.steps + 1, *hidden.shape[:2], SHAPE.actions)) * before_the_end(batch)
     print(f"{describe()}, equinox {metadata.version('equinox')}; 48 episodes, T = {SHAPE.steps}, longest {int(args[-1])}")
     print(f"{'processor seconds':38}{'compiling':>12}{'forwards':>12}{'gradient':>12}{'differs by':>12}")
@@ -96,7 +96,7 @@ def main() -> None:
 
 def before_the_end(batch: Any) -> Array:
     """1 on the steps before the longest episode's end, where all loops agree; 0 after."""
-    return (jnp.arange(SHAPE.steps + 1) < recurrent_teams.longest(batch))[:, None, None, None].astype(jnp.float32)
+    return (jnp.arange(SHAPE.steps + 1) < recurrent.longest(batch))[:, None, None, None].astype(jnp.float32)
 
 
 if __name__ == "__main__":

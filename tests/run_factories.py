@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 import dop
 from dop import api
+from dop.api import planning
 from dop.devices import parallel
 from dop.loggers.jsonl import JsonLines
 from dop.storage.records import Record
@@ -30,7 +31,7 @@ def make_run(
     iterations: tuple[int, ...] = (2,),
 ) -> RunFolder:
     """A run of one seed with a checkpoint at each of `iterations`."""
-    plan = api._plan(algorithm, environment, 100, 1, folder, options, {"eval_interval": 50, "eval_episodes": 2})
+    plan = planning.make_plan(algorithm, environment, 100, 1, folder, options, {"eval_interval": 50, "eval_episodes": 2})
     plan.folder.create(plan.config)
     shapes = jax.eval_shape(jax.vmap(plan.program.start), parallel.keys((0,)))
     state = jax.tree.map(lambda x: jax.random.split(jax.random.key(0), x.shape) if _is_key(x) else jnp.zeros(x.shape, x.dtype), shapes)

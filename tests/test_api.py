@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 import dop
-from dop import api, hyper_parameters
+from dop import hyper_parameters
+from dop.api import planning
 from dop.devices import cpu_threads
 from dop.envs.mill import Mill
 from dop.loggers import jsonl
@@ -256,7 +257,7 @@ def test_numbers_of_numpy_are_numbers(tmp_path: Path):
 
 @pytest.mark.parametrize("seeds", [3, np.int64(3), [0, 1, 2], (0, np.int8(1), 2), range(3), np.arange(3), iter([0, 1, 2]), jnp.arange(3)])
 def test_seeds_are_how_many_or_which(seeds: Any):
-    rules = api._rules(10, seeds, {})
+    rules = planning._rules(10, seeds, {})
     assert rules.seeds == (0, 1, 2)
     assert all(type(seed) is int for seed in rules.seeds)
 

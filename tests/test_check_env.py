@@ -20,6 +20,7 @@ import dop.envs
 import odd_games
 import python_games
 from dop import plugins
+from dop.api import programs
 from dop.cli.commands import check_env
 from dop.envs.common import jaxmarl
 from dop.envs.making import listing
@@ -418,7 +419,7 @@ def jaxmarls() -> Any:
 
 def test_adaptation_from_python():
     maker: Any = odd_games.Silent
-    program = dop.api._program(dop.VDN(), maker, {}, dop.TrainConfig())
+    program = programs.make_program(dop.VDN(), maker, {}, dop.TrainConfig())
     assert program.spec.agents == ("a", "b")
     assert pickle.loads(pickle.dumps(program.environment.make))().spec == program.spec  # type: ignore  # noqa: S301
     objects: list[tuple[Any, str]] = [
@@ -428,7 +429,7 @@ def test_adaptation_from_python():
     ]
     for environment, words in objects:
         with pytest.raises(ConfigError, match=words):
-            dop.api._program(dop.VDN(), environment, {}, dop.TrainConfig())
+            programs.make_program(dop.VDN(), environment, {}, dop.TrainConfig())
 
 
 # ------------------------------------------------------------------------------------------------------------- hundreds of agents

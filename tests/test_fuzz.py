@@ -20,9 +20,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import dop
-from dop import api, cli, envs
+from dop import cli, envs
 from dop.algorithms import algorithms
 from dop.analysis import marl_eval
+from dop.api import training
 from dop.cli.commands import commands
 from dop.cli.environment import environment_options
 from dop.loggers.jsonl import JsonLines
@@ -357,7 +358,7 @@ def test_any_command_line_ends_in_help_an_error_or_a_start(
         patch.chdir(tmp_path)
         patch.setattr(sys, "argv", ["dop", *arguments])
         patch.setattr(sys, "path", sys.path.copy())
-        patch.setattr(api, "_run", started)
+        patch.setattr(training, "_run", started)
         patch.setattr(RunFolder, "create", started)
         patch.setattr("dop.paper.get", started)
         start = time.process_time()

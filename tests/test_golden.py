@@ -18,8 +18,9 @@ from dop import losses, policies
 from dop.algorithms.stochastic_dop import Batch, DecomposedCritic, DOPLearner, StochasticDOP
 from dop.mixers import LinearMixer
 from dop.networks.gru import GRU
-from dop.networks.layers import Agent, GRUCell, Linear, LocalCritic, PerAgent
-from dop.networks.recurrent_teams import step_teams
+from dop.networks.layers import Agent, GRUCell, Linear, PerAgent
+from dop.networks.split_critics import LocalCritic
+from dop.networks.teams.recurrent import step_teams
 from dop.returns import td_lambda, tree_backup
 from dop.types import Episode, Metrics
 from helpers import make_spec

@@ -15,6 +15,7 @@ import pytest
 
 import dop
 from dop import algorithms, api, views
+from dop.api import planning
 from dop.cli.commands import list as listing
 from dop.storage.run_directory import RunFolder
 from outside import OwnQ, OwnVDN
@@ -79,7 +80,7 @@ def test_it_resumes_and_is_looked_at_with_that_word(trained: Path, tmp_path: Pat
 
 def test_the_default_run_directory_has_a_safe_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.chdir(tmp_path)
-    plan = api._plan(OwnQ(), "matrix-game", 100, 1, None, None, {})
+    plan = planning.make_plan(OwnQ(), "matrix-game", 100, 1, None, None, {})
     assert plan.folder.path.parent == Path("runs/matrix-game/outside-OwnQ")
 
 

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from dop import policies
-from dop.networks import feed_forward_teams
+from dop.networks.teams import feed_forward
 from dop.types import ActionKind
 
 KINDS: tuple[ActionKind, ...] = ("discrete", "box", "simplex")
@@ -172,10 +172,10 @@ POLICIES = {
     "mixed before the mask": lambda x, m, e, k: policies.mix(x, m, e, before_mask=True),
     "epsilon-greedy": lambda x, m, e, k: policies.epsilon_greedy(x, m, e),
     "Gumbel-softmax": lambda x, m, e, k: policies.gumbel_softmax(k, x, m, TEMPERATURE),
-    "deterministic": lambda x, m, e, k: feed_forward_teams.choose("discrete", x, m, TEMPERATURE),
-    "exploring": lambda x, m, e, k: feed_forward_teams.explore("discrete", k, x, m, TEMPERATURE, 0.1),
-    "simplex": lambda x, m, e, k: feed_forward_teams.choose("simplex", x, m, TEMPERATURE),
-    "simplex, exploring": lambda x, m, e, k: feed_forward_teams.explore("simplex", k, x, m, TEMPERATURE, 0.1),
+    "deterministic": lambda x, m, e, k: feed_forward.choose("discrete", x, m, TEMPERATURE),
+    "exploring": lambda x, m, e, k: feed_forward.explore("discrete", k, x, m, TEMPERATURE, 0.1),
+    "simplex": lambda x, m, e, k: feed_forward.choose("simplex", x, m, TEMPERATURE),
+    "simplex, exploring": lambda x, m, e, k: feed_forward.explore("simplex", k, x, m, TEMPERATURE, 0.1),
 }
 all_policies = jax.jit(lambda x, m, e, k: {name: policy(x, m, e, k) for name, policy in POLICIES.items()})
 

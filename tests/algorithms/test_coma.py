@@ -18,10 +18,10 @@ from dop import losses
 from dop.algorithms.base.actor_critic import ActorCritic
 from dop.algorithms.coma import COMA, COMALearner
 from dop.algorithms.stochastic_dop import StochasticDOP
-from dop.networks import recurrent_teams
 from dop.networks.gru import GRU
-from dop.networks.layers import CounterfactualCritic
 from dop.networks.mlp import MLP
+from dop.networks.split_critics import CounterfactualCritic
+from dop.networks.teams import recurrent
 from helpers import assert_trees_close, make_episodes, make_spec
 
 SPEC = make_spec(time_limit=4)
@@ -110,7 +110,7 @@ def test_without_pi_in_the_baseline_the_advantage_would_not() -> None:
 def test_targets_by_hand() -> None:
     """G_t = r_t + 1/2 (1/2 q_{t+1} + 1/2 G_{t+1}), cut at a terminal step and bootstrapped at the time limit."""
     episodes = jax.device_get(make_episodes(jax.random.key(1), SPEC, LENGTHS))
-    critic_targets = jax.jit(lambda learner, batch: SMALL.critic_targets(learner, recurrent_teams.time_first(batch)))
+    critic_targets = jax.jit(lambda learner, batch: SMALL.critic_targets(learner, recurrent.time_first(batch)))
     target = np.asarray(critic_targets(learner(), episodes))
     critic_says = jax.jit(lambda critic, state, obs, action: losses.gather_actions(critic(state, obs, action), action))
     taken = functools.partial(critic_says, learner().target)
@@ -128,7 +128,7 @@ def test_sampled_gradient_is_the_expected_one_in_expectation() -> None:
     """One agent, one step: the loss's gradient by every action, weighed by the policy's probability of it."""
     spec = make_spec(n_agents=1, time_limit=1)
     start = jax.jit(SMALL.init, static_argnums=1)(KEY, spec)
-    episode = recurrent_teams.time_first(make_episodes(jax.random.key(2), spec, (1,)))
+    episode = recurrent.time_first(make_episodes(jax.random.key(2), spec, (1,)))
 
     @functools.partial(jax.jit, static_argnums=0)
     def gradient(how: Any, action: Array) -> Any:
@@ -138,7 +138,7 @@ def test_sampled_gradient_is_the_expected_one_in_expectation() -> None:
 
     @jax.jit
     def policy_of(episode: Any) -> Array:
-        return SMALL._policy(recurrent_teams.unroll(start.actor, episode, jnp.asarray(1)), episode.action_mask, jnp.zeros(()))[0, 0, 0]
+        return SMALL._policy(recurrent.unroll(start.actor, episode, jnp.asarray(1)), episode.action_mask, jnp.zeros(()))[0, 0, 0]
 
     policy = np.asarray(policy_of(episode))
     action_mask = [action for action in range(4) if policy[action] > 0]

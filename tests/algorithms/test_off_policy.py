@@ -19,8 +19,8 @@ from dop.algorithms.maac import MAAC, counterfactual_advantage
 from dop.algorithms.maddpg import MADDPG
 from dop.errors import ConfigError
 from dop.learning import transitions
-from dop.networks import feed_forward_teams
 from dop.networks.mlp import MLP
+from dop.networks.teams import feed_forward
 from dop.training.program import Program
 from dop.types import ActionKind, EnvSpec, TimeStep, Transition
 from helpers import assert_trees_close, make_episodes, make_spec
@@ -85,10 +85,10 @@ def test_critic_loss_by_hand(algorithm: Any, kind: ActionKind):
 
     @jax.jit
     def error(step: Transition) -> Array:
-        output = feed_forward_teams.outputs(learner.target_actor, step.next_obs)
-        chosen = jnp.stack([feed_forward_teams.choose(kind, output[j], step.next_action_mask[j], jnp.ones(())) for j in range(3)])
+        output = feed_forward.outputs(learner.target_actor, step.next_obs)
+        chosen = jnp.stack([feed_forward.choose(kind, output[j], step.next_action_mask[j], jnp.ones(())) for j in range(3)])
         q_next = team_value(algorithm, learner.target_critic, step.next_state, step.next_obs, chosen)
-        q = team_value(algorithm, learner.critic, step.state, step.obs, feed_forward_teams.as_vectors(step.action, step.action_mask))
+        q = team_value(algorithm, learner.critic, step.state, step.obs, feed_forward.as_vectors(step.action, step.action_mask))
         return step.reward + algorithm.gamma * step.discount * q_next - q
 
     batch = jax.device_get(batch_of(kind))

@@ -19,7 +19,7 @@ from dop.algorithms.base.q_learning import QLearner, QLearning
 from dop.algorithms.qmix import QMIX
 from dop.algorithms.vdn import VDN
 from dop.errors import ConfigError
-from dop.networks import recurrent_teams
+from dop.networks.teams import recurrent
 from dop.training.program import Program
 from dop.types import Episode, TimeStep
 from helpers import assert_trees_close, assert_trees_equal, make_episodes, make_spec
@@ -59,7 +59,7 @@ def values(algorithm: QLearning) -> tuple[np.ndarray, np.ndarray]:
     def of(team: Any, episode: Episode) -> Array:
         last = jnp.concatenate([jnp.full((1, SPEC.n_agents), -1), episode.action])
         hidden = algorithm.initial_carry(SPEC).hidden
-        return jax.lax.scan(lambda hidden, x: recurrent_teams.step_team(team, hidden, *x), hidden, (episode.obs, last))[1]
+        return jax.lax.scan(lambda hidden, x: recurrent.step_team(team, hidden, *x), hidden, (episode.obs, last))[1]
 
     learner, each = start(algorithm), [jax.tree.map(lambda x, e=e: x[e], episodes()) for e in range(len(LENGTHS))]
     online, target = (np.stack([of(value.agents, episode) for episode in each]) for value in (learner.online, learner.target))
@@ -97,7 +97,7 @@ def test_loss_by_hand(cls: Any, lambda_: float) -> None:
     """The mean over all filled steps of the squared error to double Q-learning's target, cut episodes bootstrapped."""
     common = {field.name: getattr(SMALL, field.name) for field in fields(cls)}
     algorithm = cls(**{**common, "td_lambda": lambda_})
-    loss, metrics = compiled(algorithm._loss)(start(algorithm).online, start(algorithm), recurrent_teams.time_first(episodes()))
+    loss, metrics = compiled(algorithm._loss)(start(algorithm).online, start(algorithm), recurrent.time_first(episodes()))
     errors = np.asarray([error_by_hand(algorithm, e, t) for e, length in enumerate(LENGTHS) for t in range(length)])
     assert_close(loss, np.mean(errors**2))
     assert_close(metrics["critic_loss"], np.mean(errors**2))
@@ -118,7 +118,7 @@ def test_the_online_networks_choose_among_legal_actions_and_the_target_networks_
 
 def test_targets_are_constants_to_the_gradient() -> None:
     """The slope along the gradient's direction is that of the error to fixed targets."""
-    learner, batch = start(), recurrent_teams.time_first(episodes())
+    learner, batch = start(), recurrent.time_first(episodes())
     gradient = compiled(jax.grad(SMALL._loss, has_aux=True))(learner.online, learner, batch)[0]
     (online, target), mask = values(SMALL), np.asarray(episodes().mask)
     y = np.zeros(mask.shape, np.float32)
@@ -128,7 +128,7 @@ def test_targets_are_constants_to_the_gradient() -> None:
     @compiled
     @jax.grad
     def to_fixed(value: Any) -> Array:
-        q = recurrent_teams.unroll(value.agents, batch, jnp.asarray(max(LENGTHS)))[:-1]
+        q = recurrent.unroll(value.agents, batch, jnp.asarray(max(LENGTHS)))[:-1]
         taken = jnp.take_along_axis(q, batch.action[..., None], axis=-1)[..., 0]
         total = jax.vmap(jax.vmap(value.mixer))(taken, batch.state[:-1])
         return jnp.sum(jnp.where(batch.mask, total - y.T, 0) ** 2) / mask.sum()
@@ -142,7 +142,7 @@ def test_one_adam_step_by_hand() -> None:
     algorithm = replace(SMALL, optimiser="adam", optimiser_eps=1e-12, lr=0.01)
     learner = replace(start(), optimiser=compiled(algorithm.init, static_argnums=1)(KEY, SPEC).optimiser)
     updated, metrics = compiled(algorithm.update)(learner, jax.tree.map(lambda x: x[None], episodes()), KEY)
-    gradient = compiled(jax.grad(algorithm._loss, has_aux=True))(learner.online, learner, recurrent_teams.time_first(episodes()))[0]
+    gradient = compiled(jax.grad(algorithm._loss, has_aux=True))(learner.online, learner, recurrent.time_first(episodes()))[0]
     norm = np.sqrt(sum(np.sum(np.asarray(g) ** 2) for g in jax.tree.leaves(gradient)))
     assert_close(metrics["critic_grad_norm"], norm)
 
@@ -180,7 +180,7 @@ def test_states_are_standardised_for_the_mixer() -> None:
     assert int(updated.state_normaliser.count) == len(seen)
     assert_close(updated.state_normaliser.mean, seen.mean(axis=0))
     assert_close(updated.state_normaliser.variance, seen.var(axis=0))
-    batch = recurrent_teams.time_first(episodes())
+    batch = recurrent.time_first(episodes())
     standardised = eqx.tree_at(lambda e: e.state, batch, updated.state_normaliser.normalise(batch.state))
     assert_close(algorithm._loss(updated.online, updated, batch)[0], SMALL._loss(updated.online, updated, standardised)[0])
 
@@ -213,7 +213,7 @@ def test_exploring_is_the_epsilon_mixture_of_the_greedy_policy(env_steps: int, e
         truncated=jnp.zeros((), bool),
         metrics=jnp.zeros((0,)),
     )
-    _, q = recurrent_teams.step_team(learner.online.agents, carry.hidden, step.obs, carry.last_action)
+    _, q = recurrent.step_team(learner.online.agents, carry.hidden, step.obs, carry.last_action)
     best = np.where(action_mask, q, -np.inf).argmax(axis=-1)
     greedy, _ = algorithm.act(learner, carry, step, KEY, explore=False)
     np.testing.assert_array_equal(greedy.action, best)
@@ -253,7 +253,7 @@ def joint_values(algorithm: QMIX | VDN, game: Payoff, iterations: int) -> np.nda
     def run(key: Any) -> Array:
         learner: Any = program.chunk(program.warm_up(program.start(key)), iterations)[0].learner
         carry = algorithm.initial_carry(game.spec)
-        _, q = recurrent_teams.step_team(learner.online.agents, carry.hidden, jnp.ones((2, 1)), carry.last_action)
+        _, q = recurrent.step_team(learner.online.agents, carry.hidden, jnp.ones((2, 1)), carry.last_action)
         each = jnp.asarray(list(itertools.product(range(2), repeat=2)))
         return jax.vmap(lambda a: learner.online.mixer(q[jnp.arange(2), a], jnp.ones(1)))(each)
 

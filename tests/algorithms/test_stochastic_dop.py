@@ -18,8 +18,8 @@ from dop import losses, policies
 from dop.algorithms import stochastic_dop
 from dop.algorithms.stochastic_dop import Batch, DOPLearner, StochasticDOP
 from dop.errors import ConfigError
-from dop.networks import recurrent_teams
-from dop.networks.recurrent_teams import longest
+from dop.networks.teams import recurrent
+from dop.networks.teams.recurrent import longest
 from dop.types import Episode, TimeStep
 from helpers import assert_trees_close, assert_trees_equal, make_episodes, make_spec
 
@@ -217,7 +217,7 @@ def test_sampled_play_draws_from_the_newest_actors_without_epsilon(epsilon_in: A
     def play(key: Any, played: Any) -> Any:
         return jax.vmap(lambda k: played.act(learner, carry, step, k, explore=True)[0])(jax.random.split(key, 4000))
 
-    _, logits = recurrent_teams.step_team(learner.actor, carry.hidden, step.obs, carry.last_action)
+    _, logits = recurrent.step_team(learner.actor, carry.hidden, step.obs, carry.last_action)
     policy = jax.vmap(policies.masked_softmax)(logits, step.action_mask)
     choice = compiled(functools.partial(play, played=algorithm.sampling()))(KEY)
     assert_close(choice.behaviour_prob, jax.vmap(policies.probability, (None, 0))(policy, choice.action))
@@ -370,7 +370,7 @@ def actor_loss(algorithm: StochasticDOP) -> Any:
         values = algorithm._values(learner, learner.critic, by_time, length)
         loss = jax.value_and_grad(algorithm._actor_loss, has_aux=True)
         (value, metrics), gradient = loss(learner.actor, jnp.zeros(()), by_time, values, length)
-        policy = algorithm._policy(recurrent_teams.unroll(learner.actor, by_time, length), by_time.action_mask, jnp.zeros(()))
+        policy = algorithm._policy(recurrent.unroll(learner.actor, by_time, length), by_time.action_mask, jnp.zeros(()))
         return Seen(loss=value, metrics=metrics, gradient=gradient, policy=policy, values=values)
 
     return look
@@ -461,7 +461,7 @@ def test_separate_parameters_for_each_agent():
 
     @compiled
     def answers(learner: DOPLearner) -> tuple[Array, Array]:
-        return recurrent_teams.step_team(learner.actor, carry.hidden, obs, carry.last_action)[1], learner.critic.local_q(state, obs)
+        return recurrent.step_team(learner.actor, carry.hidden, obs, carry.last_action)[1], learner.critic.local_q(state, obs)
 
     for before, after in zip(answers(learner), answers(changed), strict=True):
         np.testing.assert_array_equal((before != after).any(axis=-1), [False, True, False])

@@ -14,6 +14,7 @@ import pytest
 from dop import views
 from dop.analysis import compare, marl_eval
 from dop.errors import ConfigError, RunError
+from dop.views import plotting
 from fake_runs import entry
 
 
@@ -259,7 +260,7 @@ def test_dop_plot_guesses_no_scale(tmp_path: Path):
     views.plot([], out=out, others=[first], metric="test_return_mean")  # no win rate is drawn
     views.plot([], out=out, others=[with_rates(tmp_path / "none.json", 0.0)], **won)  # 0 is 0
     views.plot([], out=out, others=[first, many], others_scale=["percent"], **won)
-    read = views._read_others([first, second], ["percent", "fraction"], won["metric"], compare.Comparison(tasks=()))
+    read = plotting._read_others([first, second], ["percent", "fraction"], won["metric"], compare.Comparison(tasks=()))
     assert [found["smax:3m"]["ippo"][0].metrics["test_battle_won_mean"] for found in read.values()] == [0.0078125, 0.5]
 
 
@@ -267,8 +268,8 @@ def test_an_own_fraction_of_a_task_has_a_scale_too(tmp_path: Path):
     others = with_rates(tmp_path / "f.json", 80.0, key="won", task="x")
     ours = compare.compare([entry("a", spec={"name": "smax:x"})])
     with pytest.raises(RunError, match="does not say whether its won, up to 80"):
-        views._read_others([others], [], "test_won_mean", ours)
-    assert views._read_others([others], ["percent"], "test_won_mean", ours)["f"]["smax:x"]["ippo"][0].metrics["test_won_mean"] == 0.8
+        plotting._read_others([others], [], "test_won_mean", ours)
+    assert plotting._read_others([others], ["percent"], "test_won_mean", ours)["f"]["smax:x"]["ippo"][0].metrics["test_won_mean"] == 0.8
 
 
 def test_two_files_of_the_same_name_are_both_drawn(tmp_path: Path):

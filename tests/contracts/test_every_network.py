@@ -21,8 +21,8 @@ import dop
 from dop import algorithms
 from dop.devices import parallel
 from dop.export import parity, policy_files
-from dop.networks import recurrent_teams
 from dop.networks.protocols import ExportsItself
+from dop.networks.teams import recurrent
 from dop.training.program import Program
 from helpers import assert_resumes, assert_trees_equal, make_episodes, make_spec, poison_padding, toy
 from outside import OwnLSTM, OwnTanh
@@ -144,6 +144,6 @@ def test_what_is_exported_does_the_same(name: str, actor: str):
 
 def test_initial_states_are_those_that_training_starts_with():
     for actor in RECURRENT.values():
-        team = recurrent_teams.make_team(SPEC, actor, sharing="none", key=KEY)
-        assert_trees_equal(recurrent_teams.initial_carry(SPEC, actor).hidden, recurrent_teams.initial_hidden(team))
-    assert jnp.all(recurrent_teams.initial_carry(SPEC, dop.GRU(8)).last_action == -1)
+        team = recurrent.make_team(SPEC, actor, sharing="none", key=KEY)
+        assert_trees_equal(recurrent.initial_carry(SPEC, actor).hidden, recurrent.initial_hidden(team))
+    assert jnp.all(recurrent.initial_carry(SPEC, dop.GRU(8)).last_action == -1)

@@ -24,7 +24,7 @@ from dop.algorithms.maddpg import MADDPG
 from dop.algorithms.qmix import QMIX
 from dop.algorithms.stochastic_dop import StochasticDOP
 from dop.algorithms.vdn import VDN
-from dop.networks import recurrent_teams
+from dop.networks.teams import recurrent
 from dop.training.program import Program
 from dop.types import Metrics
 from probes import ConstantReward, Coordination, DelayedReward, ObservationValue, OneOf, Probe, Recurrent, TimeLimit
@@ -56,8 +56,8 @@ def coma_value(learner: Any, state: Array, obs: Array, action: Array) -> Float[A
 def q_value(learner: Any, state: Array, obs: Array, action: Array) -> Float[Array, ""]:
     """Where the same joint action was taken before."""
     last = jnp.tile(action, (len(obs), 1)).at[0].set(-1)
-    hidden = recurrent_teams.initial_hidden(learner.online.agents)
-    _, q = jax.lax.scan(lambda hidden, x: recurrent_teams.step_team(learner.online.agents, hidden, *x), hidden, (obs, last))
+    hidden = recurrent.initial_hidden(learner.online.agents)
+    _, q = jax.lax.scan(lambda hidden, x: recurrent.step_team(learner.online.agents, hidden, *x), hidden, (obs, last))
     return learner.online.mixer(losses.gather_actions(q[-1], action), state)
 
 

@@ -21,9 +21,9 @@ from dop import algorithms, views
 from dop.analysis.playback import Player
 from dop.export import parity, policy_files
 from dop.export.graph import Graph
-from dop.networks.greedy_policy import Policy
 from dop.networks.gru import GRUNetwork
 from dop.networks.layers import Agent, GRUCell, Linear, PerAgent
+from dop.networks.teams.greedy_policy import Policy
 from dop.training.program import Program
 from dop.types import Exportable, TimeStep
 from helpers import make_spec

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from dop.networks.gru import GRU, GRUNetwork
-from dop.networks.layers import Agent, GRUCell, Linear, LocalCritic, PerAgent
+from dop.networks.layers import Agent, GRUCell, Linear, PerAgent
+from dop.networks.split_critics import LocalCritic
 
 KEY = jax.random.key(0)
 

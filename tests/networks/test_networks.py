@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dop.networks import critics, layers, recurrent_teams
+from dop.networks import critics, layers
 from dop.networks.gru import GRU
 from dop.networks.layer_norm_gru import LayerNormGRU, LayerNormGRUCell
 from dop.networks.mlp import MLP, FeedForward
 from dop.networks.protocols import NetworkConfig
+from dop.networks.teams import recurrent
 from helpers import make_spec
 from outside import OwnLSTM, OwnTanh
 
@@ -69,11 +70,11 @@ def test_mlp_is_so_many_layers_with_relu_between(layers: int) -> None:
 
 @pytest.mark.parametrize("network", NETWORKS, ids=str)
 def test_what_one_agent_sees_and_keeps_is_its_own(network: NetworkConfig) -> None:
-    team = recurrent_teams.make_team(SPEC, network, sharing="by_type", key=KEY)
-    hidden = jax.tree.map(lambda x: jnp.asarray(numbers(*x.shape)), recurrent_teams.initial_hidden(team))
+    team = recurrent.make_team(SPEC, network, sharing="by_type", key=KEY)
+    hidden = jax.tree.map(lambda x: jnp.asarray(numbers(*x.shape)), recurrent.initial_hidden(team))
     obs, last = jnp.asarray(numbers(SPEC.n_agents, SPEC.obs_size)), jnp.array([0, 2, -1])
-    state, y = recurrent_teams.step_team(team, hidden, obs, last)
-    other, changed = recurrent_teams.step_team(team, jax.tree.map(lambda x: x.at[1].add(1), hidden), obs.at[1].add(1), last.at[1].set(1))
+    state, y = recurrent.step_team(team, hidden, obs, last)
+    other, changed = recurrent.step_team(team, jax.tree.map(lambda x: x.at[1].add(1), hidden), obs.at[1].add(1), last.at[1].set(1))
     kept = np.array([0, 2])
     jax.tree.map(lambda x, y: np.testing.assert_array_equal(x[kept], y[kept]), (state, y), (other, changed))
     assert not np.allclose(y[1], changed[1])

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dop.networks import recurrent_teams
 from dop.networks.gru import GRU
 from dop.networks.layer_norm_gru import LayerNormGRU
 from dop.networks.mlp import MLP
 from dop.networks.protocols import NetworkConfig
+from dop.networks.teams import recurrent
 from dop.types import Sharing
 from helpers import make_episodes, make_spec
 
@@ -23,28 +23,28 @@ EPISODES = make_episodes(jax.random.key(0), SPEC, LENGTHS)
 @pytest.mark.parametrize("network", [GRU(8), LayerNormGRU(8), MLP(8)], ids=str)
 @pytest.mark.parametrize("sharing", ["all", "by_type", "none"])
 def test_unroll_is_one_step_after_another(sharing: Sharing, network: NetworkConfig) -> None:
-    team = recurrent_teams.make_team(SPEC, network, sharing=sharing, key=jax.random.key(1))
-    got = recurrent_teams.unroll(team, recurrent_teams.time_first(EPISODES), jnp.asarray(3))
-    step = jax.jit(lambda *x: recurrent_teams.step_team(team, *x))
+    team = recurrent.make_team(SPEC, network, sharing=sharing, key=jax.random.key(1))
+    got = recurrent.unroll(team, recurrent.time_first(EPISODES), jnp.asarray(3))
+    step = jax.jit(lambda *x: recurrent.step_team(team, *x))
     for e in range(len(LENGTHS)):
-        carry = recurrent_teams.initial_carry(SPEC, network)
+        carry = recurrent.initial_carry(SPEC, network)
         for t in range(3):
             hidden, expected = step(carry.hidden, EPISODES.obs[e, t], carry.last_action)
             np.testing.assert_allclose(got[t, e], expected, rtol=1e-4, atol=1e-6)
-            carry = recurrent_teams.Carry(hidden=hidden, last_action=EPISODES.action[e, t])
+            carry = recurrent.Carry(hidden=hidden, last_action=EPISODES.action[e, t])
     np.testing.assert_array_equal(got[3:], 0)
 
 
 def test_actions_end_with_what_would_have_been_done() -> None:
     for e, length in enumerate(LENGTHS):
         episode = jax.tree.map(lambda x, e=e: x[e], EPISODES)
-        done = recurrent_teams.actions(episode)
+        done = recurrent.actions(episode)
         np.testing.assert_array_equal(done[:length], episode.action[:length])
         np.testing.assert_array_equal(done[length], episode.final_action)
         assert done.shape == (SPEC.time_limit + 1, SPEC.n_agents)
 
 
 def test_longest_and_end_to_end() -> None:
-    by_time = recurrent_teams.time_first(EPISODES)
-    assert int(recurrent_teams.longest(by_time)) == 3
-    np.testing.assert_array_equal(recurrent_teams.end_to_end(by_time.mask), [True, True, True, True, False, True, False, False])
+    by_time = recurrent.time_first(EPISODES)
+    assert int(recurrent.longest(by_time)) == 3
+    np.testing.assert_array_equal(recurrent.end_to_end(by_time.mask), [True, True, True, True, False, True, False, False])

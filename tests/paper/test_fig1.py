@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from dop import envs, policies
-from dop.networks import recurrent_teams
 from dop.networks.gru import GRU
+from dop.networks.teams import recurrent
 from dop.paper import fig1, pieces
 from dop.paper.fig1 import Case, Options
 from dop.paper.variants import METHODS, RELAXED
@@ -48,9 +48,9 @@ def test_initial_episodes_are_corners_if_actions_are_relaxed() -> None:
 @pytest.mark.parametrize("sharing", ["all", "none"])
 def test_initial_policies_are_the_given_ones_for_every_observation(sharing: Sharing) -> None:
     spec = make_spec(action_sizes=(4,))
-    team = fig1.with_initial_policy(recurrent_teams.make_team(spec, GRU(8), sharing=sharing, key=KEY), 0.7)
-    carry = recurrent_teams.initial_carry(spec, GRU(8))
-    _, logits = recurrent_teams.step_team(team, carry.hidden, jax.random.normal(KEY, (3, spec.obs_size)), carry.last_action)
+    team = fig1.with_initial_policy(recurrent.make_team(spec, GRU(8), sharing=sharing, key=KEY), 0.7)
+    carry = recurrent.initial_carry(spec, GRU(8))
+    _, logits = recurrent.step_team(team, carry.hidden, jax.random.normal(KEY, (3, spec.obs_size)), carry.last_action)
     policy = jax.vmap(policies.masked_softmax)(logits, jnp.ones((3, 4), bool))
     np.testing.assert_allclose(policy, np.tile([0.7, 0.1, 0.1, 0.1], (3, 1)), rtol=1e-5)
 

@@ -17,6 +17,7 @@ from dop.analysis.playback import Player
 from dop.envs.validation.survey import survey
 from dop.rollout.shared_memory import RESET, STEP
 from dop.rollout.workers import Job, Workers, local
+from dop.storage.run_directory import RunFolder
 from python_environments import Quits, Walk, quits
 
 QUITS = "python_environments:quits"
@@ -157,7 +158,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("where", "how"), [("step", "exit"), ("render", "exit"), ("close", "raise"), ("reset", "none")])
 def test_failures_in_films_and_credit(trained: Path, where: str, how: Any):
-    _, program = api.rebuild(api.RunFolder(trained), quits)
+    _, program = api.rebuild(RunFolder(trained), quits)
     learner: Any = views.load(trained, environment=quits).learner
     player = Player(program)
     Quits.calls.clear()

@@ -15,6 +15,7 @@ import pytest
 
 import dop
 from dop import algorithms, api
+from dop.api import planning
 from dop.storage import initial
 from dop.storage.checkpoints import flatten
 from dop.storage.run_directory import RunFolder
@@ -96,7 +97,7 @@ def test_the_environment_may_be_another_where_sizes_agree(tmp_path: Path):
     """And that of the other run is not even imported."""
     source = make_run(tmp_path / "source", "probes:ObservationValue", options={})
     source.config.write_text(source.config.read_text().replace("probes:ObservationValue", "no_such_module:make"))
-    plan = api._plan(TINY, ConstantReward(), 100, 1, tmp_path / "run", None, {}, source.path)
+    plan = planning.make_plan(TINY, ConstantReward(), 100, 1, tmp_path / "run", None, {}, source.path)
     assert plan.taken is not None
     assert plan.config.init_from is not None
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import dop
-from dop import api
+from dop.api import planning
 from dop.errors import ConfigError
 from dop.storage.run_directory import RunFolder
 from probes import TimeLimit
@@ -70,7 +70,7 @@ def test_a_run_keeps_what_was_chosen_and_warns(
 ):
     """Episodes of 1,000 steps, 4 an iteration, 4 before the first."""
     with caplog.at_level(logging.WARNING, logger="dop"):
-        plan = api._plan(VDN, TimeLimit(limit=1000), 200_000, 1, tmp_path / "run", None, rules)
+        plan = planning.make_plan(VDN, TimeLimit(limit=1000), 200_000, 1, tmp_path / "run", None, rules)
     assert plan.config.train_config.chunk_iterations == chosen
     assert ("A chunk of" in caplog.text) == warned
     plan.folder.create(plan.config)

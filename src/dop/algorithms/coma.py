@@ -28,11 +28,11 @@ from dop import losses, policies
 from dop.algorithms.base.actor_critic import FORMERLY, ActorCritic, ActorCriticLearner, Batch, Values
 from dop.learning import dynamic_scan, minibatches
 from dop.learning.gradient_step import Loss
-from dop.networks import recurrent_teams
 from dop.networks.critics import OwnCounterfactualCritic, counterfactual_critic
-from dop.networks.layers import CounterfactualCritic
 from dop.networks.mlp import MLP
 from dop.networks.protocols import NetworkConfig
+from dop.networks.split_critics import CounterfactualCritic
+from dop.networks.teams import recurrent
 from dop.renamed import moved
 from dop.types import Action, EnvSpec, Episode, Metrics, ReplayBuffer, TimeStep
 
@@ -127,7 +127,7 @@ class COMA(ActorCritic[Critic]):
         return counterfactual_critic(self.critic, spec, key=key)
 
     def _update_critic(self, learner: COMALearner, batch: Batch, key: PRNGKeyArray) -> tuple[COMALearner, Metrics, Int[Array, ""]]:
-        episodes = recurrent_teams.time_first(batch.on_policy)
+        episodes = recurrent.time_first(batch.on_policy)
         target = self.critic_targets(learner, episodes)
         rows = (episodes.state[:-1], episodes.obs[:-1], episodes.action, policies.is_active(episodes.action_mask[:-1]), target)
         (state, obs, action, is_active, targets), mask, count = minibatches.make_minibatches(key, rows, episodes.mask, self.critic_schedule)
@@ -149,18 +149,18 @@ class COMA(ActorCritic[Critic]):
 
     def critic_targets(self, learner: COMALearner, episodes: Episode) -> Float[Array, "time episode agent"]:
         """TD(lambda) of every step and agent, by the target critic's values of what was done. Axes: time, episode, agent."""
-        q = self._values(learner, learner.target, episodes, recurrent_teams.longest(episodes) + 1).q
+        q = self._values(learner, learner.target, episodes, recurrent.longest(episodes) + 1).q
         return jax.vmap(self._targets, in_axes=(1, 1), out_axes=1)(episodes, q)
 
     def _targets(self, episode: Episode, q: Float[Array, "time+1 agent action"]) -> Float[Array, "time agent"]:
         """The targets of one episode."""
-        q_taken = losses.agreed(losses.gather_actions(q, recurrent_teams.actions(episode)), policies.is_active(episode.action_mask))
-        of_agent = functools.partial(recurrent_teams.lambda_return, episode, gamma=self.gamma, lambda_=self.td_lambda)
+        q_taken = losses.agreed(losses.gather_actions(q, recurrent.actions(episode)), policies.is_active(episode.action_mask))
+        of_agent = functools.partial(recurrent.lambda_return, episode, gamma=self.gamma, lambda_=self.td_lambda)
         return jax.vmap(of_agent, in_axes=1, out_axes=1)(q_taken[1:])
 
     def _values(self, learner: COMALearner, critic: Critic, episodes: Episode, length: Int[Array, ""]) -> Values:
         """Every Q_i(s, o_i, (a_-i, .)) on the first `length` steps, the others' actions being those taken."""
-        action = jax.vmap(recurrent_teams.actions, in_axes=1, out_axes=1)(episodes)
+        action = jax.vmap(recurrent.actions, in_axes=1, out_axes=1)(episodes)
 
         def at_step(critic: Critic, x: tuple[Array, Array, Array]) -> Float[Array, "episode agent action"]:
             state, obs, action = x

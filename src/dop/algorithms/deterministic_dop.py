@@ -24,8 +24,8 @@ from dop.algorithms.base.deterministic import Deterministic
 from dop.algorithms.base.off_policy import FORMERLY, Loss, OffPolicyLearner
 from dop.mixers import LinearMixer
 from dop.networks.critics import action_critic
-from dop.networks.feed_forward_teams import Team
 from dop.networks.layers import PerAgent
+from dop.networks.teams.feed_forward import Team
 from dop.renamed import moved
 from dop.types import EnvSpec, Sharing, TimeStep, Transition
 

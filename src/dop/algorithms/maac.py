@@ -19,12 +19,12 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from dop import losses, policies
 from dop.algorithms.base.off_policy import FORMERLY, Loss, OffPolicy, OffPolicyLearner, td_metrics
 from dop.errors import ConfigError, check_not_negative, check_positive, shown
-from dop.networks import feed_forward_teams
-from dop.networks.feed_forward_teams import Team
-from dop.networks.greedy_policy import Policy
-from dop.networks.layers import AttentionCritic
+from dop.networks.attention import AttentionCritic
 from dop.networks.mlp import MLP
 from dop.networks.protocols import NetworkConfig
+from dop.networks.teams import feed_forward
+from dop.networks.teams.feed_forward import Team
+from dop.networks.teams.greedy_policy import Policy
 from dop.renamed import moved
 from dop.types import Action, Credit, EnvSpec, PolicyOutput, Sharing, TimeStep, Transition
 
@@ -108,7 +108,7 @@ class MAAC(OffPolicy[AttentionCritic]):
         self, learner: MAACLearner, carry: tuple[()], step: TimeStep, key: PRNGKeyArray, *, explore: bool
     ) -> tuple[PolicyOutput, tuple[()]]:
         kind = learner.actor.network.kind
-        output = feed_forward_teams.outputs(learner.actor, step.obs)
+        output = feed_forward.outputs(learner.actor, step.obs)
         policy = jax.vmap(policies.masked_softmax)(output, step.action_mask)
         if explore:
             action = jax.vmap(policies.sample)(jax.random.split(key, output.shape[0]), policy)
@@ -116,7 +116,7 @@ class MAAC(OffPolicy[AttentionCritic]):
             action = jax.vmap(policies.greedy)(output, step.action_mask)
         if kind == "discrete":
             return PolicyOutput(action=action, behaviour_prob=policies.probability(policy, action)), carry
-        return PolicyOutput(action=feed_forward_teams.as_vectors(action, step.action_mask), behaviour_prob=jnp.ones(output.shape[0])), carry
+        return PolicyOutput(action=feed_forward.as_vectors(action, step.action_mask), behaviour_prob=jnp.ones(output.shape[0])), carry
 
     def policy(self, learner: MAACLearner) -> Policy:
         """What plays greedily."""
@@ -126,9 +126,9 @@ class MAAC(OffPolicy[AttentionCritic]):
     def credit(self, learner: MAACLearner, carry: tuple[()], step: TimeStep, action: Action, own: Action) -> Credit:
         """Each agent's values are the whole team's; of a point of the simplex the largest component counts."""
         del carry
-        policy = jax.vmap(policies.masked_softmax)(feed_forward_teams.outputs(learner.actor, step.obs), step.action_mask)
-        q, _ = learner.critic(step.obs, feed_forward_teams.as_vectors(action, step.action_mask), policies.is_active(step.action_mask))
-        q_own = losses.gather_actions(q, jnp.argmax(feed_forward_teams.as_vectors(own, step.action_mask), axis=-1))
+        policy = jax.vmap(policies.masked_softmax)(feed_forward.outputs(learner.actor, step.obs), step.action_mask)
+        q, _ = learner.critic(step.obs, feed_forward.as_vectors(action, step.action_mask), policies.is_active(step.action_mask))
+        q_own = losses.gather_actions(q, jnp.argmax(feed_forward.as_vectors(own, step.action_mask), axis=-1))
         discrete = learner.actor.network.kind == "discrete"
         k = policies.is_active(step.action_mask).astype(q.dtype)
         return Credit(k=k, q=q_own, b=None, policy=policy if discrete else None)
@@ -137,7 +137,7 @@ class MAAC(OffPolicy[AttentionCritic]):
         self, actor: Team, obs: Float[Array, "agent obs"], action_mask: Array, key: PRNGKeyArray
     ) -> tuple[Float[Array, "agent action"], Int[Array, " agent"]]:
         """The actors' policies at one step, and an action of each."""
-        policy = jax.vmap(policies.masked_softmax)(feed_forward_teams.outputs(actor, obs), action_mask)
+        policy = jax.vmap(policies.masked_softmax)(feed_forward.outputs(actor, obs), action_mask)
         return policy, jax.vmap(policies.sample)(jax.random.split(key, len(policy)), policy)
 
     def _critic_loss(self, critic: AttentionCritic, learner: MAACLearner, batch: Transition, key: PRNGKeyArray) -> Loss:
@@ -147,11 +147,11 @@ class MAAC(OffPolicy[AttentionCritic]):
         def target(step: Transition, key: PRNGKeyArray) -> Float[Array, " agent"]:
             policy, action = self._draw(learner.target_actor, step.next_obs, step.next_action_mask, key)
             is_active = policies.is_active(step.next_action_mask)
-            q, _ = learner.target_critic(step.next_obs, feed_forward_teams.as_vectors(action, step.next_action_mask), is_active)
+            q, _ = learner.target_critic(step.next_obs, feed_forward.as_vectors(action, step.next_action_mask), is_active)
             soft = losses.gather_actions(q, action) - self.entropy_weight * log_probability(policy, action)
             return step.reward + self.gamma * step.discount * losses.agreed(soft, is_active)
 
-        taken = feed_forward_teams.as_vectors(batch.action, batch.action_mask)
+        taken = feed_forward.as_vectors(batch.action, batch.action_mask)
         q, match = jax.vmap(critic)(batch.obs, taken, is_active)
         targets = jax.vmap(target)(batch, jax.random.split(key, len(batch.reward)))
         loss, metrics = td_metrics(losses.gather_actions(q, jnp.argmax(taken, axis=-1)), jax.lax.stop_gradient(targets), is_active)
@@ -162,7 +162,7 @@ class MAAC(OffPolicy[AttentionCritic]):
 
         def objective(step: Transition, key: PRNGKeyArray) -> tuple[Float[Array, " agent"], Float[Array, "agent action"]]:
             policy, action = self._draw(actor, step.obs, step.action_mask, key)
-            q, _ = learner.critic(step.obs, feed_forward_teams.as_vectors(action, step.action_mask), policies.is_active(step.action_mask))
+            q, _ = learner.critic(step.obs, feed_forward.as_vectors(action, step.action_mask), policies.is_active(step.action_mask))
             log = log_probability(policy, action)
             gain = counterfactual_advantage(policy, q, action) - self.entropy_weight * log
             return log * jax.lax.stop_gradient(gain), policy

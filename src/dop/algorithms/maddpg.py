@@ -18,8 +18,9 @@ from dop import policies
 from dop.algorithms.base.deterministic import Deterministic
 from dop.algorithms.base.off_policy import FORMERLY
 from dop.networks.critics import OwnJointCritic, joint_critic
-from dop.networks.layers import JointCritic, PerAgent
+from dop.networks.layers import PerAgent
 from dop.networks.mlp import MLP
+from dop.networks.split_critics import JointCritic
 from dop.renamed import moved
 from dop.types import EnvSpec, Sharing, TimeStep, Transition
 

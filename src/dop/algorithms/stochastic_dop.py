@@ -29,12 +29,12 @@ from dop.errors import ConfigError, check_fractions, check_not_negative, check_p
 from dop.learning import dynamic_scan, minibatches
 from dop.learning.gradient_step import Loss
 from dop.mixers import LinearMixer
-from dop.networks import recurrent_teams
 from dop.networks.critics import local_critic
 from dop.networks.layers import PerAgent
 from dop.networks.mlp import MLP
 from dop.networks.protocols import NetworkConfig
-from dop.networks.recurrent_teams import longest
+from dop.networks.teams import recurrent
+from dop.networks.teams.recurrent import longest
 from dop.renamed import moved
 from dop.returns import expected_q, sampled_q, td_lambda, tree_backup
 from dop.types import Action, EnvSpec, Episode, Metrics, ReplayBuffer, TimeStep
@@ -234,7 +234,7 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
 
     def _update_critic(self, learner: DOPLearner, batch: Batch, key: PRNGKeyArray) -> tuple[DOPLearner, Metrics, Int[Array, ""]]:
         key_targets, key_rows = jax.random.split(key)
-        episodes = recurrent_teams.time_first(jax.tree.map(lambda x, y: jnp.concatenate([x, y]), batch.on_policy, batch.off_policy))
+        episodes = recurrent.time_first(jax.tree.map(lambda x, y: jnp.concatenate([x, y]), batch.on_policy, batch.off_policy))
         off_policy = jnp.arange(episodes.mask.shape[1]) >= self.on_policy_batch
         target = self.critic_targets(learner, episodes, off_policy, key_targets)
         data, count = self._minibatches(key_rows, episodes, off_policy, target)
@@ -257,7 +257,7 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
     ) -> Float[Array, "time episode"]:
         """y of every step: tree backup on off-policy episodes (Eq. 7), TD(lambda) on the others (Eq. 8). Axes: time, episode."""
         length = longest(episodes)
-        logits = recurrent_teams.unroll(learner.actor, episodes, length + 1)
+        logits = recurrent.unroll(learner.actor, episodes, length + 1)
         policy = self._policy(logits, episodes.action_mask, self._epsilon(learner))
         values = self._values(learner, learner.target, episodes, length + 1)
         keys = jax.random.split(key, episodes.mask.shape[1])
@@ -268,7 +268,7 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
         self, episode: Episode, values: Values, policy: Float[Array, "time+1 agent action"], key: PRNGKeyArray
     ) -> tuple[Float[Array, " time"], Float[Array, " time"]]:
         """Both targets of one episode."""
-        action = recurrent_teams.actions(episode)
+        action = recurrent.actions(episode)
         expected = jax.vmap(expected_q)(values.k, values.b, policy, values.q)
         estimated = expected if self.tb_expectation == "decomposed" else self._sampled_expectation(values, policy, key)
         q = jnp.sum(values.k * losses.gather_actions(values.q, action), axis=-1) + values.b

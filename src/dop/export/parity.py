@@ -17,8 +17,8 @@ from jaxtyping import PRNGKeyArray
 
 from dop.analysis.playback import Player
 from dop.errors import RunError
-from dop.networks import recurrent_teams
-from dop.networks.greedy_policy import Policy
+from dop.networks.teams import recurrent
+from dop.networks.teams.greedy_policy import Policy
 from dop.rollout.program import PythonProgram
 from dop.training.program import Program
 from dop.types import Algorithm, EnvSpec, Learner, TimeStep
@@ -94,13 +94,13 @@ def _library(algorithm: Algorithm, policy: Policy, learner: Learner, spec: EnvSp
     def advance(carry: Any, step: TimeStep) -> tuple[Any, Answers]:
         carry, hidden, last_action = carry
         choice, carry = algorithm.act(learner, carry, step, jax.random.key(0), explore=False)
-        hidden, scores = recurrent_teams.step_team(policy.team, hidden, step.obs, last_action)
+        hidden, scores = recurrent.step_team(policy.team, hidden, step.obs, last_action)
         last_action = choice.action if discrete else last_action
         return (carry, hidden, last_action), Answers(choice.action, scores, tuple(jax.tree.leaves(hidden)))
 
     def episode(steps: TimeStep) -> Answers:
         nothing = jnp.full((spec.n_agents,), -1, jnp.int32)
-        start = (algorithm.initial_carry(spec), recurrent_teams.initial_hidden(policy.team), nothing)
+        start = (algorithm.initial_carry(spec), recurrent.initial_hidden(policy.team), nothing)
         return jax.lax.scan(advance, start, steps)[1]
 
     return episode

@@ -8,7 +8,7 @@ the file has a similar one, which the description names. The batch size is free;
     outputs    action [batch] or [batch, action]   scores [batch, action]            next_hidden [batch, hidden]
 
 At the start of an episode `hidden` is 0 and `last_action` is -1; later they are the step before's `next_hidden` and `action`. `scores` are
-the network's outputs (logits or values) and `action` is the greedy choice among them (`dop.networks.greedy_policy.Policy`). There is
+the network's outputs (logits or values) and `action` is the greedy choice among them (`dop.networks.teams.greedy_policy.Policy`). There is
 `last_action` where actors see it, and `hidden` where the network has a hidden state; of several, `hidden_0`, `hidden_1`, ...
 
 A network writes its own graph, by its method `export` (`dop.networks.protocols.ExportsItself`), operator by operator: jax2onnx 0.13 can
@@ -31,12 +31,12 @@ from equinox.nn import LayerNorm
 from dop import plugins
 from dop.errors import ConfigError, MissingExtraError
 from dop.export.graph import SEEN, Graph, hidden_names
-from dop.networks.greedy_policy import Policy
 from dop.networks.gru import GRUNetwork
 from dop.networks.layer_norm_gru import LayerNormGRUCell, LayerNormGRUNetwork
 from dop.networks.layers import MLP, Agent, GRUCell, Linear, PerAgent
 from dop.networks.mlp import FeedForward
 from dop.networks.protocols import ExportsItself
+from dop.networks.teams.greedy_policy import Policy
 from dop.storage import files as disk
 from dop.storage.checkpoints import flatten
 from dop.types import EnvSpec

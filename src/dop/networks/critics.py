@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from dop.networks import layers
+from dop.networks import split_critics
 from dop.networks.mlp import MLP
 from dop.networks.protocols import NetworkConfig
 from dop.types import EnvSpec
@@ -28,7 +28,7 @@ def _output(network: Any, *x: Float[Array, " part"]) -> Float[Array, " output"]:
 
 
 class OwnLocalCritic(eqx.Module):
-    """Q_i(tau, .) as `dop.networks.layers.LocalCritic` has it."""
+    """Q_i(tau, .) as `dop.networks.split_critics.LocalCritic` has it."""
 
     network: Any
     n_agents: int = eqx.field(static=True)
@@ -45,14 +45,14 @@ def local_critic(config: NetworkConfig, spec: EnvSpec, *, local_inputs: bool, du
     """Q_i(tau, .): values of all discrete actions, from the state, and with `local_inputs` own observation and agent id."""
     if type(config) is MLP:
         sizes = (spec.state_size, spec.obs_size, spec.action_size, spec.n_agents, config.hidden_size)
-        return layers.LocalCritic(*sizes, layers=config.layers, local_inputs=local_inputs, dueling=dueling, key=key)
+        return split_critics.LocalCritic(*sizes, layers=config.layers, local_inputs=local_inputs, dueling=dueling, key=key)
     inputs = spec.state_size + (spec.obs_size + spec.n_agents if local_inputs else 0)
     network = config.build(inputs, spec.action_size + dueling, key=key)
     return OwnLocalCritic(network=network, n_agents=spec.n_agents, local_inputs=local_inputs, dueling=dueling)
 
 
 class OwnActionCritic(eqx.Module):
-    """Q_i(tau, a_i) of a vector action as `dop.networks.layers.LocalActionCritic` has it."""
+    """Q_i(tau, a_i) of a vector action as `dop.networks.split_critics.LocalActionCritic` has it."""
 
     network: Any
     n_agents: int = eqx.field(static=True)
@@ -68,13 +68,13 @@ def action_critic(config: NetworkConfig, spec: EnvSpec, obs_size: int, *, key: P
     """Q_i(tau, a_i): one value, from the state, `obs_size` numbers of the own observation, the own action and the agent id."""
     if type(config) is MLP:
         sizes = (spec.state_size, obs_size, spec.action_size, spec.n_agents, config.hidden_size)
-        return layers.LocalActionCritic(*sizes, layers=config.layers, key=key)
+        return split_critics.LocalActionCritic(*sizes, layers=config.layers, key=key)
     inputs = spec.state_size + obs_size + spec.action_size + spec.n_agents
     return OwnActionCritic(network=config.build(inputs, 1, key=key), n_agents=spec.n_agents)
 
 
 class OwnJointCritic(eqx.Module):
-    """Q(s, a_1, ..., a_n) as `dop.networks.layers.JointCritic` has it."""
+    """Q(s, a_1, ..., a_n) as `dop.networks.split_critics.JointCritic` has it."""
 
     network: Any
 
@@ -91,12 +91,14 @@ class OwnJointCritic(eqx.Module):
 def joint_critic(config: NetworkConfig, spec: EnvSpec, *, key: PRNGKeyArray) -> Any:
     """Q(s, a): one value, from the state and the actions of all agents, which are vectors."""
     if type(config) is MLP:
-        return layers.JointCritic(spec.state_size, spec.action_size, spec.n_agents, config.hidden_size, layers=config.layers, key=key)
+        return split_critics.JointCritic(
+            spec.state_size, spec.action_size, spec.n_agents, config.hidden_size, layers=config.layers, key=key
+        )
     return OwnJointCritic(network=config.build(spec.state_size + spec.n_agents * spec.action_size, 1, key=key))
 
 
 class OwnCounterfactualCritic(eqx.Module):
-    """Q_i(s, o_i, (a_-i, .)) as `dop.networks.layers.CounterfactualCritic` has it."""
+    """Q_i(s, o_i, (a_-i, .)) as `dop.networks.split_critics.CounterfactualCritic` has it."""
 
     network: Any
     action_size: int = eqx.field(static=True)
@@ -119,6 +121,6 @@ def counterfactual_critic(config: NetworkConfig, spec: EnvSpec, *, key: PRNGKeyA
     """Q_i(s, o_i, (a_-i, .)): values of all discrete actions, from the state, own observation, the others' actions and the agent id."""
     if type(config) is MLP:
         sizes = (spec.state_size, spec.obs_size, spec.action_size, spec.n_agents, config.hidden_size)
-        return layers.CounterfactualCritic(*sizes, layers=config.layers, key=key)
+        return split_critics.CounterfactualCritic(*sizes, layers=config.layers, key=key)
     inputs = spec.state_size + spec.obs_size + spec.n_agents * spec.action_size + spec.n_agents
     return OwnCounterfactualCritic(network=config.build(inputs, spec.action_size, key=key), action_size=spec.action_size)

@@ -30,9 +30,9 @@ from matplotlib.figure import Figure
 from dop import envs, policies
 from dop.errors import ConfigError, check_positive
 from dop.hyper_parameters import changed
-from dop.networks import feed_forward_teams, recurrent_teams
 from dop.networks.layers import Linear
 from dop.networks.mlp import FeedForward
+from dop.networks.teams import feed_forward, recurrent
 from dop.paper import pieces
 from dop.paper.pieces import Log
 from dop.paper.variants import METHODS, RELAXED, algorithm_of
@@ -207,7 +207,7 @@ class FixedPolicy:
         n, size = step.action_mask.shape
         policy = jnp.full((size,), (1 - self.probability) / (size - 1)).at[0].set(self.probability)
         action = policies.sample_many(key, policy, n)
-        stored = feed_forward_teams.as_stored(self.kind, jax.nn.one_hot(action, size))
+        stored = feed_forward.as_stored(self.kind, jax.nn.one_hot(action, size))
         return PolicyOutput(action=stored, behaviour_prob=policy[action] if self.kind == "discrete" else jnp.ones(n)), carry
 
 
@@ -241,7 +241,7 @@ def variances_of(program: Program, state: RunState) -> tuple[Float[Array, ""], F
     learner: Any = state.learner
     _, step = program.environment.reset(jax.random.key(0))
     carry: Any = program.algorithm.initial_carry(program.environment.spec)
-    _, logits = recurrent_teams.step_team(learner.actor, carry.hidden, step.obs, carry.last_action)
+    _, logits = recurrent.step_team(learner.actor, carry.hidden, step.obs, carry.last_action)
     policy = jax.vmap(policies.masked_softmax)(logits, step.action_mask)
     state_input = learner.state_normaliser.normalise(step.state)
     k, b = learner.critic.mixer(state_input)

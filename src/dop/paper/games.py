@@ -34,8 +34,8 @@ from dop import envs
 from dop.analysis import statistics
 from dop.errors import check_positive
 from dop.hyper_parameters import changed
-from dop.networks import recurrent_teams
-from dop.networks.recurrent_teams import Carry
+from dop.networks.teams import recurrent
+from dop.networks.teams.recurrent import Carry
 from dop.paper import pieces
 from dop.paper.pieces import Log
 from dop.paper.variants import algorithm_of
@@ -242,7 +242,7 @@ def joint_values(learner: Any, carry: Carry, step: TimeStep) -> Float[Array, "ac
     if hasattr(learner, "critic"):
         state = learner.state_normaliser.normalise(step.state)
         return over_pairs(lambda joint: learner.critic.total(state, step.obs, joint))
-    _, q = recurrent_teams.step_team(learner.online.agents, carry.hidden, step.obs, carry.last_action)
+    _, q = recurrent.step_team(learner.online.agents, carry.hidden, step.obs, carry.last_action)
     return over_pairs(lambda joint: learner.online.mixer(q[jnp.arange(2), joint], step.state))
 
 

@@ -14,7 +14,7 @@ from gymnasium import spaces
 
 import dop.envs
 from dop.envs.python import _answers
-from dop.envs.python._team import Common
+from dop.envs.python._common import Common
 from dop.envs.python.gymnasium import Gymnasium
 from dop.envs.python.pettingzoo import PettingZoo
 from dop.envs.python.pymarl import PyMARL

@@ -10,7 +10,7 @@ import pytest
 
 import dop.envs
 from dop.envs.python import _rewards
-from dop.envs.python._team import Common
+from dop.envs.python._common import Common
 from dop.envs.python.gymnasium import Gymnasium
 from dop.envs.python.pettingzoo import PettingZoo
 from dop.envs.python.pymarl import PyMARL

@@ -22,13 +22,14 @@ from dop.learning import optimisers
 from dop.learning.gradient_step import Loss, gradient_step
 from dop.learning.minibatches import Schedule
 from dop.learning.normalisation import RunningMeanVar
-from dop.networks import parts, recurrent_teams
+from dop.networks import parts
 from dop.networks.critics import CRITIC
-from dop.networks.greedy_policy import Policy
 from dop.networks.gru import GRU
 from dop.networks.mlp import MLP
 from dop.networks.protocols import NetworkConfig
-from dop.networks.recurrent_teams import Carry, Team, end_to_end
+from dop.networks.teams import recurrent
+from dop.networks.teams.greedy_policy import Policy
+from dop.networks.teams.recurrent import Carry, Team, end_to_end
 from dop.types import Action, Credit, EnvSpec, Episode, Learner, Metrics, PolicyOutput, Sharing, TimeStep
 
 Critic = TypeVar("Critic", bound=eqx.Module)
@@ -172,14 +173,14 @@ class ActorCritic(Generic[Critic]):
         check_not_negative(self, "epsilon_anneal_steps", "entropy_bonus", "rms_eps")
         if self.actor_ema_decay == 1 or self.rms_decay == 1:
             raise ConfigError("actor_ema_decay and rms_decay must be below 1: at 1 nothing new ever counts.")
-        recurrent_teams.check(self.actor, spec)
+        recurrent.check(self.actor, spec)
         parts.check(self.critic, "critic", feed_forward=CRITIC)
 
     # ---------------------------------------------------------------------------------------------------------------- acting
 
     def init(self, key: PRNGKeyArray, spec: EnvSpec) -> ActorCriticLearner[Critic]:
         key_actor, key_critic = jax.random.split(key)
-        actor = recurrent_teams.make_team(spec, self.actor, sharing=self.share_parameters, key=key_actor)
+        actor = recurrent.make_team(spec, self.actor, sharing=self.share_parameters, key=key_actor)
         critic = self._make_critic(key_critic, spec)
         return ActorCriticLearner(
             env_steps=jnp.zeros((), jnp.int32),
@@ -194,13 +195,13 @@ class ActorCritic(Generic[Critic]):
         )
 
     def initial_carry(self, spec: EnvSpec) -> Carry:
-        return recurrent_teams.initial_carry(spec, self.actor)
+        return recurrent.initial_carry(spec, self.actor)
 
     def act(
         self, learner: ActorCriticLearner[Critic], carry: Carry, step: TimeStep, key: PRNGKeyArray, *, explore: bool
     ) -> tuple[PolicyOutput, Carry]:
         actor = learner.actor if explore else learner.actor_ema
-        hidden, logits = recurrent_teams.step_team(actor, carry.hidden, step.obs, carry.last_action)
+        hidden, logits = recurrent.step_team(actor, carry.hidden, step.obs, carry.last_action)
         if explore:
             behaviour_prob = self._mixed_policy(logits, step.action_mask, self._epsilon(learner))
             action = jax.vmap(policies.sample)(jax.random.split(key, logits.shape[0]), behaviour_prob)
@@ -242,7 +243,7 @@ class ActorCritic(Generic[Critic]):
 
     def credit(self, learner: ActorCriticLearner[Critic], carry: Carry, step: TimeStep, action: Action, own: Action) -> Credit:
         """By the critic as it is, against the averaged actors."""
-        _, logits = recurrent_teams.step_team(learner.actor_ema, carry.hidden, step.obs, carry.last_action)
+        _, logits = recurrent.step_team(learner.actor_ema, carry.hidden, step.obs, carry.last_action)
         q, k, b = self._credit_terms(learner, step, action)
         return Credit(k=k, q=losses.gather_actions(q, own), b=b, policy=jax.vmap(policies.masked_softmax)(logits, step.action_mask))
 
@@ -259,8 +260,8 @@ class ActorCritic(Generic[Critic]):
 
     def _update_actors(self, learner: ActorCriticLearner[Critic], batch: Episode) -> tuple[ActorCriticLearner[Critic], Metrics]:
         """`actor_steps` steps of the policy gradient with the critic as it now is; the metrics are the last step's."""
-        episodes = recurrent_teams.time_first(batch)
-        length = recurrent_teams.longest(episodes)
+        episodes = recurrent.time_first(batch)
+        length = recurrent.longest(episodes)
         values = self._values(learner, learner.critic, episodes, length)
 
         def step(carry: tuple, _: None) -> tuple[tuple, Metrics]:
@@ -276,7 +277,7 @@ class ActorCritic(Generic[Critic]):
         return learner, jax.tree.map(lambda x: x[-1], metrics)
 
     def _actor_loss(self, actor: Team, epsilon: Float[Array, ""], episodes: Episode, values: Values, length: Int[Array, ""]) -> Loss:
-        policy = self._policy(recurrent_teams.unroll(actor, episodes, length), episodes.action_mask, epsilon)
+        policy = self._policy(recurrent.unroll(actor, episodes, length), episodes.action_mask, epsilon)
         # All episodes end to end: the losses know no time.
         policy, action_mask, values = jax.tree.map(
             lambda x: end_to_end(x[: episodes.mask.shape[0]]), (policy, episodes.action_mask, values)

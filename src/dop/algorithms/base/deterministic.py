@@ -4,7 +4,7 @@
     actors   up the gradient of Q(s, pi(o)) through each agent's own action
 
 An algorithm says what its critic is and which of its values the actors climb. Discrete actions and those of a simplex are relaxed by
-Gumbel-softmax (App. D.2); `dop.networks.feed_forward_teams` has the table.
+Gumbel-softmax (App. D.2); `dop.networks.teams.feed_forward` has the table.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from dop import losses, policies
 from dop.algorithms.base.off_policy import Critic, Loss, OffPolicy, OffPolicyLearner, td_metrics
 from dop.errors import check_fractions, check_not_negative, check_positive
 from dop.learning import optimisers
-from dop.networks import feed_forward_teams
-from dop.networks.feed_forward_teams import Team
-from dop.networks.greedy_policy import Chosen, Policy
+from dop.networks.teams import feed_forward
+from dop.networks.teams.feed_forward import Team
+from dop.networks.teams.greedy_policy import Chosen, Policy
 from dop.types import Action, ActionKind, Credit, EnvSpec, Metrics, PolicyOutput, TimeStep, Transition
 
 
@@ -79,12 +79,12 @@ class Deterministic(OffPolicy[Critic]):
         self, learner: OffPolicyLearner[Critic], carry: tuple[()], step: TimeStep, key: PRNGKeyArray, *, explore: bool
     ) -> tuple[PolicyOutput, tuple[()]]:
         kind = learner.actor.network.kind
-        output = feed_forward_teams.outputs(learner.actor, step.obs)
+        output = feed_forward.outputs(learner.actor, step.obs)
         if explore:
             vector = jax.vmap(lambda *x: self._explore(learner, *x))(jax.random.split(key, output.shape[0]), output, step.action_mask)
         else:
             vector = self._choose(learner.actor, learner, step.obs, step.action_mask)
-        action = feed_forward_teams.as_stored(kind, vector)
+        action = feed_forward.as_stored(kind, vector)
         if kind != "discrete":
             return PolicyOutput(action=action, behaviour_prob=jnp.ones(output.shape[0])), carry
         epsilon = self._epsilon(learner) if explore else jnp.zeros(())
@@ -99,8 +99,8 @@ class Deterministic(OffPolicy[Critic]):
         """One agent's action with noise, or, by epsilon, a uniform one."""
         kind = learner.actor.network.kind
         key_own, key_uniform, key_which = jax.random.split(key, 3)
-        own = feed_forward_teams.explore(kind, key_own, output, action_mask, self._temperature(learner), self.action_noise)
-        uniform = feed_forward_teams.as_vectors(policies.random_action(key_uniform, action_mask, kind), action_mask)
+        own = feed_forward.explore(kind, key_own, output, action_mask, self._temperature(learner), self.action_noise)
+        uniform = feed_forward.as_vectors(policies.random_action(key_uniform, action_mask, kind), action_mask)
         return jnp.where(jax.random.bernoulli(key_which, self._epsilon(learner)), uniform, own)
 
     def _choose(
@@ -111,8 +111,8 @@ class Deterministic(OffPolicy[Critic]):
         action_mask: Bool[Array, "agent action"],
     ) -> Float[Array, "agent action"]:
         """pi(o), without noise."""
-        output, temperature = feed_forward_teams.outputs(actor, obs), self._temperature(learner)
-        return jax.vmap(lambda x, m: feed_forward_teams.choose(actor.network.kind, x, m, temperature))(output, action_mask)
+        output, temperature = feed_forward.outputs(actor, obs), self._temperature(learner)
+        return jax.vmap(lambda x, m: feed_forward.choose(actor.network.kind, x, m, temperature))(output, action_mask)
 
     def schedules(self, learner: OffPolicyLearner[Critic]) -> Metrics:
         """The share of uniform actions; and the temperature, which a box has none of."""
@@ -142,8 +142,8 @@ class Deterministic(OffPolicy[Critic]):
         q, k, b = self._credit_terms(
             learner.critic,
             step,
-            feed_forward_teams.as_vectors(action, step.action_mask),
-            feed_forward_teams.as_vectors(own, step.action_mask),
+            feed_forward.as_vectors(action, step.action_mask),
+            feed_forward.as_vectors(own, step.action_mask),
         )
         return Credit(k=k, q=q, b=b, policy=None)
 
@@ -158,7 +158,7 @@ class Deterministic(OffPolicy[Critic]):
             q_next = self._values(learner.target_critic, step.next_state, step.next_obs, action, policies.is_active(step.next_action_mask))
             return step.reward + self.gamma * step.discount * q_next
 
-        action = feed_forward_teams.as_vectors(batch.action, batch.action_mask)
+        action = feed_forward.as_vectors(batch.action, batch.action_mask)
         value = jax.vmap(self._values, (None, 0, 0, 0, 0))(critic, batch.state, batch.obs, action, policies.is_active(batch.action_mask))
         return td_metrics(value, jax.lax.stop_gradient(jax.vmap(target)(batch)), jnp.ones_like(value, bool))
 
@@ -167,12 +167,12 @@ class Deterministic(OffPolicy[Critic]):
         kind, temperature = actor.network.kind, self._temperature(learner)
 
         def climbed(step: Transition, taken: Float[Array, "agent action"], key: PRNGKeyArray) -> tuple[Array, Array]:
-            output = feed_forward_teams.outputs(actor, step.obs)
+            output = feed_forward.outputs(actor, step.obs)
             keys = jax.random.split(key, output.shape[0])
-            own = jax.vmap(lambda k, x, m: feed_forward_teams.relax(kind, k, x, m, temperature))(keys, output, step.action_mask)
+            own = jax.vmap(lambda k, x, m: feed_forward.relax(kind, k, x, m, temperature))(keys, output, step.action_mask)
             return self._climbed(learner.critic, step, taken, own), jax.vmap(policies.masked_softmax)(output, step.action_mask)
 
-        taken = feed_forward_teams.as_vectors(batch.action, batch.action_mask)
+        taken = feed_forward.as_vectors(batch.action, batch.action_mask)
         value, policy = jax.vmap(climbed)(batch, taken, jax.random.split(key, len(batch.reward)))
         metrics = {"actor_loss": -jnp.mean(value)}
         if kind != "box":

@@ -20,11 +20,12 @@ from dop import losses
 from dop.errors import ConfigError, check_fractions, check_not_negative, check_positive, check_types
 from dop.learning import optimisers, transitions
 from dop.learning.gradient_step import Loss, gradient_step
-from dop.networks import feed_forward_teams, parts
+from dop.networks import parts
 from dop.networks.critics import CRITIC
-from dop.networks.feed_forward_teams import Team
 from dop.networks.mlp import MLP
 from dop.networks.protocols import NetworkConfig
+from dop.networks.teams import feed_forward
+from dop.networks.teams.feed_forward import Team
 from dop.types import EnvSpec, Learner, Metrics, ReplayBuffer, Sharing, Transition
 
 Critic = TypeVar("Critic", bound=eqx.Module)
@@ -121,12 +122,12 @@ class OffPolicy(Generic[Critic]):
             raise ConfigError(
                 f"replay_capacity ({self.replay_capacity}) must hold episodes_per_iteration ({self.episodes_per_iteration}): raise it."
             )
-        feed_forward_teams.check(self.actor, spec, SINGLE_STEPS)
+        feed_forward.check(self.actor, spec, SINGLE_STEPS)
         parts.check(self.critic, "critic", feed_forward=CRITIC)
 
     def init(self, key: PRNGKeyArray, spec: EnvSpec) -> OffPolicyLearner[Critic]:
         key_actor, key_critic = jax.random.split(key)
-        actor = feed_forward_teams.make_team(spec, self.actor, sharing=self.share_parameters, key=key_actor)
+        actor = feed_forward.make_team(spec, self.actor, sharing=self.share_parameters, key=key_actor)
         critic = self._make_critic(key_critic, spec)
         return OffPolicyLearner(
             env_steps=jnp.zeros((), jnp.int32),
@@ -177,7 +178,7 @@ class OffPolicy(Generic[Critic]):
     ) -> tuple[OffPolicyLearner[Critic], Metrics]:
         def objective(actor: Team) -> Loss:
             loss, metrics = self._actor_loss(actor, learner, batch, key)
-            outputs = jnp.where(batch.action_mask, jax.vmap(feed_forward_teams.outputs, (None, 0))(actor, batch.obs), 0)
+            outputs = jnp.where(batch.action_mask, jax.vmap(feed_forward.outputs, (None, 0))(actor, batch.obs), 0)
             size = jnp.mean(outputs**2)
             return loss + self.logit_penalty * size, metrics | {"actor_output_rms": jnp.sqrt(size)}
 

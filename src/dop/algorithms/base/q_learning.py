@@ -25,11 +25,11 @@ from dop.errors import ConfigError, check_fractions, check_not_negative, check_p
 from dop.learning import dynamic_scan, optimisers
 from dop.learning.gradient_step import Loss, gradient_step
 from dop.learning.normalisation import RunningMeanVar
-from dop.networks import recurrent_teams
-from dop.networks.greedy_policy import Policy
 from dop.networks.gru import GRU
 from dop.networks.protocols import NetworkConfig
-from dop.networks.recurrent_teams import Carry, Team
+from dop.networks.teams import recurrent
+from dop.networks.teams.greedy_policy import Policy
+from dop.networks.teams.recurrent import Carry, Team
 from dop.types import Action, Credit, EnvSpec, Episode, Learner, Metrics, PolicyOutput, ReplayBuffer, Sharing, TimeStep
 
 
@@ -148,13 +148,13 @@ class QLearning:
             raise ConfigError(
                 f"replay_capacity ({self.replay_capacity}) must hold episodes_per_iteration ({self.episodes_per_iteration}): raise it."
             )
-        recurrent_teams.check(self.actor, spec)
+        recurrent.check(self.actor, spec)
 
     # ---------------------------------------------------------------------------------------------------------------- acting
 
     def init(self, key: PRNGKeyArray, spec: EnvSpec) -> QLearner:
         key_agents, key_mixer = jax.random.split(key)
-        team = recurrent_teams.make_team(spec, self.actor, sharing=self.share_parameters, key=key_agents)
+        team = recurrent.make_team(spec, self.actor, sharing=self.share_parameters, key=key_agents)
         online = TeamValue(agents=team, mixer=self._make_mixer(key_mixer, spec))
         return QLearner(
             env_steps=jnp.zeros((), jnp.int32),
@@ -166,10 +166,10 @@ class QLearning:
         )
 
     def initial_carry(self, spec: EnvSpec) -> Carry:
-        return recurrent_teams.initial_carry(spec, self.actor)
+        return recurrent.initial_carry(spec, self.actor)
 
     def act(self, learner: QLearner, carry: Carry, step: TimeStep, key: PRNGKeyArray, *, explore: bool) -> tuple[PolicyOutput, Carry]:
-        hidden, q = recurrent_teams.step_team(learner.online.agents, carry.hidden, step.obs, carry.last_action)
+        hidden, q = recurrent.step_team(learner.online.agents, carry.hidden, step.obs, carry.last_action)
         epsilon = self._epsilon(learner) if explore else jnp.zeros(())
         behaviour_prob = jax.vmap(lambda q, action_mask: policies.epsilon_greedy(q, action_mask, epsilon))(q, step.action_mask)
         if explore:
@@ -195,7 +195,7 @@ class QLearning:
 
     def credit(self, learner: QLearner, carry: Carry, step: TimeStep, action: Action, own: Action) -> Credit:
         """The agents' own values. A mixer that is not linear is taken by its tangent at `action`, so that k_i is dQ_tot/dQ_i there."""
-        _, q = recurrent_teams.step_team(learner.online.agents, carry.hidden, step.obs, carry.last_action)
+        _, q = recurrent.step_team(learner.online.agents, carry.hidden, step.obs, carry.last_action)
         done = jnp.where(policies.is_active(step.action_mask), losses.gather_actions(q, action), 0)
         total, k = jax.value_and_grad(learner.online.mixer)(done, self._mixed_state(learner, step.state))
         k = jnp.where(policies.is_active(step.action_mask), k, 0)
@@ -221,7 +221,7 @@ class QLearning:
     def _one_update(self, learner: QLearner, batch: Episode) -> tuple[QLearner, Metrics]:
         if self.normalise_state:
             learner = replace(learner, state_normaliser=learner.state_normaliser.update(batch.state[:, :-1], batch.mask))
-        episodes = recurrent_teams.time_first(batch)
+        episodes = recurrent.time_first(batch)
         online, optimiser, metrics = gradient_step(
             lambda online: self._loss(online, learner, episodes), learner.online, self._optimiser, learner.optimiser, name="critic"
         )
@@ -229,7 +229,7 @@ class QLearning:
 
     def _loss(self, online: TeamValue, learner: QLearner, episodes: Episode) -> Loss:
         """Mean squared TD error over the steps that were taken. Axes: time, episode."""
-        action = jax.vmap(recurrent_teams.actions, in_axes=1, out_axes=1)(episodes)
+        action = jax.vmap(recurrent.actions, in_axes=1, out_axes=1)(episodes)
         q_taken, q = self._totals(online, learner, episodes, action)
         best = jnp.vectorize(policies.greedy, signature="(a),(a)->()")(jax.lax.stop_gradient(q), episodes.action_mask)
         q_best, _ = self._totals(learner.target, learner, episodes, best)
@@ -246,17 +246,17 @@ class QLearning:
 
     def _targets(self, episode: Episode, q_best: Float[Array, " time+1"]) -> Float[Array, " time"]:
         """y of one episode; `q_best` is the target networks' Q_tot of the actions that look best."""
-        return recurrent_teams.lambda_return(episode, q_best[1:], gamma=self.gamma, lambda_=self.td_lambda)
+        return recurrent.lambda_return(episode, q_best[1:], gamma=self.gamma, lambda_=self.td_lambda)
 
     def _totals(
         self, value: TeamValue, learner: QLearner, episodes: Episode, action: Int[Array, "time+1 episode agent"]
     ) -> tuple[Float[Array, "time+1 episode"], Float[Array, "time+1 episode agent action"]]:
         """Q_tot of `action`, and every Q_i, to the end of the longest episode; 0 after. Axes: time, episode."""
         state = self._mixed_state(learner, episodes.state)
-        hidden, last_action = recurrent_teams.start(value.agents, episodes)
+        hidden, last_action = recurrent.start(value.agents, episodes)
         is_active = policies.is_active(episodes.action_mask)
         return dynamic_scan.scan(
-            step_values, value, hidden, (episodes.obs, last_action, action, state, is_active), recurrent_teams.longest(episodes) + 1
+            step_values, value, hidden, (episodes.obs, last_action, action, state, is_active), recurrent.longest(episodes) + 1
         )
 
     def _mixed_state(self, learner: QLearner, state: Float[Array, "*batch state"]) -> Float[Array, "*batch state"]:
@@ -276,5 +276,5 @@ def step_values(
 ) -> tuple[PyTree, tuple[Float[Array, " episode"], Float[Array, "episode agent action"]]]:
     """One step of a batch of episodes, as `loops.scan` wants it: Q_tot of the actions, and every Q_i. Who is not there adds 0."""
     obs, last_action, action, state, is_active = x
-    hidden, q = recurrent_teams.step_teams(value.agents, hidden, (obs, last_action))
+    hidden, q = recurrent.step_teams(value.agents, hidden, (obs, last_action))
     return hidden, (jax.vmap(value.mixer)(jnp.where(is_active, losses.gather_actions(q, action), 0), state), q)

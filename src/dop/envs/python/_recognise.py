@@ -12,7 +12,8 @@ from typing import Any
 
 from dop.envs.making import makers, seeding
 from dop.envs.python import _pictures, _reseeded, gymnasium, pettingzoo, pymarl
-from dop.envs.python._team import AdaptedTeam, Common
+from dop.envs.python._common import Common
+from dop.envs.python._team import AdaptedTeam
 from dop.types import EnvSpec
 
 JAXMARL = (

@@ -2,12 +2,6 @@
 
 An adapter returns a `Moment`, in the environment's own sizes; it is padded, truncated at the time limit, and compared with the spec.
 
-A time limit is not the end of the task, but many environments terminate when it is reached, without reporting truncation (lbforaging,
-rware, multiwalker; StarCraft II by default). So an episode that terminates exactly at a limit of the environment, or of a wrapper around
-it, counts as truncated, unless the environment reports which it was (`Moment.certain`). The option `time_limit` has the same effect where
-the environment itself has no limit. A task that is completed in exactly the last step then counts as truncated. Where the limit is a part
-of the task, as in a game of one step, set the option `limit_terminates`.
-
 Truncation bootstraps from the final observation, which many environments do not return. The agent's last observation and action mask, and
 the last state, then stand in for it; `recalled` records where, and `dop check-env` reports it. This holds for truncated agents: those that
 terminated or left earlier have zero observations and no action.
@@ -19,77 +13,25 @@ import difflib
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import jax
 import numpy as np
 
 from dop.envs.making.listing import listed, quoted
-from dop.envs.making.options import boolean, one_of, positive_integer
-from dop.envs.python import _answers, _rewards
+from dop.envs.python import _answers
+from dop.envs.python._common import Common
+from dop.envs.python._limits import Limits
 from dop.errors import ConfigError
 from dop.types import EnvSpec, TimeStep
 
-REWARDS = ("sum", "mean")
 _FIELDS = tuple(field.name for field in fields(TimeStep))  # pyright: ignore[reportArgumentType]
 _STEP = jax.tree.structure(TimeStep(**dict.fromkeys(_FIELDS, np.zeros(()))))  # pyright: ignore[reportArgumentType]
 """Builds a TimeStep from its fields in order, ten times as fast as the constructor: relevant where a step takes 0.1 ms."""
-OTHERS = ("random", "noop")
-LIMITS = ("max_cycles", "max_steps", "max_episode_steps", "_max_episode_steps", "episode_limit")
-"""Environments' attribute names for time limits."""
-_MOST_LAYERS = 32
 NOT_METRICS = ("episode_limit", "TimeLimit.truncated")
 """Entries of infos about the end of an episode, which are read elsewhere."""
 _LARGEST = float(np.finfo(np.float32).max)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Common:
-    """The options of all adapters. Every other option goes to the environment's own maker."""
-
-    reward: str = "sum"
-    """The team's reward: the `sum` of the agents' rewards, or their `mean` over all agents, inactive ones included."""
-    reward_weights: tuple[float, ...] | None = None
-    """The weight of each objective where a reward is a vector of several. None: rewards must be numbers."""
-    time_limit: int | None = None
-    """Truncate episodes after this many steps. None: the environment's own limit."""
-    limit_terminates: bool = False
-    """Whether reaching the environment's own time limit is termination where the environment does not report which."""
-    metrics: tuple[str, ...] | None = None
-    """Numbers in the environment's infos to report. None: the adapter's defaults."""
-    team: tuple[str, ...] | None = None
-    """Names of the team's agents, or patterns such as `agent_*`. None: all agents."""
-    others: str | None = None
-    """The policy of the agents outside of the team: `random` (also if it is None) or `noop`."""
-
-    def __post_init__(self) -> None:
-        """Raise ConfigError for invalid values. Lists, as from files and the command line, become tuples."""
-        one_of("reward", self.reward, REWARDS)
-        boolean("limit_terminates", self.limit_terminates)
-        if self.time_limit is not None:
-            positive_integer("time_limit", self.time_limit)
-        if self.reward_weights is not None:
-            object.__setattr__(self, "reward_weights", _rewards.weights(self.reward_weights))
-        object.__setattr__(self, "metrics", _names("metrics", self.metrics, '["battle_won"]'))
-        team = (self.team,) if isinstance(self.team, str) else self.team
-        object.__setattr__(self, "team", _names("team", team, '"agent_*" or ["agent_0", "agent_1"]'))
-        if team is not None and not team:
-            raise ConfigError("team is empty; leave it out if all agents are one team.")
-        if self.others is not None:
-            one_of("others", self.others, OTHERS)
-            if self.team is None:
-                raise ConfigError(f"others is {self.others!r}, but all agents are the team; set the team, for example team=agent_*.")
-
-    @classmethod
-    def split(cls, options: Mapping[str, Any]) -> tuple[Common, dict[str, Any]]:
-        """These options, and the others."""
-        own = {field.name for field in fields(cls)}
-        return cls(**{k: v for k, v in options.items() if k in own}), {k: v for k, v in options.items() if k not in own}
-
-    def with_others(self, options: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-        """All options that are not None, in the form of `EnvSpec.options`."""
-        return tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in {**asdict(self), **options}.items() if v is not None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -342,62 +284,6 @@ class AdaptedTeam(ABC):
             raise ConfigError(f"{self.spec.name}: in step {self._t} {' '.join(what)} {x.size} numbers; its spaces say {size}.")
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Time limits found by name, in steps."""
-
-    own: frozenset[int]
-    """Limits of the environment under its wrappers."""
-    around: frozenset[int]
-    """Limits of the wrappers."""
-
-    @classmethod
-    def of(cls, env: Any, **more: Any) -> Limits:
-        """The limits of an environment and its wrappers; `more` are limits from other sources, by name."""
-        *wrappers, raw = layers(env)
-        declared = _whole([*more.values(), *(_quiet(layer, "spec.max_episode_steps") for layer in (*wrappers, raw))])
-        # A wrapper may forward attributes of the wrapped environment: its own are in its `__dict__`.
-        around = _whole([vars(wrapper).get(name) for wrapper in wrappers if hasattr(wrapper, "__dict__") for name in LIMITS])
-        own = _whole([_quiet(raw, name) for name in LIMITS])
-        return cls(own=own, around=around | declared) if wrappers else cls(own=own | declared, around=around)
-
-    def shortest(self, name: str, asked: int | None, looked: str) -> int:
-        """The shortest of these and the limit that the option asks for.
-
-        Raises:
-            ConfigError: none is known. `looked` says where the environment's limit was searched for.
-        """
-        known = self.own | self.around | ({asked} if asked is not None else frozenset())
-        if not known:
-            raise ConfigError(f"{name} has no time limit of its own ({looked}): set one with the option time_limit=STEPS.")
-        return min(known)
-
-
-def layers(env: Any) -> list[Any]:
-    """An environment's wrappers, the outermost first, and last the wrapped environment."""
-    found = [env]
-    while len(found) < _MOST_LAYERS:
-        inside = (_quiet(found[-1], name) for name in ("env", "_env", "aec_env", "unwrapped"))
-        inner = next((x for x in inside if hasattr(x, "step") and not any(x is layer for layer in found)), None)
-        if inner is None:
-            break
-        found.append(inner)
-    return found
-
-
-def _quiet(thing: Any, path: str) -> Any:
-    """The attribute of an attribute; None if there is none."""
-    try:
-        return functools.reduce(getattr, path.split("."), thing)
-    except Exception:  # a foreign property may raise anything
-        return None
-
-
-def _whole(values: Sequence[Any]) -> frozenset[int]:
-    """The positive whole numbers among these."""
-    return frozenset(int(v) for v in values if isinstance(v, int | np.integer) and not isinstance(v, bool) and v > 0)
-
-
 def answers(name: str, function: str, given: Any, *counts: int) -> tuple[Any, ...]:
     """The tuple that `function` of an environment returned, if its length is one of `counts` and its last element an info.
 
@@ -413,17 +299,6 @@ def answers(name: str, function: str, given: Any, *counts: int) -> tuple[Any, ..
 def team_reward(rewards: Sequence[float], n_agents: int, how: str) -> float:
     """The sum of the agents' rewards, or their mean over all agents, inactive ones included; a single number is the team's reward."""
     return sum(rewards) / n_agents if how == "mean" and len(rewards) > 1 else sum(rewards)
-
-
-def _names(option: str, given: Any, example: str) -> tuple[str, ...] | None:
-    """A list of names, as a tuple.
-
-    Raises:
-        ConfigError: it is something else.
-    """
-    if given is not None and (not isinstance(given, list | tuple) or not all(isinstance(name, str) for name in given)):
-        raise ConfigError(f"{option} is {given!r}; it must be a list of names, for example {example}.")
-    return None if given is None else tuple(given)
 
 
 def _says_none(error: Exception) -> bool:

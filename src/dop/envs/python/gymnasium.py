@@ -1,7 +1,7 @@
 """Gymnasium environments of a team, with tuple spaces, by package and id: `gymnasium:lbforaging:Foraging-8x8-2p-3f-v3`.
 
 The package is imported first, so that it registers its environments. Needs `pip install 'dop-marl[hosts]'` and that package. Options other
-than those of `_team.Common` go to `gymnasium.make`.
+than those of `_common.Common` go to `gymnasium.make`.
 
 Agents      agent_0, agent_1, ..., one for each entry of `observation_space`. All act in every step.
 Team        All agents; or, with the option `team`, those that it names. The others then follow a scripted policy (`_others`).
@@ -31,10 +31,12 @@ import numpy as np
 from dop import plugins
 from dop.envs.making import makers
 from dop.envs.python import _answers, _others, _pictures, _reseeded, _rewards, _spaces, _team
+from dop.envs.python._common import Common
+from dop.envs.python._limits import Limits
 from dop.envs.python._others import Others
 from dop.envs.python._reseeded import Reseeded
 from dop.envs.python._spaces import SpaceTeam
-from dop.envs.python._team import Common, Limits, Moment
+from dop.envs.python._team import Moment
 from dop.errors import ConfigError, MissingExtraError
 
 FAMILY = "gymnasium"

@@ -1,6 +1,6 @@
 """PettingZoo's parallel environments (Terry et al. 2021), by module: `pettingzoo:mpe2.simple_spread_v3`.
 
-Needs `pip install 'dop-marl[hosts]'`, and the package of the module. Options other than those of `_team.Common` go to `parallel_env`.
+Needs `pip install 'dop-marl[hosts]'`, and the package of the module. Options other than those of `_common.Common` go to `parallel_env`.
 
 Agents      `possible_agents`, by their names and in that order. An agent that is not in `agents` is inactive: it has no legal action; its
             observation is what the environment still returns, else zeros. Agents may leave and join at any time.
@@ -39,10 +39,12 @@ from dop.envs.making import makers
 from dop.envs.making.listing import quoted
 from dop.envs.making.places import place_of
 from dop.envs.python import _answers, _others, _pictures, _reseeded, _rewards, _spaces, _team
+from dop.envs.python._common import Common
+from dop.envs.python._limits import Limits
 from dop.envs.python._others import Others
 from dop.envs.python._reseeded import Reseeded
 from dop.envs.python._spaces import SpaceTeam
-from dop.envs.python._team import Common, Limits, Moment
+from dop.envs.python._team import Moment
 from dop.errors import ConfigError, MissingExtraError
 
 FAMILY = "pettingzoo"

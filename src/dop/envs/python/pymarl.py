@@ -2,7 +2,7 @@
 
 This is the way to StarCraft II itself: `pymarl:smac.env:StarCraft2Env` with the option `map_name=3m`, or SMACv2's wrapper;
 docs/own-environment.md has the steps. Required methods: `get_env_info`, `get_obs`, `get_state`, `get_avail_actions`, `reset`, `step`,
-`close`. Options other than those of `_team.Common` go to the maker.
+`close`. Options other than those of `_common.Common` go to the maker.
 
 Agents      agent_0, agent_1, ..., all of the same sizes. The action masks of dead agents are the environment's: in SMAC action 0 only.
 Step        Three values, (reward, terminated, info), or five, (obs, reward, terminated, truncated, info), as in later versions.
@@ -28,7 +28,9 @@ from dop import plugins
 from dop.envs.making import makers, seeding
 from dop.envs.making.places import place_of
 from dop.envs.python import _action_names, _answers, _pictures, _rewards, _team
-from dop.envs.python._team import AdaptedTeam, Common, Limits, Moment
+from dop.envs.python._common import Common
+from dop.envs.python._limits import Limits
+from dop.envs.python._team import AdaptedTeam, Moment
 from dop.errors import ConfigError
 from dop.types import EnvSpec
 

@@ -15,22 +15,21 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from dop import policies
-from dop.networks import teams
 from dop.networks.layers import Agent
 from dop.networks.protocols import NetworkConfig
-from dop.networks.teams import Team
+from dop.networks.teams.common import Team, common
 from dop.types import ActionKind, EnvSpec, Sharing
 
 
 def check(network: NetworkConfig, spec: EnvSpec, why: str) -> None:
     """Raise ConfigError if no team for `spec` can be made of this network, which an algorithm has as `actor`; `why` says why it must have
     no hidden state."""
-    teams.check(network, spec, sees_last_action=False, feed_forward=why)
+    common.check(network, spec, sees_last_action=False, feed_forward=why)
 
 
 def make_team(spec: EnvSpec, network: NetworkConfig, *, sharing: Sharing, key: PRNGKeyArray) -> Team:
     """One network for all agents, told apart by the agent id, one for each type, or one each."""
-    return teams.make_team(spec, network, sharing=sharing, sees_last_action=False, key=key)
+    return common.make_team(spec, network, sharing=sharing, sees_last_action=False, key=key)
 
 
 def outputs(team: Team, obs: Float[Array, "agent obs"]) -> Float[Array, "agent action"]:

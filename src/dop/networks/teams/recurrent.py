@@ -14,9 +14,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from dop import returns
 from dop.learning import dynamic_scan
-from dop.networks import teams
 from dop.networks.protocols import NetworkConfig
-from dop.networks.teams import Team
+from dop.networks.teams.common import Team, common
 from dop.types import EnvSpec, Episode, Sharing
 
 
@@ -31,17 +30,17 @@ class Carry(eqx.Module):
 
 def check(network: NetworkConfig, spec: EnvSpec) -> None:
     """Raise ConfigError if no team for `spec` can be made of this network, which an algorithm has as `actor`."""
-    teams.check(network, spec, sees_last_action=True)
+    common.check(network, spec, sees_last_action=True)
 
 
 def make_team(spec: EnvSpec, network: NetworkConfig, *, sharing: Sharing, key: PRNGKeyArray) -> Team:
     """One network for all agents, told apart by the agent id, one for each type, or one each."""
-    return teams.make_team(spec, network, sharing=sharing, sees_last_action=True, key=key)
+    return common.make_team(spec, network, sharing=sharing, sees_last_action=True, key=key)
 
 
 def initial_carry(spec: EnvSpec, network: NetworkConfig) -> Carry:
     """At the start of an episode."""
-    state = teams.initial_state(network, spec, sees_last_action=True)
+    state = common.initial_state(network, spec, sees_last_action=True)
     hidden = jax.tree.map(lambda x: jnp.broadcast_to(x, (spec.n_agents, *x.shape)), state)
     return Carry(hidden=hidden, last_action=jnp.full((spec.n_agents,), -1, jnp.int32))
 

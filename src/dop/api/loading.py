@@ -1,0 +1,157 @@
+"""A run's configuration and program, read back from its directory."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+from dataclasses import replace
+from typing import Any, Literal, TypeAlias
+
+from dop import algorithms, envs, hyper_parameters, plugins
+from dop.api.programs import AnyEnvironment, make_program
+from dop.devices import cpu_threads
+from dop.devices.parallel import use_host_devices
+from dop.errors import (
+    ConfigError,
+    RunError,
+    UnknownNameError,
+    check_flags,
+)
+from dop.hyper_parameters import as_json
+from dop.renamed import formerly
+from dop.rollout.program import PythonProgram
+from dop.storage.run_directory import RunConfig, RunFolder, said
+from dop.training.program import Program
+from dop.types import LABELS, Algorithm, EnvSpec
+
+AnyAlgorithm: TypeAlias = Algorithm[Any, Any] | type[Algorithm[Any, Any]] | str
+"""An algorithm that has a run's hyper-parameters; its class; or the name of that."""
+
+
+@formerly(trust="trust_env")
+def rebuild(
+    folder: RunFolder,
+    environment: AnyEnvironment | str | None,
+    *,
+    algorithm: AnyAlgorithm | None = None,
+    trust: bool = False,
+    changes: dict[str, Any] | None = None,
+) -> tuple[RunConfig, Program | PythonProgram]:
+    """The configuration of a run, with those `changes` of its protocol that are not None, and its program, checked against each other.
+
+    Raises:
+        RunError: this is not a run directory, its environment or its algorithm is not what it was, or nobody has said that their code may
+            be imported.
+    """
+    check_flags(trust=trust)
+    config = folder.read_config()
+    wanted = {name: value for name, value in (changes or {}).items() if value is not None}
+    config = replace(config, train_config=replace(config.train_config, **wanted))
+    config.train_config.check()
+    environment = _trusted(folder, config.environment, environment, trust)
+    # Before anything starts JAX.
+    use_host_devices(folder.devices(len(config.train_config.seeds)))
+    cpu_threads.use(config.train_config.threads or cpu_threads.default())
+    for change in folder.other_surroundings():
+        logging.getLogger("dop").warning("%s: %s; the numbers may differ from what they would have been.", folder.path, change)
+    algorithm = _rebuilt(folder, config, algorithm, trust)
+    try:
+        program = make_program(
+            algorithm, config.environment if environment is None else environment, config.environment_options, config.train_config
+        )
+    except (UnknownNameError, ConfigError) as error:
+        hint = "Go where it was trained, or from Python pass it: environment=..."
+        raise RunError(f"{folder.path} needs the environment {config.environment!r}, which cannot be made here: {error} {hint}") from error
+    spec = as_json(dataclasses.asdict(program.spec))
+    differ = [name for name in spec if name not in LABELS and spec[name] != config.environment_spec.get(name)]
+    if differ:
+        was, now = said(config.environment_spec.get(differ[0])), said(spec[differ[0]])
+        raise RunError(
+            f"{folder.path} was made with another {config.environment}: its {differ[0]} was {was}, now it is {now}. "
+            "From Python, pass the one that it was made with: environment=..."
+        )
+    check_algorithm(algorithm, program.spec)
+    program.check()
+    return replace(config, environment_spec=spec), program
+
+
+def check_algorithm(algorithm: Algorithm[Any, Any], spec: EnvSpec) -> None:
+    """Raise ConfigError if the algorithm's own check does, or raises anything else."""
+    with plugins.named(f"{type(algorithm).__name__} cannot be used in {spec.name}"):
+        algorithm.check(spec)
+
+
+def _rebuilt(folder: RunFolder, config: RunConfig, given: AnyAlgorithm | None, trust: bool) -> Algorithm[Any, Any]:
+    """The algorithm of a run, from what its config.json says; `given` is the user's word for its code.
+
+    Raises:
+        RunError: it cannot be found or made, nobody has said that its code may be imported, or another one was given.
+    """
+    if given is None and not trust and algorithms.imports_code(config.algorithm):
+        raise _untrusted(folder, "algorithm", config.algorithm)
+    try:
+        known = algorithms.get(given or config.algorithm) if given is None or isinstance(given, str) else given
+        cls = known if isinstance(known, type) else type(known)
+        own = algorithms.name_of(cls)
+    except ConfigError as error:
+        raise RunError(f"{folder.path} needs the algorithm {config.algorithm!r}. {error}{_way_to(config.algorithm)}") from error
+    if not algorithms.same(own, config.algorithm):
+        raise RunError(f"{folder.path} was made with the algorithm {config.algorithm!r}, not with {own!r}.")
+    if not isinstance(known, type):
+        if not hyper_parameters.agree(hyper_parameters.kept(known), config.hyper_parameters):
+            raise RunError(
+                f"{folder.path} has other hyper-parameters than the algorithm given; give its class alone: algorithm={cls.__name__}."
+            )
+        return known
+    foreign = next(hyper_parameters.foreign_networks(config.hyper_parameters), None)
+    if foreign is not None and not trust:
+        raise _untrusted(folder, "network", foreign)
+    try:
+        values = {name: hyper_parameters.as_it_was(value) for name, value in config.hyper_parameters.items()}
+    except ConfigError as error:
+        raise RunError(f"{folder.config}: {error}") from error
+    with plugins.named(f"The algorithm {config.algorithm} cannot be made"):
+        try:
+            return known(**values)
+        except TypeError as error:
+            raise RunError(f"{folder.config} has hyper-parameters that {config.algorithm} does not know: {error}.") from error
+
+
+def _way_to(name: str) -> str:
+    """What to do where the class of this name cannot be loaded."""
+    short = re.split("[.:]", name)[-1]
+    if name.startswith("__main__:") or "<locals>" in name:
+        where = "It was defined in a script, a notebook or a function, where it cannot be found by name."
+        return f" {where} From Python pass it: algorithm={short}; or move it to a module and name that: --algorithm my_module:{short}."
+    return f" Go where it was trained, or from Python pass it: algorithm={short}." if plugins.is_import_path(name) else ""
+
+
+def _untrusted(folder: RunFolder, kind: Literal["environment", "algorithm", "network"], name: str) -> RunError:
+    """A run directory's own word is not enough to import somebody's code."""
+    once_more = {"environment": f", or --env {name}", "algorithm": f", or --algorithm {name}", "network": ""}[kind]
+    given = "algorithm=..., with the network in it" if kind == "network" else f"{kind}=..."
+    return RunError(
+        f"{folder.path} needs the {kind} {name!r}, which is none of the library's: to make it, code that this run directory "
+        f"names is imported and run. If you trust it, say so: --trust{once_more} (from Python trust=True, or {given})."
+    )
+
+
+def _trusted(folder: RunFolder, named: str, given: AnyEnvironment | str | None, trust: bool) -> AnyEnvironment | None:
+    """The environment that was given as an object, if it was. A run directory's own word is not enough to import somebody's code.
+
+    Raises:
+        RunError: the run names code that is none of the library's and nobody has said that it may be imported, or another name was given.
+    """
+    if given is not None and not isinstance(given, str):
+        return given
+    if given not in (None, named):
+        raise RunError(f"{folder.path} was made with the environment {named!r}, not with {given!r}. Leave --env out, or give it as it was.")
+    if given is None and named and ":" not in named and named not in envs.names():
+        raise RunError(
+            f"{folder.path} was given its environment {named!r} as an object, which cannot be made from its name. "
+            "From Python pass it again: environment=..."
+        )
+    if given is None and not trust and envs.imports_code(named):
+        raise _untrusted(folder, "environment", named)
+    return None

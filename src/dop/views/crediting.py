@@ -1,0 +1,87 @@
+"""`credit`: per-agent credit as figures, films and JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from dop import api
+from dop.analysis.playback import Player, Trajectory, best_and_worst
+from dop.errors import check_flags, checked_episodes, checked_seed
+from dop.renamed import formerly
+from dop.storage import files
+from dop.training.trainer import At
+from dop.views.rendering import speed_of
+from dop.views.trained import Trained, episodes_key, load, output_folder
+from dop.visualise import credit_figures, curves, film
+
+
+@formerly(trust="trust_env")
+def credit(
+    run_dir: Path | str,
+    *,
+    out: Path | str | None = None,
+    episodes: int = 32,
+    training_episodes: int = 8,
+    seed: int = 0,
+    run_seed: int | None = None,
+    at: At | str = "latest",
+    films: bool = True,
+    environment: api.AnyEnvironment | str | None = None,
+    algorithm: api.AnyAlgorithm | None = None,
+    trust: bool = False,
+) -> dict[str, Path]:
+    """Who earned what: pictures and data, by name, in `out` (default: `credit/` in the run directory).
+
+    Args:
+        run_dir: a run directory.
+        out: a folder; files that it has from before are replaced.
+        episodes: greedy episodes that means are taken over; the best and the worst of them are shown step by step.
+        training_episodes: the same at each of the run's snapshots.
+        seed: which episodes: the same number gives the same ones.
+        run_seed: which of the run's seeds; the first if it is not given.
+        at: as in `dop.evaluate_episodes`. The view over training is of all snapshots.
+        films: also write the films with the time line beside.
+        environment: as in `dop.resume`.
+        algorithm: as in `dop.resume`.
+        trust: as in `dop.resume`.
+
+    Raises:
+        ConfigError: the run's algorithm does not say who earned what.
+        RunError: as `load`, or `out` cannot be written to.
+    """
+    episodes, training_episodes = checked_episodes("episodes", episodes), checked_episodes("training_episodes", training_episodes)
+    seed = checked_seed("seed", seed)
+    check_flags(films=films)
+    folder = output_folder(run_dir, out, "credit")
+    trained = load(run_dir, run_seed=run_seed, at=at, environment=environment, algorithm=algorithm, trust=trust)
+    many, training = credit_episodes(trained, episodes, training_episodes, seed)
+    shown, env = best_and_worst(many), trained.program.environment
+    written: dict[str, Path] = {}
+
+    def save(name: str, picture: Figure) -> None:
+        written[name] = folder / f"{name}.png"
+        curves.save(picture, written[name])
+
+    for name, trajectory in shown.items():
+        save(name, credit_figures.episode_figure(env, trajectory, title=f"{trained.title}, {name} episode"))
+        if films:
+            written[f"{name} film"] = folder / f"{name}.gif"
+            film.write(credit_figures.film(env, trajectory, title=trained.title), written[f"{name} film"], per_second=speed_of(trajectory))
+    save("summary", credit_figures.summary_figure(many, training, title=trained.title))
+    written["data"] = folder / "credit.json"
+    about = {"run": str(trained.folder.path), "seed": trained.seed, "env_steps": trained.env_steps, "at": str(trained.moment)}
+    files.write_text(written["data"], json.dumps(about | credit_figures.as_data(shown, many, training), allow_nan=False) + "\n")
+    return written
+
+
+def credit_episodes(
+    trained: Trained, episodes: int, training_episodes: int, seed: int
+) -> tuple[list[Trajectory], dict[int, list[Trajectory]]]:
+    """Greedy episodes of the team as it is now, and as it was at each snapshot (environment steps, then episodes)."""
+    player = Player(trained.program)
+    many = player(trained.learner, episodes_key(seed), episodes, pictures="examples")
+    credit_figures.credit_estimate(many[0])
+    return many, {steps: player(trained.at(steps), episodes_key(seed), training_episodes, pictures="none") for steps in trained.snapshots}

@@ -1,0 +1,121 @@
+"""A trained team, restored from its run."""
+
+from __future__ import annotations
+
+import contextlib
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from dop import api
+from dop.devices.parallel import keys
+from dop.errors import RunError, shown
+from dop.renamed import formerly
+from dop.rollout.program import PythonProgram
+from dop.storage import files
+from dop.storage.run_directory import RunConfig, RunFolder
+from dop.storage.snapshots import Snapshots
+from dop.training.program import Program
+from dop.training.trainer import At, Trainer, checked_at, lowest_steps
+from dop.types import Learner
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trained:
+    """One seed of a run, as its newest checkpoint has it, or as it was at another moment."""
+
+    folder: RunFolder
+    """The run on disk."""
+    config: RunConfig
+    """Algorithm, hyper-parameters, environment, seeds and protocol."""
+    program: Program | PythonProgram
+    """The algorithm with its environment."""
+    seed: int
+    """Which of the run's seeds."""
+    env_steps: int
+    """Environment steps that the checkpoint comes after."""
+    learner: Learner
+    """The networks of this seed."""
+    moment: At = "latest"
+    """Which moment of the run: the newest checkpoint, the best evaluation, or a snapshot."""
+
+    @property
+    def title(self) -> str:
+        """Algorithm, environment and moment, for headings."""
+        moment = (
+            "" if self.moment == "latest" else f", {self.moment if self.moment == 'best' else 'snapshot'} after {self.env_steps:,} steps"
+        )
+        return f"{self.config.algorithm} on {self.program.spec.name}{moment}"
+
+    def at(self, env_steps: int) -> Learner:
+        """The learner as the run's snapshot of that moment has it."""
+        like = jax.eval_shape(jax.vmap(self.program.start), keys(self.config.train_config.seeds)).learner
+        return self._own(Snapshots(self.folder.snapshots).restore(env_steps, like))
+
+    @property
+    def snapshots(self) -> list[int]:
+        """The moments to look back on, in environment steps."""
+        return Snapshots(self.folder.snapshots).steps
+
+    def _own(self, learners: Any) -> Any:
+        return _one_of(learners, self.config.train_config.seeds.index(self.seed))
+
+
+@formerly(trust="trust_env")
+def load(
+    run_dir: Path | str,
+    *,
+    run_seed: int | None = None,
+    at: At | str = "latest",
+    environment: api.AnyEnvironment | str | None = None,
+    algorithm: api.AnyAlgorithm | None = None,
+    trust: bool = False,
+) -> Trained:
+    """Restore what a run has learned.
+
+    Args:
+        run_dir: a run directory.
+        run_seed: which of the run's seeds; the first if it is not given.
+        at: as in `dop.evaluate_episodes`.
+        environment: as in `dop.resume`.
+        algorithm: as in `dop.resume`.
+        trust: as in `dop.resume`.
+
+    Raises:
+        RunError: this is not a run, it has no checkpoint yet or none that can be read, or it has no such seed.
+    """
+    at = checked_at(at)
+    folder = RunFolder(files.checked_path("run_dir", run_dir))
+    config, program = api.rebuild(folder, environment, algorithm=algorithm, trust=trust)
+    seed = config.train_config.seeds[0] if run_seed is None else run_seed
+    if seed not in config.train_config.seeds:
+        raise RunError(f"{folder.path} has no seed {shown(seed)}; its seeds are {', '.join(map(str, config.train_config.seeds))}.")
+    if not folder.checkpoints.is_dir():
+        raise RunError(f"{folder.path} has no checkpoint yet. The first is written when training has started: wait, or `dop resume` it.")
+    with contextlib.closing(Trainer(program, config, folder)) as trainer:
+        state = trainer.restore_at(at)
+    learner = _one_of(state.learner, config.train_config.seeds.index(seed))
+    steps = int(learner.env_steps) if at == "best" else lowest_steps(state)
+    return Trained(folder=folder, config=config, program=program, seed=seed, env_steps=steps, learner=learner, moment=at)
+
+
+def _one_of(tree: Any, place: int) -> Any:
+    """What stands at `place` of the leading axis, on the first device."""
+    return jax.device_put(jax.tree.map(lambda x: x[place], tree), jax.devices()[0])
+
+
+def episodes_key(seed: int) -> Any:
+    """What random episodes are shown; not the key that a run with this seed starts from."""
+    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(b"dop.views"))
+
+
+def output_folder(run_dir: Path | str, out: Path | str | None, name: str) -> Path:
+    """Where a view's files go: `out`, or the folder of that name in the run directory, which is no link."""
+    if out is not None:
+        return files.check_place(files.checked_path("out", out), folder=True)
+    run = RunFolder(files.checked_path("run_dir", run_dir)).path
+    files.check_kinds(run, plain_files=(), folders=(name,))
+    return files.check_place(run / name, folder=True)
