@@ -17,7 +17,8 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from dop import policies
 from dop.networks.layers import Agent
 from dop.networks.protocols import NetworkConfig
-from dop.networks.teams.common import Team, common
+from dop.networks.teams import common
+from dop.networks.teams.common import Team
 from dop.types import ActionKind, EnvSpec, Sharing
 
 

@@ -15,7 +15,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from dop import returns
 from dop.learning import dynamic_scan
 from dop.networks.protocols import NetworkConfig
-from dop.networks.teams.common import Team, common
+from dop.networks.teams import common
+from dop.networks.teams.common import Team
 from dop.types import EnvSpec, Episode, Sharing
 
 
