@@ -21,13 +21,13 @@ RESUME = """
 
     import jax
 
-    from dop import Protocol, StochasticDOP
+    from dop import StochasticDOP, TrainConfig
     from dop.training.program import Program
     from helpers import assert_resumes, toy
     from probes import Recurrent
 
-    protocol = Protocol(normalise_rewards=True)
-    program = Program(algorithm=toy(StochasticDOP(actor_steps=1)), environment=Recurrent(delay=1), protocol=protocol)
+    train_config = TrainConfig(normalise_rewards=True)
+    program = Program(algorithm=toy(StochasticDOP(actor_steps=1)), environment=Recurrent(delay=1), train_config=train_config)
     quickly = {"xla_backend_optimization_level": 0}
     state = jax.jit(lambda key: program.warm_up(program.start(key)), compiler_options=quickly)(jax.random.key(0))
     assert_resumes(state, jax.jit(lambda state: program.chunk(state, 1)), Path(sys.argv[1]))

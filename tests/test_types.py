@@ -83,9 +83,9 @@ def test_actions_have_names_or_numbers():
         ((("x", "y", "z"), ()), "action_names of b must be 3 different names"),
         ((("x", "y", "z"), ("x", "y", "")), "action_names must be names of letters that can be printed; got ''"),
         ((("x", "y", "z"), ("x", "y", "\x1b")), ".*that can be printed"),
-        ((["x", "y", "z"], ("x", "y", "z")), "action_names must be a tuple of tuples of texts, got "),
-        ((("x", "y", 3), ("x", "y", "z")), "action_names must be a tuple of tuples of texts, got "),
-        ("xyz", "action_names must be a tuple of tuples of texts, got 'xyz'"),
+        ((["x", "y", "z"], ("x", "y", "z")), "action_names must be a tuple of tuples of strings, got "),
+        ((("x", "y", 3), ("x", "y", "z")), "action_names must be a tuple of tuples of strings, got "),
+        ("xyz", "action_names must be a tuple of tuples of strings, got 'xyz'"),
     ],
 )
 def test_names_of_actions_that_do_not_fit_are_refused(names: Any, words: str):

@@ -270,7 +270,7 @@ def without_the_last_agent(batch: Episode, garbage: float = 0.0) -> Episode:
         "action_mask": batch.action_mask & ~gone[..., None],
         "obs": jnp.where(gone[..., None], garbage, batch.obs),
         "action": jnp.where(gone[:-1], 0, batch.action),
-        "behaviour": jnp.where(gone[:-1] & batch.mask[..., None], 1, batch.behaviour_prob),
+        "behaviour_prob": jnp.where(gone[:-1] & batch.mask[..., None], 1, batch.behaviour_prob),
         "final_action": batch.final_action.at[:, -1].set(0),
     }
     return dataclasses.replace(batch, **changed)

@@ -147,7 +147,7 @@ def test_padding_is_zero():
     is_active = np.pad(np.asarray(episodes.mask), ((0, 0), (1, 0)), constant_values=True)
     for name in ("obs", "state", "action_mask"):
         assert not np.asarray(getattr(episodes, name))[~is_active].any()
-    for name in ("action", "behaviour", "reward", "terminated"):
+    for name in ("action", "behaviour_prob", "reward", "terminated"):
         assert not np.asarray(getattr(episodes, name))[~is_active[:, 1:]].any()
 
 

@@ -165,15 +165,15 @@ SIDE_BY_SIDE = """
     from test_learn import PROGRAM
 
     def train(count):
-        devices = seeds.mesh(count)
+        devices = parallel.mesh(count)
         assert devices.size == count
         def run(key):
             state, _ = PROGRAM.chunk(PROGRAM.warm_up(PROGRAM.start(key)), 3)
             return state
-        program = seeds.over_seeds(run, devices)
-        return lambda *chosen: flatten(program(seeds.place(seeds.keys(chosen), devices)))
+        program = parallel.over_seeds(run, devices)
+        return lambda *chosen: flatten(program(parallel.place(parallel.keys(chosen), devices)))
 
-    seeds.use_host_devices(2)
+    parallel.use_host_devices(2)
     two = train(2)
     first, second, alone = two(4, 7), two(7, 9), train(1)(7)
     for name, array in alone.items():

@@ -35,7 +35,7 @@ GOAL = 400
 CHILD = """
     import os, sys
     import dop
-    from dop.storage import records
+    from dop.loggers import jsonl
 
     command, run_dir, goal, signal_number, at = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
     write = jsonl.JsonLines.write
