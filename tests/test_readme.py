@@ -97,7 +97,9 @@ def test_the_programs_call_what_is_there(monkeypatch: pytest.MonkeyPatch, capsys
 
 
 def test_all_forms_of_an_environment_are_there():
-    assert sorted(GAMES) == sorted([*SHOWN, "page:my_smac"])
+    assert sorted(GAMES) == sorted(
+        [*SHOWN, "page:my_smac", "page:my_lights", "page:my_walk"]
+    )  # the latter two: tests/visualise/test_pictures.py
     assert all(f"--env {name}" in README + PAGE for name in NAMES.values())
 
 

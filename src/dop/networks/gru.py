@@ -73,6 +73,7 @@ class GRU:
         check_positive(self, "hidden_size")
 
     def build(self, inputs: int, outputs: int, *, key: PRNGKeyArray) -> GRUNetwork:
+        """The network, its parameters drawn from `key`."""
         return GRUNetwork(inputs, outputs, self.hidden_size, key=key)
 
 

@@ -110,6 +110,7 @@ class LayerNormGRU:
         check_positive(self, "hidden_size")
 
     def build(self, inputs: int, outputs: int, *, key: PRNGKeyArray) -> LayerNormGRUNetwork:
+        """The network, its parameters drawn from `key`."""
         return LayerNormGRUNetwork(inputs, outputs, self.hidden_size, key=key)
 
 

@@ -46,6 +46,7 @@ class MLP:
         check_positive(self, "hidden_size", "layers")
 
     def build(self, inputs: int, outputs: int, *, key: PRNGKeyArray) -> FeedForward:
+        """The network, its parameters drawn from `key`."""
         return FeedForward(layers.MLP((inputs, *(self.hidden_size,) * self.layers, outputs), key=key))
 
 
