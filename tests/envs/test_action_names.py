@@ -11,7 +11,7 @@ import pytest
 
 import dop
 from dop.cli.commands.check_env import describe
-from dop.envs.python._action_names import told
+from dop.envs.python.base.action_names import told
 from dop.envs.python.gymnasium import Gymnasium
 from dop.envs.python.pettingzoo import PettingZoo
 from odd_games import Rounds, Tuples

@@ -18,7 +18,7 @@ import dop
 from dop import views
 from dop.analysis.playback import Pictures, Player, best_and_worst
 from dop.envs.making import makers
-from dop.envs.python import _pictures
+from dop.envs.python.base import drawn_pictures
 from dop.rollout.program import PythonProgram, Source
 from dop.training.program import Program
 from dop.types import Drawable
@@ -150,16 +150,16 @@ def test_environments_are_made_to_draw_only_while_somebody_looks(named: Any, nam
     trained = named(name)
     trained.reset(0)
     assert trained.render() is None
-    with _pictures.wanted():
+    with drawn_pictures.wanted():
         shown = named(name)
         shown.reset(0)
-        assert _pictures.fault(shown.render()) is None
+        assert drawn_pictures.fault(shown.render()) is None
     assert shown.spec == trained.spec
     assert named(name).env.render_mode is None if name != "Silent" else True
 
 
 def test_a_mode_of_the_users_own_stays(named: Any):
-    with _pictures.wanted():
+    with drawn_pictures.wanted():
         assert named("Told", render_mode="human").env.render_mode == "human"
 
 
@@ -169,8 +169,8 @@ def test_a_maker_that_fails_with_the_mode_is_used_without(caplog: pytest.LogCapt
             raise ImportError("no pygame")
         return Told()
 
-    with _pictures.wanted():
-        env = _pictures.ready("x", maker, maker, {})
+    with drawn_pictures.wanted():
+        env = drawn_pictures.ready("x", maker, maker, {})
     assert env.render_mode is None
     assert "x cannot be made with render_mode='rgb_array', and draws nothing: ImportError" in caplog.text
 
@@ -179,8 +179,8 @@ def test_an_environment_that_can_only_open_windows_is_left_alone():
     class Window(Told):
         metadata: Any = {"render_modes": ["human"]}  # noqa: RUF012
 
-    with _pictures.wanted():
-        assert _pictures.ready("x", Window, Window, {}).render_mode is None
+    with drawn_pictures.wanted():
+        assert drawn_pictures.ready("x", Window, Window, {}).render_mode is None
 
 
 def test_packages_draw(monkeypatch: pytest.MonkeyPatch):

@@ -17,7 +17,7 @@ from jaxtyping import Bool, PRNGKeyArray, PyTree
 
 from dop.analysis.credit import CreditEstimate, estimate_credit
 from dop.envs.making import foreign
-from dop.envs.python import _pictures
+from dop.envs.python.base import drawn_pictures
 from dop.rollout.program import PythonProgram
 from dop.training.program import Program
 from dop.types import AssignsCredit, EnvSpec, Learner, PolicyOutput, PythonEnvironment, TimeStep
@@ -101,7 +101,7 @@ class Player:
         source, trajectories = program.environment, []
         with contextlib.ExitStack() as stack:
             if pictures != "none":
-                stack.enter_context(_pictures.wanted())
+                stack.enter_context(drawn_pictures.wanted())
             environment = stack.enter_context(contextlib.closing(foreign.made(source.make, source.spec.name)))
             camera = _Camera(environment, on=pictures != "none")
             for key in keys:
@@ -127,7 +127,7 @@ class _Camera:
         if not self._on:
             return
         given = self._environment.render()
-        if (fault := _pictures.fault(given)) is None:
+        if (fault := drawn_pictures.fault(given)) is None:
             self._pictures.append(np.array(given))
             return
         self._on, self._pictures = False, []

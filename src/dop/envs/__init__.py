@@ -23,8 +23,8 @@ from dop import plugins, registry
 from dop.envs import python
 from dop.envs.making import makers
 from dop.envs.making.places import place_of
-from dop.envs.python import _recognise
-from dop.envs.python._recognise import way_out
+from dop.envs.python.base import recognise
+from dop.envs.python.base.recognise import way_out
 from dop.envs.validation.validate import validate
 from dop.errors import ConfigError, UnknownNameError, is_nested_deeper, plain, shown
 from dop.types import Environment, EnvSpec, PythonEnvironment
@@ -107,7 +107,7 @@ def _is_module(name: str) -> bool:
 def _import_environment(module_name: str, function_name: str, options: dict[str, Any]) -> Environment | PythonEnvironment:
     spec = f"{module_name}:{function_name}"
     if module_name.partition(".")[0] == "jaxmarl":
-        raise ConfigError(f"{spec!r}: {_recognise.JAXMARL}")
+        raise ConfigError(f"{spec!r}: {recognise.JAXMARL}")
     maker = makers.load(module_name, function_name)
     with plugins.named(f"{spec!r} cannot be made"):
         environment = made_by(maker, spec, options)
@@ -128,7 +128,7 @@ def made_by(maker: Callable[..., Any], name: str, options: Mapping[str, Any]) ->
     Raises:
         ConfigError: an unsupported kind of environment; the message says what to do.
     """
-    made = _recognise.adapt(name, maker, options)
+    made = recognise.adapt(name, maker, options)
     if instead := way_out(name, made):
         raise ConfigError(f"{name!r} returned {type(made).__name__}, which is not a supported environment. {instead}")
     return made

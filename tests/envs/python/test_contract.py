@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dop.envs.python._common import Common
+from dop.envs.python.base.common import Common
 from dop.envs.python.gymnasium import Gymnasium
 from dop.envs.python.pettingzoo import PettingZoo
 from dop.envs.python.pymarl import PyMARL

@@ -9,8 +9,8 @@ import pytest
 from gymnasium import spaces
 from test_odd import adapted, episode, masking
 
-from dop.envs.python import _rewards
-from dop.envs.python._spaces import actions
+from dop.envs.python.base import team_rewards
+from dop.envs.python.base.agent_spaces import actions
 from dop.errors import ConfigError
 from odd_games import LENGTH, Marl, Rounds, Tuples
 
@@ -149,9 +149,9 @@ def test_the_last_observation_is_a_copy():
 
 @pytest.mark.parametrize("given", [[np.array([1.0]), 2], [np.array(1), [2]], (1, np.array([2.0]))])
 def test_rewards_of_one_number_may_be_mixed(given: Any):
-    assert _rewards.agent_rewards("odd", given, 2, None) == (1.0, 2.0)
+    assert team_rewards.agent_rewards("odd", given, 2, None) == (1.0, 2.0)
 
 
 @pytest.mark.parametrize("given", [np.array([1, 2]), [np.int64(1), 2], (1.0, np.float32(2))])
 def test_weights_may_be_of_numpy(given: Any):
-    assert _rewards.weights(given) == (1.0, 2.0)
+    assert team_rewards.weights(given) == (1.0, 2.0)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import dop.envs
-from dop.envs.python._common import Common
-from dop.envs.python._limits import Limits
+from dop.envs.python.base.common import Common
+from dop.envs.python.base.limits import Limits
 from dop.envs.python.gymnasium import Gymnasium
 from dop.envs.python.pettingzoo import PettingZoo
 from dop.envs.python.pymarl import PyMARL

@@ -13,8 +13,8 @@ import pytest
 from gymnasium import spaces
 
 import dop.envs
-from dop.envs.python import _answers
-from dop.envs.python._common import Common
+from dop.envs.python.base import answer_checks
+from dop.envs.python.base.common import Common
 from dop.envs.python.gymnasium import Gymnasium
 from dop.envs.python.pettingzoo import PettingZoo
 from dop.envs.python.pymarl import PyMARL
@@ -362,12 +362,12 @@ FORMS = [
 
 @pytest.mark.parametrize("form", FORMS)
 def test_numbers_of_any_form(form: Any):
-    assert _answers.number(form(1.0)) == 1.0
+    assert answer_checks.number(form(1.0)) == 1.0
 
 
 @pytest.mark.parametrize("given", ["1", b"1", None, [], [1, 2], np.zeros(2), Tensor(1, 2), {}, 1j, np.array("1"), {1}, jnp.zeros((2, 1))])
 def test_values_that_are_not_numbers(given: Any):
-    assert _answers.number(given) is None
+    assert answer_checks.number(given) is None
 
 
 def informed(base: Any, form: Any) -> Any:

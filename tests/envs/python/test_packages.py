@@ -14,7 +14,7 @@ import pytest
 
 import dop.envs
 from dop.envs import python
-from dop.envs.python._common import Common
+from dop.envs.python.base.common import Common
 from dop.envs.python.pettingzoo import PettingZoo
 from dop.envs.validation.episodes import Played, play
 from dop.envs.validation.faults import faults

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import dop.envs
-from dop.envs.python import _rewards
-from dop.envs.python._common import Common
+from dop.envs.python.base import team_rewards
+from dop.envs.python.base.common import Common
 from dop.envs.python.gymnasium import Gymnasium
 from dop.envs.python.pettingzoo import PettingZoo
 from dop.envs.python.pymarl import PyMARL
@@ -50,19 +50,19 @@ from python_games import Marl, Parallel, Script, Tuples
 )
 def test_of_two_agents(given: Any, weights: tuple[float, ...] | None, reward: tuple[float, ...] | None):
     if reward is not None:
-        assert _rewards.agent_rewards("game", given, 2, weights) == pytest.approx(reward)
+        assert team_rewards.agent_rewards("game", given, 2, weights) == pytest.approx(reward)
         return
     with pytest.raises(ConfigError, match=r"game: step gave (agent [01] )?the reward "):
-        _rewards.agent_rewards("game", given, 2, weights)
+        team_rewards.agent_rewards("game", given, 2, weights)
 
 
 def test_of_one_agent():
-    assert _rewards.reward_of("game", "a", np.array([2.5]), None) == 2.5
-    assert _rewards.reward_of("game", "a", [1, -4], (1, 0.25)) == 0
+    assert team_rewards.reward_of("game", "a", np.array([2.5]), None) == 2.5
+    assert team_rewards.reward_of("game", "a", [1, -4], (1, 0.25)) == 0
     with pytest.raises(ConfigError, match=r"reward \[1, -5\], which has 2 objectives\. .* reward_weights='\[1, 1\]'"):
-        _rewards.reward_of("game", "a", [1, -5], None)
+        team_rewards.reward_of("game", "a", [1, -5], None)
     with pytest.raises(ConfigError, match="with one number; reward_weights has 2"):
-        _rewards.reward_of("game", "a", 1, (1, 1))
+        team_rewards.reward_of("game", "a", 1, (1, 1))
 
 
 def adapted(kind: str, given: Any, **common: Any) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from dop.envs.python import _spaces
+from dop.envs.python.base import agent_spaces
 from dop.errors import ConfigError
 
 BOX = spaces.Box(-1, 1, (2, 3), np.float32)
@@ -28,7 +28,7 @@ UNIT = spaces.Box(0, 1, (2,), np.float64)
     ],
 )
 def test_observations_become_vectors(space: Any, seen: Any, vector: list[float]):
-    own = _spaces.observations(space, "me")
+    own = agent_spaces.observations(space, "me")
     read = own.read(seen)
     assert (own.size, read.dtype) == (len(vector), np.float32)
     np.testing.assert_allclose(read, vector)
@@ -40,30 +40,30 @@ def test_observations_become_vectors(space: Any, seen: Any, vector: list[float])
 )
 def test_images_are_refused(space: Any):
     with pytest.raises(ConfigError, match=r"piston_0 observes images \(uint8\[8, 8.*vectors"):
-        _spaces.observations(space, "piston_0")
+        agent_spaces.observations(space, "piston_0")
 
 
 def test_nested_images_are_refused_and_flat_bytes_are_not():
     with pytest.raises(ConfigError, match="images"):
-        _spaces.observations(spaces.Tuple([UNIT, spaces.Dict({"eye": spaces.Box(0, 255, (8, 8), np.uint8)})]), "me")
-    assert _spaces.observations(spaces.Box(0, 255, (8,), np.uint8), "me").size == 8
+        agent_spaces.observations(spaces.Tuple([UNIT, spaces.Dict({"eye": spaces.Box(0, 255, (8, 8), np.uint8)})]), "me")
+    assert agent_spaces.observations(spaces.Box(0, 255, (8,), np.uint8), "me").size == 8
 
 
 @pytest.mark.parametrize("space", [spaces.Sequence(UNIT), None])
 def test_spaces_that_cannot_be_flattened_are_refused(space: Any):
     with pytest.raises(ConfigError, match=r"me observes .*cannot be flattened"):
-        _spaces.observations(space, "me")
+        agent_spaces.observations(space, "me")
 
 
 def test_discrete_actions_start_where_the_space_does():
-    own = _spaces.actions(spaces.Discrete(3, start=5), "me")
+    own = agent_spaces.actions(spaces.Discrete(3, start=5), "me")
     assert (own.kind, own.size, own.write(np.int32(2))) == ("discrete", 3, 7)
     assert isinstance(own.write(np.int32(2)), int)
 
 
 def test_combinations_are_numbered_the_last_component_fastest():
     space = spaces.MultiDiscrete([2, 3], start=[0, 10])
-    own = _spaces.actions(space, "me")
+    own = agent_spaces.actions(space, "me")
     assert (own.kind, own.size) == ("discrete", 6)
     assert [own.write(i).tolist() for i in range(6)] == [[0, 10], [0, 11], [0, 12], [1, 10], [1, 11], [1, 12]]
     assert all(space.contains(own.write(i)) for i in range(6))
@@ -71,7 +71,7 @@ def test_combinations_are_numbered_the_last_component_fastest():
 
 def test_a_box_reaches_exactly_its_bounds():
     space = spaces.Box(np.array([0.1, -3], np.float32), np.array([0.7, 5], np.float32))
-    own = _spaces.actions(space, "me")
+    own = agent_spaces.actions(space, "me")
     assert (own.kind, own.size) == ("box", 2)
     for vector, expected in (([-1, -1, 9], space.low), ([1, 1, 9], space.high), ([0, 0.5, 9], [0.4, 3])):
         np.testing.assert_allclose(own.write(np.array(vector, np.float32)), expected, rtol=1e-6)
@@ -89,11 +89,11 @@ def test_a_box_reaches_exactly_its_bounds():
 )
 def test_unsupported_action_spaces(space: Any, words: str):
     with pytest.raises(ConfigError, match=rf"me .*{words}"):
-        _spaces.actions(space, "me")
+        agent_spaces.actions(space, "me")
 
 
 def test_a_team_that_mixes_kinds_is_refused():
-    found = [_spaces.actions(space, "me") for space in (spaces.Discrete(2), spaces.Discrete(3), UNIT)]
+    found = [agent_spaces.actions(space, "me") for space in (spaces.Discrete(2), spaces.Discrete(3), UNIT)]
     with pytest.raises(ConfigError, match=r"game mixes kinds of action: a's are discrete, c's a box\. .* give c discrete"):
-        _spaces.one_kind("game", ["a", "b", "c"], found)
-    assert _spaces.one_kind("game", ["a", "b"], found[:2]) == "discrete"
+        agent_spaces.one_kind("game", ["a", "b", "c"], found)
+    assert agent_spaces.one_kind("game", ["a", "b"], found[:2]) == "discrete"

@@ -4,11 +4,11 @@ Needs `pip install 'dop-marl[hosts]'`, and the package of the module. Options ot
 
 Agents      `possible_agents`, by their names and in that order. An agent that is not in `agents` is inactive: it has no legal action; its
             observation is what the environment still returns, else zeros. Agents may leave and join at any time.
-Team        All agents; or, with the option `team`, those that it names. The others then follow a scripted policy (`_others`), and their
+Team        All agents; or, with the option `team`, those that it names. The others then follow a scripted policy (`base.others`), and their
             observations, rewards and infos are ignored.
 End         The episode ends when no agent of the team continues. It is truncated if an agent left in that last step by truncation and not
             by termination, since it would bootstrap; else it is terminated. Agents that left earlier do not count. If no agent was
-            truncated and the step is the environment's time limit, it is truncated too (`_team`).
+            truncated and the step is the environment's time limit, it is truncated too (`base.adapted_team`).
 Names       Only agents count. `__all__` among terminations and truncations is for agents without an entry of their own; in rewards it is
             ignored, and any other unknown name there is refused. Elsewhere unknown names are ignored, and check-env reports them.
 Masks       `action_mask` in an observation that is a dict, or else in the agent's info.
@@ -38,13 +38,13 @@ from dop import plugins
 from dop.envs.making import makers
 from dop.envs.making.listing import quoted
 from dop.envs.making.places import place_of
-from dop.envs.python import _answers, _others, _pictures, _reseeded, _rewards, _spaces, _team
-from dop.envs.python._common import Common
-from dop.envs.python._limits import Limits
-from dop.envs.python._others import Others
-from dop.envs.python._reseeded import Reseeded
-from dop.envs.python._spaces import SpaceTeam
-from dop.envs.python._team import Moment
+from dop.envs.python.base import adapted_team, agent_spaces, answer_checks, drawn_pictures, others, reseeded, team_rewards
+from dop.envs.python.base.adapted_team import Moment
+from dop.envs.python.base.agent_spaces import SpaceTeam
+from dop.envs.python.base.common import Common
+from dop.envs.python.base.limits import Limits
+from dop.envs.python.base.others import Others
+from dop.envs.python.base.reseeded import Reseeded
 from dop.errors import ConfigError, MissingExtraError
 
 FAMILY = "pettingzoo"
@@ -75,7 +75,7 @@ def make(variant: str | None, **options: Any) -> PettingZoo | Reseeded:
     def adapt(seeds: Mapping[str, int]) -> PettingZoo:
         try:
             maker, given = module.parallel_env, {**options, **seeds}
-            env = _pictures.ready(name, lambda **more: makers.call(name, maker, **given, **more), maker, options)
+            env = drawn_pictures.ready(name, lambda **more: makers.call(name, maker, **given, **more), maker, options)
         except (TypeError, ImportError) as error:
             raise ConfigError(f"{name} cannot be made with the options {options}: {error}.") from error
         if env is None:
@@ -83,7 +83,7 @@ def make(variant: str | None, **options: Any) -> PettingZoo | Reseeded:
         return PettingZoo(name, env, version=makers.version_of(module.__name__, revision=1), common=common, options=options)
 
     with plugins.named(f"{name} cannot be made with the options {options}"):
-        return _reseeded.make(adapt, name, options)
+        return reseeded.make(adapt, name, options)
 
 
 def _module(name: str, path: str | None) -> Any:
@@ -172,9 +172,9 @@ class PettingZoo(SpaceTeam):
         if not everybody:
             raise ConfigError(f"{name} has no possible_agents: the team must be known in advance.")
         self._everybody = frozenset(everybody)
-        self._agents = tuple(everybody[i] for i in _others.places(name, everybody, self.common.team))
+        self._agents = tuple(everybody[i] for i in others.places(name, everybody, self.common.team))
         self._index = {agent: i for i, agent in enumerate(self._agents)}
-        scripted = {a: _spaces.actions(env.action_space(a), f"{name}: {a}") for a in everybody if a not in self._index}
+        scripted = {a: agent_spaces.actions(env.action_space(a), f"{name}: {a}") for a in everybody if a not in self._index}
         self._others = Others(name, self.common.others or "random", scripted)
         spaces = {str(agent): (env.observation_space(agent), env.action_space(agent)) for agent in self._agents}
         self.limits = Limits.of(env)
@@ -187,13 +187,13 @@ class PettingZoo(SpaceTeam):
     def _start(self, seed: int) -> Moment:
         self._metrics: dict[str, float] = {}
         self._others.start(seed)
-        obs, infos = _team.answers(self.spec.name, "reset", self.env.reset(seed=seed), 2)
+        obs, infos = adapted_team.answers(self.spec.name, "reset", self.env.reset(seed=seed), 2)
         self._check_names(observations=obs or {}, infos=infos)
         return self._moment(obs, infos, gone=set(), cut=set(), acted=())
 
     def _advance(self, action: np.ndarray) -> Moment:
         actions = {agent: self._act(agent, action) for agent in self.env.agents}
-        obs, rewards, terminations, truncations, infos = _team.answers(self.spec.name, "step", self.env.step(actions), 5)
+        obs, rewards, terminations, truncations, infos = adapted_team.answers(self.spec.name, "step", self.env.step(actions), 5)
         self._check_names(observations=obs or {}, rewards=rewards, terminations=terminations, truncations=truncations, infos=infos)
         acted = [agent for agent in actions if agent in self._index]
         team_rewards = {agent: self._reward_of(agent, rewards[agent]) for agent in self._agents if agent in rewards}
@@ -201,7 +201,7 @@ class PettingZoo(SpaceTeam):
         return self._moment(obs, infos, gone=_ended(terminations, acted), cut=_ended(truncations, acted), acted=acted)
 
     def _reward_of(self, agent: Any, given: Any) -> float:
-        return _rewards.reward_of(self.spec.name, agent, given, self.common.reward_weights)
+        return team_rewards.reward_of(self.spec.name, agent, given, self.common.reward_weights)
 
     def _act(self, agent: Any, action: np.ndarray) -> Any:
         """The action of an agent, in the team or not, in the environment's form."""
@@ -216,10 +216,10 @@ class PettingZoo(SpaceTeam):
         """
         for what, given in answers.items():
             if not isinstance(given, Mapping):
-                raise ConfigError(f"{self.spec.name}: {what} are {_answers.shown(given)}; they must be a dict by agent.")
+                raise ConfigError(f"{self.spec.name}: {what} are {answer_checks.shown(given)}; they must be a dict by agent.")
             if given.keys() <= self._everybody:
                 continue
-            for name in _answers.unknown_names(self._everybody, given):
+            for name in answer_checks.unknown_names(self._everybody, given):
                 if what == "rewards":
                     raise ConfigError(
                         f"{self.spec.name}: in step {self._t} there is a reward for {name!r}, which is not in possible_agents."
@@ -232,7 +232,9 @@ class PettingZoo(SpaceTeam):
         if unknown := set(agents) - self._everybody:
             raise ConfigError(f"{self.spec.name}: {quoted(sorted(map(str, unknown)))} are in agents, but not in possible_agents.")
         self._metrics |= self._means(infos)
-        self._others.allow({agent: _spaces.mask_in(obs.get(agent), infos.get(agent)) for agent in self._everybody - self._index.keys()})
+        self._others.allow(
+            {agent: agent_spaces.mask_in(obs.get(agent), infos.get(agent)) for agent in self._everybody - self._index.keys()}
+        )
         continues = [agent for agent in agents if agent in self._index and agent not in gone and agent not in cut]
         left, over = cut - gone, not continues
         return Moment(
@@ -240,7 +242,7 @@ class PettingZoo(SpaceTeam):
             action_mask=self._masks(left if over else continues, obs, infos, over=over),
             last_action_mask=self._masks(acted, obs, infos, over=True) if over and not cut else None,
             state=self._state(over=over),
-            reward=_team.team_reward(self.agent_rewards, len(self._agents), self.common.reward) if acted else 0.0,
+            reward=adapted_team.team_reward(self.agent_rewards, len(self._agents), self.common.reward) if acted else 0.0,
             terminated=over and not left,
             truncated=over and bool(left),
             certain=bool(cut) and self._t not in self.limits.around,
@@ -262,8 +264,8 @@ class PettingZoo(SpaceTeam):
         return {name: float(np.mean([own[name] for own in found if name in own])) for name in {name for own in found for name in own}}
 
     def render(self) -> np.ndarray | None:
-        """The rendered image, if it was made while pictures are wanted or with the option `render_mode="rgb_array"` (`_pictures`)."""
-        return _pictures.picture(self.env)
+        """The rendered image, if there is one (`base.drawn_pictures`)."""
+        return drawn_pictures.picture(self.env)
 
 
 def _ended(flags: Mapping[Any, Any], acted: Sequence[Any]) -> set[Any]:
@@ -273,7 +275,9 @@ def _ended(flags: Mapping[Any, Any], acted: Sequence[Any]) -> set[Any]:
 
 def _flag(agent: Any, given: Any) -> bool:
     """Raise ConfigError for a value that is neither true nor false."""
-    flag = _answers.flag(given)
+    flag = answer_checks.flag(given)
     if flag is None:
-        raise ConfigError(f"step gave {_answers.shown(given)} as a flag of {agent}; terminations and truncations must be true or false.")
+        raise ConfigError(
+            f"step gave {answer_checks.shown(given)} as a flag of {agent}; terminations and truncations must be true or false."
+        )
     return flag

@@ -8,7 +8,7 @@ Agents      agent_0, agent_1, ..., all of the same sizes. The action masks of de
 Step        Three values, (reward, terminated, info), or five, (obs, reward, terminated, truncated, info), as in later versions.
 End         `info["episode_limit"]` is a time limit: truncated; and so is `truncated` of the five without `terminated`. Where neither is
             reported, an episode that terminates exactly at its `episode_limit`, or at the limit of a wrapped environment, is truncated
-            too (`_team`): SMAC calls that termination by default.
+            too (`base.adapted_team`): SMAC calls that termination by default.
 Reward      A number is the team's; a list is summed (`reward="sum"`) or averaged (`"mean"`).
             A reward of several objectives is refused, or weighted by `reward_weights`.
 Metrics     `metrics` names numbers in the info: their last values; 0 before the first one. By default `battle_won`, where the environment
@@ -27,10 +27,10 @@ import numpy as np
 from dop import plugins
 from dop.envs.making import makers, seeding
 from dop.envs.making.places import place_of
-from dop.envs.python import _action_names, _answers, _pictures, _rewards, _team
-from dop.envs.python._common import Common
-from dop.envs.python._limits import Limits
-from dop.envs.python._team import AdaptedTeam, Moment
+from dop.envs.python.base import action_names, adapted_team, answer_checks, drawn_pictures, team_rewards
+from dop.envs.python.base.adapted_team import AdaptedTeam, Moment
+from dop.envs.python.base.common import Common
+from dop.envs.python.base.limits import Limits
 from dop.errors import ConfigError
 from dop.types import EnvSpec
 
@@ -93,7 +93,7 @@ class PyMARL(AdaptedTeam):
             action_sizes=(int(info["n_actions"]),) * n,
             state_size=int(np.prod(info["state_shape"])),
             time_limit=self.limits.shortest(name, self.common.time_limit, "as episode_limit in get_env_info()"),
-            action_names=_action_names.told(self.env, [f"agent_{i}" for i in range(n)], [int(info["n_actions"])] * n),
+            action_names=action_names.told(self.env, [f"agent_{i}" for i in range(n)], [int(info["n_actions"])] * n),
             metrics=counted if self.common.metrics is None else self.common.metrics,
             options=self.common.with_others(options),
         )
@@ -109,7 +109,7 @@ class PyMARL(AdaptedTeam):
         return self._moment({})
 
     def _advance(self, action: np.ndarray) -> Moment:
-        answer = _team.answers(self.spec.name, "step", self.env.step([int(a) for a in action]), 3, 5)
+        answer = adapted_team.answers(self.spec.name, "step", self.env.step([int(a) for a in action]), 3, 5)
         if len(answer) == 3:
             (reward, terminated, info), cut = answer, False
         else:
@@ -117,19 +117,19 @@ class PyMARL(AdaptedTeam):
         ended, cut = self._over("terminated", terminated), self._over("truncated", cut)
         limit = bool(info.get("episode_limit", False)) or (cut and not ended)
         n = self.spec.n_agents
-        self.agent_rewards = _rewards.agent_rewards(self.spec.name, reward, n, self.common.reward_weights)
-        team_reward = _team.team_reward(self.agent_rewards, n, self.common.reward)
+        self.agent_rewards = team_rewards.agent_rewards(self.spec.name, reward, n, self.common.reward_weights)
+        team_reward = adapted_team.team_reward(self.agent_rewards, n, self.common.reward)
         certain = cut or "episode_limit" in info
         return self._moment(info, reward=team_reward, terminated=ended and not limit, truncated=limit, certain=certain)
 
     def _over(self, what: str, given: Any) -> bool:
-        return all(_answers.flags(self.spec.name, what, given, self.spec.n_agents))
+        return all(answer_checks.flags(self.spec.name, what, given, self.spec.n_agents))
 
     def _moment(self, info: Mapping[str, Any], **how: Any) -> Moment:
         self._metrics |= self._numbers(info)
         over = bool(how.get("terminated") or how.get("truncated"))
         return Moment(
-            obs=[None if _answers.nothing(seen) else np.asarray(seen, np.float32).ravel() for seen in self._each("get_obs")],
+            obs=[None if answer_checks.nothing(seen) else np.asarray(seen, np.float32).ravel() for seen in self._each("get_obs")],
             action_mask=[self._mask(i, mask, over=over) for i, mask in enumerate(self._each("get_avail_actions"))],
             state=self._state(over=over),
             metrics=self._metrics,
@@ -142,7 +142,7 @@ class PyMARL(AdaptedTeam):
     def _each(self, method: str) -> Sequence[Any]:
         """The method's values, one per agent; None for each agent if there are none."""
         answers, n = getattr(self.env, method)(), self.spec.n_agents
-        if _answers.nothing(answers):
+        if answer_checks.nothing(answers):
             return [None] * n
         if len(answers) != n:
             raise ConfigError(f"{self.spec.name}: {method} has {len(answers)} agents; get_env_info says {n}.")
@@ -150,7 +150,7 @@ class PyMARL(AdaptedTeam):
 
     def render(self) -> np.ndarray | None:
         """The rendered image, if `render(mode="rgb_array")` returns one."""
-        return _pictures.picture(self.env)
+        return drawn_pictures.picture(self.env)
 
     def save_replay(self) -> None:
         """Have the environment write a replay, if it can: StarCraft II puts it in its own folder."""

@@ -11,9 +11,10 @@ from dataclasses import fields
 from typing import Any
 
 from dop.envs.making import makers, seeding
-from dop.envs.python import _pictures, _reseeded, gymnasium, pettingzoo, pymarl
-from dop.envs.python._common import Common
-from dop.envs.python._team import AdaptedTeam
+from dop.envs.python import gymnasium, pettingzoo, pymarl
+from dop.envs.python.base import drawn_pictures, reseeded
+from dop.envs.python.base.adapted_team import AdaptedTeam
+from dop.envs.python.base.common import Common
 from dop.types import EnvSpec
 
 JAXMARL = (
@@ -41,12 +42,12 @@ def adapt(name: str, maker: Callable[..., Any], options: Mapping[str, Any]) -> A
     if not seeding.option_seeds(name, own):
         return adapter(name, made, **how)
     made.close()
-    return _reseeded.make(lambda seeds: adapter(name, _ready(name, maker, {**own, **seeds}), **how), name, own)
+    return reseeded.make(lambda seeds: adapter(name, _ready(name, maker, {**own, **seeds}), **how), name, own)
 
 
 def _ready(name: str, maker: Callable[..., Any], options: Mapping[str, Any]) -> Any:
     """What `maker` makes of `options`; ready to draw, if that is wanted and it is of a kind that is adapted."""
-    return _pictures.ready(name, lambda **more: makers.call(name, maker, **options, **more), maker, options)
+    return drawn_pictures.ready(name, lambda **more: makers.call(name, maker, **options, **more), maker, options)
 
 
 def way_out(name: str, made: Any) -> str:

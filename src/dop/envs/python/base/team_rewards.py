@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dop.envs.making.options import finite
-from dop.envs.python import _answers
+from dop.envs.python.base import answer_checks
 from dop.errors import ConfigError, plain
 
 _LONGEST = 80
@@ -39,7 +39,7 @@ def agent_rewards(name: str, given: Any, n_agents: int, weights: Sequence[float]
     Raises:
         ConfigError: it is neither, or has objectives without weights.
     """
-    if weights is None and (whole := _answers.number(given)) is not None:
+    if weights is None and (whole := answer_checks.number(given)) is not None:
         return (whole,)
     array = _numbers(given)
     if array is None and isinstance(given, list | tuple) and len(given) == n_agents:
@@ -60,7 +60,7 @@ def reward_of(name: str, agent: Any, given: Any, weights: Sequence[float] | None
     Raises:
         ConfigError: it is not a number, or has objectives without weights.
     """
-    if weights is None and (reward := _answers.number(given)) is not None:
+    if weights is None and (reward := answer_checks.number(given)) is not None:
         return reward
     array = _numbers(given)
     if array is None:

@@ -20,9 +20,9 @@ import jax
 import numpy as np
 
 from dop.envs.making.listing import listed, quoted
-from dop.envs.python import _answers
-from dop.envs.python._common import Common
-from dop.envs.python._limits import Limits
+from dop.envs.python.base import answer_checks
+from dop.envs.python.base.common import Common
+from dop.envs.python.base.limits import Limits
 from dop.errors import ConfigError
 from dop.types import EnvSpec, TimeStep
 
@@ -193,8 +193,8 @@ class AdaptedTeam(ABC):
 
     def _mask(self, i: int, given: Any, *, over: bool) -> np.ndarray:
         """Agent i's action mask. Without one all actions are legal, or, at the end of an episode, those of its last mask."""
-        if not _answers.nothing(given):
-            return _answers.mask_of(self.spec.name, self.spec.agents[i], given, self.spec.action_sizes[i])
+        if not answer_checks.nothing(given):
+            return answer_checks.mask_of(self.spec.name, self.spec.agents[i], given, self.spec.action_sizes[i])
         last = self._last_action_mask[i] if over else None
         return everything(self.spec.action_sizes[i]) if last is None else last
 
@@ -203,11 +203,11 @@ class AdaptedTeam(ABC):
         read = getattr(owner, name, None)
         if read is None:
             return None
-        state, why = None, f"is {_answers.shown(read)}, not a method"
+        state, why = None, f"is {answer_checks.shown(read)}, not a method"
         if callable(read):
             try:
                 given = read()
-                state, why = _vector(given), f"gives {_answers.shown(given)}"
+                state, why = _vector(given), f"gives {answer_checks.shown(given)}"
             except Exception as error:  # the environment's own code
                 if _says_none(error):
                     return None
@@ -238,7 +238,7 @@ class AdaptedTeam(ABC):
         if self._state_is_old:
             return self._last_state
         if state is None:
-            raise ConfigError(f"{self.spec.name}: in step {self._t} the state is {_answers.shown(given)}; it must be numbers.")
+            raise ConfigError(f"{self.spec.name}: in step {self._t} the state is {answer_checks.shown(given)}; it must be numbers.")
         self._last_state = state
         return state
 
@@ -252,11 +252,11 @@ class AdaptedTeam(ABC):
         for name, given in info.items():
             if name in self.unreported or name in NOT_METRICS or not isinstance(name, str):
                 continue
-            x = _answers.number(given)
+            x = answer_checks.number(given)
             if name not in self.spec.metrics:
                 self.unreported |= {name} if x is not None else set()
             elif x is None:
-                self._remark(f"the metric {name} is given as {_answers.shown(given)}: a metric is one number")
+                self._remark(f"the metric {name} is given as {answer_checks.shown(given)}: a metric is one number")
             elif not abs(x) <= _LARGEST:
                 raise ConfigError(f"{self.spec.name}: in step {self._t} the metric {name} is {x}; it must be finite (in float32).")
             else:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dop.envs.making import seeding
-from dop.envs.python._team import AdaptedTeam
+from dop.envs.python.base.adapted_team import AdaptedTeam
 from dop.types import EnvSpec, TimeStep
 
 

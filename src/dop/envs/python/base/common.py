@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from dop.envs.making.options import boolean, one_of, positive_integer
-from dop.envs.python import _rewards
+from dop.envs.python.base import team_rewards
 from dop.errors import ConfigError
 
 REWARDS = ("sum", "mean")
@@ -40,7 +40,7 @@ class Common:
         if self.time_limit is not None:
             positive_integer("time_limit", self.time_limit)
         if self.reward_weights is not None:
-            object.__setattr__(self, "reward_weights", _rewards.weights(self.reward_weights))
+            object.__setattr__(self, "reward_weights", team_rewards.weights(self.reward_weights))
         object.__setattr__(self, "metrics", _names("metrics", self.metrics, '["battle_won"]'))
         team = (self.team,) if isinstance(self.team, str) else self.team
         object.__setattr__(self, "team", _names("team", team, '"agent_*" or ["agent_0", "agent_1"]'))

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from dop.envs.python._limits import layers
+from dop.envs.python.base.limits import layers
 from dop.errors import ConfigError, check_names
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from dop.envs.making.listing import listed
-from dop.envs.python._answers import mask_of, nothing
-from dop.envs.python._spaces import Actions
+from dop.envs.python.base.agent_spaces import Actions
+from dop.envs.python.base.answer_checks import mask_of, nothing
 from dop.errors import ConfigError
 
 _STREAM = 0x07E125
