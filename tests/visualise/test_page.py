@@ -356,7 +356,7 @@ def test_a_method_that_has_played_fewer_tasks_or_others_changes_nothing_of_the_r
     assert "stand together" not in alone
 
 
-def test_a_share_is_one_whatever_is_not_finite_beside_it():
+def test_a_fraction_is_one_whatever_is_not_finite():
     for values in ([NAN, 0.5, 1.0], [0.5, NAN, 1.0]):
         made = entry(seeds=(0,))
         for record, value in zip(made.records, values, strict=False):

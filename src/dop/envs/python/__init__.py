@@ -2,6 +2,6 @@
 
 Each turns an environment of another package into a `dop.types.PythonEnvironment`. Shared code is in `base`: `adapted_team` (one step of the
 team), `agent_spaces` (Gymnasium's spaces), `answer_checks` (parsing numbers and masks), `team_rewards` (rewards and objectives), `others`
-(agents outside of the team), `recognise` (choosing the adapter), `reseeded` (makers with a seed). Other packages are imported inside functions
+team), `agent_spaces` (spaces), `answer_checks` (parsing numbers and masks), `team_rewards` (rewards and objectives), `others`
 only.
 """
