@@ -61,7 +61,7 @@ def test_linear_in_no_steps_is_the_end() -> None:
     assert [schedule(jnp.array(t)) for t in (0, 1, 100)] == [0.2, 0.2, 0.2]
 
 
-def test_copied_if_is_all_or_nothing() -> None:
+def test_periodic_update_is_all_or_nothing() -> None:
     target, source = {"w": jnp.zeros(2), "b": jnp.zeros(())}, {"w": jnp.ones(2), "b": jnp.ones(())}
     np.testing.assert_array_equal(optimisers.periodic_update(jnp.asarray(True), target, source)["w"], source["w"])
     np.testing.assert_array_equal(optimisers.periodic_update(jnp.asarray(False), target, source)["w"], target["w"])
