@@ -77,7 +77,7 @@ def main() -> None:
     batch = recurrent.time_first(episodes(jax.random.key(0), SHAPE, LENGTHS))
     team = recurrent.make_team(SHAPE.spec, GRU(hidden_size=64), sharing="all", key=jax.random.key(1))
     hidden, last_action = recurrent.start(team, batch)
-    args = (team, hidden, (batch.obs, last_action), recurrent.longest(batch))
+    args = (team, hidden, (batch.obs, last_action), recurrent.max_length(batch))
     down = jax.random.normal(jax.random.key(2), (SHAPE.steps + 1, *hidden.shape[:2], SHAPE.actions)) * before_the_end(batch)
     print(f"{describe()}, equinox {metadata.version('equinox')}; 48 episodes, T = {SHAPE.steps}, longest {int(args[-1])}")
     print(f"{'processor seconds':38}{'compiling':>12}{'forwards':>12}{'gradient':>12}{'differs by':>12}")
@@ -96,7 +96,7 @@ def main() -> None:
 
 def before_the_end(batch: Any) -> Array:
     """1 on the steps before the longest episode's end, where all loops agree; 0 after."""
-    return (jnp.arange(SHAPE.steps + 1) < recurrent.longest(batch))[:, None, None, None].astype(jnp.float32)
+    return (jnp.arange(SHAPE.steps + 1) < recurrent.max_length(batch))[:, None, None, None].astype(jnp.float32)
 
 
 if __name__ == "__main__":

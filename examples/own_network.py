@@ -1,6 +1,6 @@
-"""A network of your own: a minimal gated unit (Zhou et al. 2016) as the actor of an algorithm that is there.
+"""A custom network: a minimal gated unit (Zhou et al. 2016) as the actor of an existing algorithm.
 
-dop train stochastic-dop --env two-step --env-steps 4000 --actor own_network:Gated --actor.width 16        # where this file is
+dop train stochastic-dop --env two-step --env-steps 4000 --actor own_network:Gated --actor.width 16        # in this folder
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class GatedNetwork(eqx.Module):
         return state, self.output(state)
 
     def export(self, graph: dop.Graph, state: str, x: str) -> tuple[str, str]:
-        """The same, with the names of ONNX values. Leave it out if you never export."""
-        seen = graph.add("Concat", x, state, axis=1)
-        forget = graph.add("Sigmoid", graph.linear(seen, self.forget.weight, self.forget.bias))
-        seen = graph.add("Concat", x, graph.add("Mul", forget, state), axis=1)
-        new = graph.add("Tanh", graph.linear(seen, self.new.weight, self.new.bias))
+        """`__call__` with names of ONNX values. Only needed for `dop export`."""
+        features = graph.add("Concat", x, state, axis=1)
+        forget = graph.add("Sigmoid", graph.linear(features, self.forget.weight, self.forget.bias))
+        features = graph.add("Concat", x, graph.add("Mul", forget, state), axis=1)
+        new = graph.add("Tanh", graph.linear(features, self.new.weight, self.new.bias))
         kept = graph.add("Mul", graph.add("Sub", graph.constant(np.float32(1)), forget), state)
         state = graph.add("Add", kept, graph.add("Mul", forget, new))
         return state, graph.linear(state, self.output.weight, self.output.bias)

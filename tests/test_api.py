@@ -137,7 +137,7 @@ def test_train_by_name_and_quietly(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     config = RunFolder(run.path).read_config()
     assert config.environment_options == options
     assert config.train_config == dop.TrainConfig(env_steps=16, seeds=(0,), threads=cpu_threads.in_use(), **PROTOCOL)
-    given = {name: hyper_parameters.as_it_was(value) for name, value in config.hyper_parameters.items()}
+    given = {name: hyper_parameters.deserialise(value) for name, value in config.hyper_parameters.items()}
     assert dop.StochasticDOP(**given) == TINY
 
 

@@ -176,7 +176,7 @@ def test_help_shows_what_the_preset_sets(monkeypatch: pytest.MonkeyPatch, capsys
         ("report no-such-run", "no-such-run is not a run directory and holds none"),
         ("plot no-such-run", "no-such-run is not a run directory and holds none"),
         ("plot --others no-such.json", "no-such.json cannot be read"),
-        ("train vdn --env matrix-game --logger-online", "Nothing is logged online without a logger"),
+        ("train vdn --env matrix-game --logger-online", "Online logging needs a logger"),
     ],
 )
 def test_mistakes_end_in_one_sentence(

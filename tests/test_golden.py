@@ -223,11 +223,11 @@ def test_actor_loss(case: int) -> None:
     action_mask = jnp.asarray(g["avail_actions"], bool)
     mask = jnp.arange(steps) < g["length"][:, None]
     q, k, action = jnp.asarray(g["q_vals"]), jnp.asarray(g["k"]), jnp.asarray(g["actions"][..., 0], jnp.int32)
-    end_to_end = lambda x: x[:, :steps].reshape(-1, *x.shape[2:])  # noqa: E731
+    flatten_time = lambda x: x[:, :steps].reshape(-1, *x.shape[2:])  # noqa: E731
 
     def loss(logits: Array) -> Array:
         policy = over(3, lambda x, m: mixed_policy(x, m, float(g["epsilon"])))(logits, action_mask)
-        return losses.stochastic_dop_actor(*(end_to_end(x) for x in (policy, q, k, action, mask)))
+        return losses.stochastic_dop_actor(*(flatten_time(x) for x in (policy, q, k, action, mask)))
 
     value, gradient = jax.jit(jax.value_and_grad(loss))(jnp.asarray(g["logits"]))
     assert_close(value, g["loss"])

@@ -187,7 +187,7 @@ def test_loggers_are_found_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         ("outside:QUICK", "Cannot load the logger 'outside:QUICK'"),
         ("dop:__version__", "it must be a class, or a function that makes a logger"),
         ("tensorbord", "no logger 'tensorbord'. Did you mean 'tensorboard'"),
-        (OwnLogger, r"the class OwnLogger; it must have an object of it: OwnLogger\(\)"),
+        (OwnLogger, r"the class OwnLogger; pass an object of it: OwnLogger\(\)"),
         (3, "int is not a logger"),
     ],
 )

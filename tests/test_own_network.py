@@ -84,9 +84,9 @@ def test_a_network_of_a_notebook_is_given_again(tmp_path: Path):
 
 def test_a_network_that_moved_to_another_module_is_the_same():
     one = {"actor": {"kind": "__main__:MyActor", "width": 3}, "gamma": 0.9}
-    assert hyper_parameters.agree(one, {"actor": {"kind": "my_module:MyActor", "width": 3}, "gamma": 0.9})
-    assert not hyper_parameters.agree(one, {"actor": {"kind": "my_module:MyActor", "width": 4}, "gamma": 0.9})
-    assert not hyper_parameters.agree(one, {"actor": {"kind": "my_module:Other", "width": 3}, "gamma": 0.9})
+    assert hyper_parameters.same_values(one, {"actor": {"kind": "my_module:MyActor", "width": 3}, "gamma": 0.9})
+    assert not hyper_parameters.same_values(one, {"actor": {"kind": "my_module:MyActor", "width": 4}, "gamma": 0.9})
+    assert not hyper_parameters.same_values(one, {"actor": {"kind": "my_module:Other", "width": 3}, "gamma": 0.9})
 
 
 def test_a_run_directory_alone_cannot_import_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -131,7 +131,7 @@ def test_a_damaged_network_in_a_run_directory_is_said(tmp_path: Path, actor: Any
 
 
 def test_settings_are_flat_where_they_are_shown():
-    kept = hyper_parameters.kept(dop.VDN(actor=dop.MLP(hidden_size=3)))
+    kept = hyper_parameters.serialise(dop.VDN(actor=dop.MLP(hidden_size=3)))
     assert {"actor": "mlp", "actor.hidden_size": 3, "actor.layers": 2, "gamma": 0.99}.items() <= hyper_parameters.flat(kept).items()
 
 
@@ -189,7 +189,7 @@ def fails(*_: Any) -> Any:
 @pytest.mark.parametrize(
     ("part", "words"),
     [
-        (dop.GRU, r"actor is the class GRU; it must be one with hyper-parameters: GRU\(\)"),
+        (dop.GRU, r"actor is the class GRU; pass an object of it: GRU\(\)"),
         (3, "actor must be one of dop.GRU.*, or an object of your own with a method `build`; got 3"),
         (Half(), "actor must be one of"),
         (dop.GRU(hidden_size=0), "actor.hidden_size must be positive, got 0"),
@@ -199,12 +199,12 @@ def fails(*_: Any) -> Any:
         (Builds(fails), r"cannot be built for \d+ inputs and 4 outputs: RuntimeError at .*: out of wood"),
         (Builds(lambda *_: 3), "builds int, which is not a network: it has no init_state and no __call__"),
         (Builds(lambda *_: Linear), "is not a network"),
-        (odd("raises"), "no hidden state to start with .*no state today"),
-        (odd("learned"), "must consist of arrays of real numbers that are not learned"),
+        (odd("raises"), "cannot give its initial hidden state .*no state today"),
+        (odd("learned"), "must consist of arrays of real numbers, none of them parameters"),
         (odd("numbers"), "must consist of arrays of real numbers"),
         (odd("one"), "must return the next hidden state and the output"),
         (odd("nothing"), "must return the next hidden state and the output"),
-        (odd("more"), "must give 4 numbers"),
+        (odd("more"), "must return 4 outputs"),
         (odd("grows"), "must keep the shapes and types of its hidden state"),
     ],
 )
@@ -224,7 +224,9 @@ def test_a_configuration_that_can_change_is_refused():
 @pytest.mark.parametrize("actor", [dop.GRU(), dop.LayerNormGRU(), OwnLSTM()])
 def test_single_steps_train_no_recurrent_actor(name: str, actor: Any):
     cls: Any = algorithms.get(name)
-    with pytest.raises(dop.ConfigError, match=r"actor=.* has a hidden state\. Single steps .* cannot train a recurrent actor: use dop.MLP"):
+    with pytest.raises(
+        dop.ConfigError, match=r"actor=.* has a hidden state\. Single transitions cannot train a recurrent actor: use dop.MLP"
+    ):
         cls(actor=actor).check(SPEC)
 
 
@@ -261,7 +263,7 @@ def test_arguments_of_earlier_versions_are_taken_and_warned_of(name: str, old: s
 
 
 def test_an_earlier_argument_is_refused_where_the_network_has_no_such_field():
-    with pytest.raises(TypeError, match=r"got actor_hidden, which is now hidden_size of actor; Builds\(what=None\) has none"):
+    with pytest.raises(TypeError, match=r"got actor_hidden, which is now hidden_size of actor; Builds\(what=None\) has no such field"):
         dop.StochasticDOP(actor=Builds(), actor_hidden=3)  # pyright: ignore[reportCallIssue]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -324,10 +326,10 @@ def test_help_is_in_sections_with_the_options_of_the_chosen_network(monkeypatch:
     assert {"Environment", "Run", "Evaluation", "Records", "Machine", "Critic", "Actors", "Exploration", "Data", "Optimisation"} <= {*boxes}
     assert len(boxes) == len(set(boxes))
     critic = text(whole.split("Critic options")[1].split("╰")[0])
-    assert "--critic.hidden-size INT Units in each of the hidden layers. (default: 256)" in critic
-    assert "--actor.hidden-size INT Units of the GRU and of the layer before it. (default: 64)" in text(whole)
+    assert "--critic.hidden-size INT Units of each hidden layer. (default: 256)" in critic
+    assert "--actor.hidden-size INT Hidden units of the GRU and of the layer before it. (default: 64)" in text(whole)
     assert "--actor.layers" not in whole
-    assert "--actor.layers INT Hidden layers. (default: 2)" in text(shown("stochastic-dop", "--actor", "mlp"))
+    assert "--actor.layers INT Number of hidden layers. (default: 2)" in text(shown("stochastic-dop", "--actor", "mlp"))
     assert "--actor.hidden-size INT Units of the LSTM. (default: 8)" in text(shown("qmix", "--actor", "outside:OwnLSTM"))
 
 

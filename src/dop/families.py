@@ -1,7 +1,7 @@
-"""Classes of one kind that the library has some of and others may add to: algorithms, networks.
+"""Families of extensible classes: algorithms and networks.
 
-The library's own are found by themselves (`dop.registry`). Others are named `package.module:Class`, or by an entry point of their package
-(`dop.plugins`). All of them are frozen dataclasses, whose fields are hyper-parameters.
+The library's own classes are registered automatically (`dop.registry`). Others are named `package.module:Class`, or by an entry point of
+their package (`dop.plugins`). All are frozen dataclasses, whose fields are hyper-parameters.
 """
 
 from __future__ import annotations
@@ -18,43 +18,43 @@ from dop.errors import ConfigError, UnknownNameError, shown
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """All classes of one kind."""
+    """A family of classes, for example all algorithms."""
 
     kind: str
-    """What one of them is: an algorithm, a network."""
+    """The noun for a member: `algorithm`, `network`."""
     package: str
-    """Whose modules define the library's own."""
+    """The package whose modules define the library's own classes."""
     attribute: str
-    """The name that such a module gives its class."""
+    """The module attribute that holds the class."""
     group: str
-    """Of entry points."""
+    """The group of entry points."""
     members: tuple[str, ...]
-    """What such a class must have."""
+    """Required members of a class."""
     about: str
-    """Where it says so, in words."""
+    """Where to read about them, for error messages."""
 
     def classes(self) -> dict[str, type[Any]]:
-        """The library's own classes, by their names on the command line."""
+        """The library's own classes by their command-line names."""
         return {name: getattr(module, self.attribute) for name, module in registry.modules(self.package, self.attribute).items()}
 
     def names(self) -> tuple[str, ...]:
-        """Their names; none of them is imported."""
+        """The command-line names of the library's own classes, without importing them."""
         return tuple(registry.outlines(self.package, self.attribute))
 
     def entry_points(self) -> dict[str, str]:
-        """Where those of other installed packages are, by their names; the library's own names are its own."""
+        """Import paths of classes of other installed packages, by name; the library's own names take precedence."""
         return {name: place for name, place in plugins.entry_points(self.group).items() if name not in self.names()}
 
     def imports_code(self, name: str) -> bool:
-        """Whether finding the one of this name imports code that is none of the library's."""
+        """Whether loading the class called `name` imports third-party code."""
         return plugins.is_import_path(name) or name in self.entry_points()
 
     def get(self, name: str) -> type[Any]:
-        """The class called `name`: the library's, `my_module:MyClass`, or an entry point's.
+        """The class called `name`: the library's, `my_module:MyClass`, or the name of an entry point.
 
         Raises:
-            UnknownNameError: there is none; the message names the nearest.
-            ConfigError: what is called so cannot be loaded, or is of another kind.
+            UnknownNameError: no such class; the message suggests the nearest name.
+            ConfigError: it cannot be loaded, or is not of this family.
         """
         own = registry.outlines(self.package, self.attribute)
         if name in own:
@@ -68,10 +68,10 @@ class Family:
         return found
 
     def name_of(self, cls: type[Any]) -> str:
-        """What a class is called: its name on the command line, or where it is, `module:Class`.
+        """The name of a class: that on the command line, or its import path, `module:Class`.
 
         Raises:
-            ConfigError: it is of another kind.
+            ConfigError: it is not of this family.
         """
         for name, own in self.classes().items():
             if cls is own:
@@ -80,12 +80,12 @@ class Family:
         return next((name for name, place in self.entry_points().items() if plugins.get_imported(place) is cls), plugins.import_path(cls))
 
     def check(self, cls: Any, name: str) -> None:
-        """Raise ConfigError, which calls it `name`, if this is no class of the kind."""
+        """Raise ConfigError unless `cls`, called `name`, is a class of this family."""
         if not isinstance(cls, type):
-            raise ConfigError(f"{name} is {shown(cls)}; {self._one} is named by its class.")
+            raise ConfigError(f"{name} is {shown(cls)}; {self._noun} must be a class.")
         lacking = [member for member in self.members if not hasattr(cls, member) and member not in fields_of(cls)]
         if lacking:
-            raise ConfigError(f"{name} is not {self._one}: it has no {', '.join(lacking)}. See {self.about}.")
+            raise ConfigError(f"{name} is not {self._noun}: it has no {', '.join(lacking)}. See {self.about}.")
         parameters: Any = getattr(cls, "__dataclass_params__", None)
         if parameters is None or not parameters.frozen:
             raise ConfigError(
@@ -95,15 +95,15 @@ class Family:
         left_out = [f for f, kind in inspect.get_annotations(cls).items() if f not in fields_of(cls) and "ClassVar" not in str(kind)]
         if left_out:
             raise ConfigError(
-                f"{name} declares {', '.join(left_out)}, but is not decorated itself, so that these are no hyper-parameters: put "
+                f"{name} declares {', '.join(left_out)}, but is not decorated itself, so that these are not hyper-parameters: put "
                 "@dataclass(frozen=True, kw_only=True) above it."
             )
 
     def default(self, cls: type[Any], name: str, way_out: str = "give one") -> Any:
-        """One with the defaults of all its hyper-parameters.
+        """An instance with all defaults.
 
         Raises:
-            ConfigError: some have none.
+            ConfigError: some fields have no default.
         """
         needed = [
             field.name
@@ -111,21 +111,21 @@ class Family:
             if field.init and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         ]
         if needed:
-            raise ConfigError(f"{name} has no default of {', '.join(needed)}: {way_out}.")
+            raise ConfigError(f"{name} has no default for {', '.join(needed)}: {way_out}.")
         return cls()
 
     @property
-    def _one(self) -> str:
+    def _noun(self) -> str:
         return f"{'an' if self.kind[0] in 'aeiou' else 'a'} {self.kind}"
 
 
 def fields_of(cls: type[Any]) -> set[str]:
-    """The names of its fields, also of those without a default."""
+    """The names of all dataclass fields."""
     return {field.name for field in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else set()
 
 
-def same(one: str, other: str) -> bool:
-    """Whether two names mean one class, which may be in another module, a script or a notebook now, but is not called otherwise."""
+def same_class(one: str, other: str) -> bool:
+    """Whether two names mean the same class; its module may differ (a script, a notebook), its name may not."""
     return one == other or (plugins.is_import_path(one) and plugins.is_import_path(other) and _last(one) == _last(other))
 
 

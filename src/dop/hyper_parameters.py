@@ -1,4 +1,4 @@
-"""The hyper-parameters of an algorithm as `config.json` keeps them: numbers, texts, None, tuples of them, and networks."""
+"""Serialisation of hyper-parameters in `config.json`: numbers, strings, None, tuples of them, and networks."""
 
 from __future__ import annotations
 
@@ -8,74 +8,74 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dop.errors import ConfigError, plain, shown
-from dop.families import same
+from dop.families import same_class
 from dop.networks import parts
 
 
 def as_json(values: dict[str, Any]) -> dict[str, Any]:
-    """As it comes back from a file: tuples are lists.
+    """The values after a round trip through JSON: tuples become lists.
 
     Raises:
-        ConfigError: a file cannot keep it.
+        ConfigError: JSON cannot represent a value.
     """
     try:
         return json.loads(json.dumps(values, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
-        raise ConfigError(f"config.json cannot keep {shown(values)}: {error}. Use numbers, texts, lists and None.") from error
+        raise ConfigError(f"config.json cannot store {shown(values)}: {error}. Use numbers, strings, lists and None.") from error
 
 
-def kept(owner: Any) -> dict[str, Any]:
-    """The fields of a frozen dataclass, an algorithm or a network in one, as config.json keeps them.
+def serialise(owner: Any) -> dict[str, Any]:
+    """The fields of a frozen dataclass, an algorithm or a network configuration, for config.json.
 
     Raises:
-        ConfigError: one of them would not be the same when it comes back.
+        ConfigError: a field would change in a round trip.
     """
-    given = {field.name: plain(getattr(owner, field.name)) for field in dataclasses.fields(owner) if field.init}
-    return {name: _kept(value, f"{type(owner).__name__}: config.json cannot keep {name}={shown(value)}") for name, value in given.items()}
+    values = {field.name: plain(getattr(owner, field.name)) for field in dataclasses.fields(owner) if field.init}
+    return {
+        name: _serialise(value, f"{type(owner).__name__}: config.json cannot store {name}={shown(value)}") for name, value in values.items()
+    }
 
 
-def _kept(value: Any, refusal: str) -> Any:
+def _serialise(value: Any, error: str) -> Any:
     if parts.is_part(value):
-        return {parts.KIND: parts.name_of(value)} | kept(value)
+        return {parts.KIND: parts.name_of(value)} | serialise(value)
     found = as_json({"": value})[""]
-    if parts.is_record(value) or as_it_was(found) != value:
-        raise ConfigError(
-            f"{refusal}, and without it the run could not be resumed. Use numbers, texts, None, tuples of them, and networks (dop.Network)."
-        )
+    if parts.is_record(value) or deserialise(found) != value:
+        raise ConfigError(f"{error}, which resuming the run needs. Use numbers, strings, None, tuples of them, and networks (dop.Network).")
     return found
 
 
-def as_it_was(value: Any) -> Any:
-    """What comes back from a file as it was in a frozen dataclass, which has tuples where JSON has lists, and networks.
+def deserialise(value: Any) -> Any:
+    """The inverse of `serialise` for one value: lists become tuples, and records of networks become configurations.
 
     Raises:
-        ConfigError: a network cannot be made.
+        ConfigError: a network cannot be constructed.
     """
     if isinstance(value, list):
-        return tuple(as_it_was(item) for item in value)
+        return tuple(deserialise(item) for item in value)
     if parts.is_record(value):
-        return parts.made(value[parts.KIND], {key: as_it_was(item) for key, item in value.items() if key != parts.KIND})
-    return {key: as_it_was(item) for key, item in value.items()} if isinstance(value, dict) else value
+        return parts.make(value[parts.KIND], {key: deserialise(item) for key, item in value.items() if key != parts.KIND})
+    return {key: deserialise(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
-def agree(one: Any, other: Any) -> bool:
-    """Whether two values of config.json are the same; the class of a network may be in another module now."""
+def same_values(one: Any, other: Any) -> bool:
+    """Whether two values of config.json are equal, apart from the module of a network's class."""
     if not isinstance(one, dict) or not isinstance(other, dict):
         return one == other
-    if parts.is_record(one) and parts.is_record(other) and not same(one[parts.KIND], other[parts.KIND]):
+    if parts.is_record(one) and parts.is_record(other) and not same_class(one[parts.KIND], other[parts.KIND]):
         return False
-    alike = parts.is_record(one) and parts.is_record(other)
-    return one.keys() == other.keys() and all(agree(one[key], other[key]) for key in one if not (alike and key == parts.KIND))
+    both_networks = parts.is_record(one) and parts.is_record(other)
+    return one.keys() == other.keys() and all(same_values(one[key], other[key]) for key in one if not (both_networks and key == parts.KIND))
 
 
 def foreign_networks(hyper_parameters: dict[str, Any]) -> Iterator[str]:
-    """The names of networks that are none of the library's: making them imports code."""
+    """The names of third-party networks; making them imports code."""
     for value in hyper_parameters.values():
         yield from parts.foreign(value)
 
 
 def changed(config: Any, changes: Mapping[str, Any]) -> Any:
-    """A frozen dataclass with other values, those of its networks by dotted names: `{"gamma": 0.9, "critic.hidden_size": 128}`."""
+    """A copy of a frozen dataclass with changed fields; dotted names for its networks: `{"gamma": 0.9, "critic.hidden_size": 128}`."""
     own = {name: value for name, value in changes.items() if "." not in name}
     inner: dict[str, dict[str, Any]] = {}
     for name, value in changes.items():
@@ -87,7 +87,8 @@ def changed(config: Any, changes: Mapping[str, Any]) -> Any:
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """One level deep, as on the command line: `{"actor": {"kind": "gru", "hidden_size": 64}}` has `actor` and `actor.hidden_size`."""
+    """A flat dict with the option names of the command line: `{"actor": {"kind": "gru", "hidden_size": 64}}` gives `actor` and
+    `actor.hidden_size`."""
     found: dict[str, Any] = {}
     for name, value in values.items():
         if parts.is_record(value):

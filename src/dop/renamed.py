@@ -1,4 +1,4 @@
-"""Arguments that an earlier version called otherwise; they are taken under both names."""
+"""Deprecated names of arguments: earlier names still work."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def formerly(**earlier: str) -> Callable[[F], F]:
-    """Take keyword arguments by their earlier names, too: `formerly(trust="trust_env")`.
+    """Accept keyword arguments by their earlier names, too: `formerly(trust="trust_env")`.
 
-    The function raises TypeError when it is called with both names of one.
+    The function raises TypeError if an argument is given under both names.
     """
 
     def decorate(function: Any) -> Any:
         @functools.wraps(function)
-        def renaming(*args: Any, **kwargs: Any) -> Any:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
             for name, old in earlier.items():
                 if old in kwargs:
                     if name in kwargs:
@@ -27,7 +27,7 @@ def formerly(**earlier: str) -> Callable[[F], F]:
                     kwargs[name] = kwargs.pop(old)
             return function(*args, **kwargs)
 
-        return renaming
+        return wrapper
 
     return decorate
 
@@ -35,30 +35,30 @@ def formerly(**earlier: str) -> Callable[[F], F]:
 C = TypeVar("C", bound=type[Any])
 
 
-def moved(**earlier: str) -> Callable[[C], C]:
-    """Take keyword arguments of a dataclass by which an earlier version set what is a field of one of its parts now.
+def moved_into_parts(**earlier: str) -> Callable[[C], C]:
+    """Accept earlier arguments of a dataclass that are now fields of one of its parts.
 
-    `moved(actor_hidden="actor.hidden_size")` takes `actor_hidden=32`, sets that field of the actor (the given one, or the default), and
-    warns.
+    `moved_into_parts(actor_hidden="actor.hidden_size")` accepts `actor_hidden=32`, sets that field of the given or default actor, and
+    emits a DeprecationWarning.
     """
 
     def decorate(cls: Any) -> Any:
-        made = cls.__init__
+        init = cls.__init__
 
-        @functools.wraps(made)
-        def moving(self: Any, *args: Any, **kwargs: Any) -> None:
+        @functools.wraps(init)
+        def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
             for old in earlier.keys() & kwargs.keys():
                 part, _, field = earlier[old].partition(".")
                 base = kwargs.get(part, getattr(cls, part))
                 value = kwargs.pop(old)
-                write = f"{part}=dop.{type(base).__name__}({field}={value!r})"
+                replacement = f"{part}=dop.{type(base).__name__}({field}={value!r})"
                 if not hasattr(base, field):
-                    raise TypeError(f"{cls.__name__}() got {old}, which is now {field} of {part}; {base!r} has none")
-                warnings.warn(f"{old} of {cls.__name__} is deprecated; write {write}.", DeprecationWarning, stacklevel=2)
+                    raise TypeError(f"{cls.__name__}() got {old}, which is now {field} of {part}; {base!r} has no such field")
+                warnings.warn(f"{old} of {cls.__name__} is deprecated; write {replacement}.", DeprecationWarning, stacklevel=2)
                 kwargs[part] = dataclasses.replace(base, **{field: value})
-            made(self, *args, **kwargs)
+            init(self, *args, **kwargs)
 
-        cls.__init__ = moving
+        cls.__init__ = wrapper
         return cls
 
     return decorate

@@ -70,7 +70,7 @@ def test_an_agents_row_does_not_depend_on_what_it_does_itself() -> None:
         np.testing.assert_array_equal(same, np.arange(3) == agent)
 
 
-def test_the_first_layer_is_that_of_the_inputs_end_to_end() -> None:
+def test_the_first_layer_is_that_of_the_concatenated_inputs() -> None:
     """State, own observation, one-hot actions of the others with the own place empty, one-hot id: one matrix."""
     state, obs = jax.device_get(inputs())
     action, net = np.array([3, 0, 2]), critic()

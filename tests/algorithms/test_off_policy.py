@@ -139,7 +139,7 @@ def test_maddpgs_agents_deviate_alone(algorithm: MADDPG):
     for i in range(3):
         values = value_of(np.where(np.arange(3)[:, None] == i, own, taken))
         terms.append(values[i])
-    np.testing.assert_allclose(jax.jit(algorithm._climbed)(critic, step, taken, own), sum(terms), rtol=1e-5)
+    np.testing.assert_allclose(jax.jit(algorithm._actor_objective)(critic, step, taken, own), sum(terms), rtol=1e-5)
 
 
 def test_dops_gradient_of_an_agent_does_not_depend_on_the_others_actions_and_maddpgs_does():
@@ -149,7 +149,7 @@ def test_dops_gradient_of_an_agent_does_not_depend_on_the_others_actions_and_mad
     @functools.partial(jax.jit, static_argnums=0)
     def slopes(algorithm: Any, taken: Array, own: Array) -> Array:
         critic, step = start(algorithm, "box").critic, first_step("box")
-        return jax.grad(lambda own: algorithm._climbed(critic, step, taken, own))(own)
+        return jax.grad(lambda own: algorithm._actor_objective(critic, step, taken, own))(own)
 
     np.testing.assert_allclose(slopes(DOP, own, own)[0], slopes(DOP, other, other)[0], rtol=1e-6)
     assert np.abs(slopes(JOINT, own, own)[0] - slopes(JOINT, other, own)[0]).max() > 1e-4
@@ -164,7 +164,11 @@ def test_with_one_agent_maddpg_is_ddpg_and_dop_the_same_up_to_k_and_b():
         q = joint.critic.network(step.state, own)
         k, b = dop.critic.mixer(step.state)
         values = q, dop.critic.local_q(step.state, step.obs, own)[0] + b
-        return (JOINT._climbed(joint.critic, step, step.action, own), DOP._climbed(dop.critic, step, step.action, own)), values, k
+        return (
+            (JOINT._actor_objective(joint.critic, step, step.action, own), DOP._actor_objective(dop.critic, step, step.action, own)),
+            values,
+            k,
+        )
 
     (ddpg, decomposed), (q, q_and_b), k = climbed_and_values(first_step("box", 1), jnp.full((1, 4), 0.3))
     np.testing.assert_allclose(ddpg, q, rtol=1e-5)
@@ -230,7 +234,7 @@ def test_the_soft_value_of_maacs_target():
         jax.jit(replace(ATTENTION, entropy_weight=weight)._critic_loss)(learner.critic, learner, batch, KEY)[1]["target_mean"]
         for weight in (0.0, 2.0)
     )
-    draw, keys, steps = jax.jit(ATTENTION._draw), jax.random.split(KEY, 6), jax.device_get(batch)
+    draw, keys, steps = jax.jit(ATTENTION._sample_actions), jax.random.split(KEY, 6), jax.device_get(batch)
     surprise = []
     for i in range(6):
         policy, action = draw(learner.target_actor, steps.next_obs[i], steps.next_action_mask[i], keys[i])

@@ -19,7 +19,7 @@ from dop.algorithms import stochastic_dop
 from dop.algorithms.stochastic_dop import Batch, DOPLearner, StochasticDOP
 from dop.errors import ConfigError
 from dop.networks.teams import recurrent
-from dop.networks.teams.recurrent import longest
+from dop.networks.teams.recurrent import max_length
 from dop.types import Episode, TimeStep
 from helpers import assert_trees_close, assert_trees_equal, make_episodes, make_spec
 
@@ -366,7 +366,7 @@ def actor_loss(algorithm: StochasticDOP) -> Any:
     @compiled
     def look(learner: DOPLearner, episodes: Episode) -> Seen:
         by_time = jax.tree.map(lambda x: x.swapaxes(0, 1), episodes)
-        length = longest(by_time)
+        length = max_length(by_time)
         values = algorithm._values(learner, learner.critic, by_time, length)
         loss = jax.value_and_grad(algorithm._actor_loss, has_aux=True)
         (value, metrics), gradient = loss(learner.actor, jnp.zeros(()), by_time, values, length)

@@ -16,7 +16,7 @@ from rich.console import Console
 import dop
 from dop.loggers import lookup
 from dop.loggers.jsonl import JsonLines
-from dop.loggers.lookup import Guarded
+from dop.loggers.lookup import GuardedLogger
 from dop.loggers.mlflow import MLflow
 from dop.loggers.progress import Progress
 from dop.loggers.tensorboard import TensorBoard
@@ -32,7 +32,7 @@ LOGGERS: dict[str, Callable[[], Any]] = {
     "wandb": WandB,
     "mlflow": MLflow,
     "outside": OwnLogger,
-    "guarded": lambda: Guarded(OwnLogger(), "outside:OwnLogger"),
+    "guarded": lambda: GuardedLogger(OwnLogger(), "outside:OwnLogger"),
 }
 
 

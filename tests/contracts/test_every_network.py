@@ -30,8 +30,10 @@ from outside import OwnLSTM, OwnTanh
 SPEC = make_spec(time_limit=5)
 RECURRENT = {"gru": dop.GRU(8), "layer-norm-gru": dop.LayerNormGRU(8), "outside:OwnLSTM": OwnLSTM()}
 FEED_FORWARD = {"mlp": dop.MLP(8), "outside:OwnTanh": OwnTanh()}
-SINGLE_STEPS = ("deterministic-dop", "maddpg", "maac")
-ACTORS = [(name, actor) for name in algorithms.names() for actor in (FEED_FORWARD if name in SINGLE_STEPS else RECURRENT | FEED_FORWARD)]
+ACTOR_IS_FEED_FORWARD = ("deterministic-dop", "maddpg", "maac")
+ACTORS = [
+    (name, actor) for name in algorithms.names() for actor in (FEED_FORWARD if name in ACTOR_IS_FEED_FORWARD else RECURRENT | FEED_FORWARD)
+]
 TRACED, LEARNS, RESUMES, EXPORTED = "trace", "learn", "resume", "export"
 FAST: dict[str, list[tuple[str, str]]] = {
     TRACED: [pair for pair in ACTORS if pair[0] in ("stochastic-dop", "qmix", "maac")],

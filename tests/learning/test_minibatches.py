@@ -66,7 +66,13 @@ def test_one_step_for_each_minibatch_in_order() -> None:
     # Steps of half the way to 8, 4, 2 from 0: 4, 4, 3. The fourth minibatch is not looked at.
     optimiser = optax.sgd(0.5)
     x, _, metrics = minibatches.fit(
-        loss, optimiser, jnp.zeros(()), optimiser.init(jnp.zeros(())), jnp.asarray([8.0, 4.0, 2.0, jnp.nan]), jnp.asarray(3), at_once=False
+        loss,
+        optimiser,
+        jnp.zeros(()),
+        optimiser.init(jnp.zeros(())),
+        jnp.asarray([8.0, 4.0, 2.0, jnp.nan]),
+        jnp.asarray(3),
+        full_batch=False,
     )
     assert float(x) == 3
     # |gradients| 8, 0, 2; losses 32, 0, 2
@@ -79,7 +85,13 @@ def test_a_single_step_for_the_sum_of_all() -> None:
     # The gradients at 0 are -8, -4, -2.
     optimiser = optax.sgd(0.5)
     x, _, metrics = minibatches.fit(
-        loss, optimiser, jnp.zeros(()), optimiser.init(jnp.zeros(())), jnp.asarray([8.0, 4.0, 2.0, jnp.nan]), jnp.asarray(3), at_once=True
+        loss,
+        optimiser,
+        jnp.zeros(()),
+        optimiser.init(jnp.zeros(())),
+        jnp.asarray([8.0, 4.0, 2.0, jnp.nan]),
+        jnp.asarray(3),
+        full_batch=True,
     )
     assert float(x) == 7
     assert {name: float(value) for name, value in metrics.items()} == pytest.approx(

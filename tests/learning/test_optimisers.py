@@ -61,13 +61,13 @@ def test_linear_in_no_steps_is_the_end() -> None:
     assert [schedule(jnp.array(t)) for t in (0, 1, 100)] == [0.2, 0.2, 0.2]
 
 
-def test_copied_if_is_all_or_nothing() -> None:
+def test_periodic_update_is_all_or_nothing() -> None:
     target, source = {"w": jnp.zeros(2), "b": jnp.zeros(())}, {"w": jnp.ones(2), "b": jnp.ones(())}
-    np.testing.assert_array_equal(optimisers.copied_if(jnp.asarray(True), target, source)["w"], source["w"])
-    np.testing.assert_array_equal(optimisers.copied_if(jnp.asarray(False), target, source)["w"], target["w"])
+    np.testing.assert_array_equal(optimisers.periodic_update(jnp.asarray(True), target, source)["w"], source["w"])
+    np.testing.assert_array_equal(optimisers.periodic_update(jnp.asarray(False), target, source)["w"], target["w"])
 
 
 def test_moved_goes_its_share_of_the_way() -> None:
     target, source = {"w": jnp.array([1.0, 8.0])}, {"w": jnp.array([5.0, 0.0])}
-    np.testing.assert_allclose(optimisers.moved(target, source, 0.25)["w"], [2, 6])
-    np.testing.assert_array_equal(optimisers.moved(target, source, 1.0)["w"], source["w"])
+    np.testing.assert_allclose(optimisers.incremental_update(target, source, 0.25)["w"], [2, 6])
+    np.testing.assert_array_equal(optimisers.incremental_update(target, source, 1.0)["w"], source["w"])

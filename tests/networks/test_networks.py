@@ -107,7 +107,7 @@ def test_a_local_critic_of_an_own_network(local_inputs: bool) -> None:
     split = critics.local_critic(MLP(8, layers=3), SPEC, local_inputs=local_inputs, dueling=False, key=KEY)
     first = [split.from_state.weight, *((split.from_obs.weight, split.from_id.T) if local_inputs else ())]
     network = as_mlp(first, split.from_state.bias, split.hidden_layers, split.action_layer)
-    own = critics.OwnLocalCritic(network=network, n_agents=SPEC.n_agents, local_inputs=local_inputs, dueling=False)
+    own = critics.ConcatLocalCritic(network=network, n_agents=SPEC.n_agents, local_inputs=local_inputs, dueling=False)
     for i in range(SPEC.n_agents):
         np.testing.assert_allclose(own(STATE, OBS[i], jnp.array(i)), split(STATE, OBS[i], jnp.array(i)), rtol=1e-4, atol=1e-5)
 
@@ -123,7 +123,7 @@ def test_a_dueling_critic_of_an_own_network_adds_its_last_output() -> None:
 def test_a_critic_of_vector_actions_of_an_own_network(obs_size: int) -> None:
     split = critics.action_critic(MLP(8), SPEC, obs_size, key=KEY)
     network = as_mlp([split.from_state.weight, split.from_own.weight], split.from_state.bias, split.hidden_layers, split.value_layer)
-    own = critics.OwnActionCritic(network=network, n_agents=SPEC.n_agents)
+    own = critics.ConcatActionCritic(network=network, n_agents=SPEC.n_agents)
     for i in range(SPEC.n_agents):
         seen = (STATE, OBS[i, :obs_size], VECTORS[i], jnp.array(i))
         np.testing.assert_allclose(own(*seen), split(*seen), rtol=1e-4, atol=1e-5)
@@ -132,7 +132,7 @@ def test_a_critic_of_vector_actions_of_an_own_network(obs_size: int) -> None:
 def test_a_joint_critic_of_an_own_network() -> None:
     split = critics.joint_critic(MLP(8), SPEC, key=KEY)
     of_actions = split.from_action.reshape(-1, 8).T
-    own = critics.OwnJointCritic(
+    own = critics.ConcatJointCritic(
         as_mlp([split.from_state.weight, of_actions], split.from_state.bias, split.hidden_layers, split.value_layer)
     )
     np.testing.assert_allclose(own(STATE, VECTORS), split(STATE, VECTORS), rtol=1e-4, atol=1e-5)
@@ -145,7 +145,7 @@ def test_a_counterfactual_critic_of_an_own_network() -> None:
     split = critics.counterfactual_critic(MLP(8), SPEC, key=KEY)
     first = [split.from_state.weight, split.from_obs.weight, split.from_action.reshape(-1, 8).T, split.from_id.T]
     network = as_mlp(first, split.from_state.bias, split.hidden_layers, split.action_layer)
-    own = critics.OwnCounterfactualCritic(network=network, action_size=SPEC.action_size)
+    own = critics.ConcatCounterfactualCritic(network=network, action_size=SPEC.action_size)
     np.testing.assert_allclose(own(STATE, OBS, DONE), split(STATE, OBS, DONE), rtol=1e-4, atol=1e-5)
     changed = own(STATE, OBS, DONE.at[1].set(3))
     np.testing.assert_array_equal(changed[1], own(STATE, OBS, DONE)[1])  # what an agent does itself makes no difference to its row

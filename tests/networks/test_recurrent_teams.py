@@ -44,7 +44,7 @@ def test_actions_end_with_what_would_have_been_done() -> None:
         assert done.shape == (SPEC.time_limit + 1, SPEC.n_agents)
 
 
-def test_longest_and_end_to_end() -> None:
+def test_max_length_and_flatten_time() -> None:
     by_time = recurrent.time_first(EPISODES)
-    assert int(recurrent.longest(by_time)) == 3
-    np.testing.assert_array_equal(recurrent.end_to_end(by_time.mask), [True, True, True, True, False, True, False, False])
+    assert int(recurrent.max_length(by_time)) == 3
+    np.testing.assert_array_equal(recurrent.flatten_time(by_time.mask), [True, True, True, True, False, True, False, False])

@@ -1,7 +1,7 @@
-"""Algorithms, found by themselves: every module of this package that defines `ALGORITHM` (a class) is one.
+"""The registry of algorithms: every module of this package that defines `ALGORITHM` (a class) is registered.
 
-The module's name, with dashes, is the name on the command line: `stochastic_dop` is `stochastic-dop`. Classes of somebody else's are named
-`package.module:Class`, or by an entry point of their package in the group `dop.algorithms`; docs/own-algorithm.md says what they must have.
+The module's name, with dashes, is the name on the command line: `stochastic_dop` is `stochastic-dop`. Other classes are named
+`package.module:Class`, or by an entry point of their package in the group `dop.algorithms`; see docs/own-algorithm.md.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from dop import plugins
 from dop.errors import ConfigError, shown
-from dop.families import Family, same
+from dop.families import Family, same_class
 from dop.types import Algorithm, HasPresets, Listed
 
 FAMILY = Family(
@@ -25,7 +25,7 @@ FAMILY = Family(
 )
 names, entry_points, imports_code, name_of = FAMILY.names, FAMILY.entry_points, FAMILY.imports_code, FAMILY.name_of
 
-__all__ = ["FAMILY", "algorithms", "entry_points", "get", "imports_code", "name_of", "names", "presets", "same"]
+__all__ = ["FAMILY", "algorithms", "entry_points", "get", "imports_code", "name_of", "names", "presets", "same_class"]
 
 
 @functools.cache
@@ -35,20 +35,20 @@ def algorithms() -> dict[str, type[Listed]]:
 
 
 def get(name: str) -> type[Algorithm[Any, Any]]:
-    """The class of the algorithm called `name`, for example `stochastic-dop`, `my_module:MyAlgorithm`, or an entry point's.
+    """The algorithm class called `name`: `stochastic-dop`, `my_module:MyAlgorithm`, or the name of an entry point.
 
     Raises:
-        UnknownNameError: no such algorithm; the message names the nearest.
-        ConfigError: what is called so cannot be loaded, or is no algorithm.
+        UnknownNameError: no such algorithm; the message suggests the nearest name.
+        ConfigError: it cannot be loaded, or is not an algorithm.
     """
     return FAMILY.get(name)
 
 
 def presets(cls: type[Algorithm[Any, Any]], name: str) -> Mapping[str, Any]:
-    """Named settings of the class called `name`: its own, or its defaults alone as `default`.
+    """Presets of the class called `name`: its own, or only its defaults as `default`.
 
     Raises:
-        ConfigError: it has none that can be used.
+        ConfigError: the presets cannot be used.
     """
     if not isinstance(cls, HasPresets):
         return {"default": FAMILY.default(cls, name, "give one, or a class method `presets` with 'default' among them")}

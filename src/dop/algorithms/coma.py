@@ -1,15 +1,15 @@
-"""COMA: counterfactual multi-agent policy gradients (Foerster et al. 2018), the baseline of DOP's Fig. 3.
+"""COMA: counterfactual multi-agent policy gradients (Foerster et al. 2018), a baseline of DOP's Fig. 3.
 
-A centralised critic Q_i(s, o_i, (a_-i, .)) answers for each agent what each of its actions would be worth, given what the others did. An
-agent is paid by its action's advantage over what its policy would get anyway, the others' actions unchanged:
+A centralised critic Q_i(s, o_i, (a_-i, .)) evaluates each of an agent's actions, given the others'. The per-agent credit is the
+counterfactual advantage over the agent's policy:
 
     A_i(s, a) = Q(s, a) - sum_x pi_i(x | tau_i) Q(s, (a_-i, x))
 
-(Eq. 2 of the DOP paper leaves pi out of this sum by a slip: only weighted by pi does the advantage average to zero.) That is the aristocrat
-utility of a critic that is not decomposed, so the actors' loss is stochastic DOP's with k_i = 1. The critic learns TD(lambda) targets from
-the newest episodes only: there is no off-policy learning.
+Eq. 2 of the DOP paper omits pi from this sum by mistake: only with the weights pi does the advantage have mean zero. This is the aristocrat
+utility of a critic without decomposition, so the actors' loss is stochastic DOP's with k_i = 1. The critic is fitted to TD(lambda) targets
+of the newest episodes. There is no off-policy learning.
 
-Other than in PyMARL, the critic does not see the last joint action, and the actors use the critic after its steps, not during them.
+Unlike in PyMARL, the critic does not observe the last joint action, and the actors' gradient uses the critic after its steps.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from dop import losses, policies
-from dop.algorithms.base.actor_critic import FORMERLY, ActorCritic, ActorCriticLearner, Batch, Values
+from dop.algorithms.base.actor_critic import MOVED_FIELDS, ActorCritic, ActorCriticLearner, Batch, Values
 from dop.learning import dynamic_scan, minibatches
 from dop.learning.gradient_step import Loss
-from dop.networks.critics import OwnCounterfactualCritic, counterfactual_critic
+from dop.networks.critics import ConcatCounterfactualCritic, counterfactual_critic
 from dop.networks.mlp import MLP
 from dop.networks.protocols import NetworkConfig
 from dop.networks.split_critics import CounterfactualCritic
 from dop.networks.teams import recurrent
-from dop.renamed import moved
+from dop.renamed import moved_into_parts
 from dop.types import Action, EnvSpec, Episode, Metrics, ReplayBuffer, TimeStep
 
-Critic: TypeAlias = CounterfactualCritic | OwnCounterfactualCritic
+Critic: TypeAlias = CounterfactualCritic | ConcatCounterfactualCritic
 COMALearner = ActorCriticLearner[Critic]
 
 
 class CriticData(eqx.Module):
-    """Rows for the critic's regression; two leading axes: minibatch, row."""
+    """Minibatches of the critic; two leading axes: minibatch, row."""
 
     state: Float[Array, "minibatch row state"]
     obs: Float[Array, "minibatch row agent obs"]
@@ -51,54 +51,57 @@ class CriticData(eqx.Module):
     weight: Float[Array, "minibatch row"]
 
 
-@moved(**FORMERLY)
+@moved_into_parts(**MOVED_FIELDS)
 @dataclass(frozen=True, kw_only=True)
 class COMA(ActorCritic[Critic]):
-    """COMA. The defaults are its authors' settings for SMAC (PyMARL's `coma.yaml`); preset `as-dop`: those of stochastic DOP's default."""
+    """COMA (Foerster et al. 2018). Defaults: its authors' settings for SMAC (PyMARL's `coma.yaml`); preset `as-dop`: stochastic DOP's.
+
+    A_i(s, a) = Q(s, a) - sum_x pi_i(x | tau_i) Q(s, (a_-i, x))
+    """
 
     # Critic
     td_lambda: float = 0.8
     """lambda of the TD(lambda) target."""
     target_interval: int = 200
-    """The critic becomes the target critic every so many `target_unit`s."""
+    """Period of the target critic's update, in units of `target_unit` (PyMARL: 200)."""
     target_unit: Literal["iterations", "critic_steps"] = "critic_steps"
-    """What `target_interval` counts; checked at the end of an iteration."""
+    """Unit of `target_interval`; checked at the end of each iteration."""
     critic_schedule: minibatches.Schedule = "backwards"
-    """Critic steps an iteration: one per timestep, in order or backwards (PyMARL), one per shuffled minibatch of that size, or one."""
+    """Critic steps per iteration: one per timestep, forwards or backwards (PyMARL), one per shuffled minibatch, or one in all."""
     critic: NetworkConfig = MLP(hidden_size=128)
-    """Network of the critic: features to values of the actions, without a hidden state."""
+    """Network of the critic; feed-forward (PyMARL: 128 units)."""
     normalise_state: bool = False
-    """Standardise the global state by running moments over the on-policy episodes. PyMARL does not."""
+    """Normalise the global state by the running mean and variance of the on-policy episodes. PyMARL: no."""
 
     # Actors
     policy_gradient: Literal["expected", "sampled"] = "sampled"
-    """From the actions taken (as published), or in expectation over each agent's own actions, whose values the critic has all at hand."""
+    """Gradient from the sampled actions (published), or in expectation over each agent's own actions."""
     actor_steps: int = 1
-    """Gradient steps of the actors per iteration."""
+    """Gradient steps of the actors per iteration (PyMARL: 1)."""
     scale_advantage: bool = False
-    """Divide the advantages by their root mean square over legal actions. PyMARL does not."""
+    """Divide the advantages by their root mean square over available actions. PyMARL: no."""
     actor_ema_decay: float = 0.0
-    """Greedy play uses a running average of the actors with this decay per iteration. 0: the newest (PyMARL)."""
+    """Decay per iteration of the actors' exponential moving average, used for greedy evaluation. 0: the newest actors (PyMARL)."""
     entropy_bonus: float = 0.0
-    """Weight of the policy's entropy in the actors' objective. PyMARL: none."""
+    """Weight of the policy entropy in the actors' objective. PyMARL: 0."""
 
     # Exploration
     epsilon_end: float = 0.01
-    """Share of uniform actions at the end."""
+    """Probability of a uniform action after annealing, in [0, 1] (PyMARL: 0.01)."""
     epsilon_anneal_steps: int = 100_000
-    """Environment steps over which epsilon falls linearly."""
+    """Environment steps of the linear annealing of epsilon (PyMARL: 100,000)."""
     epsilon_in: Literal["behaviour", "policy"] = "policy"
-    """Mix epsilon only into what acts, or into the policy itself, in the learner too (PyMARL)."""
+    """Mix epsilon into the behaviour policy only, or also into the learned policy (PyMARL)."""
 
     # Data
     episodes_per_iteration: int = 8
-    """Parallel environments; each plays one episode before every update."""
+    """Parallel environments, with one episode each per iteration (PyMARL: 8)."""
     on_policy_batch: int = 8
-    """The newest episodes, which critic and actors learn from."""
+    """Newest episodes per update of critic and actors (PyMARL: 8)."""
 
     # Optimisation
     max_grad_norm: float = 10.0
-    """Gradients are clipped to this joint norm."""
+    """Maximum global norm of the gradient; larger ones are clipped (PyMARL: 10)."""
 
     @property
     def replay_capacity(self) -> int:
@@ -110,12 +113,12 @@ class COMA(ActorCritic[Critic]):
 
     @classmethod
     def presets(cls) -> Mapping[str, COMA]:
-        """`default`: PyMARL's; `as-dop`: what stochastic DOP's default has, so that only the critic differs from On-Policy DOP."""
+        """`default`: PyMARL's settings; `as-dop`: stochastic DOP's, so that only the critic differs from On-Policy DOP."""
         as_dop = {field: getattr(ActorCritic, field) for field in ActorCritic.__dataclass_fields__}
         return {"default": cls(), "as-dop": cls(**as_dop)}
 
     def check(self, spec: EnvSpec) -> None:
-        """Raise ConfigError for hyper-parameters, or an environment, that cannot work."""
+        """Raise ConfigError for unusable hyper-parameters or an unsupported environment."""
         self._check(spec, "coma")
 
     def sample(self, replay: ReplayBuffer, key: PRNGKeyArray) -> Batch:
@@ -136,20 +139,20 @@ class COMA(ActorCritic[Critic]):
 
         def loss(critic: Critic, rows: CriticData) -> Loss:
             q = jax.vmap(critic)(*self._inputs(learner, rows.state, rows.obs), rows.action)
-            # Rows without weight may hold anything, and so may agents that are not there.
+            # Rows of weight 0 and inactive agents have arbitrary values.
             error = jnp.where((rows.weight[:, None] > 0) & rows.is_active, losses.gather_actions(q, rows.action) - rows.target, 0)
             return minibatches.squared_error(error, rows.weight[:, None] * losses.equal_shares(rows.is_active, axis=-1))
 
-        at_once = self.critic_schedule == "full"
+        full_batch = self.critic_schedule == "full"
         critic, optimiser, metrics = minibatches.fit(
-            loss, self._critic_optimiser, learner.critic, learner.critic_optimiser, data, count, at_once=at_once
+            loss, self._critic_optimiser, learner.critic, learner.critic_optimiser, data, count, full_batch=full_batch
         )
         metrics["target_mean"] = losses.masked_mean(target, episodes.mask)
-        return replace(learner, critic=critic, critic_optimiser=optimiser), metrics, jnp.where(at_once, 1, count)
+        return replace(learner, critic=critic, critic_optimiser=optimiser), metrics, jnp.where(full_batch, 1, count)
 
     def critic_targets(self, learner: COMALearner, episodes: Episode) -> Float[Array, "time episode agent"]:
-        """TD(lambda) of every step and agent, by the target critic's values of what was done. Axes: time, episode, agent."""
-        q = self._values(learner, learner.target, episodes, recurrent.longest(episodes) + 1).q
+        """TD(lambda) of every step and agent, from the target critic's values of the joint action. Axes: time, episode, agent."""
+        q = self._values(learner, learner.target, episodes, recurrent.max_length(episodes) + 1).q
         return jax.vmap(self._targets, in_axes=(1, 1), out_axes=1)(episodes, q)
 
     def _targets(self, episode: Episode, q: Float[Array, "time+1 agent action"]) -> Float[Array, "time agent"]:
@@ -159,7 +162,7 @@ class COMA(ActorCritic[Critic]):
         return jax.vmap(of_agent, in_axes=1, out_axes=1)(q_taken[1:])
 
     def _values(self, learner: COMALearner, critic: Critic, episodes: Episode, length: Int[Array, ""]) -> Values:
-        """Every Q_i(s, o_i, (a_-i, .)) on the first `length` steps, the others' actions being those taken."""
+        """Every Q_i(s, o_i, (a_-i, .)) on the first `length` steps, given the others' recorded actions."""
         action = jax.vmap(recurrent.actions, in_axes=1, out_axes=1)(episodes)
 
         def at_step(critic: Critic, x: tuple[Array, Array, Array]) -> Float[Array, "episode agent action"]:
@@ -172,7 +175,7 @@ class COMA(ActorCritic[Critic]):
     def _credit_terms(
         self, learner: COMALearner, step: TimeStep, action: Action
     ) -> tuple[Float[Array, "agent action"], Float[Array, " agent"], None]:
-        """Each agent's values are the whole team's."""
+        """Each agent's value is the team's: k_i = 1 for active agents, and there is no b."""
         q = learner.critic(*self._inputs(learner, step.state, step.obs), action)
         return q, policies.is_active(step.action_mask).astype(q.dtype), None
 

@@ -1,10 +1,10 @@
-"""MAAC: actor-attention-critic for a team that shares its reward (Iqbal and Sha 2019), a soft actor-critic with a counterfactual baseline.
+"""MAAC: actor-attention-critic (Iqbal and Sha 2019) with a shared team reward, a soft actor-critic with a counterfactual baseline.
 
-    critic   y_i = r + gamma (Q_i'(o', a') - alpha log pi_i'(a_i'))      a' drawn from the target actors                     (their Eq. 7)
-    actors   up  E[grad log pi_i(a_i) (Q_i(o, a) - b_i(o, a_-i) - alpha log pi_i(a_i))]    a drawn from the actors          (Eq. 8)
+    critic   y_i = r + gamma (Q_i'(o', a') - alpha log pi_i'(a_i'))      a' sampled from the target actors                   (their Eq. 7)
+    actors   ascend  E[grad log pi_i(a_i) (Q_i(o, a) - b_i(o, a_-i) - alpha log pi_i(a_i))]    a sampled from the actors    (Eq. 8)
     baseline b_i = sum_x pi_i(x) Q_i(o, (x, a_-i))                                                                          (Eq. 9)
 
-Its actions are discrete: the baseline is a sum over them. On a simplex the team plays its corners; a box has none, and is refused.
+Actions are discrete, since the baseline is a sum over them. On a simplex the actions are its corners. Boxes are not supported.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from dop import losses, policies
-from dop.algorithms.base.off_policy import FORMERLY, Loss, OffPolicy, OffPolicyLearner, td_metrics
+from dop.algorithms.base.off_policy import MOVED_FIELDS, Loss, OffPolicy, OffPolicyLearner, td_metrics
 from dop.errors import ConfigError, check_not_negative, check_positive, shown
 from dop.networks.attention import AttentionCritic
 from dop.networks.mlp import MLP
@@ -25,38 +25,39 @@ from dop.networks.protocols import NetworkConfig
 from dop.networks.teams import feed_forward
 from dop.networks.teams.feed_forward import Team
 from dop.networks.teams.greedy_policy import Policy
-from dop.renamed import moved
+from dop.renamed import moved_into_parts
 from dop.types import Action, Credit, EnvSpec, PolicyOutput, Sharing, TimeStep, Transition
 
 MAACLearner = OffPolicyLearner[AttentionCritic]
 
 
-@moved(**FORMERLY)
+@moved_into_parts(**MOVED_FIELDS)
 @dataclass(frozen=True, kw_only=True)
 class MAAC(OffPolicy[AttentionCritic]):
-    """MAAC. Steps and data as deterministic DOP's, the rest as published; preset `published`: Iqbal and Sha's settings, but for what
-    docs/deviations.md lists."""
+    """MAAC (Iqbal and Sha 2019). Gradient steps and replay as in deterministic DOP, the rest as published; preset `published`: Iqbal and
+    Sha's settings, except for the deviations in docs/deviations.md.
+
+        gradient of actor i = E[grad log pi_i(a_i) (Q_i(o, a) - sum_x pi_i(x) Q_i(o, (x, a_-i)) - alpha log pi_i(a_i))]
+    """
 
     # Critic
     critic: NetworkConfig = MLP(hidden_size=128, layers=1)
-    """Units of encoders, attention and heads, and hidden layers of each head. It must be an `MLP`."""
+    """Sizes of encoders, attention and output heads; must be an `MLP` (published: 128 units)."""
     attention_heads: int = 4
-    """Heads of the attention; their number divides the critic's `hidden_size`."""
+    """Attention heads; must divide the critic's `hidden_size` (published: 4)."""
     attention_penalty: float = 1e-3
-    """Weight of the mean square of the attention's logits, over heads and all pairs (their code: summed over heads, over the others)."""
+    """Weight of the mean squared attention logit, over heads and pairs of agents (published: 4e-3 in this form)."""
 
     # Actors
     share_parameters: Sharing = "all"
-    """Actors, and encoders and heads of the critic: one for all agents, told apart by the agent id, one for each type of agent, or one each
-    (published). The attention is always shared."""
+    """Actors, critic encoders and heads: one network for all agents, with the agent id as input, one per type, or per agent (published)."""
     entropy_weight: float = 0.01
-    """alpha, what a nat of entropy is worth in reward (published: 1/100)."""
+    """Entropy coefficient alpha, in reward per nat (published: 0.01)."""
 
     @classmethod
     def presets(cls) -> Mapping[str, MAAC]:
-        """`default`; `published`: Iqbal and Sha 2019 and their code: Adam 1e-3, batches of 1024, 12 environments, 4 updates every 100
-        steps, target rate 0.001, 128 units, networks for each agent, a penalty of 1e-3 on each of four heads' attention; actors are not
-        delayed."""
+        """`default`; `published`: Iqbal and Sha 2019 and their code: Adam with 1e-3, minibatches of 1024, 12 environments, 4 updates every
+        100 steps, tau 0.001, 128 units, one network per agent, an attention penalty of 1e-3 for each of four heads, no policy delay."""
         published = cls(
             actor=MLP(hidden_size=128),
             attention_penalty=4e-3,
@@ -75,7 +76,7 @@ class MAAC(OffPolicy[AttentionCritic]):
         return {"default": cls(), "published": published}
 
     def check(self, spec: EnvSpec) -> None:
-        """Raise ConfigError for hyper-parameters, or an environment, that cannot work."""
+        """Raise ConfigError for unusable hyper-parameters or an unsupported environment."""
         self._check(spec)
         check_positive(self, "attention_heads")
         check_not_negative(self, "attention_penalty", "entropy_weight")
@@ -84,8 +85,7 @@ class MAAC(OffPolicy[AttentionCritic]):
             raise ConfigError(f"attention_heads ({self.attention_heads}) must divide critic.hidden_size ({size}).")
         if spec.action_kind == "box":
             raise ConfigError(
-                f"maac needs discrete actions or a simplex, whose corners it plays, but those of {spec.name} are a box. "
-                "deterministic-dop and maddpg can do that."
+                f"maac needs discrete or simplex actions, but those of {spec.name} are a box. Use deterministic-dop or maddpg."
             )
 
     def _make_critic(self, key: PRNGKeyArray, spec: EnvSpec) -> AttentionCritic:
@@ -98,10 +98,10 @@ class MAAC(OffPolicy[AttentionCritic]):
         """The critic's sizes.
 
         Raises:
-            ConfigError: it is a network of another kind.
+            ConfigError: the critic is not an `MLP`.
         """
         if not isinstance(self.critic, MLP):
-            raise ConfigError(f"critic of maac must be a dop.MLP, which its attention takes its sizes from; got {shown(self.critic)}.")
+            raise ConfigError(f"critic of maac must be a dop.MLP, which sets the sizes of the attention critic; got {shown(self.critic)}.")
         return self.critic
 
     def act(
@@ -119,12 +119,12 @@ class MAAC(OffPolicy[AttentionCritic]):
         return PolicyOutput(action=feed_forward.as_vectors(action, step.action_mask), behaviour_prob=jnp.ones(output.shape[0])), carry
 
     def policy(self, learner: MAACLearner) -> Policy:
-        """What plays greedily."""
+        """The greedy decentralised policy."""
         chosen = "argmax" if learner.actor.network.kind == "discrete" else "corner"
         return Policy(team=learner.actor, temperature=jnp.ones(()), chosen=chosen)
 
     def credit(self, learner: MAACLearner, carry: tuple[()], step: TimeStep, action: Action, own: Action) -> Credit:
-        """Each agent's values are the whole team's; of a point of the simplex the largest component counts."""
+        """Each agent's value is the team's; a simplex action counts as its nearest corner."""
         del carry
         policy = jax.vmap(policies.masked_softmax)(feed_forward.outputs(learner.actor, step.obs), step.action_mask)
         q, _ = learner.critic(step.obs, feed_forward.as_vectors(action, step.action_mask), policies.is_active(step.action_mask))
@@ -133,54 +133,54 @@ class MAAC(OffPolicy[AttentionCritic]):
         k = policies.is_active(step.action_mask).astype(q.dtype)
         return Credit(k=k, q=q_own, b=None, policy=policy if discrete else None)
 
-    def _draw(
+    def _sample_actions(
         self, actor: Team, obs: Float[Array, "agent obs"], action_mask: Array, key: PRNGKeyArray
     ) -> tuple[Float[Array, "agent action"], Int[Array, " agent"]]:
-        """The actors' policies at one step, and an action of each."""
+        """The actors' policies at one step, and an action sampled from each."""
         policy = jax.vmap(policies.masked_softmax)(feed_forward.outputs(actor, obs), action_mask)
         return policy, jax.vmap(policies.sample)(jax.random.split(key, len(policy)), policy)
 
     def _critic_loss(self, critic: AttentionCritic, learner: MAACLearner, batch: Transition, key: PRNGKeyArray) -> Loss:
-        """The soft TD error of the value of every agent that is there (their Eq. 7)."""
+        """The squared soft TD error of every active agent (their Eq. 7)."""
         is_active = policies.is_active(batch.action_mask)
 
         def target(step: Transition, key: PRNGKeyArray) -> Float[Array, " agent"]:
-            policy, action = self._draw(learner.target_actor, step.next_obs, step.next_action_mask, key)
+            policy, action = self._sample_actions(learner.target_actor, step.next_obs, step.next_action_mask, key)
             is_active = policies.is_active(step.next_action_mask)
             q, _ = learner.target_critic(step.next_obs, feed_forward.as_vectors(action, step.next_action_mask), is_active)
             soft = losses.gather_actions(q, action) - self.entropy_weight * log_probability(policy, action)
             return step.reward + self.gamma * step.discount * losses.agreed(soft, is_active)
 
-        taken = feed_forward.as_vectors(batch.action, batch.action_mask)
-        q, match = jax.vmap(critic)(batch.obs, taken, is_active)
+        action = feed_forward.as_vectors(batch.action, batch.action_mask)
+        q, logits = jax.vmap(critic)(batch.obs, action, is_active)
         targets = jax.vmap(target)(batch, jax.random.split(key, len(batch.reward)))
-        loss, metrics = td_metrics(losses.gather_actions(q, jnp.argmax(taken, axis=-1)), jax.lax.stop_gradient(targets), is_active)
-        return loss + self.attention_penalty * jnp.mean(match**2), metrics
+        loss, metrics = td_metrics(losses.gather_actions(q, jnp.argmax(action, axis=-1)), jax.lax.stop_gradient(targets), is_active)
+        return loss + self.attention_penalty * jnp.mean(logits**2), metrics
 
     def _actor_loss(self, actor: Team, learner: MAACLearner, batch: Transition, key: PRNGKeyArray) -> Loss:
-        """Minus the soft policy gradient's objective (their Eq. 8); nothing flows through the advantage."""
+        """Minus the soft policy-gradient objective (their Eq. 8); no gradient through the advantage."""
 
         def objective(step: Transition, key: PRNGKeyArray) -> tuple[Float[Array, " agent"], Float[Array, "agent action"]]:
-            policy, action = self._draw(actor, step.obs, step.action_mask, key)
+            policy, action = self._sample_actions(actor, step.obs, step.action_mask, key)
             q, _ = learner.critic(step.obs, feed_forward.as_vectors(action, step.action_mask), policies.is_active(step.action_mask))
             log = log_probability(policy, action)
-            gain = counterfactual_advantage(policy, q, action) - self.entropy_weight * log
-            return log * jax.lax.stop_gradient(gain), policy
+            advantage = counterfactual_advantage(policy, q, action) - self.entropy_weight * log
+            return log * jax.lax.stop_gradient(advantage), policy
 
-        gained, policy = jax.vmap(objective)(batch, jax.random.split(key, len(batch.reward)))
-        loss = -jnp.mean(gained)
+        objectives, policy = jax.vmap(objective)(batch, jax.random.split(key, len(batch.reward)))
+        loss = -jnp.mean(objectives)
         return loss, {"actor_loss": loss, "policy_entropy": jnp.mean(losses.entropy(policy))}
 
 
 def counterfactual_advantage(
     policy: Float[Array, "agent action"], q: Float[Array, "agent action"], action: Int[Array, " agent"]
 ) -> Float[Array, " agent"]:
-    """Q_i(o, a) - sum_x pi_i(x) Q_i(o, (x, a_-i)); 0 in the mean over agent i's own policy (Iqbal and Sha's Eqs. 8 and 9)."""
+    """Q_i(o, a) - sum_x pi_i(x) Q_i(o, (x, a_-i)); mean 0 over agent i's policy (Iqbal and Sha's Eqs. 8 and 9)."""
     return losses.gather_actions(q, action) - jnp.sum(policy * q, axis=-1)
 
 
 def log_probability(policy: Float[Array, "agent action"], action: Int[Array, " agent"]) -> Float[Array, " agent"]:
-    """log pi_i(a_i), finite where the probability underflows; 0 where an agent has no legal action."""
+    """log pi_i(a_i), finite where the probability underflows; 0 for inactive agents."""
     return jnp.log(jnp.maximum(policies.probability(policy, action), jnp.finfo(policy.dtype).tiny))
 
 

@@ -1,14 +1,14 @@
-"""Stochastic DOP (Wang et al., Algorithm 1, Sec. 4.1, App. G.1): decentralised recurrent actors, a linearly decomposed critic.
+"""Stochastic DOP (Wang et al., Algorithm 1, Sec. 4.1, App. G.1): decentralised recurrent actors and a linearly decomposed critic.
 
     Q_tot(tau, a) = sum_i k_i(s) Q_i(tau, a_i) + b(s)                                            (Eq. 4)
 
 Each iteration, from 16 on-policy and 32 off-policy episodes:
 
-    critic   toward TD(lambda) on the first (Eq. 8) and k-step tree backup on the second (Eq. 7), mixed by kappa (Eq. 6)
-    actors   up the gradient  sum_i k_i grad log pi_i(a_i) (Q_i(a_i) - E_pi Q_i)                  (Eq. 9, App. A.3)
+    critic   targets: TD(lambda) on-policy (Eq. 8), k-step tree backup off-policy (Eq. 7); losses mixed by kappa (Eq. 6)
+    actors   ascend  sum_i k_i grad log pi_i(a_i) (Q_i(a_i) - E_pi Q_i)                  (Eq. 9, App. A.3)
 
-The actors, their gradient and their exploration are in `_actor_critic`; here are the critic and what it learns toward.
-Arrays of an update have time first, then the episode of the batch.
+`base.actor_critic` has the actors, their gradient and exploration; this module has the critic and its targets.
+Arrays of an update have the axes time, episode.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from dop import losses, policies
 from dop.algorithms.base import actor_critic
-from dop.algorithms.base.actor_critic import FORMERLY, ActorCritic, ActorCriticLearner
+from dop.algorithms.base.actor_critic import MOVED_FIELDS, ActorCritic, ActorCriticLearner
 from dop.errors import ConfigError, check_fractions, check_not_negative, check_positive
 from dop.learning import dynamic_scan, minibatches
 from dop.learning.gradient_step import Loss
@@ -34,14 +34,14 @@ from dop.networks.layers import PerAgent
 from dop.networks.mlp import MLP
 from dop.networks.protocols import NetworkConfig
 from dop.networks.teams import recurrent
-from dop.networks.teams.recurrent import longest
-from dop.renamed import moved
+from dop.networks.teams.recurrent import max_length
+from dop.renamed import moved_into_parts
 from dop.returns import expected_q, sampled_q, td_lambda, tree_backup
 from dop.types import Action, EnvSpec, Episode, Metrics, ReplayBuffer, TimeStep
 
 
 class DecomposedCritic(eqx.Module):
-    """Local critics and the mixer that makes them the team's (Fig. 2)."""
+    """Local critics, and the mixer that combines them into Q_tot (Fig. 2)."""
 
     local: PerAgent[Any]
     mixer: LinearMixer
@@ -58,7 +58,7 @@ class DecomposedCritic(eqx.Module):
         action: Int[Array, " agent"],
         is_active: Bool[Array, " agent"] | None = None,
     ) -> Float[Array, ""]:
-        """Q_tot(tau, a) (Eq. 4) of the agents that are `is_active`, by default all."""
+        """Q_tot(tau, a) (Eq. 4) over the active agents; by default all."""
         k, b = self.mixer(state)
         q = losses.gather_actions(self.local_q(state, obs), action)
         return jnp.sum(k * (q if is_active is None else jnp.where(is_active, q, 0))) + b
@@ -68,12 +68,12 @@ DOPLearner = ActorCriticLearner[DecomposedCritic]
 
 
 class Values(actor_critic.Values):
-    """What the critic says of one step: Q_i(tau, .), k_i and b."""
+    """The critic's values at one step: Q_i(tau, .), k_i and b."""
 
     b: Float[Array, "*batch"]
 
     def metrics(self, action_mask: Bool[Array, "*batch agent action"], mask: Bool[Array, "*batch"]) -> Metrics:
-        """The range of Q_i, and the spread of k."""
+        """The ranges of Q_i and k."""
         return super().metrics(action_mask, mask) | {
             "k_min": losses.masked_mean(jnp.min(self.k, axis=-1), mask),
             "k_max": losses.masked_mean(jnp.max(self.k, axis=-1), mask),
@@ -81,13 +81,13 @@ class Values(actor_critic.Values):
 
 
 class Batch(actor_critic.Batch):
-    """What one update learns from; leading axis: episode."""
+    """The episodes of one update; leading axis: episode."""
 
     off_policy: Episode
 
 
 class CriticData(eqx.Module):
-    """Rows for the critic's regression; two leading axes: minibatch, row."""
+    """Minibatches of the critic; two leading axes: minibatch, row."""
 
     state: Float[Array, "minibatch row state"]
     obs: Float[Array, "minibatch row agent obs"]
@@ -97,52 +97,55 @@ class CriticData(eqx.Module):
     weight: Float[Array, "minibatch row"]
 
 
-@moved(**FORMERLY)
+@moved_into_parts(**MOVED_FIELDS)
 @dataclass(frozen=True, kw_only=True)
 class StochasticDOP(ActorCritic[DecomposedCritic]):
-    """Stochastic DOP. The defaults are what measured best on SMAX (docs/deviations.md); presets: the paper's and the released code's."""
+    """Stochastic DOP (Wang et al., Algorithm 1). Defaults: the best settings measured on SMAX (docs/deviations.md); presets `paper` and
+    `released`: the published ones.
+
+        Q_tot(tau, a) = sum_i k_i(s) Q_i(tau, a_i) + b(s)                                          (Eq. 4)
+        gradient      = E[sum_i k_i(s) grad log pi_i(a_i | tau_i) (Q_i(tau, a_i) - E_pi Q_i)]      (Eq. 9)
+    """
 
     # Critic targets
     tb_lambda: float = 0.93
-    """lambda of the tree backup's trace (Eq. 7). The paper does not state it; released code: 0.93."""
+    """lambda of the tree backup (Eq. 7). The paper does not state it; released: 0.93."""
     tb_steps: int = 5
-    """k of the k-step tree backup (Eq. 7, App. G.1)."""
+    """k of the k-step tree backup, in steps (Eq. 7, App. G.1)."""
     tb_expectation: Literal["decomposed", "sampled"] = "decomposed"
-    """E_pi[Q_tot] in tree backup: exact, by the decomposition (Eq. 5), or estimated from sampled joint actions: DOP with undecomposed tree
-    backup (Sec. 5.1.1)."""
+    """E_pi[Q_tot] in tree backup: exact by decomposition (Eq. 5), or estimated from sampled joint actions (ablation, Sec. 5.1.1)."""
     tb_samples: int | None = None
-    """Joint actions drawn for each estimate. None: as the paper, 20 with at most two agents, else 200."""
+    """Joint actions per estimate with `sampled`. None: the paper's 20 for at most two agents, else 200."""
     kappa: float | None = None
-    """Share of the tree-backup loss (Eq. 6; paper: 0.5). None: one mean over all steps of both batches, as released."""
+    """Weight of the tree-backup loss, in [0, 1] (Eq. 6; paper: 0.5). None: one mean over all steps of both batches (released)."""
     bootstrap: Literal["expected", "taken"] = "expected"
-    """Value at a time limit, on-policy: E_pi[Q_tot], or Q_tot of one more action drawn (released). The same in expectation."""
+    """On-policy value at a time limit: E_pi[Q_tot], or Q_tot of one more sampled action (released)."""
 
     # Critic
     critic_inputs: Literal["state", "state_obs_id"] = "state_obs_id"
-    """What a local critic sees: the global state (paper), or also its agent's observation and id (released)."""
+    """Inputs of a local critic: the global state (paper), or also its agent's observation and id (released)."""
     critic: NetworkConfig = MLP(hidden_size=256)
-    """Network of a local critic (App. G.1): features to values of the actions, without a hidden state. The mixer is always linear."""
+    """Network of a local critic; feed-forward (App. G.1). The mixer is always linear."""
     dueling: bool = False
-    """Add to each Q_i(a) a learned value common to all actions (released)."""
+    """Add a learned state value to each Q_i(a) (released)."""
     mixer_weights: Literal["linear", "product"] = "linear"
-    """k(s): absolute value of a linear layer (paper), or a product of two of them, width 32 (released). Either way divided by its sum."""
+    """k(s): absolute value of a linear layer (paper), or a product of two with 32 hidden units (released); normalised to sum 1."""
     mixer_bias: bool = True
-    """Add b(s) (Eq. 4). The released code computes and drops it."""
+    """Add the bias b(s) to Q_tot (Eq. 4). Released: no."""
 
     # Actors
     actor_episodes: Literal["latest", "on_policy", "off_policy"] = "latest"
-    """What actors learn from: the newest episodes (released), a sample of the on-policy ones (paper), or off-policy ones (Theorem 7). The
-    critic's on-policy episodes are the newest with `latest`, else the sample."""
+    """Episodes of the actors: the newest (released), a sample of the on-policy ones (paper), or off-policy ones (Theorem 7)."""
     ratio_clip: float = 1.0
-    """Theorem 7's joint ratio pi/beta is cut to at most this, for `sampled` gradients from `off_policy` episodes; nothing else uses it."""
+    """Upper bound of the joint ratio pi/beta (Theorem 7); only for `sampled` gradients from `off_policy` episodes."""
 
     # Data
     on_policy_capacity: int = 32
-    """The newest episodes that count as on-policy (App. G.1)."""
+    """Capacity of the on-policy buffer, in episodes (App. G.1)."""
     replay_capacity: int = 5000
-    """The newest episodes that are kept at all (App. G.1)."""
+    """Capacity of the replay buffer, in episodes (App. G.1)."""
     off_policy_batch: int = 32
-    """Off-policy episodes per update (App. G.1). 0: On-Policy DOP, without the tree-backup loss (Sec. 5.1.1)."""
+    """Off-policy episodes per update (App. G.1). 0: On-Policy DOP, without tree backup (Sec. 5.1.1)."""
 
     @property
     def warmup_episodes(self) -> int:
@@ -150,8 +153,8 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
 
     @classmethod
     def presets(cls) -> Mapping[str, StochasticDOP]:
-        """`default`; `paper`: the text of Sec. 4.1 and App. G.1; `released`: the code its authors released; and the default's ablations of
-        Sec. 5.1.1: `on-policy` without tree backup, `undecomposed` with its expectation sampled."""
+        """`default`; `paper`: the text of Sec. 4.1 and App. G.1; `released`: the authors' released code; and the ablations of Sec. 5.1.1:
+        `on-policy` without tree backup, `undecomposed` with a sampled expectation."""
         common = cls(
             td_lambda=0.8,
             critic_lr=1e-4,
@@ -193,7 +196,7 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
         }
 
     def check(self, spec: EnvSpec) -> None:
-        """Raise ConfigError for hyper-parameters, or an environment, that cannot work."""
+        """Raise ConfigError for unusable hyper-parameters or an unsupported environment."""
         self._check(spec, "stochastic-dop")
         check_positive(self, "tb_steps", "ratio_clip")
         check_fractions(self, "tb_lambda", "kappa")
@@ -242,21 +245,21 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
         def loss(critic: DecomposedCritic, rows: CriticData) -> Loss:
             state, obs = self._inputs(learner, rows.state, rows.obs)
             error = jax.vmap(critic.total)(state, obs, rows.action, rows.is_active) - rows.target
-            # Rows without weight may hold anything.
+            # Rows of weight 0 have arbitrary values.
             return minibatches.squared_error(jnp.where(rows.weight > 0, error, 0), rows.weight)
 
-        at_once = self.critic_schedule == "full"
+        full_batch = self.critic_schedule == "full"
         critic, optimiser, metrics = minibatches.fit(
-            loss, self._critic_optimiser, learner.critic, learner.critic_optimiser, data, count, at_once=at_once
+            loss, self._critic_optimiser, learner.critic, learner.critic_optimiser, data, count, full_batch=full_batch
         )
         metrics["target_mean"] = losses.masked_mean(target, episodes.mask)
-        return replace(learner, critic=critic, critic_optimiser=optimiser), metrics, jnp.where(at_once, 1, count)
+        return replace(learner, critic=critic, critic_optimiser=optimiser), metrics, jnp.where(full_batch, 1, count)
 
     def critic_targets(
         self, learner: DOPLearner, episodes: Episode, off_policy: Bool[Array, " episode"], key: PRNGKeyArray
     ) -> Float[Array, "time episode"]:
-        """y of every step: tree backup on off-policy episodes (Eq. 7), TD(lambda) on the others (Eq. 8). Axes: time, episode."""
-        length = longest(episodes)
+        """y of every step: tree backup on off-policy episodes (Eq. 7), TD(lambda) on on-policy ones (Eq. 8). Axes: time, episode."""
+        length = max_length(episodes)
         logits = recurrent.unroll(learner.actor, episodes, length + 1)
         policy = self._policy(logits, episodes.action_mask, self._epsilon(learner))
         values = self._values(learner, learner.target, episodes, length + 1)
@@ -302,9 +305,9 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
         off_policy: Bool[Array, " episode"],
         target: Float[Array, "time episode"],
     ) -> tuple[CriticData, Int[Array, ""]]:
-        """The critic's rows, arranged by `critic_schedule`, and how many of the minibatches hold any."""
-        seen = (episodes.state[:-1], episodes.obs[:-1], episodes.action, policies.is_active(episodes.action_mask[:-1]))
-        rows = (*seen, target, jnp.broadcast_to(off_policy, episodes.mask.shape))
+        """The critic's minibatches by `critic_schedule`, and the number of non-empty ones."""
+        inputs = (episodes.state[:-1], episodes.obs[:-1], episodes.action, policies.is_active(episodes.action_mask[:-1]))
+        rows = (*inputs, target, jnp.broadcast_to(off_policy, episodes.mask.shape))
         (state, obs, action, is_active, target, off_policy), mask, count = minibatches.make_minibatches(
             key, rows, episodes.mask, self.critic_schedule
         )
@@ -324,7 +327,7 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
     def _credit_terms(
         self, learner: DOPLearner, step: TimeStep, action: Action
     ) -> tuple[Float[Array, "agent action"], Float[Array, " agent"], Float[Array, ""]]:
-        """Q_i(tau, .), k_i and b, which do not depend on what was done."""
+        """Q_i(tau, .), k_i and b, which do not depend on the joint action."""
         del action
         state, obs = self._inputs(learner, step.state, step.obs)
         k, b = learner.critic.mixer(state)
@@ -337,7 +340,7 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
         behaviour_prob: Float[Array, "time agent"],
         mask: Bool[Array, " time"],
     ) -> Float[Array, " time"] | None:
-        """The joint ratio of Theorem 7, cut, where actors learn from off-policy episodes."""
+        """The clipped joint ratio of Theorem 7, if the actors use off-policy episodes."""
         if self.actor_episodes != "off_policy":
             return None
         joint = jnp.prod(policies.probability(policy, action) / jnp.where(mask[:, None], behaviour_prob, 1), axis=-1)

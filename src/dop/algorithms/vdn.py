@@ -1,4 +1,4 @@
-"""VDN: value-decomposition networks (Sunehag et al. 2018). The team's value is the sum of the agents', Q_tot = sum_i Q_i(tau_i, a_i)."""
+"""VDN: value-decomposition networks (Sunehag et al. 2018), Q_tot(tau, a) = sum_i Q_i(tau_i, a_i)."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from dataclasses import dataclass
 
 from jaxtyping import PRNGKeyArray
 
-from dop.algorithms.base.q_learning import FINE_TUNED, FORMERLY, QLearning
+from dop.algorithms.base.q_learning import FINE_TUNED, MOVED_FIELDS, QLearning
 from dop.mixers import SumMixer
-from dop.renamed import moved
+from dop.renamed import moved_into_parts
 from dop.types import EnvSpec
 
 
-@moved(**FORMERLY)
+@moved_into_parts(**MOVED_FIELDS)
 @dataclass(frozen=True, kw_only=True)
 class VDN(QLearning):
-    """VDN. The defaults are PyMARL's for SMAC (`vdn.yaml`)."""
+    """VDN (Sunehag et al. 2018). Defaults: PyMARL's for SMAC (`vdn.yaml`); preset: the published fine-tuning.
+
+    Q_tot(tau, a) = sum_i Q_i(tau_i, a_i)
+    """
 
     @classmethod
     def presets(cls) -> Mapping[str, VDN]:
@@ -24,7 +27,7 @@ class VDN(QLearning):
         return {"default": cls(), "fine-tuned": cls(**FINE_TUNED)}
 
     def check(self, spec: EnvSpec) -> None:
-        """Raise ConfigError for hyper-parameters, or an environment, that cannot work."""
+        """Raise ConfigError for unusable hyper-parameters or an unsupported environment."""
         self._check(spec, "vdn")
 
     def _make_mixer(self, key: PRNGKeyArray, spec: EnvSpec) -> SumMixer:

@@ -96,10 +96,10 @@ def _rebuilt(folder: RunFolder, config: RunConfig, given: AnyAlgorithm | None, t
         own = algorithms.name_of(cls)
     except ConfigError as error:
         raise RunError(f"{folder.path} needs the algorithm {config.algorithm!r}. {error}{_way_to(config.algorithm)}") from error
-    if not algorithms.same(own, config.algorithm):
+    if not algorithms.same_class(own, config.algorithm):
         raise RunError(f"{folder.path} was made with the algorithm {config.algorithm!r}, not with {own!r}.")
     if not isinstance(known, type):
-        if not hyper_parameters.agree(hyper_parameters.kept(known), config.hyper_parameters):
+        if not hyper_parameters.same_values(hyper_parameters.serialise(known), config.hyper_parameters):
             raise RunError(
                 f"{folder.path} has other hyper-parameters than the algorithm given; give its class alone: algorithm={cls.__name__}."
             )
@@ -108,7 +108,7 @@ def _rebuilt(folder: RunFolder, config: RunConfig, given: AnyAlgorithm | None, t
     if foreign is not None and not trust:
         raise _untrusted(folder, "network", foreign)
     try:
-        values = {name: hyper_parameters.as_it_was(value) for name, value in config.hyper_parameters.items()}
+        values = {name: hyper_parameters.deserialise(value) for name, value in config.hyper_parameters.items()}
     except ConfigError as error:
         raise RunError(f"{folder.config}: {error}") from error
     with plugins.named(f"The algorithm {config.algorithm} cannot be made"):

@@ -86,7 +86,7 @@ def make_plan(
     options = environment_options if environment_options is not None else dict(spec.options)
     config = RunConfig(
         algorithm=algorithm_name,
-        hyper_parameters=hyper_parameters.kept(algorithm),
+        hyper_parameters=hyper_parameters.serialise(algorithm),
         environment=name,
         environment_options=as_json(options),
         environment_spec=as_json(dataclasses.asdict(spec)),

@@ -1,1 +1,1 @@
-"""What updates are made of: replay, minibatches, optimisers, normalisation and dynamic-length scans."""
+"""Components of updates: replay, minibatches, optimisers, normalisation and dynamic-length scans."""

@@ -1,7 +1,7 @@
-"""Loops over the first `length` of T steps, `length` known only at run time: padding after the longest episode costs nothing.
+"""Dynamic-length scans over the first `length` of T steps, with `length` known at run time: padding costs nothing.
 
 `jax.lax.scan` always runs all T steps, and `jax.lax.while_loop` cannot be differentiated in reverse. `scan` here runs `length` steps
-forwards and as many backwards, keeping one carry a step and recomputing the rest.
+forwards and backwards. It stores one carry per step and recomputes the rest.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ def _zeros(shapes: PyTree, length: int) -> PyTree:
 
 
 def zeros_of(function: Callable[..., Any], *args: Any) -> Any:
-    """Zeros in the shape of what `function` would return: where a sum of its results starts. Nothing is computed."""
+    """Zeros in the shape of the result of `function`, to start a sum of its results. Nothing is computed."""
     return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, *args))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def scan(step: Step, params: PyTree, carry: PyTree, xs: PyTree, length: Int[Array, ""]) -> PyTree:
-    """The outputs y_t of `carry, y_t = step(params, carry, xs[t])` for t < length, and 0 after.
+    """The outputs y_t of `carry, y_t = step(params, carry, xs[t])` for t < length, and 0 afterwards.
 
     Reverse-mode gradients flow to `params` and `carry`; `xs` is data and gets none. `step` must not close over traced values.
     """
@@ -83,5 +83,5 @@ scan.defvjp(_scan_forward, _scan_backward)
 
 
 def map_steps(f: Callable[[Any, Any], Any], params: PyTree, xs: PyTree, length: Int[Array, ""]) -> PyTree:
-    """`f(params, xs[t])` for t < length, and 0 after. Not differentiable in reverse."""
+    """`f(params, xs[t])` for t < length, and 0 afterwards. Not differentiable in reverse."""
     return _forward(lambda p, carry, x: (carry, f(p, x)), params, (), xs, length, keep_carries=False)[0]

@@ -1,7 +1,6 @@
-"""Gradient steps: the one place where a gradient meets an optimiser.
+"""Gradient steps: gradients, their sums over minibatches, optimiser updates, and the metric of the gradient norm.
 
-An algorithm writes a loss, which returns its value and the metrics to report. Where the gradient is computed, how it is summed and how
-its norm is reported is decided here.
+An algorithm defines a loss, which returns its value and the metrics to report.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from dop.types import Metrics
 
 Params = TypeVar("Params")
 Loss: TypeAlias = tuple[Float[Array, ""], Metrics]
-"""What a loss returns: the value whose gradient is taken, and metrics."""
+"""The result of a loss function: the value to minimise, and metrics."""
 
 
 def gradient_step(
@@ -28,16 +27,17 @@ def gradient_step(
     """One optimiser step on the gradient of `loss` at `params`.
 
     Args:
-        loss: of the parameters.
-        params: what is learned.
-        optimiser: and its `state`.
-        name: what is learned, for the metric `{name}_grad_norm`.
+        loss: function of the parameters.
+        params: the parameters.
+        optimiser: the optimiser.
+        state: the optimiser's state.
+        name: the name of the parameters in the metric `{name}_grad_norm`.
 
     Returns:
-        The new parameters, the optimiser's new state, and the loss's metrics with the norm of the gradient before it is clipped.
+        The new parameters, the optimiser's new state, and the loss's metrics with the gradient norm before clipping.
     """
     gradient, metrics = jax.grad(loss, has_aux=True)(params)
-    return _applied(params, gradient, metrics, optimiser, state, name)
+    return _apply_gradient(params, gradient, metrics, optimiser, state, name)
 
 
 def gradient_step_of_sum(
@@ -50,9 +50,9 @@ def gradient_step_of_sum(
     *,
     name: str,
 ) -> tuple[Params, PyTree, Metrics]:
-    """One optimiser step on the sum of `loss` over the first `count` minibatches (leading axis), one after another to save memory.
+    """One optimiser step on the sum of `loss` over the first `count` minibatches (leading axis), accumulated to save memory.
 
-    Everything else is as in `gradient_step`; the metrics are summed, too.
+    Arguments and results are as in `gradient_step`; the metrics are sums, too.
     """
     gradient_of = jax.grad(loss, has_aux=True)
 
@@ -61,15 +61,15 @@ def gradient_step_of_sum(
 
     start = dynamic_scan.zeros_of(lambda: gradient_of(params, dynamic_scan.at(minibatches, jnp.zeros((), jnp.int32))))
     gradient, metrics = jax.lax.fori_loop(0, count, accumulate, start)
-    return _applied(params, gradient, metrics, optimiser, state, name)
+    return _apply_gradient(params, gradient, metrics, optimiser, state, name)
 
 
-def _applied(
+def _apply_gradient(
     params: Params, gradient: Params, metrics: Metrics, optimiser: optax.GradientTransformation, state: PyTree, name: str
 ) -> tuple[Params, PyTree, Metrics]:
-    # optax types its trees as containers of arrays, which modules are not.
+    # optax's types are containers of arrays; modules are not.
     old: Any = params
-    slope: Any = gradient
-    updates, state = optimiser.update(slope, state, old)
+    grads: Any = gradient
+    updates, state = optimiser.update(grads, state, old)
     new: Any = optax.apply_updates(old, updates)
-    return new, state, metrics | {f"{name}_grad_norm": optax.tree.norm(slope)}
+    return new, state, metrics | {f"{name}_grad_norm": optax.tree.norm(grads)}

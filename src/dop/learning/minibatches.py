@@ -1,9 +1,9 @@
-"""A critic's regression: how the steps of a batch of episodes are arranged into minibatches, and the gradient steps on them.
+"""Minibatches of a critic: how the steps of a batch of episodes are grouped, and the gradient steps on them.
 
-timestep     one optimiser step for each timestep of the batch, first to last
+timestep     one gradient step per timestep of the batch, first to last
 backwards    the same, last to first
-shuffled     one for each minibatch of that size, of filled steps in random order
-full         a single one for all steps
+shuffled     one gradient step per minibatch of shuffled steps, one step per episode of the batch in each
+full         one gradient step on all steps
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ Model = TypeVar("Model")
 def make_minibatches(
     key: PRNGKeyArray, rows: Rows, mask: Bool[Array, "time episode"], schedule: Schedule
 ) -> tuple[Rows, Bool[Array, "minibatch row"], Int[Array, ""]]:
-    """The rows (leading axes: time, episode) as minibatches, which of them count, and how many minibatches, from the first, hold any."""
+    """The rows (leading axes: time, episode) as minibatches, their mask, and the number of leading minibatches that are not empty."""
     count = jnp.max(jnp.sum(mask, axis=0, dtype=jnp.int32))
     if schedule == "backwards":
-        # From the longest episode's last step; what lies after it is never looked at.
+        # From the longest episode's last step; the padding after it is never used.
         order = (count - 1 - jnp.arange(mask.shape[0])) % mask.shape[0]
         rows, mask = jax.tree.map(lambda x: x[order], (rows, mask))
     if schedule == "shuffled":
-        # Filled rows in random order, then the others.
+        # Unpadded rows in random order, then padding.
         order = jnp.argsort(jax.random.uniform(key, (mask.size,)) + ~mask.ravel())
         rows, mask = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[order].reshape(x.shape), (rows, mask))
         count = -(-jnp.sum(mask, dtype=jnp.int32) // mask.shape[1])
@@ -44,21 +44,21 @@ def make_minibatches(
 
 
 def weights(
-    mask: Bool[Array, "minibatch row"], schedule: Schedule, share: Callable[..., Float[Array, "minibatch row"]] = losses.equal_shares
+    mask: Bool[Array, "minibatch row"], schedule: Schedule, weigh: Callable[..., Float[Array, "minibatch row"]] = losses.equal_shares
 ) -> Float[Array, "minibatch row"]:
-    """How much each row's loss counts in its optimiser step.
+    """Weight of each row's loss in its gradient step.
 
-    `share(mask, axis)` gives weights that sum to 1 along `axis`, by default all alike: over a minibatch, or over all of them for `full`.
+    `weigh(mask, axis)` gives weights that sum to 1 along `axis`, by default uniform: over a minibatch, or over all of them for `full`.
     """
     if schedule == "full":
-        return share(mask, (0, 1))
-    # The last shuffled minibatch may be partly filled: its rows count as much as any others.
+        return weigh(mask, (0, 1))
+    # The last shuffled minibatch may be partly filled: its rows have the same weight as all others.
     filled = jnp.mean(mask, axis=1, keepdims=True) if schedule == "shuffled" else 1.0
-    return share(mask, 1) * filled
+    return weigh(mask, 1) * filled
 
 
 def squared_error(error: Float[Array, "*row"], weight: Float[Array, "*row"]) -> Loss:
-    """The weighted sum of squared errors, and what to report of it. Rows without weight must have an error of 0."""
+    """The weighted sum of squared errors, and its metrics. Rows of weight 0 must have an error of 0."""
     loss = jnp.sum(weight * error**2)
     return loss, {"critic_loss": loss, "td_error_abs": jnp.sum(weight * jnp.abs(error))}
 
@@ -71,22 +71,23 @@ def fit(
     minibatches: PyTree,
     count: Int[Array, ""],
     *,
-    at_once: bool,
+    full_batch: bool,
 ) -> tuple[Model, PyTree, Metrics]:
-    """Optimiser steps on the first `count` minibatches: one each, in order, or a single one for their sum (`at_once`).
+    """Gradient steps on the first `count` minibatches: one each, in order, or one on their sum (`full_batch`).
 
     Args:
-        loss: of model and minibatch.
-        optimiser: and its `state`.
-        model: what is fitted.
+        loss: function of model and minibatch.
+        optimiser: the optimiser.
+        model: the model to fit.
+        state: the optimiser's state.
         minibatches: leading axis: minibatch.
-        count: how many of them.
-        at_once: for the `full` schedule, where the minibatches are slices of one.
+        count: number of minibatches.
+        full_batch: for the `full` schedule, whose minibatches are slices of one batch.
 
     Returns:
-        The new model, the optimiser's new state, and the metrics of the loss with `critic_grad_norm`: means over the steps.
+        The new model, the optimiser's new state, and means over the steps of the loss's metrics and `critic_grad_norm`.
     """
-    if at_once:
+    if full_batch:
         return gradient_step_of_sum(loss, model, optimiser, state, minibatches, count, name="critic")
 
     def step(j: Int[Array, ""], model: Model, state: PyTree) -> tuple[Model, PyTree, Metrics]:

@@ -1,4 +1,4 @@
-"""Optimisers, as the published code has them."""
+"""Optimisers, schedules and target-network updates, as in the published code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Params = TypeVar("Params")
 
 
 def rmsprop(lr: float, *, decay: float, eps: float, max_grad_norm: float) -> optax.GradientTransformation:
-    """Clip the joint gradient norm, then RMSprop with epsilon OUTSIDE the root, as PyTorch has it (App. G.1).
+    """Clip the joint gradient norm, then RMSprop with epsilon OUTSIDE the square root, like PyTorch (App. G.1).
 
     v <- decay v + (1 - decay) g^2,   p <- p - learning_rate g / (sqrt(v) + eps),   v_0 = 0
     """
@@ -30,22 +30,22 @@ def adam(lr: float, *, eps: float, max_grad_norm: float, rectified: bool = False
 
 
 def linear(start: float, end: float, steps: int) -> optax.Schedule:
-    """From `start` to `end` over `steps`, then constant. `steps=0` is `end` from the beginning."""
+    """Linear annealing from `start` to `end` over `steps`, then constant. `steps=0`: always `end`."""
     return optax.linear_schedule(start, end, steps) if steps > 0 else optax.constant_schedule(end)
 
 
-def copied_if(due: Bool[Array, ""], target: Params, source: Params) -> Params:
+def periodic_update(due: Bool[Array, ""], target: Params, source: Params) -> Params:
     """`source` if `due`, else `target`: the periodic update of a target network.
 
-    `optax.periodic_update` asks for a count that meets every multiple of the period; ours counts episodes or critic steps, several at once.
+    `optax.periodic_update` needs a count that reaches every multiple of the period. Counts of episodes or critic steps skip some.
     """
     return jax.tree.map(lambda old, new: jnp.where(due, new, old), target, source)
 
 
-def moved(target: Params, source: Params, share: float) -> Params:
-    """(1 - share) target + share source: the incremental (Polyak) update of a target network or of an average."""
-    # optax types its trees as containers of arrays, which modules are not.
+def incremental_update(target: Params, source: Params, tau: float) -> Params:
+    """(1 - tau) target + tau source: the incremental (Polyak) update of a target network or moving average."""
+    # optax's types are containers of arrays; modules are not.
     new: Any = source
     old: Any = target
-    updated: Any = optax.incremental_update(new, old, share)
+    updated: Any = optax.incremental_update(new, old, tau)
     return updated

@@ -1,5 +1,5 @@
-"""Replay: a ring of whole episodes. One short file over any pytree, since draws must be restricted to the newest episodes (the paper's
-on-policy buffer is then the end of the off-policy one, not a second copy). `bench/replay.py` measures it beside flashbax."""
+"""Replay: a ring buffer of whole episodes, over any pytree. Draws can be restricted to the newest episodes, so that the paper's on-policy
+buffer needs no second copy. `bench/replay.py` compares it with flashbax."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Replay(eqx.Module, Generic[Item]):
 
     items: Item
     added: Int[Array, ""]
-    """Items ever added. The next one goes to place `added % capacity`."""
+    """Number of items ever added. The next index is `added % capacity`."""
 
     @property
     def capacity(self) -> int:
@@ -30,32 +30,32 @@ class Replay(eqx.Module, Generic[Item]):
         return jnp.minimum(self.added, self.capacity)
 
     def add(self, batch: Item) -> Replay[Item]:
-        """Append the items of `batch` (leading axis), forgetting the oldest."""
+        """Append the items of `batch` (leading axis), overwriting the oldest."""
         n = jax.tree.leaves(batch)[0].shape[0]
-        places = (self.added + jnp.arange(n)) % self.capacity
-        items = jax.tree.map(lambda old, new: old.at[places].set(new.astype(old.dtype), unique_indices=True), self.items, batch)
+        indices = (self.added + jnp.arange(n)) % self.capacity
+        items = jax.tree.map(lambda old, new: old.at[indices].set(new.astype(old.dtype), unique_indices=True), self.items, batch)
         return Replay(items=items, added=self.added + n)
 
     def latest(self, n: int) -> Item:
-        """The newest `n` items, newest first. There must be as many."""
+        """The newest `n` items, newest first. The buffer must hold at least `n`."""
         return self._take(jnp.arange(n))
 
     def uniform(self, key: PRNGKeyArray, n: int, *, window: int | None = None) -> Item:
-        """`n` items drawn with replacement from all, or from the newest `window`."""
+        """`n` items drawn uniformly with replacement from all, or from the newest `window`."""
         newest = jnp.minimum(self.size, self.capacity if window is None else window)
         return self._take(jax.random.randint(key, (n,), 0, newest))
 
     def _take(self, age: Int[Array, " n"]) -> Item:
-        places = (self.added - 1 - age) % self.capacity
-        return jax.tree.map(lambda x: x.at[places].get(mode="promise_in_bounds"), self.items)
+        indices = (self.added - 1 - age) % self.capacity
+        return jax.tree.map(lambda x: x.at[indices].get(mode="promise_in_bounds"), self.items)
 
 
 def allocate(example: Item, capacity: int) -> Replay[Item]:
-    """An empty ring for items like `example` (arrays or shapes)."""
+    """An empty buffer for items like `example` (arrays or shapes)."""
     items = jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), example)
     return Replay(items=items, added=jnp.zeros((), jnp.int32))
 
 
 def size_in_bytes(example: object, capacity: int) -> int:
-    """What `allocate` would take."""
+    """Memory that `allocate` would use."""
     return capacity * sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(example))

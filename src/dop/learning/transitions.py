@@ -1,4 +1,4 @@
-"""Single steps, drawn from a replay of whole episodes: what follows a step stands beside it, and nothing is stored twice."""
+"""Transitions drawn from a replay of whole episodes, so that no observation is stored twice."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dop.types import Episode, ReplayBuffer, Transition
 
 
 def uniform(replay: ReplayBuffer, key: PRNGKeyArray, n: int) -> Transition:
-    """`n` steps (leading axis), drawn with replacement, each step that was taken in any kept episode alike. There must be one."""
+    """`n` transitions (leading axis), drawn uniformly with replacement from all steps of all stored episodes; at least one is needed."""
     episodes = replay.items
     length = jnp.sum(episodes.mask, axis=1, dtype=jnp.int32)
     end = jnp.cumsum(length)
@@ -20,7 +20,7 @@ def uniform(replay: ReplayBuffer, key: PRNGKeyArray, n: int) -> Transition:
 
 
 def at(episodes: Episode, episode: Int[Array, " n"], t: Int[Array, " n"]) -> Transition:
-    """Step `t` of each `episode` (leading axis of `episodes`). Observations and states come in full precision."""
+    """Step `t` of each `episode` (leading axis of `episodes`), with observations and states in full precision."""
 
     def full(x: Array) -> Array:
         return x.astype(episodes.reward.dtype)

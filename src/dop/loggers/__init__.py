@@ -1,1 +1,1 @@
-"""Loggers: where records go beside the run directory, and the progress display."""
+"""Loggers: destinations of records, and the progress display."""

@@ -1,18 +1,18 @@
-"""What a run is called at Weights & Biases and MLflow.
+"""The identity of a run at Weights & Biases and MLflow.
 
-    wandb     RUN/wandb/     later `wandb sync` the newest RUN/wandb/offline-run-* of each seed
-    mlflow    RUN/mlruns/    look with `mlflow ui --backend-store-uri RUN/mlruns`
+    wandb     RUN/wandb/     upload later with `wandb sync`: the newest RUN/wandb/offline-run-* of each seed
+    mlflow    RUN/mlruns/    view with `mlflow ui --backend-store-uri RUN/mlruns`
 
-Each seed is a run of its own there, in a group, with the same names of metrics: their own tools then average over seeds. RUN/logger-id and
-the seed name the run there. Online, wandb logs in as it always does (WANDB_API_KEY, WANDB_BASE_URL ...), and mlflow goes where
-MLFLOW_TRACKING_URI says.
+Each seed is a separate run there. The runs of all seeds form a group and have the same metric names, so that these tools can
+average over seeds. A run's identity is RUN/logger-id and the seed. Online, wandb uses its usual login (WANDB_API_KEY, WANDB_BASE_URL ...),
+and mlflow uses MLFLOW_TRACKING_URI.
 
-A run that crashed continues from its checkpoint and reports what came after a second time. Neither package can take numbers back, and one
-seed would have two curves. Therefore, when a run is resumed, `metrics.jsonl` is what counts, which ends at the checkpoint:
+A crashed run resumes from its checkpoint and reports later records again. Neither package can retract records, so that a seed would have
+two curves. Therefore a resumed run reports the records of `metrics.jsonl`, which ends at the checkpoint:
 
-    mlflow             continues in the same run if that has the same records; else the run is deleted, and a new one gets all records
-    wandb, offline     gets all records in a folder of its own, of the same run: the newest has everything, the older ones can go
-    wandb, online      continues in the same run after the last step that it has; it gets again neither this one nor earlier ones
+    mlflow             continues the run if it has the same records; otherwise deletes it and reports all records to a new one
+    wandb, offline     reports all records to a new folder of the same run; older folders can be deleted
+    wandb, online      continues the run after its last reported step; earlier records are not reported again
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from dop.storage import files
 from dop.storage.run_directory import RunFolder
 
 PROJECT = "dop"
-"""What the runs are filed under: wandb's project, mlflow's experiment."""
+"""wandb's project, mlflow's experiment."""
 
 
 def run_identity(folder: RunFolder) -> str:
-    """Which run this is, wherever its directory is: a path would be that of another run on another machine, or once this one is deleted."""
+    """The identity of a run. Paths are not unique: another machine, or a later run, may use the same one."""
     path = folder.path / "logger-id"
     if not os.path.lexists(path):
         files.write_text(path, uuid.uuid4().hex)
     identity = files.read_text(path).strip()
     if not re.fullmatch("[0-9a-f]{32}", identity):
-        raise RunError(f"{path} is damaged: it must hold 32 hexadecimal digits. Delete it, and the run gets a new identity.")
+        raise RunError(f"{path} is damaged: it must hold 32 hexadecimal digits. Delete it to give the run a new identity.")
     return identity
 
 
 def group_name(run: LoggedRun) -> str:
-    """What the runs of all seeds are found under: the name of the run directory."""
+    """The group of the runs of all seeds: the name of the run directory."""
     return run.path.resolve().name

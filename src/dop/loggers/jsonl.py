@@ -1,4 +1,4 @@
-"""`metrics.jsonl`, the run's own record."""
+"""The logger of `metrics.jsonl`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dop.storage.records import Record, as_lines, complete
 
 
 class JsonLines:
-    """Appends to `metrics.jsonl`. When `write` returns, its records are on the disk together: no crash loses them."""
+    """Appends to `metrics.jsonl`. `write` syncs its records to disk, so that no crash loses them."""
 
     def open(self, run: LoggedRun) -> None:
         self._file = files.opened(run.folder.metrics, os.O_RDWR | os.O_APPEND | os.O_CREAT)

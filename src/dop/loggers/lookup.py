@@ -1,6 +1,6 @@
-"""Loggers, and how they are found: by name, as `my_module:MyLogger`, by an entry point in the group `dop.loggers`, or as objects.
+"""Look-up of loggers: by name, as `my_module:MyLogger`, by an entry point in the group `dop.loggers`, or as objects.
 
-One that fails during training cannot end the run. Records themselves are in `metrics.jsonl` in any case.
+A logger that fails during training does not stop the run; `metrics.jsonl` has all records.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from dop.storage.records import Record
 
 GROUP = "dop.loggers"
 ALWAYS = "tensorboard"
-"""A logger that every run has, whether it is named or not, like `metrics.jsonl`."""
+"""A logger of every run, like `metrics.jsonl`."""
 
 
 def chosen(given: Any, *, online: bool) -> list[Logger]:
-    """The loggers that were named, or given as objects, made but not opened.
+    """The loggers given by name or as objects, constructed but not opened.
 
     Raises:
-        UnknownNameError: there is no such logger.
-        MissingExtraError: it is not installed.
-        ConfigError: it is no logger or cannot be made; or online without one that can be.
+        UnknownNameError: no such logger.
+        MissingExtraError: its package is not installed.
+        ConfigError: it is not a logger or cannot be constructed; or online without a logger that supports it.
     """
     check_flags(logger_online=online)
     if isinstance(given, str) or not isinstance(given, Sequence):
         raise ConfigError(f"loggers must be a list of names or objects, for example ['wandb'], or empty; got {shown(given)}.")
     if online and not any(isinstance(logger, str) and logger in LOGGERS for logger in given):
-        raise ConfigError("Nothing is logged online without a logger that can be: add --logger wandb or --logger mlflow.")
+        raise ConfigError("Online logging needs a logger that supports it: add --logger wandb or --logger mlflow.")
     named = list(dict.fromkeys(logger for logger in given if isinstance(logger, str) and logger != ALWAYS))
     objects = [_checked(logger, type(logger).__name__) for logger in given if not isinstance(logger, str)]
-    return [Guarded(logger, name) for name, logger in [*((name, _made(name, online)) for name in named), *objects]]
+    return [GuardedLogger(logger, name) for name, logger in [*((name, _made(name, online)) for name in named), *objects]]
 
 
 def _made(name: str, online: bool) -> Logger:
@@ -62,18 +62,18 @@ def _checked(logger: Any, name: str) -> tuple[str, Logger]:
     """A logger and its name.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is not a logger.
     """
     if isinstance(logger, type):
-        raise ConfigError(f"loggers has the class {logger.__name__}; it must have an object of it: {logger.__name__}().")
+        raise ConfigError(f"loggers has the class {logger.__name__}; pass an object of it: {logger.__name__}().")
     lacking = [method for method in ("open", "write", "close") if not callable(getattr(logger, method, None))]
     if lacking:
         raise ConfigError(f"{name} is not a logger: it has no {', '.join(lacking)}. See dop.Logger, and docs/own-logger.md.")
     return name, logger
 
 
-class Guarded:
-    """A logger that cannot end a run that goes: what it raises then is a warning, once, and it gets no more records."""
+class GuardedLogger:
+    """A logger whose failure during training does not stop the run: it becomes one warning, and the logger gets no more records."""
 
     def __init__(self, logger: Logger, name: str) -> None:
         self._logger, self._name, self._failed = logger, name, False
@@ -93,7 +93,7 @@ class Guarded:
     def _try(self, act: Callable[[], None]) -> None:
         try:
             act()
-        except (Exception, SystemExit) as error:  # it is somebody else's code, or a service that is away
+        except (Exception, SystemExit) as error:  # foreign code, or a service that is not reachable
             if not self._failed:
                 text = "The logger %s failed and gets no more of this run's records; metrics.jsonl has them all. %s"
                 logging.getLogger("dop").warning(text, self._name, plugins.explain(error))
@@ -101,4 +101,4 @@ class Guarded:
 
 
 LOGGERS: Mapping[str, Callable[[bool], Logger]] = {"wandb": WandB, "mlflow": MLflow}
-"""By the name of `--logger`, which is also that of the package and of the extra."""
+"""Loggers by their name for `--logger`, which is also that of the package and the extra."""

@@ -1,4 +1,4 @@
-"""MLflow: one child run per seed. Offline unless asked."""
+"""MLflow: one child run per seed. Offline by default."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class MLflow:
 
     def open(self, run: LoggedRun) -> None:
         files.check_inside(run.path / "mlruns")
-        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # it would count its users
+        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # no usage statistics
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         logging.getLogger("mlflow").setLevel(logging.ERROR)
         tracking: Any = importlib.import_module("mlflow.tracking")
@@ -39,13 +39,13 @@ class MLflow:
         self._children: dict[int, str] = {}
         for seed in run.config.train_config.seeds:
             own, known = f"{identity}-seed-{seed}", [record for record in history if record.seed == seed]
-            child = self._as_left(own, known)
+            child = self._resumable_run(own, known)
             tags = {"dop_id": own, "mlflow.parentRunId": self._parent}
             self._children[seed] = child or self._new_run(run, f"{group_name(run)}-seed-{seed}", tags, described | {"seed": seed})
             self.write([] if child else known)
 
-    def _as_left(self, identity: str, history: Sequence[Record]) -> str | None:
-        """The run of a seed, if it is there and has the records that count; one that has others is deleted."""
+    def _resumable_run(self, identity: str, history: Sequence[Record]) -> str | None:
+        """The existing run of a seed if it has exactly these records; a run with other records is deleted."""
         same = self._found(identity)
         if same and self._steps(same[0]) == _steps_of(history):
             return same[0].info.run_id
@@ -57,7 +57,7 @@ class MLflow:
         return self._client.search_runs([self._experiment], filter_string=f"tags.dop_id = '{identity}'")
 
     def _steps(self, run: Any) -> dict[str, list[int]]:
-        """By metric: the environment steps at which it has been reported."""
+        """The environment steps of the reported values, by metric."""
         found = {name: self._client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
         return {name: sorted(metric.step for metric in metrics) for name, metrics in found.items()}
 
@@ -79,7 +79,7 @@ class MLflow:
 
 
 def _steps_of(history: Sequence[Record]) -> dict[str, list[int]]:
-    """What `MLflow` would have of these records."""
+    """The environment steps of these records, by metric, like `MLflow._steps`."""
     found: dict[str, list[int]] = {}
     for record in history:
         for name in tagged(record):

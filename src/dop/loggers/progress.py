@@ -1,4 +1,4 @@
-"""What a person sees of a run: a live display on a terminal, one plain line per evaluation everywhere else.
+"""The progress display of a run: live on a terminal, otherwise one plain line per evaluation.
 
 Plain lines have no control characters, whatever `FORCE_COLOR` says.
 """
@@ -30,36 +30,36 @@ _FIGURES = {
     "policy_entropy": ("entropy", "{:.3f}"),
     "critic_loss": ("critic loss", "{:.3g}"),
 }
-_WHOEVER_WATCHES = contextlib.suppress(OSError)
-"""May be gone, like a terminal that is closed or a `tee` that Ctrl-C has ended, or write to a full disk; the run goes on."""
+_IGNORE_BROKEN_OUTPUT = contextlib.suppress(OSError)
+"""The run continues if its output is closed (a terminal, a `tee` ended by Ctrl-C) or its disk is full."""
 _WINDOW = 20
-"""Train records that the speed is measured over; enough to smooth evaluations and saves, which take time too."""
+"""Train records per measurement of the speed; enough to average over evaluations and checkpoints."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Status:
-    """All that is shown. The thread that draws only ever reads a whole one."""
+    """The displayed values. The drawing thread reads one immutable object."""
 
     env_steps: int
     rate: float | None
-    """Environment steps per second and seed; None until it is known."""
+    """Environment steps per second and seed; None while unknown."""
     since: float
     """Seconds on the monotonic clock when `env_steps` was reached."""
     figures: str
 
 
 class Progress:
-    """A logger for people. What it shows is the mean over the seeds; the bar is that of the slowest.
+    """A logger for the terminal. Figures are means over the seeds; the bar shows the slowest seed.
 
     Args:
-        console: where to; the default is standard error, which leaves standard output to results.
+        console: the output; by default standard error, since standard output is for results.
     """
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True)
 
     def open(self, run: LoggedRun) -> None:
-        """Nothing is shown before there is something to show."""
+        """Start without output; the first records start the display."""
         self._total, self._seeds = run.config.train_config.env_steps, len(run.config.train_config.seeds)
         self._latest: dict[tuple[Kind, int], Record] = {}
         self._speed: deque[tuple[float, int]] = deque(maxlen=_WINDOW)
@@ -69,17 +69,17 @@ class Progress:
             self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=4)
 
     def write(self, records: Sequence[Record]) -> None:
-        """Show them, once those of all seeds are there."""
+        """Show records once those of all seeds have arrived."""
         for record in records:
             self._latest[record.kind, record.seed] = record
             together = [r for r in self._latest.values() if (r.kind, r.iteration) == (record.kind, record.iteration)]
             if len(together) == self._seeds:
-                with _WHOEVER_WATCHES:
+                with _IGNORE_BROKEN_OUTPUT:
                     self._show(together)
 
     def message(self, text: str) -> None:
         """Print a line above the bar."""
-        with _WHOEVER_WATCHES:
+        with _IGNORE_BROKEN_OUTPUT:
             if self._live is None:
                 self._plain(text)
             else:
@@ -87,9 +87,9 @@ class Progress:
                 self._console.print(Text(printable(text)))
 
     def close(self) -> None:
-        """Leave the last state standing and give the terminal back."""
+        """Leave the last state on the screen and restore the terminal."""
         if self._live is not None:
-            with _WHOEVER_WATCHES:
+            with _IGNORE_BROKEN_OUTPUT:
                 self._live.stop()
 
     def _show(self, together: list[Record]) -> None:
@@ -103,7 +103,7 @@ class Progress:
             self._plain("  ".join(part for part in (*self._numbers(self._status), self._status.figures) if part))
 
     def _rate(self) -> float | None:
-        """Between train records only: what comes before the first one is compilation."""
+        """The speed between train records; the time before the first is compilation."""
         if len(self._speed) < 2 or self._speed[-1][0] <= self._speed[0][0]:
             return None
         (start_seconds, start_steps), (seconds, steps) = self._speed[0], self._speed[-1]
@@ -118,7 +118,7 @@ class Progress:
         return "  ".join(texts)
 
     def _numbers(self, status: _Status) -> tuple[str, str, str]:
-        """Steps, speed and time left, the latter two empty while unknown."""
+        """Steps, speed and remaining time; the last two are empty while unknown."""
         steps = f"{compact(status.env_steps)}/{compact(self._total)} steps"
         if not status.rate:
             return steps, "", ""

@@ -1,4 +1,4 @@
-"""What a logger is, and the names under which loggers show records."""
+"""The protocol of loggers, and the metric names that they report."""
 
 from __future__ import annotations
 
@@ -16,45 +16,45 @@ from dop.storage.run_directory import RunConfig, RunFolder
 
 @dataclass(frozen=True, kw_only=True)
 class LoggedRun:
-    """What a logger is told of the run whose records it gets."""
+    """The run whose records a logger gets."""
 
     path: Path
-    """Its directory. A logger that writes files into it has a folder of its own there."""
+    """The run directory. A logger that writes files there uses its own folder."""
     config: RunConfig
-    """Algorithm, hyper-parameters, environment, seeds and protocol."""
+    """Algorithm, hyper-parameters, environment and training configuration."""
     resumed_at: int | None = None
-    """Environment steps that a resumed run starts from; None at the beginning."""
+    """Environment steps at which the run resumes; None for a new run."""
 
     @property
     def folder(self) -> RunFolder:
-        """Where its files are."""
+        """The files of the run directory."""
         return RunFolder(self.path)
 
     @property
     def history(self) -> list[Record]:
-        """What counts of what the run has reported so far: on a resume, up to its checkpoint. Later records are reported again."""
+        """The records so far; on a resume, up to the checkpoint. Later records are reported again."""
         return read(self.folder.metrics) if self.folder.metrics.is_file() else []
 
 
 @runtime_checkable
 class Logger(Protocol):
-    """A place for records. One object may serve several runs, one after another."""
+    """A destination of records. One object may serve several runs, one after another."""
 
     def open(self, run: LoggedRun) -> None:
-        """A run starts, or goes on. Nothing has been computed yet: what is raised here refuses the run."""
+        """Called when a run starts or resumes, before any computation. An exception here stops the run."""
         ...
 
     def write(self, records: Sequence[Record]) -> None:
-        """Take records in the order in which they were made: those of all seeds at one moment."""
+        """Report records, in order; one call has those of all seeds at the same step."""
         ...
 
     def close(self) -> None:
-        """The run has ended, in whatever way: finish what is open. Closing twice is allowed."""
+        """Called when the run ends, also on failure. Closing twice is allowed."""
         ...
 
 
 def tagged(record: Record) -> dict[str, float]:
-    """The finite metrics of a record, by the names that charts of every seed have: `train/return_mean`, and `eval/return_mean` for the
+    """The finite metrics of a record, by their names in charts: `train/return_mean`, and `eval/return_mean` for the
     `test_return_mean` of an evaluation.
     """
     prefix, known = ("train/", "") if record.kind == "train" else ("eval/", "test_")
@@ -62,7 +62,7 @@ def tagged(record: Record) -> dict[str, float]:
 
 
 def settings(config: RunConfig) -> dict[str, Any]:
-    """What made a run, one level deep: its algorithm, its environment, its hyper-parameters, its protocol."""
+    """The configuration of a run as a flat dict: algorithm, environment, hyper-parameters, training configuration."""
     train_config = {f"train_config.{name}": value for name, value in dataclasses.asdict(config.train_config).items()}
     options = {f"environment.{name}": value for name, value in config.environment_options.items()}
     return {"algorithm": config.algorithm, "environment": config.environment, **options, **flat(config.hyper_parameters), **train_config}

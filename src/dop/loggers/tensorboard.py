@@ -15,9 +15,9 @@ from dop.storage.records import Record
 
 class TensorBoard:
     """Event files for TensorBoard, one folder per seed, `tensorboard/seed_0`, with the same tags, `train/critic_loss`, `eval/return_mean`,
-    over environment steps, and the hyper-parameters for the HParams tab. Metrics that are not finite are left out.
+    over environment steps, and the hyper-parameters for the HParams tab. Metrics that are not finite are omitted.
 
-    Of a resumed run the files are written anew from `metrics.jsonl`: no point is there twice.
+    A resumed run rewrites the files from `metrics.jsonl`, so that no point is duplicated.
     """
 
     def open(self, run: LoggedRun) -> None:
@@ -25,9 +25,8 @@ class TensorBoard:
         train_config = run.config.train_config
         self._goal, self._steps = train_config.env_steps, dict.fromkeys(train_config.seeds, 0)
         self._files = {seed: EventFile(run.folder.tensorboard / f"seed_{seed}") for seed in train_config.seeds}
-        # Without the seed, which would be that of a group's first session.
         for file in self._files.values():
-            # Without the seed: of a group the tab shows the hyper-parameters of one session.
+            # Without the seed: the tab shows the hyper-parameters of one session per group.
             file.session_start(settings(run.config), _group(run))
         self.write(run.history)
 
@@ -49,6 +48,6 @@ class TensorBoard:
 
 
 def _group(run: LoggedRun) -> str:
-    """A name for a run among others of the same log directory, which may lie in folders of the same name."""
+    """A group name that is unique among the runs of a log directory, whose folders may have the same name."""
     path = run.path.resolve()
     return f"{run.config.environment}/{run.config.algorithm}/{path.name}-{zlib.crc32(bytes(path)):08x}"

@@ -1,4 +1,4 @@
-"""Weights & Biases: one run per seed, in a group. Offline unless asked."""
+"""Weights & Biases: one run per seed, in a group. Offline by default."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class WandB:
         self._online = online
 
     def open(self, run: LoggedRun) -> None:
-        # Not the folders of older starts, which are not written again: wandb puts a link into each, to a log in its cache.
+        # Not below: wandb puts a link to a log in its cache into each folder, and older folders are not written again.
         files.check_inside(run.path / "wandb", below=False)
-        # Reports of its own errors would be sent even by an offline run.
+        # Otherwise wandb sends error reports even offline.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         self._wandb: Any = importlib.import_module("wandb")
         self._runs: dict[int, Any] = {}
         for seed in run.config.train_config.seeds:
             self._runs[seed] = self._started(run, seed)
-        # What an online run has of an earlier start. It cannot be taken back, and resuming gives the same numbers again.
+        # Steps already reported online. They cannot be retracted, and a resumed run has the same values.
         self._reported = {seed: kept.step if self._online else 0 for seed, kept in self._runs.items()}
         self.write(run.history)
 

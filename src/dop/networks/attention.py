@@ -11,9 +11,9 @@ from dop.networks.layers import MLP, Linear, PerAgent
 
 
 class AttentionHeads(eqx.Module):
-    """What each agent gathers from the others (Iqbal and Sha 2019, Eq. 6): one query of its own, keys and values of theirs.
+    """Multi-head attention of each agent over the others (Iqbal and Sha 2019, Eq. 6).
 
-    x_i = sum_{j != i} softmax_j(q_i . k_j / sqrt(d)) v_j   in each head; heads end to end
+    x_i = sum_{j != i} softmax_j(q_i . k_j / sqrt(d)) v_j   per head; the heads are concatenated
     """
 
     queries: Linear
@@ -22,7 +22,7 @@ class AttentionHeads(eqx.Module):
     heads: int = eqx.field(static=True)
 
     def __init__(self, size: int, heads: int, *, key: PRNGKeyArray) -> None:
-        """`size`: units of what comes in and of what goes out, a multiple of `heads`."""
+        """`size`: input and output units, a multiple of `heads`."""
         key_queries, key_keys, key_values = jax.random.split(key, 3)
         self.queries = Linear(size, size, use_bias=False, key=key_queries)
         self.keys = Linear(size, size, use_bias=False, key=key_keys)
@@ -32,25 +32,25 @@ class AttentionHeads(eqx.Module):
     def __call__(
         self, own: Float[Array, "agent unit"], others: Float[Array, "agent unit"], is_active: Bool[Array, " agent"]
     ) -> tuple[Float[Array, "agent unit"], Float[Array, "head agent agent"]]:
-        """What agent i gathers with its query from all other active agents; and q_i . k_j before scaling, 0 unless both are active."""
+        """Each agent's attention over the other active agents; and the logits q_i . k_j before scaling, 0 unless both are active."""
 
         def in_heads(layer: Linear, x: Array) -> Float[Array, "head agent unit"]:
             return jax.vmap(layer)(x).reshape(len(x), self.heads, -1).swapaxes(0, 1)
 
         queries, keys = in_heads(self.queries, own), in_heads(self.keys, others)
         values = jax.nn.leaky_relu(in_heads(self.values, others))
-        match = queries @ keys.swapaxes(1, 2)
+        logits = queries @ keys.swapaxes(1, 2)
         other = ~jnp.eye(len(own), dtype=bool) & is_active
-        scaled = jnp.where(other, match / jnp.sqrt(keys.shape[-1]), jnp.finfo(match.dtype).min)
-        weights = jnp.where(other, jax.nn.softmax(scaled, axis=-1), 0)  # an agent alone gathers nothing
-        gathered = weights @ values
-        return gathered.swapaxes(0, 1).reshape(own.shape), jnp.where(is_active[:, None] & is_active, match, 0)
+        scaled = jnp.where(other, logits / jnp.sqrt(keys.shape[-1]), jnp.finfo(logits.dtype).min)
+        weights = jnp.where(other, jax.nn.softmax(scaled, axis=-1), 0)  # 0 if no other agent is active
+        attended = weights @ values
+        return attended.swapaxes(0, 1).reshape(own.shape), jnp.where(is_active[:, None] & is_active, logits, 0)
 
 
 class AttentionCritic(eqx.Module):
-    """MAAC's critic (Iqbal and Sha 2019, Sec. 3.2): Q_i(o, (a_-i, .)) for every action of agent i, what the others see and do by attention.
+    """MAAC's critic (Iqbal and Sha 2019, Sec. 3.2): Q_i(o, (a_-i, .)) for every action of agent i, with attention over the other agents.
 
-    Encoders and heads are one for each group of agents, told apart by the agent id; the attention is always shared.
+    Each group of agents has its own encoders and output head, with the agent id as input; the attention is always shared.
     """
 
     encode_obs: PerAgent[Linear]
@@ -70,7 +70,7 @@ class AttentionCritic(eqx.Module):
         heads: int,
         key: PRNGKeyArray,
     ) -> None:
-        """`layers`: hidden ones of each head."""
+        """`layers`: hidden layers of each output head."""
         key_obs, key_both, key_attention, key_head = jax.random.split(key, 4)
         size = obs_size + len(groups)
 
@@ -89,11 +89,11 @@ class AttentionCritic(eqx.Module):
     def __call__(
         self, obs: Float[Array, "agent obs"], action: Float[Array, "agent action"], is_active: Bool[Array, " agent"]
     ) -> tuple[Float[Array, "agent action"], Float[Array, "head agent agent"]]:
-        """Q_i of every action of every agent i, and the attention before softmax; agent i's own action makes no difference to its row, nor
-        do agents that are not `is_active`."""
+        """Q_i of every action of every agent i, and the attention logits. Row i depends neither on agent i's own action nor on inactive
+        agents."""
         apply = lambda net, x: net(x)  # noqa: E731
-        seen = jnp.concatenate([obs, jnp.eye(self.n_agents, dtype=obs.dtype)], axis=1)
-        own = jax.nn.leaky_relu(self.encode_obs.map(apply, seen, in_axes=(0,)))
-        both = jax.nn.leaky_relu(self.encode_both.map(apply, jnp.concatenate([seen, action], axis=1), in_axes=(0,)))
-        gathered, match = self.attention(own, both, is_active)
-        return self.head.map(apply, jnp.concatenate([own, gathered], axis=1), in_axes=(0,)), match
+        inputs = jnp.concatenate([obs, jnp.eye(self.n_agents, dtype=obs.dtype)], axis=1)
+        own = jax.nn.leaky_relu(self.encode_obs.map(apply, inputs, in_axes=(0,)))
+        both = jax.nn.leaky_relu(self.encode_both.map(apply, jnp.concatenate([inputs, action], axis=1), in_axes=(0,)))
+        attended, logits = self.attention(own, both, is_active)
+        return self.head.map(apply, jnp.concatenate([own, attended], axis=1), in_axes=(0,)), logits

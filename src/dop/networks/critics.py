@@ -1,7 +1,7 @@
-"""Critics of a network of one's own, which sees all inputs concatenated, where the library's `MLP` has a split first layer.
+"""Critics built from a network configuration, with one factory per kind of critic.
 
-The library's critics (`dop.networks.layers`) keep the first layer in parts, so that the state's part is computed once for the team.
-Another network cannot be split: it is called once for each agent. One example in, one out.
+An `MLP` becomes a critic with a split first layer (`dop.networks.split_critics`), so that the state's part is computed once for the team.
+Any other network gets its inputs concatenated and is called once per agent. One example in, one out.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from dop.networks.mlp import MLP
 from dop.networks.protocols import NetworkConfig
 from dop.types import EnvSpec
 
-CRITIC = "Critics learn from steps out of their order: use dop.MLP(), or a network of your own without a hidden state."
+CRITIC_IS_FEED_FORWARD = "Critics are trained on shuffled steps: use dop.MLP(), or a network of your own without a hidden state."
 """Why a critic has no hidden state."""
 
 
 def _output(network: Any, *x: Float[Array, " part"]) -> Float[Array, " output"]:
-    """Of a network without a hidden state, the parts of its input end to end."""
+    """The output of a feed-forward network for its concatenated inputs."""
     return network(network.init_state(), jnp.concatenate(x))[1]
 
 
-class OwnLocalCritic(eqx.Module):
-    """Q_i(tau, .) as `dop.networks.split_critics.LocalCritic` has it."""
+class ConcatLocalCritic(eqx.Module):
+    """Q_i(tau, .) like `dop.networks.split_critics.LocalCritic`, by any network."""
 
     network: Any
     n_agents: int = eqx.field(static=True)
@@ -42,17 +42,17 @@ class OwnLocalCritic(eqx.Module):
 
 
 def local_critic(config: NetworkConfig, spec: EnvSpec, *, local_inputs: bool, dueling: bool, key: PRNGKeyArray) -> Any:
-    """Q_i(tau, .): values of all discrete actions, from the state, and with `local_inputs` own observation and agent id."""
+    """Q_i(tau, .): values of all discrete actions, from the state and, with `local_inputs`, own observation and agent id."""
     if type(config) is MLP:
         sizes = (spec.state_size, spec.obs_size, spec.action_size, spec.n_agents, config.hidden_size)
         return split_critics.LocalCritic(*sizes, layers=config.layers, local_inputs=local_inputs, dueling=dueling, key=key)
     inputs = spec.state_size + (spec.obs_size + spec.n_agents if local_inputs else 0)
     network = config.build(inputs, spec.action_size + dueling, key=key)
-    return OwnLocalCritic(network=network, n_agents=spec.n_agents, local_inputs=local_inputs, dueling=dueling)
+    return ConcatLocalCritic(network=network, n_agents=spec.n_agents, local_inputs=local_inputs, dueling=dueling)
 
 
-class OwnActionCritic(eqx.Module):
-    """Q_i(tau, a_i) of a vector action as `dop.networks.split_critics.LocalActionCritic` has it."""
+class ConcatActionCritic(eqx.Module):
+    """Q_i(tau, a_i) of a vector action like `dop.networks.split_critics.LocalActionCritic`, by any network."""
 
     network: Any
     n_agents: int = eqx.field(static=True)
@@ -65,16 +65,16 @@ class OwnActionCritic(eqx.Module):
 
 
 def action_critic(config: NetworkConfig, spec: EnvSpec, obs_size: int, *, key: PRNGKeyArray) -> Any:
-    """Q_i(tau, a_i): one value, from the state, `obs_size` numbers of the own observation, the own action and the agent id."""
+    """Q_i(tau, a_i): one value, from state, own observation (of `obs_size`, which may be 0), own action and agent id."""
     if type(config) is MLP:
         sizes = (spec.state_size, obs_size, spec.action_size, spec.n_agents, config.hidden_size)
         return split_critics.LocalActionCritic(*sizes, layers=config.layers, key=key)
     inputs = spec.state_size + obs_size + spec.action_size + spec.n_agents
-    return OwnActionCritic(network=config.build(inputs, 1, key=key), n_agents=spec.n_agents)
+    return ConcatActionCritic(network=config.build(inputs, 1, key=key), n_agents=spec.n_agents)
 
 
-class OwnJointCritic(eqx.Module):
-    """Q(s, a_1, ..., a_n) as `dop.networks.split_critics.JointCritic` has it."""
+class ConcatJointCritic(eqx.Module):
+    """Q(s, a_1, ..., a_n) like `dop.networks.split_critics.JointCritic`, by any network."""
 
     network: Any
 
@@ -84,21 +84,21 @@ class OwnJointCritic(eqx.Module):
     def deviations(
         self, state: Float[Array, " state"], action: Float[Array, "agent action"], own: Float[Array, "agent action"]
     ) -> Float[Array, " agent"]:
-        """Q(s, (own_i, a_-i)) for every agent i: the others do as in `action`."""
+        """Q(s, (own_i, a_-i)) for every agent i, with a_-i from `action`."""
         return jax.vmap(lambda i, own: self(state, action.at[i].set(own)))(jnp.arange(len(action)), own)
 
 
 def joint_critic(config: NetworkConfig, spec: EnvSpec, *, key: PRNGKeyArray) -> Any:
-    """Q(s, a): one value, from the state and the actions of all agents, which are vectors."""
+    """Q(s, a): one value, from the state and all agents' vector actions."""
     if type(config) is MLP:
         return split_critics.JointCritic(
             spec.state_size, spec.action_size, spec.n_agents, config.hidden_size, layers=config.layers, key=key
         )
-    return OwnJointCritic(network=config.build(spec.state_size + spec.n_agents * spec.action_size, 1, key=key))
+    return ConcatJointCritic(network=config.build(spec.state_size + spec.n_agents * spec.action_size, 1, key=key))
 
 
-class OwnCounterfactualCritic(eqx.Module):
-    """Q_i(s, o_i, (a_-i, .)) as `dop.networks.split_critics.CounterfactualCritic` has it."""
+class ConcatCounterfactualCritic(eqx.Module):
+    """Q_i(s, o_i, (a_-i, .)) like `dop.networks.split_critics.CounterfactualCritic`, by any network."""
 
     network: Any
     action_size: int = eqx.field(static=True)
@@ -106,21 +106,21 @@ class OwnCounterfactualCritic(eqx.Module):
     def __call__(
         self, state: Float[Array, " state"], obs: Float[Array, "agent obs"], action: Int[Array, " agent"]
     ) -> Float[Array, "agent action"]:
-        """`action` is the joint one; what agent i itself does makes no difference to its row."""
+        """`action` is the joint action; row i does not depend on agent i's own."""
         ids = jnp.eye(len(action), dtype=state.dtype)
-        done = jax.nn.one_hot(action, self.action_size, dtype=state.dtype)
+        one_hot = jax.nn.one_hot(action, self.action_size, dtype=state.dtype)
 
         def of_agent(obs: Float[Array, " obs"], own: Float[Array, " agent"]) -> Float[Array, " action"]:
-            others = (done * (1 - own)[:, None]).flatten()
+            others = (one_hot * (1 - own)[:, None]).flatten()
             return _output(self.network, state, obs, others, own)
 
         return jax.vmap(of_agent)(obs, ids)
 
 
 def counterfactual_critic(config: NetworkConfig, spec: EnvSpec, *, key: PRNGKeyArray) -> Any:
-    """Q_i(s, o_i, (a_-i, .)): values of all discrete actions, from the state, own observation, the others' actions and the agent id."""
+    """Q_i(s, o_i, (a_-i, .)): values of all discrete actions, from state, own observation, the others' actions and agent id."""
     if type(config) is MLP:
         sizes = (spec.state_size, spec.obs_size, spec.action_size, spec.n_agents, config.hidden_size)
         return split_critics.CounterfactualCritic(*sizes, layers=config.layers, key=key)
     inputs = spec.state_size + spec.obs_size + spec.n_agents * spec.action_size + spec.n_agents
-    return OwnCounterfactualCritic(network=config.build(inputs, spec.action_size, key=key), action_size=spec.action_size)
+    return ConcatCounterfactualCritic(network=config.build(inputs, spec.action_size, key=key), action_size=spec.action_size)

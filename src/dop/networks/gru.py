@@ -39,20 +39,20 @@ class GRUNetwork(eqx.Module):
         return hidden, self.output_layer(hidden)
 
     def export(self, graph: Graph, state: str, x: str) -> tuple[str, str]:
-        seen = graph.add("Relu", graph.linear(x, self.input_layer.weight, self.input_layer.bias))
-        hidden = self._export_cell(graph, state, seen)
+        features = graph.add("Relu", graph.linear(x, self.input_layer.weight, self.input_layer.bias))
+        hidden = self._export_cell(graph, state, features)
         return hidden, graph.linear(hidden, self.output_layer.weight, self.output_layer.bias)
 
     def _export_cell(self, graph: Graph, state: str, x: str) -> str:
-        """ONNX's cell on one step. Its gates are in another order: update, reset, new."""
+        """One step of ONNX's GRU operator, whose gates are in the order update, reset, new."""
 
-        def ordered(array: Any) -> np.ndarray:
+        def reorder(array: Any) -> np.ndarray:
             reset, update, new = np.split(np.asarray(array, np.float32), 3)
             return np.concatenate([update, reset, new])
 
         layers = (self.cell.input_layer, self.cell.hidden_layer)
-        weights = [graph.constant(ordered(layer.weight)[None]) for layer in layers]
-        bias = graph.constant(np.concatenate([ordered(layer.bias) for layer in layers])[None])
+        weights = [graph.constant(reorder(layer.weight)[None]) for layer in layers]
+        bias = graph.constant(np.concatenate([reorder(layer.bias) for layer in layers])[None])
         first = graph.constant(np.array([0]))
         step, before = graph.add("Unsqueeze", x, first), graph.add("Unsqueeze", state, first)
         size = int(self.cell.hidden_layer.in_features)
@@ -62,13 +62,13 @@ class GRUNetwork(eqx.Module):
 
 @dataclass(frozen=True)
 class GRU:
-    """Recurrent: a linear layer, a GRU and a linear layer (App. G.1)."""
+    """Recurrent network: linear layer, GRU, linear layer (App. G.1)."""
 
     hidden_size: int = 64
-    """Units of the GRU and of the layer before it."""
+    """Hidden units of the GRU and of the layer before it."""
 
     def check(self) -> None:
-        """Raise ConfigError for a size that cannot be."""
+        """Raise ConfigError for an invalid size."""
         check_types(self)
         check_positive(self, "hidden_size")
 

@@ -1,4 +1,4 @@
-"""A recurrent network whose GRU is normalised (Ba et al. 2016, Layer normalization, supplementary material, Eqs. 22 to 24)."""
+"""A recurrent network: a GRU with layer normalisation (Ba et al. 2016, Layer normalization, supplementary material, Eqs. 22 to 24)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from dop.networks.protocols import Graph
 
 
 class LayerNormGRUCell(eqx.Module):
-    """Gated recurrent unit whose projections are normalised over their units, the two gates' together.
+    """Gated recurrent unit with layer normalisation of its projections, one norm for both gates.
 
     (r, z) = sigmoid(LN(W x) + LN(U h)),  n = tanh(LN(W_n x) + r LN(U_n h)),  h' = (1 - z) n + z h
 
-    The four norms have weights and biases, and so W and U have none.
+    The four norms have weights and biases, so W and U have no bias.
     """
 
     input_layer: Linear
@@ -69,13 +69,13 @@ class LayerNormGRUNetwork(eqx.Module):
         return hidden, self.output_layer(hidden)
 
     def export(self, graph: Graph, state: str, x: str) -> tuple[str, str]:
-        seen = graph.add("Relu", graph.linear(x, self.input_layer.weight, self.input_layer.bias))
-        hidden = _export_cell(self.cell, graph, state, seen)
+        features = graph.add("Relu", graph.linear(x, self.input_layer.weight, self.input_layer.bias))
+        hidden = _export_cell(self.cell, graph, state, features)
         return hidden, graph.linear(hidden, self.output_layer.weight, self.output_layer.bias)
 
 
 def _export_cell(cell: LayerNormGRUCell, graph: Graph, state: str, x: str) -> str:
-    """One step of the cell, operator by operator: ONNX has none that is normalised."""
+    """One step of the cell, operator by operator: ONNX has no GRU with layer normalisation."""
     size = int(cell.hidden_layer.in_features)
 
     def gates_and_new(layer: Linear, gates: LayerNorm, new: LayerNorm, x: str) -> tuple[str, str]:
@@ -99,13 +99,13 @@ def _export_norm(norm: LayerNorm, graph: Graph, x: str) -> str:
 
 @dataclass(frozen=True)
 class LayerNormGRU:
-    """Recurrent: a linear layer, a GRU with layer normalisation and a linear layer."""
+    """Recurrent network: linear layer, GRU with layer normalisation, linear layer."""
 
     hidden_size: int = 64
-    """Units of the GRU and of the layer before it."""
+    """Hidden units of the GRU and of the layer before it."""
 
     def check(self) -> None:
-        """Raise ConfigError for a size that cannot be."""
+        """Raise ConfigError for an invalid size."""
         check_types(self)
         check_positive(self, "hidden_size")
 

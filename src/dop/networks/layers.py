@@ -1,6 +1,6 @@
-"""Networks: layers, an agent, the critics, and one network for each agent of a team. One example in, one out.
+"""Layers, one agent's network, and parameter sharing in a team. One example in, one out.
 
-Layers start as PyTorch's do, uniform in +-1/sqrt(fan-in), which is what the published results were made with.
+Layers are initialised like PyTorch's, uniform in +-1/sqrt(fan-in), as in the published results.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ Network = TypeVar("Network", bound=eqx.Module)
 
 
 class PerAgent(eqx.Module, Generic[Network]):
-    """A network for each agent: one for all, or one for each group of them, stacked on a leading group axis.
+    """One network per agent, with parameters shared within groups of agents and stacked on a leading group axis.
 
-    `EnvSpec.groups` says who shares with whom.
+    The groups come from `EnvSpec.groups`.
     """
 
     network: Network
@@ -40,13 +40,13 @@ class PerAgent(eqx.Module, Generic[Network]):
 
     @property
     def shared(self) -> bool:
-        """Whether there is one network for all."""
+        """Whether all agents share one network."""
         return not any(self.groups)
 
     def map(self, apply: Callable[..., Any], *args: PyTree, in_axes: tuple[int | None, ...]) -> Any:
-        """`apply(network_i, *args_i)` for every agent i; `in_axes` says which arguments have an agent axis.
+        """`apply(network_i, *args_i)` for every agent i; `in_axes` are those of `vmap` for the agent axis.
 
-        What depends on shared parameters and on arguments without an agent axis only is computed once for the whole team.
+        Computations without an agent axis in parameters and arguments are done once for the team.
         """
         own = self.groups == tuple(range(self.n_agents))
         network = self.network if self.shared or own else jax.tree.map(lambda x: x[jnp.asarray(self.groups)], self.network)
@@ -60,8 +60,8 @@ class PerAgent(eqx.Module, Generic[Network]):
 class Linear(eqx.nn.Linear):
     """y = x W^T + b, one example in, one out.
 
-    The same as `equinox.nn.Linear`, W x + b, but that `vmap` makes a product of it whose rows are the examples, as they come in. Those of
-    W x are the units, and what follows has to turn it round, which takes as long as the product itself in networks this small.
+    The same as `equinox.nn.Linear`, W x + b, but under `vmap` the rows of the matrix product are the examples. With W x they are the units,
+    and the transposition that follows takes as long as the product itself in networks this small.
     """
 
     def __init__(self, in_features: int, out_features: int | Literal["scalar"], *, use_bias: bool = True, key: PRNGKeyArray) -> None:
@@ -92,7 +92,7 @@ class MLP(eqx.Module):
 
 
 class GRUCell(eqx.Module):
-    """Gated recurrent unit with PyTorch's two biases, so that its gradient steps are those of the released code.
+    """Gated recurrent unit with PyTorch's two biases, so that gradient steps match the released code.
 
     r, z = sigmoid(W x + b + U h + b'),  n = tanh(W x + b + r (U h + b')),  h' = (1 - z) n + z h
     """
@@ -102,7 +102,7 @@ class GRUCell(eqx.Module):
 
     def __init__(self, input_size: int, hidden_size: int, *, key: PRNGKeyArray) -> None:
         key_input, key_hidden = jax.random.split(key)
-        # The fan-in of both is the hidden size, in PyTorch; here the two sizes are the same wherever the cell is used.
+        # In PyTorch the fan-in of both layers is the hidden size. Here the two sizes are equal wherever the cell is used.
         self.input_layer = Linear(input_size, 3 * hidden_size, key=key_input)
         self.hidden_layer = Linear(hidden_size, 3 * hidden_size, key=key_hidden)
 
@@ -116,9 +116,9 @@ class GRUCell(eqx.Module):
 
 
 class Agent(eqx.Module):
-    """One agent: a network that sees the own observation, the own last action (where `sees_last_action`), and the agent id (App. G).
+    """One agent: a network of its own observation, its last action (with `sees_last_action`), and the agent id (App. G).
 
-    What comes out are logits, values of the actions, or what tanh takes to a box: the algorithm says.
+    The algorithm interprets the output: logits, action values, or the argument of a tanh for box actions.
     """
 
     network: Any
@@ -135,7 +135,7 @@ class Agent(eqx.Module):
     def __call__(
         self, state: PyTree, obs: Float[Array, " obs"], last_action: Int[Array, ""] | None, agent_id: Int[Array, ""]
     ) -> tuple[PyTree, Float[Array, " action"]]:
-        """`last_action` is -1 at the start of an episode, and None where it is not seen."""
+        """`last_action` is -1 at the start of an episode, and None without `sees_last_action`."""
         dtype = parameter_dtype(self.network)
         last = [jax.nn.one_hot(last_action, self.action_size, dtype=dtype)] if self.sees_last_action else []
         own = jax.nn.one_hot(agent_id, self.n_agents, dtype=dtype)
@@ -143,18 +143,19 @@ class Agent(eqx.Module):
 
 
 def parameter_dtype(network: PyTree) -> Any:
-    """The type of a network's parameters, which its inputs have, too."""
+    """The dtype of a network's parameters, and of its inputs."""
     found = [leaf.dtype for leaf in jax.tree.leaves(network) if jnp.issubdtype(getattr(leaf, "dtype", jnp.int32), jnp.floating)]
     return found[0] if found else jnp.zeros(()).dtype
 
 
 def hidden_layers(size: int, layers: int, *, key: PRNGKeyArray) -> tuple[Linear, ...]:
-    """All hidden layers but the first, which sees the inputs."""
+    """All hidden layers except the first."""
     keys = [key] if layers == 2 else jax.random.split(key, layers - 1)
     return tuple(Linear(size, size, key=key) for key in keys)
 
 
-def through(layers: Sequence[Linear], x: Float[Array, " hidden"]) -> Float[Array, " hidden"]:
+def apply_hidden(layers: Sequence[Linear], x: Float[Array, " hidden"]) -> Float[Array, " hidden"]:
+    """The hidden layers, each followed by ReLU."""
     for layer in layers:
         x = jax.nn.relu(layer(x))
     return x

@@ -33,15 +33,15 @@ class FeedForward(eqx.Module):
 
 @dataclass(frozen=True)
 class MLP:
-    """Feed-forward: hidden layers with ReLU, and a linear one (App. G.2)."""
+    """Feed-forward network: hidden layers with ReLU, then a linear layer (App. G.2)."""
 
     hidden_size: int = 64
-    """Units in each of the hidden layers."""
+    """Units of each hidden layer."""
     layers: int = 2
-    """Hidden layers."""
+    """Number of hidden layers."""
 
     def check(self) -> None:
-        """Raise ConfigError for a size that cannot be."""
+        """Raise ConfigError for an invalid size."""
         check_types(self)
         check_positive(self, "hidden_size", "layers")
 

@@ -1,4 +1,4 @@
-"""A network as a field of an algorithm: whether it can be used there, and how `config.json` keeps it."""
+"""Network configurations as fields of an algorithm: validation and serialisation in `config.json`."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from dop.networks.layers import parameter_dtype
 from dop.networks.protocols import Network, NetworkConfig
 
 KIND = "kind"
-"""The key by which `config.json` says what a network is: `{"kind": "gru", "hidden_size": 64}`."""
+"""The key of a network's name in `config.json`: `{"kind": "gru", "hidden_size": 64}`."""
 
 
 def is_part(value: Any) -> bool:
-    """Whether this is a configuration that builds a network."""
+    """Whether this is a network configuration."""
     return dataclasses.is_dataclass(value) and not isinstance(value, type) and isinstance(value, NetworkConfig)
 
 
-# --------------------------------------------------------------------------------------------------------------------- checks
+# --------------------------------------------------------------------------------------------------------------------- validation
 
 
 def check(part: Any, field: str, *, inputs: int = 3, outputs: int = 2, feed_forward: str | None = None) -> None:
-    """Raise ConfigError if `part`, which the algorithm holds in `field`, builds no network that can be used there.
+    """Raise ConfigError unless `part` builds a usable network for this field of the algorithm.
 
     Args:
-        part: what is in the field.
+        part: the value of the field.
         field: `actor` or `critic`.
-        inputs: numbers that the network sees.
-        outputs: numbers that it gives.
-        feed_forward: why it may have no hidden state, as a sentence; None if it may.
+        inputs: number of inputs.
+        outputs: number of outputs.
+        feed_forward: why the network must not have a hidden state, as a sentence; None if it may.
     """
     if isinstance(part, type):
-        raise ConfigError(f"{field} is the class {part.__name__}; it must be one with hyper-parameters: {part.__name__}().")
+        raise ConfigError(f"{field} is the class {part.__name__}; pass an object of it: {part.__name__}().")
     if not isinstance(part, NetworkConfig):
         own = ", ".join(f"dop.{cls.__name__}()" for cls in FAMILY.classes().values())
         raise ConfigError(f"{field} must be one of {own}, or an object of your own with a method `build`; got {shown(part)}.")
@@ -53,7 +53,7 @@ def check(part: Any, field: str, *, inputs: int = 3, outputs: int = 2, feed_forw
 
 
 def _check_fields(part: Any, field: str) -> None:
-    """Raise ConfigError, with the place of the value in the algorithm, if the configuration's own check does."""
+    """Run the configuration's own `check`; its ConfigError gets the name of the field."""
     own = getattr(part, "check", None)
     if own is None:
         return
@@ -68,32 +68,32 @@ def _check_fields(part: Any, field: str) -> None:
 
 
 def _built(part: Any, field: str, inputs: int, outputs: int) -> tuple[Any, PyTree]:
-    """The network, of which only shapes are computed, and the hidden state that an episode starts with."""
+    """The network, as shapes only, and the hidden state at the start of an episode."""
     with plugins.named(f"The network of {field}={shown(part)} cannot be built for {inputs} inputs and {outputs} outputs"):
         network = eqx.filter_eval_shape(part.build, inputs, outputs, key=jax.random.key(0))
     if not isinstance(network, eqx.Module) or not isinstance(network, Network):
         lacking = [name for name in ("init_state", "__call__") if not hasattr(network, name)]
-        what = f"it has no {' and no '.join(lacking)}" if lacking else "it is no equinox.Module"
+        what = f"it has no {' and no '.join(lacking)}" if lacking else "it is not an equinox.Module"
         raise ConfigError(f"{field}={shown(part)} builds {type(network).__name__}, which is not a network: {what}. See {FAMILY.about}.")
-    with plugins.named(f"The network of {field}={shown(part)} has no hidden state to start with (init_state; nothing that is learned)"):
+    with plugins.named(f"The network of {field}={shown(part)} cannot give its initial hidden state (init_state must not use parameters)"):
         state = network.init_state()
     if not all(eqx.is_inexact_array(leaf) for leaf in jax.tree.leaves(state)):
         raise ConfigError(
-            f"The network of {field}={shown(part)} starts with the hidden state {shown(state)}; it must consist of arrays of real numbers "
-            "that are not learned, or be () where there is none."
+            f"The network of {field}={shown(part)} has the initial hidden state {shown(state)}; it must consist of arrays of real numbers, "
+            "none of them parameters, or be () for a feed-forward network."
         )
     return network, state
 
 
 def _check_step(network: Any, state: PyTree, name: str, inputs: int, outputs: int) -> None:
-    """Raise ConfigError if one step of the network gives anything but the next hidden state and `outputs` numbers."""
+    """Raise ConfigError unless one step of the network returns the next hidden state and `outputs` numbers."""
     x = jax.ShapeDtypeStruct((inputs,), parameter_dtype(network))
     with plugins.named(f"{name} cannot be called with {inputs} inputs"):
         given: Any = eqx.filter_eval_shape(lambda network, state, x: network(state, x), network, state, x)
     if not isinstance(given, tuple) or len(given) != 2:
         raise ConfigError(f"{name} must return the next hidden state and the output; it returned {shown(given)}.")
     if getattr(given[1], "shape", None) != (outputs,):
-        raise ConfigError(f"{name} must give {outputs} numbers; it gave {shown(given[1])}.")
+        raise ConfigError(f"{name} must return {outputs} outputs; it returned {shown(given[1])}.")
     before, after = (jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree) for tree in (state, given[0]))
     if before != after:
         raise ConfigError(f"{name} must keep the shapes and types of its hidden state; it was {shown(before)} and became {shown(after)}.")
@@ -104,32 +104,32 @@ def initial_state(part: NetworkConfig, inputs: int, outputs: int) -> PyTree:
     return _built(part, "actor", inputs, outputs)[1]
 
 
-# --------------------------------------------------------------------------------------------------------------------- records
+# --------------------------------------------------------------------------------------------------------------------- serialisation
 
 
 def name_of(part: Any) -> str:
-    """What `config.json` calls a configuration: its name on the command line, or where its class is, `module:Class`."""
+    """The name of a configuration in `config.json`: that on the command line, or the import path of its class, `module:Class`."""
     return FAMILY.name_of(type(part))
 
 
 def is_record(value: Any) -> bool:
-    """Whether a value of `config.json` is a network."""
+    """Whether a value of `config.json` describes a network."""
     return isinstance(value, dict) and isinstance(value.get(KIND), str)
 
 
 def foreign(value: Any) -> Iterator[str]:
-    """The names of networks in a value of `config.json` that are none of the library's: making them imports code."""
+    """The names of third-party networks in a value of `config.json`; making them imports code."""
     if is_record(value) and FAMILY.imports_code(value[KIND]):
         yield value[KIND]
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         yield from foreign(inner)
 
 
-def made(kind: str, fields: dict[str, Any]) -> Any:
-    """The configuration called `kind` with these fields. Its module is imported if it is none of the library's.
+def make(kind: str, fields: dict[str, Any]) -> Any:
+    """The configuration called `kind` with these fields. The module of a third-party network is imported.
 
     Raises:
-        ConfigError: there is no such network, or it has other fields.
+        ConfigError: no such network, or it has other fields.
     """
     cls = FAMILY.get(kind)
     known = [field.name for field in dataclasses.fields(cls) if field.init]
@@ -144,7 +144,7 @@ def default(name: str) -> Any:
     """The configuration called `name` with the defaults of all its fields.
 
     Raises:
-        UnknownNameError: there is no such network.
-        ConfigError: what is called so cannot be loaded, configures no network, or has fields without a default.
+        UnknownNameError: no such network.
+        ConfigError: it cannot be loaded, is not a network configuration, or has fields without a default.
     """
     return FAMILY.default(FAMILY.get(name), name)

@@ -1,4 +1,4 @@
-"""Critics whose first layer is kept in parts (state, own observation, id), so that the state's part is computed once for the team."""
+"""Critics whose first layer is split by input (state, own observation, id), so that the state's part is computed once for the team."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from dop.networks.layers import Linear, hidden_layers, through
+from dop.networks.layers import Linear, apply_hidden, hidden_layers
 
 
 class LocalCritic(eqx.Module):
     """Q_i(tau, .) for every action of agent i (App. G.1): hidden layers on the global state.
 
-    With `local_inputs` they see the own observation and agent id too. The first layer is kept in parts, since the state's part is the same
-    for all agents and then is computed once. With `dueling`, a value common to all actions is added, as the released code does.
+    With `local_inputs`, the inputs include own observation and agent id. The first layer is split, so that the state's part is computed
+    once for all agents. With `dueling`, a state value is added to all actions, as in the released code.
     """
 
     from_state: Linear
@@ -53,7 +53,7 @@ class LocalCritic(eqx.Module):
         x = self.from_state(state)
         if self.from_obs is not None and self.from_id is not None:
             x = x + self.from_obs(obs) + self.from_id[agent_id]
-        x = through(self.hidden_layers, jax.nn.relu(x))
+        x = apply_hidden(self.hidden_layers, jax.nn.relu(x))
         q = self.action_layer(x)
         return q if self.value_layer is None else q + self.value_layer(x)
 
@@ -61,7 +61,7 @@ class LocalCritic(eqx.Module):
 class LocalActionCritic(eqx.Module):
     """Q_i(tau, a_i) of an action that is a vector (App. G.2): the local critic with its agent's action among its inputs.
 
-    The first layer is kept in parts, since the state's part is the same for all agents and then is computed once.
+    The first layer is split, so that the state's part is computed once for all agents.
     """
 
     from_state: Linear
@@ -73,7 +73,7 @@ class LocalActionCritic(eqx.Module):
     def __init__(
         self, state_size: int, obs_size: int, action_size: int, n_agents: int, hidden_size: int, *, layers: int = 2, key: PRNGKeyArray
     ) -> None:
-        """`obs_size=0`: of the global state and the action alone."""
+        """`obs_size=0`: without the own observation."""
         key_first, key_hidden, key_value = jax.random.split(key, 3)
         sizes = [state_size, obs_size + action_size + n_agents]
         self.from_state, self.from_own = _split(Linear(sum(sizes), hidden_size, key=key_first), sizes)
@@ -86,11 +86,11 @@ class LocalActionCritic(eqx.Module):
     ) -> Float[Array, ""]:
         own = jnp.concatenate([obs, action, jax.nn.one_hot(agent_id, self.n_agents, dtype=action.dtype)])
         x = jax.nn.relu(self.from_state(state) + self.from_own(own))
-        return self.value_layer(through(self.hidden_layers, x))
+        return self.value_layer(apply_hidden(self.hidden_layers, x))
 
 
 class JointCritic(eqx.Module):
-    """Q(s, a_1, ..., a_n) of a joint action whose parts are vectors (Lowe et al. 2017): hidden layers on both."""
+    """Q(s, a_1, ..., a_n) of vector actions (Lowe et al. 2017): hidden layers on state and joint action."""
 
     from_state: Linear
     from_action: Float[Array, "agent action hidden"]
@@ -111,7 +111,7 @@ class JointCritic(eqx.Module):
     def deviations(
         self, state: Float[Array, " state"], action: Float[Array, "agent action"], own: Float[Array, "agent action"]
     ) -> Float[Array, " agent"]:
-        """Q(s, (own_i, a_-i)) for every agent i: the others do as in `action`."""
+        """Q(s, (own_i, a_-i)) for every agent i, with a_-i from `action`."""
         changes = jnp.einsum("ia,iah->ih", own - action, self.from_action)
         return jax.vmap(self._upper)(self._first(state, action) + changes)
 
@@ -119,15 +119,14 @@ class JointCritic(eqx.Module):
         return self.from_state(state) + action.flatten() @ self.from_action.reshape(action.size, -1)
 
     def _upper(self, first: Float[Array, " hidden"]) -> Float[Array, ""]:
-        return self.value_layer(through(self.hidden_layers, jax.nn.relu(first)))
+        return self.value_layer(apply_hidden(self.hidden_layers, jax.nn.relu(first)))
 
 
 class CounterfactualCritic(eqx.Module):
-    """COMA's critic (Foerster et al. 2018, Fig. 1): Q_i(s, o_i, (a_-i, .)) for every action of agent i, given what the others do.
+    """COMA's critic (Foerster et al. 2018, Fig. 1): Q_i(s, o_i, (a_-i, .)) for every action of agent i, given the others'.
 
-    Hidden layers on the global state, own observation, the other agents' actions and the agent id. One network for all agents, asked
-    for the whole team at once: the state's part of the first layer is the same for all, and so is the sum over the joint action, from which
-    each agent's own part is taken away.
+    Hidden layers on global state, own observation, the other agents' actions and agent id. All agents share one network, evaluated for the
+    whole team: the first layer computes the parts of state and joint action once, and subtracts each agent's own action.
     """
 
     from_state: Linear
@@ -151,21 +150,21 @@ class CounterfactualCritic(eqx.Module):
     def __call__(
         self, state: Float[Array, " state"], obs: Float[Array, "agent obs"], action: Int[Array, " agent"]
     ) -> Float[Array, "agent action"]:
-        """`action` is the joint one; what agent i itself does makes no difference to its row."""
+        """`action` is the joint action; row i does not depend on agent i's own."""
         each = jnp.take_along_axis(self.from_action, action[:, None, None], axis=1)[:, 0]
         others = jnp.sum(each, axis=0) - each
         x = jax.nn.relu(self.from_state(state) + jax.vmap(self.from_obs)(obs) + others + self.from_id)
-        x = jax.vmap(lambda x: through(self.hidden_layers, x))(x)
+        x = jax.vmap(lambda x: apply_hidden(self.hidden_layers, x))(x)
         return jax.vmap(self.action_layer)(x)
 
 
 def _split(layer: Linear, sizes: Sequence[int]) -> list[Linear]:
-    """A layer whose input is several parts end to end, as one layer for each; the sum of theirs is its output. The first has the bias."""
+    """A layer of concatenated inputs as one layer per input, whose outputs sum to its output. The first has the bias."""
     weights = jnp.split(layer.weight, [sum(sizes[:i]) for i in range(1, len(sizes))], axis=1)
 
     def part(weight: Array, bias: Array | None) -> Linear:
-        # Of this layer only the form.
-        form = eqx.filter_eval_shape(type(layer), *weight.shape[::-1], use_bias=bias is not None, key=jax.random.key(0))
-        return eqx.tree_at(lambda m: (m.weight, m.bias), form, (weight, bias), is_leaf=lambda x: x is None)
+        # Only the structure of this layer is used.
+        template = eqx.filter_eval_shape(type(layer), *weight.shape[::-1], use_bias=bias is not None, key=jax.random.key(0))
+        return eqx.tree_at(lambda m: (m.weight, m.bias), template, (weight, bias), is_leaf=lambda x: x is None)
 
     return [part(weight, layer.bias if i == 0 else None) for i, weight in enumerate(weights)]

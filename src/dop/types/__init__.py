@@ -1,14 +1,14 @@
-"""The vocabulary of the library: what an environment says, what an episode holds, what an algorithm must offer.
+"""The types of the library: records of environments and episodes, and the protocols of environments and algorithms.
 
 Axes, by the names that the annotations use:
 
     agent    the n agents of the team, in the order of `EnvSpec.agents`
-    action   the |A| discrete actions, or the components of a continuous one, padded to the largest agent's; `action_mask` says which exist
+    action   the |A| discrete actions, or the components of a continuous one, padded to the largest agent's; see `action_mask`
     obs      an agent's own observation, padded to the largest agent's
-    state    the global state, which only critics see
-    time     the T = `EnvSpec.time_limit` steps of an episode; `time+1` also has the state after the last step
+    state    the global state, for critics only
+    time     the T = `EnvSpec.time_limit` steps of an episode; `time+1` includes the state after the last step
 
-Every record holds ONE example (one step, one episode). Batches are made by `jax.vmap`, never by hand.
+Every record holds ONE example (one step, one episode). `jax.vmap` adds batch axes.
 """
 
 from dop.types.algorithms import Algorithm, AssignsCredit, Exportable, HasPresets, Listed, ReplayBuffer, Samples, Scheduled

@@ -1,4 +1,4 @@
-"""Protocols of algorithms: what one must have, and what it may offer besides."""
+"""Protocols of algorithms: required and optional methods."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dop.types.spec import EnvSpec
 
 @runtime_checkable
 class ReplayBuffer(Protocol):
-    """What `Algorithm.sample` may ask of the replay. A `window` restricts a draw to the newest episodes."""
+    """The replay buffer as `Algorithm.sample` sees it. A `window` restricts sampling to the newest episodes."""
 
     def latest(self, n: int) -> Episode:
         """The newest `n` episodes, with a leading axis."""
@@ -27,7 +27,7 @@ class ReplayBuffer(Protocol):
 
     @property
     def items(self) -> Episode:
-        """All places, with a leading axis; empty ones have a mask of False."""
+        """All slots, with a leading axis; empty ones have a mask of False."""
         ...
 
 
@@ -37,19 +37,19 @@ B = TypeVar("B")
 
 @runtime_checkable
 class Algorithm(Protocol[L, B]):
-    """A learning method. Implementations are frozen dataclasses: their fields ARE the hyper-parameters.
+    """A learning algorithm. Implementations are frozen dataclasses: their fields ARE the hyper-parameters.
 
-    Everything is pure: no buffer, no environment and no clock inside.
+    All methods are pure functions; replay and environments are outside.
     """
 
     @property
     def episodes_per_iteration(self) -> int:
-        """Episodes collected, in parallel environments, before each update."""
+        """Episodes per iteration, collected in parallel environments before each update."""
         ...
 
     @property
     def replay_capacity(self) -> int:
-        """Episodes that the replay keeps."""
+        """Capacity of the replay buffer, in episodes."""
         ...
 
     @property
@@ -58,75 +58,75 @@ class Algorithm(Protocol[L, B]):
         ...
 
     def check(self, spec: EnvSpec) -> None:
-        """Raise `dop.errors.ConfigError` if these hyper-parameters, or this environment, cannot work."""
+        """Raise `dop.errors.ConfigError` for unusable hyper-parameters or an unsupported environment."""
         ...
 
     def init(self, key: PRNGKeyArray, spec: EnvSpec) -> L:
-        """The learner before the first update: networks and optimisers for an environment of this kind."""
+        """The initial learner: networks and optimisers for an environment of this spec."""
         ...
 
     def initial_carry(self, spec: EnvSpec) -> Carry:
-        """What the agents remember at the start of an episode, for one environment."""
+        """The agents' carry at the start of an episode, for one environment."""
         ...
 
     def act(self, learner: L, carry: Carry, step: TimeStep, key: PRNGKeyArray, *, explore: bool) -> tuple[PolicyOutput, Carry]:
-        """Choose for one environment at one step: with exploration, or greedily."""
+        """Select the joint action at one step of one environment, with exploration or greedily."""
         ...
 
     def sample(self, replay: Any, key: PRNGKeyArray) -> B:
-        """What one update learns from: the latest episodes, random ones, or both."""
+        """The batch of one update: the latest episodes, random ones, or both."""
         ...
 
     def update(self, learner: L, batch: B, key: PRNGKeyArray) -> tuple[L, Metrics]:
-        """Learn from what `sample` gave: the next learner, and scalars to record, for example `critic_loss`."""
+        """One update on a batch of `sample`: the next learner, and scalar metrics such as `critic_loss`."""
         ...
 
 
 @runtime_checkable
 class HasPresets(Protocol):
-    """What an algorithm may offer beside `Algorithm`: named settings."""
+    """Optional for an `Algorithm`: named settings."""
 
     @classmethod
     def presets(cls) -> Mapping[str, Any]:
-        """Algorithms of this class; `default` is always among them."""
+        """Instances of this class by name, including `default`."""
         ...
 
 
 class Listed(Algorithm[Any, Any], HasPresets, Protocol):
-    """What every algorithm of the library is."""
+    """The protocol of the library's algorithms."""
 
 
 @runtime_checkable
 class AssignsCredit(Protocol):
-    """What an algorithm may offer beside `Algorithm`: it says who earned what. `dop credit` asks for it."""
+    """Optional for an `Algorithm`: per-agent credit, for `dop credit`."""
 
     def credit(self, learner: Any, carry: Carry, step: TimeStep, action: Action, own: Action) -> Credit:
-        """Of one step, before which the agents remember `carry`: each agent i does `own[i]` while the others do as in `action`."""
+        """The credit of one step, given the agents' `carry`: agent i takes `own[i]`, the others their part of `action`."""
         ...
 
 
 @runtime_checkable
 class Exportable(Protocol):
-    """What an algorithm may offer beside `Algorithm`: what plays greedily, apart from all that learns. `dop export` asks for it."""
+    """Optional for an `Algorithm`: the greedy decentralised policy, for `dop export`."""
 
     def policy(self, learner: Any) -> Any:
-        """The team's networks and what is done with their output: a `dop.networks.teams.greedy_policy.Policy`."""
+        """The team's networks and their action rule: a `dop.networks.teams.greedy_policy.Policy`."""
         ...
 
 
 @runtime_checkable
 class Scheduled(Protocol):
-    """What an algorithm may offer beside `Algorithm`: where its schedules are. Records of training have it."""
+    """Optional for an `Algorithm`: current values of schedules, for training records."""
 
     def schedules(self, learner: Any) -> Metrics:
-        """What changes with the environment steps alone, `epsilon` say, as it is now."""
+        """Current values that depend on environment steps only, such as `epsilon`."""
         ...
 
 
 @runtime_checkable
 class Samples(Protocol):
-    """What an algorithm may offer beside `Algorithm`: a stochastic policy apart from its exploration, for `dop evaluate --sampled`."""
+    """Optional for an `Algorithm`: its stochastic policy without exploration, for `dop evaluate --sampled`."""
 
     def sampling(self) -> Algorithm[Any, Any]:
-        """An algorithm whose `act(explore=True)`, on the same learner, draws from that policy and from nothing else."""
+        """An algorithm whose `act(explore=True)` samples from that policy, for the same learner."""
         ...

@@ -1,4 +1,4 @@
-"""Protocols of environments: in JAX, in Python, and those that draw themselves."""
+"""Protocols of environments: JAX, Python, and drawable environments."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from dop.types.spec import EnvSpec
 
 @runtime_checkable
 class Environment(Protocol):
-    """A team task in JAX. Both functions are pure, can be jitted and vmapped, and never reset by themselves."""
+    """A JAX environment. `reset` and `step` are pure, work under `jit` and `vmap`, and never reset automatically."""
 
     @property
     def spec(self) -> EnvSpec:
-        """Sizes, names and limits, which never change."""
+        """Constant sizes, names and limits."""
         ...
 
     def reset(self, key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
@@ -34,44 +34,44 @@ class Environment(Protocol):
 
 @runtime_checkable
 class PythonEnvironment(Protocol):
-    """A team task that is not written in JAX: one environment with a state of its own, in Python, stepped on the host.
+    """A Python environment: stateful, and stepped outside JAX.
 
-    Its `TimeStep`s hold NumPy arrays of the same shapes and types as those of `Environment`; what it returns is never changed afterwards.
+    Its `TimeStep`s hold NumPy arrays of the same shapes and types as those of `Environment`, and must not be modified afterwards.
     """
 
     @property
     def spec(self) -> EnvSpec:
-        """Sizes, names and limits, which never change."""
+        """Constant sizes, names and limits."""
         ...
 
     def reset(self, seed: int) -> TimeStep:
-        """Start an episode. The same seed, on a new environment, starts the same episode where the environment is deterministic."""
+        """Start an episode. For a deterministic environment, the same seed on a new object gives the same episode."""
         ...
 
     def step(self, action: np.ndarray) -> TimeStep:
-        """Advance by one joint action, of `spec.action_shape`. Only legal actions come; agents without any get action 0."""
+        """Advance by one joint action, of `spec.action_shape`. Actions are always available ones; inactive agents get action 0."""
         ...
 
     def render(self) -> np.ndarray | None:
-        """A picture of now (height, width, 3; uint8), or None where the environment cannot draw itself."""
+        """An image of the current state (height, width, 3; uint8), or None without rendering."""
         ...
 
     def close(self) -> None:
-        """Let go of what it holds: windows, processes, files. Closing twice is allowed."""
+        """Release resources: windows, processes, files. Closing twice is allowed."""
         ...
 
 
 @runtime_checkable
 class Drawable(Protocol):
-    """What an environment may offer beside `Environment`: it draws itself. `dop render` asks for it."""
+    """Optional for an `Environment`: drawing, for `dop render`."""
 
     def draw(self, axes: Axes, state: EnvState, action: np.ndarray | None, colours: Sequence[str]) -> None:
-        """Draw one state, and what the team does in it, into empty axes.
+        """Draw one state and the joint action into empty axes.
 
         Args:
-            axes: their limits are to be the same in all of an episode.
-            state: of NumPy arrays.
-            action: None in the last state, in which nothing is done.
+            axes: Matplotlib axes; use the same limits for the whole episode.
+            state: environment state, of NumPy arrays.
+            action: joint action; None in the last state.
             colours: one for each agent.
         """
         ...

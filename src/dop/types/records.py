@@ -1,4 +1,4 @@
-"""Records of one step or one episode, what an algorithm carries, and what a critic says of one step."""
+"""Records of steps and episodes, the learner, and the credit of one step."""
 
 from __future__ import annotations
 
@@ -12,105 +12,105 @@ if TYPE_CHECKING:
 
 
 Action: TypeAlias = Int[Array, " agent"] | Float[Array, "agent action"]
-"""What a team does at one step: a number each, or a vector each; see `EnvSpec.action_kind`."""
+"""The joint action of one step: an index or a vector per agent; see `EnvSpec.action_kind`."""
 Metrics: TypeAlias = dict[str, Float[Array, ""]]
-"""Scalars to record, by name."""
+"""Scalar metrics by name."""
 EnvState: TypeAlias = PyTree
-"""What an environment in JAX carries from step to step."""
+"""The state of a JAX environment."""
 Carry: TypeAlias = PyTree
 """The hidden state of the agents' networks, carried from step to step of an episode."""
 
 
 class TimeStep(eqx.Module):
-    """What an environment answers. `reset` fills `reward` with 0 and both flags with False."""
+    """The result of `reset` or `step`. `reset` sets `reward` to 0 and both flags to False."""
 
     obs: Float[Array, "agent obs"]
-    """What each agent observes, padded with zeros."""
+    """Each agent's observation, padded with zeros."""
     state: Float[Array, " state"]
     """The global state, for critics only."""
     action_mask: Bool[Array, "agent action"]
-    """The discrete actions that may be taken; the components that exist of a continuous one. An agent without any is not there: dead, gone,
-    or yet to come. What it does is action 0 (a vector of zeros) with probability 1, and neither earns nor teaches anything."""
+    """Available discrete actions, or existing components of a continuous one. An agent without any is inactive: dead, left, or not yet
+    spawned. It takes action 0 (a vector of zeros) with probability 1, gets no credit, and is excluded from losses."""
     reward: Float[Array, ""]
-    """Shared by the team."""
+    """The shared team reward."""
     terminated: Bool[Array, ""]
-    """The task ended: nothing comes after, the value of what follows is 0."""
+    """The episode ended in a terminal state, whose value is 0."""
     truncated: Bool[Array, ""]
-    """The episode was cut, by the time limit say: something would have come after, and its value counts."""
+    """The episode was cut, for example by the time limit: the last state's value is bootstrapped."""
     metrics: Float[Array, " metric"]
-    """In the order of `EnvSpec.metrics`."""
+    """Values in the order of `EnvSpec.metrics`."""
 
 
 class PolicyOutput(eqx.Module):
-    """What the agents do at one step, and how likely the policy that acted was to do it (1 where actions are continuous)."""
+    """The joint action of one step, and its probabilities under the behaviour policy."""
 
     action: Action
-    """A number or a vector for each agent; see `EnvSpec.action_kind`."""
+    """An index or a vector per agent; see `EnvSpec.action_kind`."""
     behaviour_prob: Float[Array, " agent"]
-    """Of each agent's action, under the policy that acted."""
+    """Probability of each agent's action under the behaviour policy; 1 if actions are continuous."""
 
 
 class Episode(eqx.Module):
     """One whole episode, padded with zeros from its end to the time limit."""
 
     action: Int[Array, "time agent"] | Float[Array, "time agent action"]
-    """What the team did at each step."""
+    """The joint action of each step."""
     behaviour_prob: Float[Array, "time agent"]
-    """Probability of each action taken, under the policy that took it; 1 where actions are continuous."""
+    """Probability of each action under the behaviour policy; 1 if actions are continuous."""
     reward: Float[Array, " time"]
-    """The team's reward for each step."""
+    """The team reward of each step."""
     terminated: Bool[Array, " time"]
-    """True on the last step of an episode that ended for real, nowhere else."""
+    """True only on the last step of an episode that terminated."""
     mask: Bool[Array, " time"]
-    """True on the steps that were taken: the first `length` of them."""
+    """True on the first `length` steps, False on padding."""
     obs: Float[Array, "time+1 agent obs"]
-    """What each agent observed before each step, and after the last one."""
+    """Each agent's observation before each step and after the last one."""
     state: Float[Array, "time+1 state"]
     """The global state, at the same times."""
     action_mask: Bool[Array, "time+1 agent action"]
-    """The actions that could be taken, at the same times; see `TimeStep`."""
+    """The available actions, at the same times; see `TimeStep`."""
     final_action: Action
-    """What the behaviour policy would have done after the last step: what a sampled bootstrap at a time limit needs."""
+    """The behaviour policy's action after the last step, for a sampled bootstrap at a time limit."""
 
 
 class Transition(eqx.Module):
-    """One step of an episode, with what came of it."""
+    """One transition of an episode."""
 
     obs: Float[Array, "agent obs"]
-    """What each agent observed before the step."""
+    """Each agent's observation before the step."""
     state: Float[Array, " state"]
     """The global state before the step."""
     action_mask: Bool[Array, "agent action"]
-    """The actions that could be taken; see `TimeStep`."""
+    """The available actions; see `TimeStep`."""
     action: Action
-    """What the team did."""
+    """The joint action."""
     reward: Float[Array, ""]
-    """The team's reward for the step."""
+    """The team reward of the step."""
     discount: Float[Array, ""]
-    """0 where the episode terminated, else 1; gamma is the algorithm's."""
+    """0 if the episode terminated, else 1; without gamma."""
     next_obs: Float[Array, "agent obs"]
-    """What each agent observed after the step."""
+    """Each agent's observation after the step."""
     next_state: Float[Array, " state"]
     """The global state after the step."""
     next_action_mask: Bool[Array, "agent action"]
-    """The actions that can be taken next."""
+    """The available actions after the step."""
 
 
 class Learner(eqx.Module):
-    """What an algorithm carries from update to update. Algorithms extend it with their networks and optimisers."""
+    """The state of an algorithm between updates. Subclasses add networks and optimisers."""
 
     env_steps: eqx.AbstractVar[Int[Array, ""]]
-    """Environment steps collected so far, kept by the engine; schedules (epsilon) read it."""
+    """Environment steps so far, counted by the training loop; schedules (epsilon) use it."""
 
 
 class Credit(eqx.Module):
-    """What a critic says of the agents' actions at one step."""
+    """Per-agent credit of one step, as estimated by a critic."""
 
     k: Float[Array, " agent"]
-    """How much each agent's value counts for the team's: of a linear mixer its weights, of another the slopes at what was done."""
+    """Weight of each agent's value in the team's: the weights of a linear mixer, or the gradient of another at the joint action."""
     q: Float[Array, " agent"]
-    """Q_i of the action that was asked about."""
+    """Q_i of each agent's `own` action."""
     b: Float[Array, ""] | None
-    """Q_tot(a) = sum_i k_i Q_i(a_i) + b. None: the critic is no such sum, and each Q_i is the team's whole value."""
+    """Q_tot(a) = sum_i k_i Q_i(a_i) + b. None: the critic is not decomposed, and each Q_i is the team's value."""
     policy: Float[Array, "agent action"] | None
-    """Where the agents are stochastic, how likely their policies are to take each discrete action. None: they are not."""
+    """Action probabilities of stochastic agents with discrete actions; None for others."""

@@ -1,4 +1,4 @@
-"""What an environment is: `EnvSpec`."""
+"""The specification of an environment: `EnvSpec`."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
 
 
 ActionKind: TypeAlias = Literal["discrete", "box", "simplex"]
-"""What one agent's action is; see `EnvSpec.action_kind`."""
+"""The kind of one agent's action; see `EnvSpec.action_kind`."""
 Sharing: TypeAlias = Literal["all", "by_type", "none"]
-"""Which agents have the same parameters: all, those of one type (`EnvSpec.types`), or none."""
+"""Parameter sharing: among all agents, among those of one type (`EnvSpec.types`), or none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnvSpec:
-    """What an environment is: everything that networks, replay and records need to know of it, fixed before a run.
+    """The specification of an environment: all that networks, replay and records depend on, fixed before a run.
 
-    `name` and `version` identify it in a run directory; results of different versions are not compared.
+    `name` and `version` identify the environment in a run directory; results of different versions are not compared.
     """
 
     name: str
-    """The name it is made by, for example `smax:2s3z`."""
+    """Its name for `dop.make`, for example `smax:2s3z`."""
     version: str
     """Changes whenever its dynamics, observations or rewards do."""
     agents: tuple[str, ...]
@@ -37,26 +37,25 @@ class EnvSpec:
     state_size: int
     """Length of the global state."""
     time_limit: int
-    """Longest episode, in steps. Reaching it truncates; it does not terminate."""
+    """Maximum episode length, in steps. Reaching it truncates the episode; it does not terminate it."""
     action_kind: ActionKind = "discrete"
-    """What one agent's action is: a number below its size; a `box`, a vector in [-1, 1] (adapters scale it to the environment's own
+    """The kind of one agent's action: `discrete`, an index; a `box`, a vector in [-1, 1] (adapters scale it to the environment's
     bounds); or a `simplex`, non-negative components that sum to 1. Padded components are 0."""
     obs_bound: float | None = None
-    """No entry of an observation or state is ever larger in size; None if unknown. Where it is at most 2, replay keeps them in half
-    precision."""
+    """Upper bound of the absolute values of observations and states; None if unknown. Up to 2, replay stores them in half precision."""
     types: tuple[str, ...] = ()
-    """What each agent is, where parameters differ by type. Empty: of one type are agents of the same sizes whose names differ
-    only in the digits that they end in (`agent_types`)."""
+    """Each agent's type, for parameter sharing by type. Empty: agents of the same sizes whose names differ only in their final digits
+    have the same type (`agent_types`)."""
     metrics: tuple[str, ...] = ()
     """Names of `TimeStep.metrics`, reported at the end of each episode, for example `battle_won`."""
     action_names: tuple[tuple[str, ...], ...] = ()
-    """For each agent the names of its actions, or of the components of a continuous one, which people see in the place of numbers.
-    Empty: they have none. Names are labels: a run resumes under others."""
+    """Names of each agent's actions, or of the components of a continuous one, shown instead of indices. Empty: no names. A run can resume
+    with other names."""
     options: tuple[tuple[str, Any], ...] = ()
-    """Keyword arguments of `dop.make` that give this very environment: how a run that is resumed makes it again, and sees a change."""
+    """Keyword arguments of `dop.make` for this environment; a resumed run uses them, and detects changes."""
 
     def __post_init__(self) -> None:
-        """Raise ConfigError, or UnknownNameError, for sizes and names that cannot be. Numbers of NumPy become Python's."""
+        """Raise ConfigError, or UnknownNameError, for invalid sizes and names. NumPy numbers become Python's."""
         check_types(self, f"{self.name}: " if isinstance(self.name, str) else "")
         check_names("name and version of an environment", (self.name, self.version))
         for field in ("agents", "types", "metrics"):
@@ -81,7 +80,7 @@ class EnvSpec:
             raise ConfigError(f"{self.name}: metrics must be different names, none of them return or ep_length; got {shown(self.metrics)}.")
 
     def _check_action_names(self) -> None:
-        """Raise ConfigError unless there are names for every action of every agent, different and printable, or none at all."""
+        """Raise ConfigError unless every action of every agent has a unique printable name, or none has."""
         if not self.action_names:
             return
         if len(self.action_names) != len(self.agents):
@@ -98,7 +97,7 @@ class EnvSpec:
 
     @property
     def n_agents(self) -> int:
-        """How many agents the team has."""
+        """Number of agents."""
         return len(self.agents)
 
     @property
@@ -113,7 +112,7 @@ class EnvSpec:
 
     @property
     def agent_types(self) -> tuple[str, ...]:
-        """The type of each agent: `types`, or what follows from names and sizes."""
+        """The type of each agent: `types`, or derived from names and sizes."""
         if self.types:
             return self.types
         stems = [agent.rstrip("0123456789").rstrip("_-") for agent in self.agents]
@@ -122,20 +121,20 @@ class EnvSpec:
         return tuple(kind[0] if len(sizes[kind[0]]) == 1 else f"{kind[0]}:{kind[1]}x{kind[2]}" for kind in kinds)
 
     def action_name(self, agent: int, action: int) -> str:
-        """What people read of an action, or of a component of a continuous one: its name, or its number where it has none."""
+        """The display name of an action, or of a component of a continuous one: its name, or else its index."""
         return self.action_names[agent][action] if self.action_names else str(action)
 
     def groups(self, sharing: Sharing) -> tuple[int, ...]:
-        """A number for each agent; those with the same have the same parameters. The first is 0, a new one is the next."""
+        """The parameter group of each agent, numbered from 0 in order of appearance."""
         names = {"all": ("",) * self.n_agents, "by_type": self.agent_types, "none": self.agents}[sharing]
         order = list(dict.fromkeys(names))
         return tuple(order.index(name) for name in names)
 
     @property
     def action_shape(self) -> tuple[int, ...]:
-        """Of one joint action."""
+        """Shape of one joint action."""
         return (self.n_agents,) if self.action_kind == "discrete" else (self.n_agents, self.action_size)
 
 
 LABELS = ("action_names",)
-"""Fields of `EnvSpec` that say what things are called, and change nothing that is computed: a run resumes with others."""
+"""Fields of `EnvSpec` that are only labels: a run can resume with other values."""

@@ -1,7 +1,7 @@
-"""What stochastic DOP and COMA have in common: decentralised actors, recurrent by default, a centralised critic that is regressed on
-targets, and a policy gradient in which each agent is paid by what its action adds to what its policy would get anyway.
+"""The base class of stochastic DOP and COMA: decentralised actors, recurrent by default, and a centralised critic fitted to targets.
 
-An algorithm says what its critic is, what it learns toward, and what its local values Q_i(., a_i) and their weights k_i are.
+The policy gradient credits each agent with its aristocrat utility: the advantage of its action over its policy's expected value.
+A subclass defines the critic, its targets, the local values Q_i(., a_i) and their weights k_i.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from dop.learning.gradient_step import Loss, gradient_step
 from dop.learning.minibatches import Schedule
 from dop.learning.normalisation import RunningMeanVar
 from dop.networks import parts
-from dop.networks.critics import CRITIC
+from dop.networks.critics import CRITIC_IS_FEED_FORWARD
 from dop.networks.gru import GRU
 from dop.networks.mlp import MLP
 from dop.networks.protocols import NetworkConfig
 from dop.networks.teams import recurrent
 from dop.networks.teams.greedy_policy import Policy
-from dop.networks.teams.recurrent import Carry, Team, end_to_end
+from dop.networks.teams.recurrent import Carry, Team, flatten_time
 from dop.types import Action, Credit, EnvSpec, Episode, Learner, Metrics, PolicyOutput, Sharing, TimeStep
 
 Critic = TypeVar("Critic", bound=eqx.Module)
-FORMERLY = {f"{part}_{hidden}": f"{part}.hidden_size" for part in ("actor", "critic") for hidden in ("hidden", "hidden_size")}
-"""Arguments of earlier versions, and where they are now."""
+MOVED_FIELDS = {f"{part}_{hidden}": f"{part}.hidden_size" for part in ("actor", "critic") for hidden in ("hidden", "hidden_size")}
+"""Arguments of earlier versions, and the fields that replace them."""
 
 
 class Values(eqx.Module):
-    """What the critic says of one step."""
+    """The critic's values at one step."""
 
     q: Float[Array, "*batch agent action"]
     """Each agent's value of each of its own actions."""
     k: Float[Array, "*batch agent"]
-    """How much each agent's value counts for the team's; 0 for those that are not there."""
+    """Weight of each agent's value in the team's; 0 for inactive agents."""
 
     def metrics(self, action_mask: Bool[Array, "*batch agent action"], mask: Bool[Array, "*batch"]) -> Metrics:
-        """What to report of a batch: here the range of q."""
+        """Metrics of a batch: the range of q."""
         counts = mask[..., None, None] & action_mask
         return {
             "q_min": jnp.min(self.q, where=counts, initial=jnp.inf),
@@ -55,11 +55,11 @@ class Values(eqx.Module):
 
 
 class Batch(eqx.Module):
-    """What one update learns from; leading axis: episode."""
+    """The episodes of one update; leading axis: episode."""
 
     on_policy: Episode
     actor: Episode
-    """What the actors learn from."""
+    """The episodes of the actors' gradient."""
 
 
 class ActorCriticLearner(Learner, Generic[Critic]):
@@ -68,7 +68,7 @@ class ActorCriticLearner(Learner, Generic[Critic]):
     """Iterations, or critic steps, since the target networks were last copied."""
     actor: Team
     actor_ema: Team
-    """The average of the actors that plays greedily."""
+    """Exponential moving average of the actors, for greedy evaluation."""
     critic: Critic
     target: Critic
     actor_optimiser: PyTree
@@ -78,70 +78,67 @@ class ActorCriticLearner(Learner, Generic[Critic]):
 
 @dataclass(frozen=True, kw_only=True)
 class ActorCritic(Generic[Critic]):
-    """The common fields and methods. Defaults: what measured best for stochastic DOP on SMAX. The paper and the released code are DOP's."""
+    """Common hyper-parameters and methods. Defaults: the best measured for stochastic DOP on SMAX. "Paper" and "released" mean DOP's."""
 
     # Critic
     gamma: float = 0.99
-    """Discount per step."""
+    """Discount factor per step."""
     td_lambda: float = 0.9
     """lambda of the on-policy TD(lambda) target (Eq. 8). The paper does not state it; released code: 0.8."""
     target_interval: int = 2
-    """The critic becomes the target critic every so many `target_unit`s (d of Algorithm 1)."""
+    """Period of the target critic's update, in units of `target_unit` (d of Algorithm 1)."""
     target_unit: Literal["iterations", "critic_steps"] = "iterations"
-    """What `target_interval` counts; checked at the end of an iteration."""
+    """Unit of `target_interval`; checked at the end of each iteration."""
     critic_schedule: Schedule = "shuffled"
-    """Critic steps an iteration: one per timestep in order (released) or backwards, one per shuffled minibatch of that size, or a single
-    one (paper)."""
+    """Critic steps per iteration: one per timestep, forwards (released) or backwards, one per shuffled minibatch, or one in all (paper)."""
     critic: NetworkConfig = MLP(hidden_size=256)
-    """Network of the critic; it has no hidden state."""
+    """Network of the critic; feed-forward."""
     critic_lr: float = 5e-4
-    """Learning rate of the critic. DOP's paper and released code: 1e-4."""
+    """Learning rate of the critic. Paper and released: 1e-4."""
     normalise_state: bool = True
-    """Standardise the global state by running moments over the on-policy episodes. No published code does."""
+    """Normalise the global state by the running mean and variance of the on-policy episodes. Published: no."""
 
     # Actors
     actor: NetworkConfig = GRU(hidden_size=64)
     """Network of each actor."""
     share_parameters: Sharing = "all"
-    """One network for all actors, and one for all local critics if the critic has them, told apart by the agent id (as released for
-    DOP); one of both for each type of agent; or one each (DOP's paper: theta_i, phi_i)."""
+    """Actors and local critics: one network for all agents, with the agent id as input (released), one per type, or per agent (paper)."""
     policy_gradient: Literal["expected", "sampled"] = "expected"
-    """In expectation over each agent's own actions, or from the actions taken (as released). The same in expectation where actions
-    come from the policy that is learned; with `epsilon_in="behaviour"` those of `sampled` come from the mixture with epsilon."""
+    """Gradient in expectation over each agent's own actions, or from sampled actions (released), biased if `epsilon_in="behaviour"`."""
     actor_steps: int = 4
     """Gradient steps of the actors per iteration. Published: 1."""
     actor_lr: float = 5e-4
     """Learning rate of the actors."""
     scale_advantage: bool = True
-    """Divide the utilities by their root mean square over legal actions. No published code does."""
+    """Divide the utilities by their root mean square over available actions. Published: no."""
     actor_ema_decay: float = 0.97
-    """Greedy play uses a running average of the actors with this decay per iteration (Algorithm 1's target actors, soft). 0: the newest."""
+    """Decay per iteration of the actors' exponential moving average, used for greedy evaluation. 0: the newest actors (released)."""
     entropy_bonus: float = 0.1
-    """Weight of the policy's entropy in the actors' objective. Published: 0."""
+    """Weight of the policy entropy in the actors' objective. Published: 0."""
 
     # Exploration
     epsilon_start: float = 0.5
-    """Share of uniform actions at the start. DOP's paper: 1."""
+    """Probability of a uniform action at the start, in [0, 1]. Paper: 1."""
     epsilon_end: float = 0.05
-    """Share of uniform actions at the end (DOP's App. G.1: 0.05)."""
+    """Probability of a uniform action after annealing, in [0, 1] (App. G.1: 0.05)."""
     epsilon_anneal_steps: int = 50_000
-    """Environment steps over which epsilon falls linearly. Paper and released code: 500,000."""
+    """Environment steps of the linear annealing of epsilon. Paper and released: 500,000."""
     epsilon_in: Literal["behaviour", "policy"] = "behaviour"
-    """Mix epsilon only into what acts, or into the policy itself, in the learner too (released)."""
+    """Mix epsilon into the behaviour policy only, or also into the learned policy (released)."""
 
     # Data
     episodes_per_iteration: int = 4
-    """Parallel environments; each plays one episode before every update."""
+    """Parallel environments, with one episode each per iteration."""
     on_policy_batch: int = 16
     """On-policy episodes per update."""
 
     # Optimisation
     rms_decay: float = 0.99
-    """RMSprop's alpha."""
+    """Decay of RMSprop's squared-gradient average (PyTorch's alpha)."""
     rms_eps: float = 1e-5
-    """RMSprop's epsilon, outside the root."""
+    """RMSprop's epsilon, outside the square root."""
     max_grad_norm: float = 20.0
-    """Gradients are clipped to this joint norm."""
+    """Maximum global norm of the gradient; larger ones are clipped."""
 
     @abstractmethod
     def _make_critic(self, key: PRNGKeyArray, spec: EnvSpec) -> Critic: ...
@@ -150,20 +147,20 @@ class ActorCritic(Generic[Critic]):
     def _update_critic(
         self, learner: ActorCriticLearner[Critic], batch: Any, key: PRNGKeyArray
     ) -> tuple[ActorCriticLearner[Critic], Metrics, Int[Array, ""]]:
-        """The critic's steps: the new learner, metrics and how many there were."""
+        """The critic's gradient steps: the new learner, metrics and the number of steps."""
 
     @abstractmethod
     def _values(self, learner: ActorCriticLearner[Critic], critic: Critic, episodes: Episode, length: Int[Array, ""]) -> Values:
-        """Every agent's values on the first `length` steps; time first."""
+        """All agents' values on the first `length` steps; time first."""
 
     @abstractmethod
     def _credit_terms(
         self, learner: ActorCriticLearner[Critic], step: TimeStep, action: Action
     ) -> tuple[Float[Array, "agent action"], Float[Array, " agent"], Float[Array, ""] | None]:
-        """Of one step: every agent's value of each of its own actions while the others do as in `action`, then k and b of `Credit`."""
+        """Each agent's values of its own actions at one step, given the others' in `action`; then k and b of `Credit`."""
 
     def _check(self, spec: EnvSpec, name: str) -> None:
-        """Raise ConfigError for what no algorithm of this kind, called `name`, can work with."""
+        """Raise ConfigError for hyper-parameters or environments that no subclass supports; `name` is the algorithm's."""
         check_types(self)
         if spec.action_kind != "discrete":
             raise ConfigError(f"{name} needs discrete actions, but those of {spec.name} are a {spec.action_kind}.")
@@ -172,9 +169,9 @@ class ActorCritic(Generic[Critic]):
         check_fractions(self, "gamma", "td_lambda", "actor_ema_decay", "epsilon_start", "epsilon_end", "rms_decay")
         check_not_negative(self, "epsilon_anneal_steps", "entropy_bonus", "rms_eps")
         if self.actor_ema_decay == 1 or self.rms_decay == 1:
-            raise ConfigError("actor_ema_decay and rms_decay must be below 1: at 1 nothing new ever counts.")
+            raise ConfigError("actor_ema_decay and rms_decay must be below 1: at 1 the average never changes.")
         recurrent.check(self.actor, spec)
-        parts.check(self.critic, "critic", feed_forward=CRITIC)
+        parts.check(self.critic, "critic", feed_forward=CRITIC_IS_FEED_FORWARD)
 
     # ---------------------------------------------------------------------------------------------------------------- acting
 
@@ -208,15 +205,15 @@ class ActorCritic(Generic[Critic]):
         else:
             behaviour_prob = jax.vmap(policies.masked_softmax)(logits, step.action_mask)
             action = jax.vmap(policies.greedy)(logits, step.action_mask)
-        choice = PolicyOutput(action=action, behaviour_prob=policies.probability(behaviour_prob, action))
-        return choice, Carry(hidden=hidden, last_action=action)
+        output = PolicyOutput(action=action, behaviour_prob=policies.probability(behaviour_prob, action))
+        return output, Carry(hidden=hidden, last_action=action)
 
     def schedules(self, learner: Learner) -> Metrics:
-        """The share of uniform actions."""
+        """The current epsilon."""
         return {"epsilon": self._epsilon(learner)}
 
     def sampling(self) -> ActorCritic[Critic]:
-        """The newest actors without epsilon."""
+        """The newest actors, without epsilon."""
         return replace(self, epsilon_start=0.0, epsilon_end=0.0)
 
     def _epsilon(self, learner: Learner) -> Float[Array, ""]:
@@ -225,24 +222,24 @@ class ActorCritic(Generic[Critic]):
     def _mixed_policy(
         self, logits: Float[Array, "agent action"], action_mask: Bool[Array, "agent action"], epsilon: Float[Array, ""]
     ) -> Float[Array, "agent action"]:
-        """What acts: the policy with epsilon mixed in."""
+        """The behaviour policy: the actors' policy mixed with epsilon."""
         return jax.vmap(lambda x, m: policies.mix(x, m, epsilon, before_mask=self.epsilon_in == "policy"))(logits, action_mask)
 
     def _policy(
         self, logits: Float[Array, "*batch agent action"], action_mask: Bool[Array, "*batch agent action"], epsilon: Float[Array, ""]
     ) -> Float[Array, "*batch agent action"]:
-        """What is learned: `_mixed_policy` or the policy alone, by `epsilon_in`."""
+        """The learned policy: with or without epsilon, by `epsilon_in`."""
         mix = epsilon if self.epsilon_in == "policy" else jnp.zeros_like(epsilon)
         return jnp.vectorize(lambda x, m: self._mixed_policy(x, m, mix), signature="(n,a),(n,a)->(n,a)")(logits, action_mask)
 
-    # --------------------------------------------------------------------------------------------------------------- looking
+    # --------------------------------------------------------------------------------------------------------------- inspection
 
     def policy(self, learner: ActorCriticLearner[Critic]) -> Policy:
-        """What plays greedily."""
+        """The greedy decentralised policy."""
         return Policy(team=learner.actor_ema, temperature=jnp.ones(()), chosen="argmax")
 
     def credit(self, learner: ActorCriticLearner[Critic], carry: Carry, step: TimeStep, action: Action, own: Action) -> Credit:
-        """By the critic as it is, against the averaged actors."""
+        """By the current critic, against the averaged actors."""
         _, logits = recurrent.step_team(learner.actor_ema, carry.hidden, step.obs, carry.last_action)
         q, k, b = self._credit_terms(learner, step, action)
         return Credit(k=k, q=losses.gather_actions(q, own), b=b, policy=jax.vmap(policies.masked_softmax)(logits, step.action_mask))
@@ -250,7 +247,7 @@ class ActorCritic(Generic[Critic]):
     # -------------------------------------------------------------------------------------------------------------- learning
 
     def update(self, learner: ActorCriticLearner[Critic], batch: Any, key: PRNGKeyArray) -> tuple[ActorCriticLearner[Critic], Metrics]:
-        """One iteration: the critic's steps, the actors' steps, and every `target_interval` the target networks."""
+        """One iteration: critic steps, actor steps, and every `target_interval` the target networks' update."""
         if self.normalise_state:
             on = batch.on_policy
             learner = replace(learner, state_normaliser=learner.state_normaliser.update(on.state[:, :-1], on.mask))
@@ -259,9 +256,9 @@ class ActorCritic(Generic[Critic]):
         return self._update_target(learner, critic_steps), critic_metrics | actor_metrics
 
     def _update_actors(self, learner: ActorCriticLearner[Critic], batch: Episode) -> tuple[ActorCriticLearner[Critic], Metrics]:
-        """`actor_steps` steps of the policy gradient with the critic as it now is; the metrics are the last step's."""
+        """`actor_steps` steps of the policy gradient with the current critic; metrics of the last step."""
         episodes = recurrent.time_first(batch)
-        length = recurrent.longest(episodes)
+        length = recurrent.max_length(episodes)
         values = self._values(learner, learner.critic, episodes, length)
 
         def step(carry: tuple, _: None) -> tuple[tuple, Metrics]:
@@ -272,17 +269,17 @@ class ActorCritic(Generic[Critic]):
 
         start = (learner.actor, learner.actor_optimiser)
         (actor, optimiser), metrics = jax.lax.scan(step, start, length=self.actor_steps)
-        average = optimisers.moved(learner.actor_ema, actor, 1 - self.actor_ema_decay)
+        average = optimisers.incremental_update(learner.actor_ema, actor, 1 - self.actor_ema_decay)
         learner = replace(learner, actor=actor, actor_ema=average, actor_optimiser=optimiser)
         return learner, jax.tree.map(lambda x: x[-1], metrics)
 
     def _actor_loss(self, actor: Team, epsilon: Float[Array, ""], episodes: Episode, values: Values, length: Int[Array, ""]) -> Loss:
         policy = self._policy(recurrent.unroll(actor, episodes, length), episodes.action_mask, epsilon)
-        # All episodes end to end: the losses know no time.
+        # The losses need no time axis.
         policy, action_mask, values = jax.tree.map(
-            lambda x: end_to_end(x[: episodes.mask.shape[0]]), (policy, episodes.action_mask, values)
+            lambda x: flatten_time(x[: episodes.mask.shape[0]]), (policy, episodes.action_mask, values)
         )
-        action, behaviour_prob, mask = end_to_end(episodes.action), end_to_end(episodes.behaviour_prob), end_to_end(episodes.mask)
+        action, behaviour_prob, mask = flatten_time(episodes.action), flatten_time(episodes.behaviour_prob), flatten_time(episodes.mask)
         q, k = values.q, values.k
         scale = losses.utility_rms(losses.aristocrat_utility(policy, q, k), action_mask, mask)
         k_scaled = k / (jax.lax.stop_gradient(scale) + 1e-6) if self.scale_advantage else k
@@ -306,20 +303,20 @@ class ActorCritic(Generic[Critic]):
         behaviour_prob: Float[Array, "time agent"],
         mask: Bool[Array, " time"],
     ) -> Float[Array, " time"] | None:
-        """What a sampled gradient's steps are weighed by; none for on-policy ones."""
+        """Importance weight of each step of a sampled gradient; None on-policy."""
         del policy, action, behaviour_prob, mask
         return None
 
     def _update_target(self, learner: ActorCriticLearner[Critic], critic_steps: Int[Array, ""]) -> ActorCriticLearner[Critic]:
         since = learner.since_target + (critic_steps if self.target_unit == "critic_steps" else 1)
         due = since >= self.target_interval
-        target = optimisers.copied_if(due, learner.target, learner.critic)
+        target = optimisers.periodic_update(due, learner.target, learner.critic)
         return replace(learner, target=target, since_target=jnp.where(due, 0, since))
 
     def _inputs(
         self, learner: ActorCriticLearner[Critic], state: Float[Array, "*batch state"], obs: Float[Array, "*batch agent obs"]
     ) -> tuple[Array, Array]:
-        """State and observations as the critics take them: full precision, the state standardised."""
+        """The critics' inputs: state and observations in full precision, the state normalised."""
         dtype = learner.state_normaliser.mean.dtype
         state, obs = state.astype(dtype), obs.astype(dtype)
         return (learner.state_normaliser.normalise(state) if self.normalise_state else state), obs

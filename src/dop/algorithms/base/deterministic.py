@@ -1,10 +1,10 @@
-"""What deterministic DOP and MADDPG have in common: actors that climb the critic through their actions (Silver et al. 2014).
+"""The base class of deterministic DOP and MADDPG: deterministic policy gradients (Silver et al. 2014).
 
     critic   (r + gamma Q'(s', pi'(o')) - Q(s, a))^2                    (Eq. 12)
-    actors   up the gradient of Q(s, pi(o)) through each agent's own action
+    actors   ascend the gradient of Q(s, pi(o)) through each agent's own action
 
-An algorithm says what its critic is and which of its values the actors climb. Discrete actions and those of a simplex are relaxed by
-Gumbel-softmax (App. D.2); `dop.networks.teams.feed_forward` has the table.
+A subclass defines the critic and the actors' objective. Discrete and simplex actions are relaxed by Gumbel-softmax (App. D.2); see
+`dop.networks.teams.feed_forward`.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from dop.types import Action, ActionKind, Credit, EnvSpec, Metrics, PolicyOutput
 
 @dataclass(frozen=True, kw_only=True)
 class Deterministic(OffPolicy[Critic]):
-    """The common fields and methods."""
+    """Common hyper-parameters and methods."""
 
     # Exploration
     temperature_start: float = 1.0
-    """Temperature of the softmax of discrete and simplex actions at the start (App. D.2)."""
+    """Softmax temperature of discrete and simplex actions at the start (App. D.2)."""
     temperature_end: float = 1.0
-    """The same at the end."""
+    """Softmax temperature after annealing."""
     temperature_steps: int = 50_000
-    """Environment steps over which it changes linearly."""
+    """Environment steps of the linear annealing of the temperature."""
     action_noise: float = 0.2
-    """Standard deviation of the normal noise on boxes, which reach from -1 to 1 (Algorithm 2's epsilon)."""
+    """Standard deviation of the Gaussian noise on box actions, which lie in [-1, 1] (Algorithm 2's epsilon)."""
     epsilon_start: float = 0.0
-    """Share of uniform actions at the start."""
+    """Probability of a uniform action at the start, in [0, 1]."""
     epsilon_end: float = 0.0
-    """Share of uniform actions at the end."""
+    """Probability of a uniform action after annealing, in [0, 1]."""
     epsilon_anneal_steps: int = 50_000
-    """Environment steps over which epsilon changes linearly."""
+    """Environment steps of the linear annealing of epsilon."""
 
     @abstractmethod
     def _values(
@@ -55,17 +55,19 @@ class Deterministic(OffPolicy[Critic]):
         action: Float[Array, "agent action"],
         is_active: Bool[Array, " agent"],
     ) -> Float[Array, " value"]:
-        """What is regressed on the target: the team's value, or several estimates of it; those `is_active` count."""
+        """The critic's estimates of the team's value, one or several, that are fitted to the target; inactive agents add 0."""
 
     @abstractmethod
-    def _climbed(self, critic: Critic, step: Transition, taken: Float[Array, "agent action"], own: Float[Array, "agent action"]) -> Array:
-        """What the actors climb through their `own` actions; `taken` is what the team did."""
+    def _actor_objective(
+        self, critic: Critic, step: Transition, action: Float[Array, "agent action"], own: Float[Array, "agent action"]
+    ) -> Array:
+        """The actors' objective, a function of their `own` actions; `action` is the joint action from the replay."""
 
     @abstractmethod
     def _credit_terms(
-        self, critic: Critic, step: TimeStep, taken: Float[Array, "agent action"], own: Float[Array, "agent action"]
+        self, critic: Critic, step: TimeStep, action: Float[Array, "agent action"], own: Float[Array, "agent action"]
     ) -> tuple[Float[Array, " agent"], Float[Array, " agent"], Float[Array, ""] | None]:
-        """Q_i of each agent doing `own` while the others do as in `taken`, then k and b of `Credit`."""
+        """Q_i of each agent's `own` action, given the others' in `action`; then k and b of `Credit`."""
 
     def _check(self, spec: EnvSpec) -> None:
         super()._check(spec)
@@ -96,7 +98,7 @@ class Deterministic(OffPolicy[Critic]):
     def _explore(
         self, learner: OffPolicyLearner[Critic], key: PRNGKeyArray, output: Float[Array, " action"], action_mask: Bool[Array, " action"]
     ) -> Float[Array, " action"]:
-        """One agent's action with noise, or, by epsilon, a uniform one."""
+        """One agent's action with noise, or a uniform one with probability epsilon."""
         kind = learner.actor.network.kind
         key_own, key_uniform, key_which = jax.random.split(key, 3)
         own = feed_forward.explore(kind, key_own, output, action_mask, self._temperature(learner), self.action_noise)
@@ -115,12 +117,12 @@ class Deterministic(OffPolicy[Critic]):
         return jax.vmap(lambda x, m: feed_forward.choose(actor.network.kind, x, m, temperature))(output, action_mask)
 
     def schedules(self, learner: OffPolicyLearner[Critic]) -> Metrics:
-        """The share of uniform actions; and the temperature, which a box has none of."""
+        """The current epsilon and, except for boxes, the temperature."""
         temperature = {} if learner.actor.network.kind == "box" else {"temperature": self._temperature(learner)}
         return {"epsilon": self._epsilon(learner), **temperature}
 
     def sampling(self) -> Deterministic[Critic]:
-        """The actors with their own noise (Gumbel's, a box's normal one), without uniform actions."""
+        """The actors with their noise (Gumbel, or Gaussian in a box), without uniform actions."""
         return replace(self, epsilon_start=0.0, epsilon_end=0.0)
 
     def _temperature(self, learner: OffPolicyLearner[Critic]) -> Float[Array, ""]:
@@ -129,15 +131,15 @@ class Deterministic(OffPolicy[Critic]):
     def _epsilon(self, learner: OffPolicyLearner[Critic]) -> Float[Array, ""]:
         return jnp.asarray(optimisers.linear(self.epsilon_start, self.epsilon_end, self.epsilon_anneal_steps)(learner.env_steps))
 
-    # --------------------------------------------------------------------------------------------------------------- looking
+    # --------------------------------------------------------------------------------------------------------------- inspection
 
     def policy(self, learner: OffPolicyLearner[Critic]) -> Policy:
-        """What plays greedily."""
+        """The greedy decentralised policy."""
         by_kind: dict[ActionKind, Chosen] = {"discrete": "argmax", "simplex": "softmax", "box": "tanh"}
         return Policy(team=learner.actor, temperature=self._temperature(learner), chosen=by_kind[learner.actor.network.kind])
 
     def credit(self, learner: OffPolicyLearner[Critic], carry: tuple[()], step: TimeStep, action: Action, own: Action) -> Credit:
-        """By the critic as it is."""
+        """By the current critic."""
         del carry
         q, k, b = self._credit_terms(
             learner.critic,
@@ -150,7 +152,7 @@ class Deterministic(OffPolicy[Critic]):
     # -------------------------------------------------------------------------------------------------------------- learning
 
     def _critic_loss(self, critic: Critic, learner: OffPolicyLearner[Critic], batch: Transition, key: PRNGKeyArray) -> Loss:
-        """Eq. 12."""
+        """The squared TD error (Eq. 12)."""
         del key
 
         def target(step: Transition) -> Float[Array, " value"]:
@@ -163,17 +165,17 @@ class Deterministic(OffPolicy[Critic]):
         return td_metrics(value, jax.lax.stop_gradient(jax.vmap(target)(batch)), jnp.ones_like(value, bool))
 
     def _actor_loss(self, actor: Team, learner: OffPolicyLearner[Critic], batch: Transition, key: PRNGKeyArray) -> Loss:
-        """Minus what the actors climb (Eq. 13 for a decomposed critic)."""
+        """Minus the actors' objective (Eq. 13 for a decomposed critic)."""
         kind, temperature = actor.network.kind, self._temperature(learner)
 
-        def climbed(step: Transition, taken: Float[Array, "agent action"], key: PRNGKeyArray) -> tuple[Array, Array]:
+        def objective(step: Transition, action: Float[Array, "agent action"], key: PRNGKeyArray) -> tuple[Array, Array]:
             output = feed_forward.outputs(actor, step.obs)
             keys = jax.random.split(key, output.shape[0])
             own = jax.vmap(lambda k, x, m: feed_forward.relax(kind, k, x, m, temperature))(keys, output, step.action_mask)
-            return self._climbed(learner.critic, step, taken, own), jax.vmap(policies.masked_softmax)(output, step.action_mask)
+            return self._actor_objective(learner.critic, step, action, own), jax.vmap(policies.masked_softmax)(output, step.action_mask)
 
-        taken = feed_forward.as_vectors(batch.action, batch.action_mask)
-        value, policy = jax.vmap(climbed)(batch, taken, jax.random.split(key, len(batch.reward)))
+        action = feed_forward.as_vectors(batch.action, batch.action_mask)
+        value, policy = jax.vmap(objective)(batch, action, jax.random.split(key, len(batch.reward)))
         metrics = {"actor_loss": -jnp.mean(value)}
         if kind != "box":
             metrics["policy_entropy"] = jnp.mean(losses.entropy(policy))

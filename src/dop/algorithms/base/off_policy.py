@@ -1,7 +1,7 @@
-"""What deterministic DOP, MADDPG and MAAC have in common: actors without memory and a centralised critic that learn from single steps.
+"""The base class of deterministic DOP, MADDPG and MAAC: feed-forward actors and a centralised critic that learn from replayed transitions.
 
-The steps may be of any age. The critic learns at every update, actors and target networks every `policy_delay` of them (Fujimoto et al.
-2018; App. G.2). An algorithm says how it acts, what its critic is, and what the two losses of a batch are.
+Actors and target networks are updated once every `policy_delay` critic steps (Fujimoto et al. 2018; App. G.2). A subclass defines the
+behaviour policy, the critic, and the losses of critic and actors.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dop.errors import ConfigError, check_fractions, check_not_negative, check_p
 from dop.learning import optimisers, transitions
 from dop.learning.gradient_step import Loss, gradient_step
 from dop.networks import parts
-from dop.networks.critics import CRITIC
+from dop.networks.critics import CRITIC_IS_FEED_FORWARD
 from dop.networks.mlp import MLP
 from dop.networks.protocols import NetworkConfig
 from dop.networks.teams import feed_forward
@@ -29,9 +29,10 @@ from dop.networks.teams.feed_forward import Team
 from dop.types import EnvSpec, Learner, Metrics, ReplayBuffer, Sharing, Transition
 
 Critic = TypeVar("Critic", bound=eqx.Module)
-FORMERLY = {f"{part}_{hidden}": f"{part}.hidden_size" for part in ("actor", "critic") for hidden in ("hidden", "hidden_size")}
-"""Arguments of earlier versions, and where they are now."""
-SINGLE_STEPS = "Single steps of any age cannot train a recurrent actor: use dop.MLP(), or a network of your own without a hidden state."
+MOVED_FIELDS = {f"{part}_{hidden}": f"{part}.hidden_size" for part in ("actor", "critic") for hidden in ("hidden", "hidden_size")}
+"""Arguments of earlier versions, and the fields that replace them."""
+ACTOR_IS_FEED_FORWARD = "Single transitions cannot train a recurrent actor: use dop.MLP(), or a network of your own without a hidden state."
+"""Why an off-policy actor has no hidden state."""
 
 
 class OffPolicyLearner(Learner, Generic[Critic]):
@@ -46,31 +47,31 @@ class OffPolicyLearner(Learner, Generic[Critic]):
 
 @dataclass(frozen=True, kw_only=True)
 class OffPolicy(Generic[Critic]):
-    """The common fields and methods. Defaults: App. G.2 of the DOP paper where it says something."""
+    """Common hyper-parameters and methods. Defaults: App. G.2 of the DOP paper where it states a value."""
 
     # Critic
     gamma: float = 0.99
-    """Discount per step. The paper does not state it."""
+    """Discount factor per step. The paper does not state it."""
     critic: NetworkConfig = MLP(hidden_size=256)
-    """Network of the critic (App. G.1): features to a value, without a hidden state."""
+    """Network of the critic; feed-forward (App. G.1)."""
 
     # Actors
     actor: NetworkConfig = MLP(hidden_size=64)
-    """Network of each actor (App. G.2), without a hidden state: single steps cannot train one."""
+    """Network of each actor; feed-forward (App. G.2)."""
     share_parameters: Sharing = "all"
-    """One network for all actors, told apart by the agent id, one for each type of agent, or one each."""
+    """Actors: one network for all agents, with the agent id as input, one per type, or per agent."""
 
     # Target networks
     tau: float = 0.01
-    """alpha of Algorithm 2: the share of the networks that goes into the target networks each time. The paper does not state it."""
+    """Polyak coefficient of the target networks, in (0, 1] (alpha of Algorithm 2). The paper does not state it."""
 
     # Steps
     policy_delay: int = 2
-    """Critic steps before each step of the actors and the target networks (App. G.2)."""
+    """Critic steps per step of the actors and target networks (App. G.2)."""
     rounds_per_iteration: int = 1
-    """Such rounds an iteration, `policy_delay` critic steps and one of the actors; each step has a batch of its own."""
+    """Rounds per iteration, of `policy_delay` critic steps and one actor step each."""
     episodes_per_iteration: int = 2
-    """Parallel environments; each plays one episode before the rounds of an iteration."""
+    """Parallel environments, with one episode each per iteration."""
 
     # Optimisation
     critic_lr: float = 5e-4
@@ -78,21 +79,21 @@ class OffPolicy(Generic[Critic]):
     actor_lr: float = 5e-4
     """Learning rate of the actors."""
     optimiser: Literal["rmsprop", "adam"] = "rmsprop"
-    """App. G.2: RMSprop."""
+    """Optimiser of all networks (App. G.2: RMSprop)."""
     rms_decay: float = 0.99
-    """RMSprop's alpha (App. G.2); nothing else uses it."""
+    """Decay of RMSprop's squared-gradient average (App. G.2); only for RMSprop."""
     optimiser_eps: float = 1e-5
-    """The optimiser's epsilon, outside the root."""
+    """The optimiser's epsilon, outside the square root."""
     max_grad_norm: float = 20.0
-    """Gradients are clipped to this joint norm."""
+    """Maximum global norm of the gradient; larger ones are clipped."""
     logit_penalty: float = 1e-3
-    """Weight of the mean square of the actors' outputs, which keeps them from saturating (Lowe et al.'s and Iqbal and Sha's code)."""
+    """Weight of the mean squared actor output in the loss, against saturation (code of Lowe et al., and of Iqbal and Sha)."""
 
     # Data
     replay_capacity: int = 10_000
-    """The newest episodes that are kept: 250,000 steps where they take 25 (Sec. 5.2)."""
+    """Capacity of the replay buffer, in episodes; 250,000 steps if each has 25 (Sec. 5.2)."""
     replay_batch: int = 1250
-    """Steps of each batch, drawn with replacement from all that are kept (App. G.2)."""
+    """Transitions per minibatch, drawn uniformly with replacement (App. G.2)."""
     warmup_episodes: int = 50
     """Episodes collected before the first update."""
 
@@ -101,29 +102,29 @@ class OffPolicy(Generic[Critic]):
 
     @abstractmethod
     def _critic_loss(self, critic: Critic, learner: OffPolicyLearner[Critic], batch: Transition, key: PRNGKeyArray) -> Loss:
-        """Of a batch (leading axis)."""
+        """The critic's loss on a minibatch (leading axis)."""
 
     @abstractmethod
     def _actor_loss(self, actor: Team, learner: OffPolicyLearner[Critic], batch: Transition, key: PRNGKeyArray) -> Loss:
-        """Of a batch (leading axis), but for the penalty on the outputs."""
+        """The actors' loss on a minibatch (leading axis), without the penalty on the outputs."""
 
     def _check(self, spec: EnvSpec) -> None:
-        """Raise ConfigError for what no algorithm of this kind can work with."""
+        """Raise ConfigError for hyper-parameters or environments that no subclass supports."""
         check_types(self)
         counts = ("policy_delay", "rounds_per_iteration", "episodes_per_iteration", "replay_capacity")
         check_positive(self, *counts, "replay_batch", "warmup_episodes", "critic_lr", "actor_lr", "max_grad_norm")
         check_fractions(self, "gamma", "tau", "rms_decay")
         check_not_negative(self, "optimiser_eps", "logit_penalty")
         if self.tau == 0:
-            raise ConfigError("tau must be above 0: at 0 the target networks never learn.")
+            raise ConfigError("tau must be above 0: at 0 the target networks never change.")
         if self.rms_decay == 1:
-            raise ConfigError("rms_decay must be below 1: at 1 nothing new ever counts.")
+            raise ConfigError("rms_decay must be below 1: at 1 the average never changes.")
         if self.replay_capacity < self.episodes_per_iteration:
             raise ConfigError(
                 f"replay_capacity ({self.replay_capacity}) must hold episodes_per_iteration ({self.episodes_per_iteration}): raise it."
             )
-        feed_forward.check(self.actor, spec, SINGLE_STEPS)
-        parts.check(self.critic, "critic", feed_forward=CRITIC)
+        feed_forward.check(self.actor, spec, ACTOR_IS_FEED_FORWARD)
+        parts.check(self.critic, "critic", feed_forward=CRITIC_IS_FEED_FORWARD)
 
     def init(self, key: PRNGKeyArray, spec: EnvSpec) -> OffPolicyLearner[Critic]:
         key_actor, key_critic = jax.random.split(key)
@@ -140,29 +141,29 @@ class OffPolicy(Generic[Critic]):
         )
 
     def initial_carry(self, spec: EnvSpec) -> tuple[()]:
-        """There is none."""
+        """Empty: the actors have no hidden state."""
         del spec
         return ()
 
     def sample(self, replay: ReplayBuffer, key: PRNGKeyArray) -> Transition:
-        """Steps for every critic step of the iteration; leading axes: round, critic step, example."""
+        """Transitions for every critic step of the iteration; leading axes: round, critic step, example."""
         shape = (self.rounds_per_iteration, self.policy_delay, self.replay_batch)
         drawn = transitions.uniform(replay, key, shape[0] * shape[1] * shape[2])
         return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), drawn)
 
     def update(self, learner: OffPolicyLearner[Critic], batch: Transition, key: PRNGKeyArray) -> tuple[OffPolicyLearner[Critic], Metrics]:
-        """The iteration's rounds; metrics are means over them."""
+        """The iteration's rounds; metrics are means over rounds."""
         learner, metrics = jax.lax.scan(self._round, learner, (batch, jax.random.split(key, self.rounds_per_iteration)))
         return learner, jax.tree.map(jnp.mean, metrics)
 
     def _round(self, learner: OffPolicyLearner[Critic], x: tuple[Transition, PRNGKeyArray]) -> tuple[OffPolicyLearner[Critic], Metrics]:
-        """`policy_delay` critic steps, one of the actors on the last batch, one of the target networks."""
+        """`policy_delay` critic steps, one actor step on the last minibatch, and one update of the target networks."""
         batch, key = x
         key_actor, key_critic = jax.random.split(key)
         learner, metrics = jax.lax.scan(self._critic_step, learner, (batch, jax.random.split(key_critic, self.policy_delay)))
         learner, actor_metrics = self._actor_step(learner, jax.tree.map(lambda x: x[-1], batch), key_actor)
-        target_actor = optimisers.moved(learner.target_actor, learner.actor, self.tau)
-        target_critic = optimisers.moved(learner.target_critic, learner.critic, self.tau)
+        target_actor = optimisers.incremental_update(learner.target_actor, learner.actor, self.tau)
+        target_critic = optimisers.incremental_update(learner.target_critic, learner.critic, self.tau)
         return replace(learner, target_actor=target_actor, target_critic=target_critic), jax.tree.map(jnp.mean, metrics) | actor_metrics
 
     def _critic_step(
@@ -192,15 +193,15 @@ class OffPolicy(Generic[Critic]):
         return optimisers.adam(lr, eps=self.optimiser_eps, max_grad_norm=self.max_grad_norm)
 
 
-def td_metrics(value: Float[Array, "*batch"], target: Float[Array, "*batch"], counts: Bool[Array, "*batch"]) -> Loss:
-    """The mean squared error of `value` where it `counts`, and what to report of it."""
+def td_metrics(value: Float[Array, "*batch"], target: Float[Array, "*batch"], mask: Bool[Array, "*batch"]) -> Loss:
+    """The mean squared TD error where `mask` holds, and its metrics."""
     error = value - target
-    loss = losses.masked_mean(error**2, counts)
+    loss = losses.masked_mean(error**2, mask)
     metrics = {
         "critic_loss": loss,
-        "td_error_abs": losses.masked_mean(jnp.abs(error), counts),
-        "q_taken_mean": losses.masked_mean(value, counts),
-        "target_mean": losses.masked_mean(target, counts),
+        "td_error_abs": losses.masked_mean(jnp.abs(error), mask),
+        "q_taken_mean": losses.masked_mean(value, mask),
+        "target_mean": losses.masked_mean(target, mask),
     }
     return loss, metrics
 

@@ -1,10 +1,9 @@
-"""What VDN and QMIX have in common: Q networks, recurrent by default, one for each agent, whose values a mixer makes the team's, and
-Q-learning on it.
+"""The base class of VDN and QMIX: double Q-learning on a team value that a mixer computes from the agents' Q networks.
 
-    y_t = r_t + gamma Q_tot'(s_{t+1}, argmax_a Q(s_{t+1}, .))              double Q-learning: the online networks choose, the targets value
+    y_t = r_t + gamma Q_tot'(s_{t+1}, argmax_a Q(s_{t+1}, .))          double Q-learning: online networks select, target networks evaluate
 
-or, with `td_lambda` above 0, the lambda-return of these (Peng's Q(lambda)). A method says what its mixer is: it never decreases with an
-agent's value, so that the joint argmax is each agent's own.
+With `td_lambda` above 0, y_t is the lambda-return of these values (Peng's Q(lambda)). A subclass defines the mixer. It is monotonic in each
+agent's value, so that the joint argmax consists of the agents' own.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from dop.types import Action, Credit, EnvSpec, Episode, Learner, Metrics, Policy
 
 
 class Mixer(Protocol):
-    """Makes the agents' values the team's."""
+    """Combines the agents' values into the team's."""
 
     def __call__(self, q: Float[Array, " agent"], state: Float[Array, " state"]) -> Float[Array, ""]: ...
 
@@ -57,11 +56,11 @@ FINE_TUNED: Mapping[str, Any] = {
     "optimiser_eps": 1e-8,
     "max_grad_norm": 20.0,
 }
-"""What PyMARL2 has other than PyMARL (Hu et al. 2021). Its loss is half the squared error, its gradient norm 10: twice that here."""
+"""Settings of PyMARL2 that differ from PyMARL (Hu et al. 2021). It halves the squared error, so its gradient norm of 10 is 20 here."""
 
 
-FORMERLY = dict.fromkeys(("agent_hidden", "actor_hidden_size"), "actor.hidden_size")
-"""Arguments of earlier versions, and where they are now."""
+MOVED_FIELDS = dict.fromkeys(("agent_hidden", "actor_hidden_size"), "actor.hidden_size")
+"""Arguments of earlier versions, and the fields that replace them."""
 
 
 class QLearner(Learner):
@@ -76,55 +75,55 @@ class QLearner(Learner):
 
 @dataclass(frozen=True, kw_only=True)
 class QLearning:
-    """The common fields and methods. Defaults: PyMARL's for SMAC (`default.yaml`, `qmix.yaml`, `vdn.yaml`)."""
+    """Common hyper-parameters and methods. Defaults: PyMARL's for SMAC (`default.yaml`, `qmix.yaml`, `vdn.yaml`)."""
 
     # Targets
     gamma: float = 0.99
-    """Discount per step."""
+    """Discount factor per step."""
     td_lambda: float = 0.0
-    """lambda of the return that values learn toward; 0: one step (PyMARL)."""
+    """lambda of the TD(lambda) target; 0: one step (PyMARL)."""
     target_interval: int = 200
-    """The networks become the target networks every so many episodes."""
+    """Period of the target networks' update, in episodes."""
 
     # Agents
     actor: NetworkConfig = GRU(hidden_size=64)
-    """Network of each agent, by which it acts: values of its actions."""
+    """Q network of each agent."""
     share_parameters: Sharing = "all"
-    """One network for all agents, told apart by the agent id, one for each type of agent, or one each."""
+    """Q networks: one for all agents, with the agent id as input, one per type, or per agent."""
 
     # Mixer
     normalise_state: bool = False
-    """Standardise the mixer's state by running moments over the episodes learned from; a sum sees none. PyMARL does not."""
+    """Normalise the mixer's global state by the running mean and variance of the sampled episodes. PyMARL: no."""
 
     # Exploration
     epsilon_start: float = 1.0
-    """Share of uniform actions at the start."""
+    """Probability of a uniform action at the start, in [0, 1]."""
     epsilon_end: float = 0.05
-    """Share of uniform actions at the end."""
+    """Probability of a uniform action after annealing, in [0, 1]."""
     epsilon_anneal_steps: int = 50_000
-    """Environment steps over which epsilon falls linearly."""
+    """Environment steps of the linear annealing of epsilon."""
 
     # Data
     episodes_per_iteration: int = 1
-    """Parallel environments; each plays one episode before the updates of an iteration."""
+    """Parallel environments, with one episode each per iteration."""
     updates_per_iteration: int = 1
-    """Optimiser steps an iteration, each on episodes of its own."""
+    """Gradient steps per iteration, each on its own minibatch."""
     replay_capacity: int = 5000
-    """The newest episodes that are kept."""
+    """Capacity of the replay buffer, in episodes."""
     replay_batch: int = 32
-    """Episodes of each update, drawn with replacement from all that are kept."""
+    """Episodes per minibatch, drawn uniformly with replacement."""
 
     # Optimisation
     optimiser: Literal["rmsprop", "adam", "radam"] = "rmsprop"
-    """PyMARL: RMSprop."""
+    """Optimiser of all networks (PyMARL: RMSprop)."""
     lr: float = 5e-4
     """Learning rate."""
     rms_decay: float = 0.99
-    """RMSprop's alpha; nothing else uses it."""
+    """Decay of RMSprop's squared-gradient average; only for RMSprop."""
     optimiser_eps: float = 1e-5
-    """The optimiser's epsilon, outside the root."""
+    """The optimiser's epsilon, outside the square root."""
     max_grad_norm: float = 10.0
-    """Gradients are clipped to this joint norm."""
+    """Maximum global norm of the gradient; larger ones are clipped."""
 
     @property
     def warmup_episodes(self) -> int:
@@ -134,7 +133,7 @@ class QLearning:
     def _make_mixer(self, key: PRNGKeyArray, spec: EnvSpec) -> Mixer: ...
 
     def _check(self, spec: EnvSpec, name: str) -> None:
-        """Raise ConfigError for what no method of this kind, called `name`, can work with."""
+        """Raise ConfigError for hyper-parameters or environments that no subclass supports; `name` is the algorithm's."""
         check_types(self)
         if spec.action_kind != "discrete":
             raise ConfigError(f"{name} needs discrete actions, but those of {spec.name} are a {spec.action_kind}.")
@@ -143,7 +142,7 @@ class QLearning:
         check_fractions(self, "gamma", "td_lambda", "epsilon_start", "epsilon_end", "rms_decay")
         check_not_negative(self, "epsilon_anneal_steps", "optimiser_eps")
         if self.rms_decay == 1:
-            raise ConfigError("rms_decay must be below 1: at 1 nothing new ever counts.")
+            raise ConfigError("rms_decay must be below 1: at 1 the average never changes.")
         if self.replay_capacity < self.episodes_per_iteration:
             raise ConfigError(
                 f"replay_capacity ({self.replay_capacity}) must hold episodes_per_iteration ({self.episodes_per_iteration}): raise it."
@@ -181,25 +180,25 @@ class QLearning:
         )
 
     def schedules(self, learner: QLearner) -> Metrics:
-        """The share of uniform actions."""
+        """The current epsilon."""
         return {"epsilon": self._epsilon(learner)}
 
     def _epsilon(self, learner: QLearner) -> Float[Array, ""]:
         return jnp.asarray(optimisers.linear(self.epsilon_start, self.epsilon_end, self.epsilon_anneal_steps)(learner.env_steps))
 
-    # --------------------------------------------------------------------------------------------------------------- looking
+    # --------------------------------------------------------------------------------------------------------------- inspection
 
     def policy(self, learner: QLearner) -> Policy:
-        """What plays greedily."""
+        """The greedy decentralised policy."""
         return Policy(team=learner.online.agents, temperature=jnp.ones(()), chosen="argmax")
 
     def credit(self, learner: QLearner, carry: Carry, step: TimeStep, action: Action, own: Action) -> Credit:
-        """The agents' own values. A mixer that is not linear is taken by its tangent at `action`, so that k_i is dQ_tot/dQ_i there."""
+        """The agents' own values. A non-linear mixer is linearised at `action`: k_i is dQ_tot/dQ_i there."""
         _, q = recurrent.step_team(learner.online.agents, carry.hidden, step.obs, carry.last_action)
-        done = jnp.where(policies.is_active(step.action_mask), losses.gather_actions(q, action), 0)
-        total, k = jax.value_and_grad(learner.online.mixer)(done, self._mixed_state(learner, step.state))
+        q_taken = jnp.where(policies.is_active(step.action_mask), losses.gather_actions(q, action), 0)
+        total, k = jax.value_and_grad(learner.online.mixer)(q_taken, self._mixer_state(learner, step.state))
         k = jnp.where(policies.is_active(step.action_mask), k, 0)
-        return Credit(k=k, q=losses.gather_actions(q, own), b=total - jnp.sum(k * done), policy=None)
+        return Credit(k=k, q=losses.gather_actions(q, own), b=total - jnp.sum(k * q_taken), policy=None)
 
     # -------------------------------------------------------------------------------------------------------------- learning
 
@@ -209,11 +208,11 @@ class QLearning:
         return jax.tree.map(lambda x: x.reshape(self.updates_per_iteration, self.replay_batch, *x.shape[1:]), drawn)
 
     def update(self, learner: QLearner, batch: Episode, key: PRNGKeyArray) -> tuple[QLearner, Metrics]:
-        """The iteration's optimiser steps; the target networks are copied before the first, if they are due. Metrics are means."""
+        """The iteration's gradient steps, after a target update if one is due. Metrics are means over the steps."""
         del key
         since = learner.since_target + self.episodes_per_iteration
         due = since >= self.target_interval
-        target = optimisers.copied_if(due, learner.target, learner.online)
+        target = optimisers.periodic_update(due, learner.target, learner.online)
         learner = replace(learner, target=target, since_target=jnp.where(due, 0, since))
         learner, metrics = jax.lax.scan(self._one_update, learner, batch)
         return learner, jax.tree.map(jnp.mean, metrics)
@@ -228,7 +227,7 @@ class QLearning:
         return replace(learner, online=online, optimiser=optimiser), metrics
 
     def _loss(self, online: TeamValue, learner: QLearner, episodes: Episode) -> Loss:
-        """Mean squared TD error over the steps that were taken. Axes: time, episode."""
+        """Mean squared TD error over the steps in the mask. Axes: time, episode."""
         action = jax.vmap(recurrent.actions, in_axes=1, out_axes=1)(episodes)
         q_taken, q = self._totals(online, learner, episodes, action)
         best = jnp.vectorize(policies.greedy, signature="(a),(a)->()")(jax.lax.stop_gradient(q), episodes.action_mask)
@@ -245,22 +244,22 @@ class QLearning:
         return loss, metrics
 
     def _targets(self, episode: Episode, q_best: Float[Array, " time+1"]) -> Float[Array, " time"]:
-        """y of one episode; `q_best` is the target networks' Q_tot of the actions that look best."""
+        """y of one episode; `q_best` is the target networks' Q_tot of the greedy actions."""
         return recurrent.lambda_return(episode, q_best[1:], gamma=self.gamma, lambda_=self.td_lambda)
 
     def _totals(
         self, value: TeamValue, learner: QLearner, episodes: Episode, action: Int[Array, "time+1 episode agent"]
     ) -> tuple[Float[Array, "time+1 episode"], Float[Array, "time+1 episode agent action"]]:
         """Q_tot of `action`, and every Q_i, to the end of the longest episode; 0 after. Axes: time, episode."""
-        state = self._mixed_state(learner, episodes.state)
+        state = self._mixer_state(learner, episodes.state)
         hidden, last_action = recurrent.start(value.agents, episodes)
         is_active = policies.is_active(episodes.action_mask)
         return dynamic_scan.scan(
-            step_values, value, hidden, (episodes.obs, last_action, action, state, is_active), recurrent.longest(episodes) + 1
+            step_values, value, hidden, (episodes.obs, last_action, action, state, is_active), recurrent.max_length(episodes) + 1
         )
 
-    def _mixed_state(self, learner: QLearner, state: Float[Array, "*batch state"]) -> Float[Array, "*batch state"]:
-        """The state as the mixer takes it."""
+    def _mixer_state(self, learner: QLearner, state: Float[Array, "*batch state"]) -> Float[Array, "*batch state"]:
+        """The mixer's input: the state in full precision, normalised."""
         state = state.astype(learner.state_normaliser.mean.dtype)
         return learner.state_normaliser.normalise(state) if self.normalise_state else state
 
@@ -274,7 +273,7 @@ class QLearning:
 def step_values(
     value: TeamValue, hidden: PyTree, x: tuple[Array, Array, Array, Array, Array]
 ) -> tuple[PyTree, tuple[Float[Array, " episode"], Float[Array, "episode agent action"]]]:
-    """One step of a batch of episodes, as `loops.scan` wants it: Q_tot of the actions, and every Q_i. Who is not there adds 0."""
+    """One step of a batch of episodes, for `dynamic_scan.scan`: Q_tot of the actions, and every Q_i. Inactive agents add 0."""
     obs, last_action, action, state, is_active = x
     hidden, q = recurrent.step_teams(value.agents, hidden, (obs, last_action))
     return hidden, (jax.vmap(value.mixer)(jnp.where(is_active, losses.gather_actions(q, action), 0), state), q)

@@ -1,1 +1,1 @@
-"""Teams of agents: one network for all, for each type, or for each agent; recurrent or feed-forward; and their greedy policies."""
+"""Teams of agents, recurrent or feed-forward, with shared or separate parameters; and their greedy policies."""

@@ -1,4 +1,4 @@
-"""A team's networks: one for all agents, one for each type, or one each, built by the configuration that an algorithm has as `actor`."""
+"""A team's networks, built from an algorithm's `actor`: one for all agents, one per type, or one per agent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Team: TypeAlias = PerAgent[Agent]
 
 
 def make_team(spec: EnvSpec, network: NetworkConfig, *, sharing: Sharing, sees_last_action: bool, key: PRNGKeyArray) -> Team:
-    """The networks of all agents; those that share one are told apart by the agent id."""
+    """The networks of all agents; agents that share parameters differ by the agent id in the input."""
 
     def make(key: PRNGKeyArray) -> Agent:
         return Agent(
@@ -30,7 +30,7 @@ def make_team(spec: EnvSpec, network: NetworkConfig, *, sharing: Sharing, sees_l
 
 
 def check(network: NetworkConfig, spec: EnvSpec, *, sees_last_action: bool, feed_forward: str | None = None) -> None:
-    """Raise ConfigError if no team for `spec` can be made of this `actor`. `feed_forward`: why it must have no hidden state."""
+    """Raise ConfigError if this `actor` cannot be used in `spec`. `feed_forward`: why it must not have a hidden state."""
     parts.check(network, "actor", inputs=_inputs(spec, sees_last_action), outputs=spec.action_size, feed_forward=feed_forward)
 
 
@@ -40,5 +40,5 @@ def initial_state(network: NetworkConfig, spec: EnvSpec, *, sees_last_action: bo
 
 
 def _inputs(spec: EnvSpec, sees_last_action: bool) -> int:
-    """Numbers that a network sees: own observation, own last action or not, and agent id."""
+    """Number of inputs: own observation, own last action with `sees_last_action`, and agent id."""
     return spec.obs_size + (spec.action_size if sees_last_action else 0) + spec.n_agents

@@ -1,11 +1,11 @@
-"""Teams of agents without memory, whose actions are vectors to a critic: one-hot numbers, points of a simplex, or boxes (App. D.2, G.2).
+"""Teams of feed-forward agents, whose actions are vectors for the critic: one-hot, simplex or box (App. D.2, G.2).
 
-An actor's output makes an action of the environment's kind in three ways:
+Three functions turn an actor's output into an action of the environment's kind:
 
                   `choose`: deterministic      `explore`: with noise                 `relax`: with a gradient
-    discrete      the likeliest, one-hot       a sample of the softmax, one-hot      Gumbel-softmax, straight through
+    discrete      argmax, one-hot              a sample of the softmax, one-hot      Gumbel-softmax, straight-through
     simplex       softmax(output / T)          Gumbel-softmax                        Gumbel-softmax
-    box           tanh                         tanh + normal noise, cut to the box   tanh
+    box           tanh                         tanh + Gaussian noise, clipped        tanh
 """
 
 from __future__ import annotations
@@ -23,13 +23,12 @@ from dop.types import ActionKind, EnvSpec, Sharing
 
 
 def check(network: NetworkConfig, spec: EnvSpec, why: str) -> None:
-    """Raise ConfigError if no team for `spec` can be made of this network, which an algorithm has as `actor`; `why` says why it must have
-    no hidden state."""
+    """Raise ConfigError if this `actor` cannot be used in `spec`; `why` says why it must not have a hidden state."""
     common.check(network, spec, sees_last_action=False, feed_forward=why)
 
 
 def make_team(spec: EnvSpec, network: NetworkConfig, *, sharing: Sharing, key: PRNGKeyArray) -> Team:
-    """One network for all agents, told apart by the agent id, one for each type, or one each."""
+    """The networks of all agents, without the last action as input."""
     return common.make_team(spec, network, sharing=sharing, sees_last_action=False, key=key)
 
 
@@ -60,17 +59,17 @@ def explore(
     temperature: Float[Array, ""],
     noise: float,
 ) -> Float[Array, " action"]:
-    """What one agent does while it explores, as a vector; `noise` is the standard deviation in a box."""
+    """The exploratory action of one agent, as a vector; `noise` is the standard deviation in a box."""
     if kind != "box":
         return relax(kind, key, output, action_mask, temperature)
-    disturbed = jnp.tanh(output) + noise * jax.random.normal(key, output.shape, output.dtype)
-    return jnp.where(action_mask, jnp.clip(disturbed, -1, 1), 0)
+    noisy = jnp.tanh(output) + noise * jax.random.normal(key, output.shape, output.dtype)
+    return jnp.where(action_mask, jnp.clip(noisy, -1, 1), 0)
 
 
 def relax(
     kind: ActionKind, key: PRNGKeyArray, output: Float[Array, " action"], action_mask: Bool[Array, " action"], temperature: Float[Array, ""]
 ) -> Float[Array, " action"]:
-    """An action of one agent through which the critic's gradient reaches the output."""
+    """A differentiable action of one agent, for the critic's gradient."""
     if kind == "box":
         return choose(kind, output, action_mask, temperature)
     relaxed = policies.gumbel_softmax(key, output, action_mask, temperature)
@@ -78,10 +77,10 @@ def relax(
 
 
 def as_vectors(action: Array, action_mask: Bool[Array, "*batch agent action"]) -> Float[Array, "*batch agent action"]:
-    """Stored actions as a critic takes them: numbers become one-hot, vectors stay. Who has no legal action does 0, as in `choose`."""
+    """Recorded actions as vectors for a critic: indices become one-hot. Inactive agents get 0, as in `choose`."""
     return jnp.where(action_mask, jax.nn.one_hot(action, action_mask.shape[-1]), 0) if jnp.issubdtype(action.dtype, jnp.integer) else action
 
 
 def as_stored(kind: ActionKind, vector: Float[Array, "agent action"]) -> Float[Array, "agent action"] | Int[Array, " agent"]:
-    """Vectors as an environment of this kind takes them."""
+    """Vectors as actions for an environment of this kind."""
     return jnp.argmax(vector, axis=-1).astype(jnp.int32) if kind == "discrete" else vector

@@ -1,4 +1,4 @@
-"""What is left of a team when it has learned: each agent's own network, which plays greedily on what that agent sees."""
+"""The greedy decentralised policy of a trained team, for deployment: each agent acts on its own observation."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ Chosen: TypeAlias = Literal["argmax", "corner", "softmax", "tanh"]
 
 
 class Policy(eqx.Module):
-    """A team's networks, and how an action comes of what an agent's network gives.
+    """A team's networks, and the mapping from an agent's output to its action.
 
-    argmax     the number of the largest output among the legal ones
+    argmax     index of the largest output among available actions
     corner     the same, as a corner of the simplex
-    softmax    softmax(output / temperature) over the components that exist
-    tanh       tanh(output), 0 on components that do not exist
+    softmax    softmax(output / temperature) over existing components
+    tanh       tanh(output), 0 on padded components
     """
 
     team: PerAgent[Agent]
     temperature: Float[Array, ""]
-    """Of `softmax`; nothing else uses it."""
+    """Only for `softmax`."""
     chosen: Chosen = eqx.field(static=True)
