@@ -161,7 +161,8 @@ def test_the_page_is_one_whole_accessible_file_that_asks_for_nothing(trained: Pa
     assert found.bare == []
     assert all(address.startswith(("#", "data:")) for address in found.addresses)
     assert "http" not in text.replace("http://www.w3.org/", "")
-    for words in ("workers", "stochastic-dop", "IQM", "color-scheme: dark", "Per-agent credit", "Greedy return over time", "jaxlib"):
+    shown = ("workers", "stochastic-dop", "IQM", "prefers-color-scheme: dark", "Per-agent credit", "Greedy return over time", "jaxlib")
+    for words in shown:
         assert words in text
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
     data = json.loads(text.split('<script type="application/json">')[1].split("</script>")[0])

@@ -1,7 +1,7 @@
 """Gymnasium environments of a team, with tuple spaces, by package and id: `gymnasium:lbforaging:Foraging-8x8-2p-3f-v3`.
 
-The package is imported first, so that it registers its environments. Needs `pip install 'dop-marl[python-envs]'` and that package. Options other
-than those of `_common.Common` go to `gymnasium.make`.
+The package is imported first, so that it registers its environments. Needs `pip install 'dop-marl[python-envs]'` and that package. Options
+other than those of `_common.Common` go to `gymnasium.make`.
 
 Agents      agent_0, agent_1, ..., one for each entry of `observation_space`. All act in every step.
 Team        All agents; or, with the option `team`, those that it names. The others then follow a scripted policy (`_others`).
