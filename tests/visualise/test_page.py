@@ -439,7 +439,7 @@ def test_iqm_mean_median_and_optimality_gap_stand_side_by_side(monkeypatch: pyte
     assert header[:7] == ["method", "IQM", "mean", "median", "optimality gap", "seeds per task", "tasks"]
     assert rows_of(drawn)["vdn"] == ["0.900", "0.950", "0.950", "0.300", "2 to 3", "2"]  # two seeds on one task: no interval
     text = Elements(drawn).text
-    assert "optimality gap is by how much scores fall short of 1" in text
+    assert "optimality gap is the mean shortfall of scores from 1" in text
     assert "On two: greedy return, scaled so that 0 is 0 and 5 is 1." in text
     unscaled = str(page._all_tasks(compared(), {}))
     assert "optimality gap</th>" not in unscaled
