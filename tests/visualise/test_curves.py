@@ -174,7 +174,7 @@ def test_a_smoothed_line_is_the_mean_of_the_seeds_own_trailing_means(grids: list
     assert "smoothed over the last 20,000 environment steps" in grids[-1].get_supxlabel()
 
 
-@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.parametrize("fraction", [True, False])
 def test_the_band_of_a_fraction_ends_at_0_and_1(grids: list[Figure], fraction: bool):
     records = run(3, 3)
     for record in records:

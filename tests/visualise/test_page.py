@@ -197,7 +197,7 @@ def test_scores_are_as_they_are_or_between_bounds_and_nobody_elses_affair():
 
 def test_the_page_says_how_scores_are_made_in_each_case():
     single = together(compared())
-    assert "A seed's score is the mean of the last 3 evaluations after learning began, or of those there are." in single
+    assert "A seed's score is the mean of the last 3 evaluations after learning began, or of all if there are fewer." in single
     assert "On game: greedy return, not scaled." in single
     assert "vdn7.500" in single.replace("\n", "")
     assert "return" in single

@@ -28,7 +28,7 @@ MEASURING = ("env_steps", "eval_interval", "eval_episodes", "precision")
 """Fields of `TrainConfig` that the numbers depend on."""
 LAST = 3
 """Evaluations in a score, at most; the one before learning never counts."""
-SCORE = f"the mean of the last {LAST} evaluations after learning began, or of those there are"
+SCORE = f"the mean of the last {LAST} evaluations after learning began, or of all if there are fewer"
 """The same, as pages and remarks say it."""
 
 
