@@ -203,7 +203,7 @@ CHANGES: dict[str, tuple[Any, Any, str]] = {
     ),
     "a team": (usual, lambda p: eqx.tree_at(lambda p: p.team, p, a_copy(Crowd, p.team)), "policy.team is a Crowd"),
     "a policy": (usual, lambda p: a_copy(Warm, p), "the policy is a Warm"),
-    "another choice": (usual, lambda p: replace(p, chosen="sampled"), "one of argmax, corner, softmax, tanh; this one is by 'sampled'"),
+    "another choice": (usual, lambda p: replace(p, chosen="sampled"), "one of argmax, corner, softmax, tanh can be exported; this one chooses by 'sampled'"),
     "no policy": (usual, lambda p: p.team, "here the policy is a PerAgent"),
     "half precision": (
         usual,
