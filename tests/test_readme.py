@@ -25,7 +25,7 @@ GAME = re.compile(r"```python\n# (my_\w+)\.py[^\n]*\n(.*?)```", re.DOTALL)
 GAMES = {f"{page}:{found[1]}": found[2] for page, text in (("readme", README), ("page", PAGE)) for found in GAME.finditer(text)}
 NAMES = {
     "my_env": "my_env:make",
-    "my_host": "my_host:make",
+    "my_python_env": "my_python_env:make",
     "my_zoo": "pettingzoo:my_zoo",
     "my_gym": "gymnasium:my_gym:Buttons-v0",
     "my_marl": "pymarl:my_marl:Buttons",
@@ -115,6 +115,6 @@ def test_the_environments_can_be_used(shown: str, tmp_path: Path, monkeypatch: p
     said = capsys.readouterr().out
     assert "it can be used" in said
     assert "not deterministic" not in said
-    limit = 1 if module in ("my_env", "my_host") else 10
+    limit = 1 if module in ("my_env", "my_python_env") else 10
     assert f"time limit   {limit} steps" in said
     assert ("2 episodes terminated, 0 were truncated" if limit == 1 else "0 episodes terminated, 2 were truncated") in said

@@ -45,14 +45,14 @@ def test_other_versions_and_options_of_an_environment_are_other_tasks_and_named(
     found = compare.compare([entry("a"), entry("b", spec={"version": "2"}), entry("c", spec={"options": [["size", 4]]})])
     titles = ["game (version 1, size 3)", "game (version 2, size 3)", "game (version 1, size 4)"]
     assert [task.title for task in found.tasks] == titles
-    assert found.remarks == [f"game is not the same in all runs, and is shown apart: {'; '.join(titles)}."]
+    assert found.remarks == [f"game differs between runs and is shown separately: {'; '.join(titles)}."]
 
 
 @pytest.mark.parametrize(
     ("change", "label", "remark"),
     [
         ({"gamma": 0.5}, "vdn (gamma 0.5)", None),
-        ({"eval_episodes": 8}, "vdn (eval_episodes 8)", "eval_episodes differs, so that these lines were not measured alike"),
+        ({"eval_episodes": 8}, "vdn (eval_episodes 8)", "eval_episodes differs, so these lines were not evaluated alike"),
         ({"env_steps": 300}, "vdn (env_steps 300)", "env_steps differs"),
         ({"machine": "there"}, None, "different machines (here; there): wall-clock times are not comparable"),
     ],
@@ -98,7 +98,7 @@ def test_runs_are_found_in_folders_and_broken_ones_are_named(trained: Path, tmp_
         compare.gather([tmp_path / "damaged"])
     with pytest.raises(RunError, match="no evaluation yet"):
         compare.gather([tmp_path / "young"])
-    with pytest.raises(RunError, match="holds none"):
+    with pytest.raises(RunError, match="contains none"):
         compare.gather([tmp_path / "good" / "nothing"])
     with pytest.raises(RunError, match="nothing to compare"):
         compare.gather([])
@@ -161,7 +161,8 @@ def test_the_page_is_one_whole_accessible_file_that_asks_for_nothing(trained: Pa
     assert found.bare == []
     assert all(address.startswith(("#", "data:")) for address in found.addresses)
     assert "http" not in text.replace("http://www.w3.org/", "")
-    for words in ("workers", "stochastic-dop", "IQM", "prefers-color-scheme: dark", "Who earned what", "Greedy return over time", "jaxlib"):
+    shown = ("workers", "stochastic-dop", "IQM", "prefers-color-scheme: dark", "Per-agent credit", "Greedy return over time", "jaxlib")
+    for words in shown:
         assert words in text
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
     data = json.loads(text.split('<script type="application/json">')[1].split("</script>")[0])

@@ -99,9 +99,9 @@ def test_actions_end_with_a_cross_and_have_names(trajectory: Trajectory):
 
 
 def test_films_and_tables_leave_them_out(trajectory: Trajectory):
-    assert [film.done(trajectory, 4, agent) for agent in (1, 2)] == ["inactive"] * 2
+    assert [film.action_text(trajectory, 4, agent) for agent in (1, 2)] == ["inactive"] * 2
     for credit_estimate in (trajectory.credit_estimate, None):
-        doing = film.action_texts(replace(trajectory, credit_estimate=credit_estimate))
+        doing = film.table_values(replace(trajectory, credit_estimate=credit_estimate))
         np.testing.assert_array_equal(np.isnan(doing).all(axis=-1), ~ACTIVE)
         axes = Figure(figsize=(5, 4)).subplots()
         film.draw_table(axes, trajectory.spec, doing[4])

@@ -63,7 +63,7 @@ def test_what_is_written_is_in_the_layout_with_everybodys_names():
     assert "won" in found["mill"]["mill"]["vdn"]["seed_0"]["step_0"]
     assert said == [
         "smax: in the data, seed_0 and so on are coma's seeds 0, 4 on smax:3M.",
-        "smax: the data have only the first 3 evaluations of each run, as many as all have; some have 4.",
+        "smax: the data have only the first 3 evaluations of each run; some runs have 4.",
     ]
 
 
@@ -114,10 +114,10 @@ CASES: dict[str, tuple[list[compare.Entry], dict[str, int], list[str]]] = {
         {"vdn": 2},
         ["smax (version 1) is called smax_version_1", "smax (version 2) is called smax_version_2"],
     ),
-    "a method that has not played all tasks": (
+    "a method without runs on all tasks": (
         [on("smax:3m", "a"), on("smax:3m", "b", algorithm="coma"), on("smax:8m", "c")],
         {"vdn": 2},
-        ["smax: the data lack coma, which have not played all of its tasks"],
+        ["smax: the data lack coma, which have no runs on some of its tasks"],
     ),
     "a metric that one lacks": (
         [spoilt(on("smax:3m", "a")), on("smax:8m", "b")],
@@ -168,7 +168,7 @@ def test_the_numbers_are_the_ones_that_the_released_reader_has():
     [
         (
             [on("smax:3m", "a"), on("smax:8m", "b", algorithm="coma")],
-            r"No method has played all tasks of smax \(smax:3m: vdn; smax:8m: coma\)",
+            r"No method has runs on all tasks of smax \(smax:3m: vdn; smax:8m: coma\)",
         ),
         ([spoilt(spoilt(on("smax:3m", "a")), "test_return_mean")], "No metric is a finite number in all evaluations of smax"),
     ],
@@ -299,7 +299,7 @@ def test_lines_of_others_stand_on_the_same_axes():
         ('{"smax": {"3m": []}}', "object of smax:3m: algorithms"),
         ('{"smax": {"3m": {"a": {"run": {"step_0": {"return": [1]}}}}}}', "smax:3m, a, run, step_0 has no number step_count"),
         ('{"smax": {"3m": {"a": {"run": {"step_0": {"step_count": NaN}}}}}}', "step_0 has no number step_count"),
-        ('{"smax": {"3m": {"a": {"run": {"step_0": {"step_count": 1, "return": ["x"]}}}}}}', "other things than numbers"),
+        ('{"smax": {"3m": {"a": {"run": {"step_0": {"step_count": 1, "return": ["x"]}}}}}}', "items that are not numbers"),
     ],
 )
 def test_other_files_are_refused_with_the_place(tmp_path: Path, content: str, words: str):
@@ -350,7 +350,7 @@ def test_dop_plot_refuses_what_it_cannot_do(trained: Path, tmp_path: Path):
 def test_lists_of_other_things_than_numbers_are_refused(values: list[Any], tmp_path: Path):
     path = tmp_path / "others.json"
     path.write_text(json.dumps({"e": {"t": {"m": {"r": {"step_0": {"step_count": 1, "return": values}}}}}}))
-    with pytest.raises(RunError, match="has a list of other things than numbers"):
+    with pytest.raises(RunError, match="has a list with items that are not numbers"):
         marl_eval.read(path)
 
 
@@ -361,7 +361,7 @@ def untrained(one: Any) -> Any:
 
 def test_a_team_that_was_evaluated_untrained_has_no_final_score():
     compared = compare.compare([entry("a", (0, 1)), untrained(entry("b", (0, 1), algorithm="coma"))])
-    with pytest.raises(RunError, match="coma on game has a run that was evaluated before learning only"):
+    with pytest.raises(RunError, match="coma on game has a run without an evaluation after learning began"):
         marl_eval.as_json(compared, [])
 
 

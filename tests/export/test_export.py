@@ -203,12 +203,16 @@ CHANGES: dict[str, tuple[Any, Any, str]] = {
     ),
     "a team": (usual, lambda p: eqx.tree_at(lambda p: p.team, p, a_copy(Crowd, p.team)), "policy.team is a Crowd"),
     "a policy": (usual, lambda p: a_copy(Warm, p), "the policy is a Warm"),
-    "another choice": (usual, lambda p: replace(p, chosen="sampled"), "one of argmax, corner, softmax, tanh; this one is by 'sampled'"),
+    "another choice": (
+        usual,
+        lambda p: replace(p, chosen="sampled"),
+        "one of argmax, corner, softmax, tanh can be exported; this one chooses by 'sampled'",
+    ),
     "no policy": (usual, lambda p: p.team, "here the policy is a PerAgent"),
     "half precision": (
         usual,
         lambda p: jax.tree.map(lambda x: x.astype(jnp.float16) if x.ndim else x, p),
-        "network.network.input_layer.weight is float16, and what is exported is float32",
+        "network.network.input_layer.weight is float16; exports are float32",
     ),
     "one more unit": (
         usual,
@@ -261,7 +265,7 @@ def test_a_policy_that_does_something_else_is_not_kept(
     else:
         linear = Graph.linear
         monkeypatch.setattr(Graph, "linear", lambda self, x, weight, *rest, **how: linear(self, x, 1.01 * weight, *rest, **how))
-    with pytest.raises(dop.RunError, match=rf"The exported policy of agent_0 would not be the library's own: .*({words})"):
+    with pytest.raises(dop.RunError, match=rf"The exported policy of agent_0 would differ from the library's: .*({words})"):
         views.export(trained, trust=True, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

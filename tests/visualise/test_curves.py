@@ -205,7 +205,7 @@ def test_a_name_has_its_lines_colour_and_one_without_a_line_has_none(grids: list
 
 @pytest.mark.parametrize("heights", [[0.5] * 5, [0.0, 0.0, 1.0, 1.0], [0.99, 1.0, 1.0], [0.1, 0.12, 0.9], [1.3], [-0.4], [], [0.2, 0.5]])
 def test_names_lie_apart_in_their_order_and_within_the_axes(heights: list[float]):
-    placed = curves._spread(heights)
+    placed = curves._spread_apart(heights)
     assert len(placed) == len(heights)
     assert (np.diff(placed) > 0.0749).all()
     assert all(-1e-9 <= place <= 1 for place in placed)

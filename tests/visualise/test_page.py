@@ -179,7 +179,7 @@ def compared(*more: compare.Entry) -> compare.Comparison:
 
 
 def together(found: compare.Comparison, bounds: dict[str, tuple[float, float]] | None = None) -> str:
-    return Elements(page._together(found, bounds or {})).text
+    return Elements(page._all_tasks(found, bounds or {})).text
 
 
 def test_scores_are_as_they_are_or_between_bounds_and_nobody_elses_affair():
@@ -197,8 +197,8 @@ def test_scores_are_as_they_are_or_between_bounds_and_nobody_elses_affair():
 
 def test_the_page_says_how_scores_are_made_in_each_case():
     single = together(compared())
-    assert "A seed's score is the mean of the last 3 evaluations after learning began, or of those there are." in single
-    assert "On game: greedy return, as it is." in single
+    assert "A seed's score is the mean of the last 3 evaluations after learning began, or of all if there are fewer." in single
+    assert "On game: greedy return, not scaled." in single
     assert "vdn7.500" in single.replace("\n", "")
     assert "return" in single
     bounded = together(compared(), {"game": (0, 5)})
@@ -329,7 +329,7 @@ def test_a_method_without_a_finite_score_takes_no_part():
     text = together(found)
     assert "coma" in text
     assert "vdn" not in text
-    assert "No method has a score" in together(compare.compare([with_returns("a", "vdn", [NAN])]))
+    assert "No method has a finite score" in together(compare.compare([with_returns("a", "vdn", [NAN])]))
 
 
 def test_a_method_that_has_played_fewer_tasks_or_others_changes_nothing_of_the_rest(monkeypatch: pytest.MonkeyPatch):
@@ -352,8 +352,8 @@ def test_a_method_that_has_played_fewer_tasks_or_others_changes_nothing_of_the_r
     beside = together(compare.compare([*pair, entry("c", spec=NO_SHARE, algorithm="qmix"), entry("d", spec=three, algorithm="qmix")]))
     assert asked[0] == asked[1] == {"vdn": [[3.75, 3.75], [7.5, 7.5]], "coma": [[7.5, 7.5], [7.5, 7.5]]}
     assert asked[2].keys() == {"qmix"}
-    assert "stand together" in beside
-    assert "stand together" not in alone
+    assert "are shown together" in beside
+    assert "are shown together" not in alone
 
 
 def test_a_fraction_is_one_whatever_is_not_finite():
@@ -434,14 +434,14 @@ def test_iqm_mean_median_and_optimality_gap_stand_side_by_side(monkeypatch: pyte
     two = NO_SHARE | {"name": "two"}
     found = compare.compare([with_returns("a", "vdn", [0.0] * 3, [4.0] * 3, [8.0] * 3), entry("b", (0, 1), spec=two)])
     # game: 0, 0.4, 0.8 of (0, 10); two: 7.5 twice, of (0, 5) 1.5. Of all five, 0 and a 1.5 go: (0.4 + 0.8 + 1.5) / 3 = 0.9.
-    drawn = str(page._together(found, {"game": (0, 10), "two": (0, 5)}))
+    drawn = str(page._all_tasks(found, {"game": (0, 10), "two": (0, 5)}))
     header = re.findall(r'scope="col">([^<]*)<', drawn)
     assert header[:7] == ["method", "IQM", "mean", "median", "optimality gap", "seeds per task", "tasks"]
     assert rows_of(drawn)["vdn"] == ["0.900", "0.950", "0.950", "0.300", "2 to 3", "2"]  # two seeds on one task: no interval
     text = Elements(drawn).text
-    assert "optimality gap is by how much scores fall short of 1" in text
+    assert "optimality gap is the mean shortfall of scores from 1" in text
     assert "On two: greedy return, scaled so that 0 is 0 and 5 is 1." in text
-    unscaled = str(page._together(compared(), {}))
+    unscaled = str(page._all_tasks(compared(), {}))
     assert "optimality gap</th>" not in unscaled
     assert rows_of(unscaled)["coma"] == ["3.750", "3.750", "3.750", "2", "1"]
 

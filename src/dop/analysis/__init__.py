@@ -1,1 +1,1 @@
-"""What runs say: statistics, comparisons, other libraries' results, greedy episodes and per-agent credit."""
+"""Analysis of runs: statistics, comparisons, other libraries' results, greedy episodes and per-agent credit."""

@@ -1,7 +1,7 @@
-"""Which runs may stand beside each other: runs on disk, sorted by task and by method, and everything that forbids a comparison, in words.
+"""Comparison of runs on disk: grouped by task and by method, with a remark on everything that limits the comparison.
 
-Seeds are merged into one line only if algorithm, hyper-parameters and the way of measuring are the same; lines are in one picture only if
-environment, version and options are. Nothing is dropped or kept apart without a remark.
+Seeds are merged into one line only if algorithm, hyper-parameters and evaluation settings are the same; lines share a figure only if
+environment, version and options are the same. Every omission and every separation has a remark.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from dop.storage.run_directory import RunConfig, RunFolder
 from dop.types import LABELS
 
 MEASURING = ("env_steps", "eval_interval", "eval_episodes", "precision")
-"""Fields of the protocol that numbers depend on."""
+"""Fields of `TrainConfig` that the numbers depend on."""
 LAST = 3
-"""A score is the mean of the last so many evaluations, or of those there are; the one before learning never counts."""
-SCORE = f"the mean of the last {LAST} evaluations after learning began, or of those there are"
-"""The same, in the words of pages and remarks."""
+"""Evaluations in a score, at most; the one before learning never counts."""
+SCORE = f"the mean of the last {LAST} evaluations after learning began, or of all if there are fewer"
+"""The same, as pages and remarks say it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Entry:
 
     @property
     def measured(self) -> dict[str, Any]:
-        """How."""
+        """The evaluation settings."""
         return {name: getattr(self.config.train_config, name) for name in MEASURING}
 
     @property
@@ -54,7 +54,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """What is one line of a picture: seeds of the same method, measured in the same way."""
+    """One line of a figure: seeds of the same method with the same evaluation settings."""
 
     label: str
     entries: tuple[Entry, ...]
@@ -66,26 +66,25 @@ class Line:
         return sorted({record.seed for record in self.records})
 
     def by_seed(self, metric: str) -> dict[int, float]:
-        """The mean of the last `LAST` evaluations of every seed that has been evaluated since it began to learn; NaN if none of them is
-        a finite number."""
+        """The mean of the last `LAST` evaluations after learning began, of every seed that has one; NaN if none of them is finite."""
         learned = [record for record in self.records if record.iteration > 0]
         return {seed: finite_mean(curve.y[-LAST:]) for seed, curve in curves(learned, metric).items()}
 
     @property
     def evaluations(self) -> dict[int, int]:
-        """By seed: how often it was evaluated since it began to learn."""
+        """The number of evaluations after learning began, by seed."""
         made = [record.seed for record in self.records if record.kind == "evaluation" and record.iteration > 0]
         return {seed: made.count(seed) for seed in self.seeds}
 
     def scores(self, metric: str) -> np.ndarray:
-        """Those values of `by_seed` that are finite."""
+        """The finite values of `by_seed`."""
         values = np.array(list(self.by_seed(metric).values()))
         return values[np.isfinite(values)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One picture: lines that may be compared."""
+    """One figure: lines that may be compared."""
 
     title: str
     environment: str
@@ -94,7 +93,7 @@ class Task:
 
     @property
     def metric(self) -> str:
-        """What a score is: the environment's own figure, if it is a share in all records (battles won, say), else the return."""
+        """The metric of scores: the environment's own metric if it is a fraction in all records (battles won, say), else the return."""
         spec = self.lines[0].entries[0].config.environment_spec if self.lines[0].entries else {"metrics": ()}
         for name in (f"test_{metric}_mean" for metric in spec["metrics"]):
             values = known([record.metrics[name] for line in self.lines for record in line.records if name in record.metrics])
@@ -105,20 +104,20 @@ class Task:
 
     @property
     def fraction(self) -> bool:
-        """Whether the score is a share, 0 to 1."""
+        """Whether the score is a fraction in [0, 1]."""
         return self.metric != "test_return_mean"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Everything that was asked for."""
+    """All tasks and remarks of a comparison."""
 
     tasks: tuple[Task, ...]
     remarks: list[str] = field(default_factory=list)
 
     @property
     def labels(self) -> list[str]:
-        """Of all lines, in the order of their first appearance: a label has the same colour everywhere."""
+        """The labels of all lines, in the order of their first appearance, so that a label has the same colour everywhere."""
         return list(dict.fromkeys(line.label for task in self.tasks for line in task.lines))
 
     @property
@@ -133,7 +132,7 @@ def read(path: Path) -> Entry:
     """One run.
 
     Raises:
-        RunError: this is not a run, it is damaged, or it has no evaluation yet.
+        RunError: the path is not a run, it is damaged, or it has no evaluation yet.
     """
     folder = RunFolder(path)
     config = folder.read_config()
@@ -147,7 +146,7 @@ def read(path: Path) -> Entry:
 
 
 def _check(folder: RunFolder, spec: dict[str, Any], made_by: dict[str, Any]) -> None:
-    """Raise RunError for what is read here of a config.json, and nowhere else before."""
+    """Raise RunError for invalid fields of a config.json that only comparisons read."""
     try:
         names = [spec["name"], str(spec["version"]), *spec["metrics"], *dict(spec.get("options", ())), *(made_by["versions"] or {}).keys()]
         check_names("those of its environment", names)
@@ -156,13 +155,13 @@ def _check(folder: RunFolder, spec: dict[str, Any], made_by: dict[str, Any]) -> 
 
 
 def gather(paths: Sequence[Path]) -> Comparison:
-    """Read runs, or all runs that folders hold, and compare them. A run that is inside of a folder and cannot be read gets a remark.
+    """Read runs, or all runs inside folders, and compare them. An unreadable run inside a folder gets a remark.
 
     Raises:
-        RunError: there is no path, one is neither a run nor holds one, or a run that was named cannot be read.
+        RunError: there is no path, a path neither is nor contains a run, or a named run cannot be read.
     """
     if not paths:
-        raise RunError("There is nothing to compare: name run directories, or folders that hold some.")
+        raise RunError("There is nothing to compare: name run directories, or folders that contain some.")
     entries, remarks = [], []
     for path in paths:
         if os.path.lexists(path / "config.json"):
@@ -170,7 +169,7 @@ def gather(paths: Sequence[Path]) -> Comparison:
             continue
         inside = sorted(config.parent for config in path.rglob("config.json"))
         if not inside:
-            raise RunError(f"{path} is not a run directory and holds none: there is no config.json. Runs are under runs/<environment>/.")
+            raise RunError(f"{path} is not a run directory and contains none: there is no config.json. Runs are under runs/<environment>/.")
         for run in inside:
             try:
                 entries.append(read(run))
@@ -185,32 +184,32 @@ def gather(paths: Sequence[Path]) -> Comparison:
 
 
 def compare(entries: Sequence[Entry], remarks: Iterable[str] = ()) -> Comparison:
-    """Sort runs into tasks and lines."""
-    said = list(remarks)
-    entries = _each_once(entries, said)
+    """Group runs into tasks and lines."""
+    notes = list(remarks)
+    entries = _without_duplicates(entries, notes)
     labels = _labels(entries)
     tasks = []
-    for title, own in _tasks(entries, said):
+    for title, own in _tasks(entries, notes):
         lines = []
         for label in dict.fromkeys(labels[id(entry)] for entry in own):
-            lines.append(_line(label, [entry for entry in own if labels[id(entry)] == label], said))
-        said += _differences(title, lines)
+            lines.append(_line(label, [entry for entry in own if labels[id(entry)] == label], notes))
+        notes += _differences(title, lines)
         tasks.append(Task(title=title, environment=own[0].config.environment_spec["name"], lines=tuple(lines)))
-    return Comparison(tasks=tuple(tasks), remarks=said)
+    return Comparison(tasks=tuple(tasks), remarks=notes)
 
 
-def _each_once(entries: Sequence[Entry], said: list[str]) -> list[Entry]:
+def _without_duplicates(entries: Sequence[Entry], notes: list[str]) -> list[Entry]:
     kept: dict[Path, Entry] = {}
     for entry in entries:
         place = entry.folder.path.resolve()
         if place in kept:
-            said.append(f"{entry.name} was given twice and counts once.")
+            notes.append(f"{entry.name} was given twice and counts once.")
         kept.setdefault(place, entry)
     return list(kept.values())
 
 
-def _tasks(entries: Sequence[Entry], said: list[str]) -> Iterator[tuple[str, list[Entry]]]:
-    """Entries by environment, and by everything that its spec says."""
+def _tasks(entries: Sequence[Entry], notes: list[str]) -> Iterator[tuple[str, list[Entry]]]:
+    """Entries by environment and by its whole spec."""
     by_name: dict[str, dict[str, list[Entry]]] = defaultdict(lambda: defaultdict(list))
     for entry in entries:
         spec = entry.config.environment_spec
@@ -220,23 +219,23 @@ def _tasks(entries: Sequence[Entry], said: list[str]) -> Iterator[tuple[str, lis
             yield name, next(iter(specs.values()))
             continue
         differ = _differing([_flat(json.loads(spec)) for spec in specs])
-        titles = [f"{name} ({_words(_flat(json.loads(spec)), differ)})" for spec in specs]
-        said.append(f"{name} is not the same in all runs, and is shown apart: {'; '.join(titles)}.")
+        titles = [f"{name} ({_described(_flat(json.loads(spec)), differ)})" for spec in specs]
+        notes.append(f"{name} differs between runs and is shown separately: {'; '.join(titles)}.")
         yield from zip(titles, specs.values(), strict=True)
 
 
 def _spec(entry: Entry) -> str:
-    """Everything that is known of an environment but labels, to be compared."""
+    """The spec of an environment without labels, for comparison."""
     return json.dumps({name: value for name, value in entry.config.environment_spec.items() if name not in LABELS}, sort_keys=True)
 
 
 def _flat(spec: dict[str, Any]) -> dict[str, Any]:
-    """Options among the other fields."""
+    """The spec's fields and options in one dict."""
     return {**{k: v for k, v in spec.items() if k != "options"}, **dict(spec.get("options", ()))}
 
 
 def _labels(entries: Sequence[Entry]) -> dict[int, str]:
-    """A line's name for every entry: its algorithm, and whatever tells it apart from other runs of that algorithm."""
+    """A line's name for every entry: its algorithm, and what distinguishes it from other runs of that algorithm."""
     named: dict[int, str] = {}
     by_algorithm: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
@@ -244,14 +243,14 @@ def _labels(entries: Sequence[Entry]) -> dict[int, str]:
     for algorithm, own in by_algorithm.items():
         hyper = [flat(entry.config.hyper_parameters) for entry in own]
         settings = [found | entry.measured for found, entry in zip(hyper, own, strict=True)]
-        # Tasks may be measured in ways of their own; only within one does that make another line.
+        # Evaluation settings may differ between tasks; only within a task do they make another line.
         by_task = [[e.measured for e in own if _spec(e) == spec] for spec in dict.fromkeys(map(_spec, own))]
         measured = [name for found in by_task for name in _differing(found)]
         differ = list(dict.fromkeys(_differing(hyper) + measured))
-        kinds = list(dict.fromkeys(_key(setting, differ) for setting in settings))
+        distinct = list(dict.fromkeys(_key(setting, differ) for setting in settings))
         for entry, setting in zip(own, settings, strict=True):
-            number = kinds.index(_key(setting, differ)) + 1
-            words = _words(setting, differ) if len(differ) <= 3 else f"setting {number}"
+            number = distinct.index(_key(setting, differ)) + 1
+            words = _described(setting, differ) if len(differ) <= 3 else f"setting {number}"
             named[id(entry)] = f"{algorithm} ({words})" if differ else algorithm
     return named
 
@@ -261,60 +260,60 @@ def _key(setting: dict[str, Any], names: Sequence[str]) -> str:
 
 
 def _differing(settings: Sequence[dict[str, Any]]) -> list[str]:
-    """Names whose value is not the same in all."""
+    """Names with more than one value."""
     names = dict.fromkeys(name for setting in settings for name in setting)
     return [name for name in names if len({json.dumps(setting.get(name), sort_keys=True) for setting in settings}) > 1]
 
 
-def _words(setting: dict[str, Any], names: Sequence[str]) -> str:
+def _described(setting: dict[str, Any], names: Sequence[str]) -> str:
     return ", ".join(f"{name} {setting.get(name)}" for name in names)
 
 
-def _line(label: str, entries: Sequence[Entry], said: list[str]) -> Line:
-    """One line: of a seed that several runs have, the first run's."""
+def _line(label: str, entries: Sequence[Entry], notes: list[str]) -> Line:
+    """One line. Where several runs have the same seed, the first counts."""
     owner: dict[int, Entry] = {}
     kept: list[Record] = []
     for entry in entries:
-        again = sorted({record.seed for record in entry.records} & owner.keys())
-        for seed in again:
-            said.append(f"{label}: seed {seed} is in {owner[seed].name} and in {entry.name}; only the first counts.")
-        kept += [record for record in entry.records if record.seed not in again]
-        owner |= {record.seed: entry for record in entry.records if record.seed not in again}
+        duplicates = sorted({record.seed for record in entry.records} & owner.keys())
+        for seed in duplicates:
+            notes.append(f"{label}: seed {seed} is in {owner[seed].name} and in {entry.name}; only the first counts.")
+        kept += [record for record in entry.records if record.seed not in duplicates]
+        owner |= {record.seed: entry for record in entry.records if record.seed not in duplicates}
     used = tuple(entry for entry in entries if entry in owner.values())
     return Line(label=label, entries=used, records=kept)
 
 
 def _differences(title: str, lines: Sequence[Line]) -> list[str]:
-    """What a reader of one task must know."""
-    said = []
+    """Remarks on differences within one task."""
+    notes = []
     entries = [entry for line in lines for entry in line.entries]
     for name in _differing([entry.measured for entry in entries]):
         found = "; ".join(f"{line.label}: {line.entries[0].measured[name]}" for line in lines)
-        said.append(f"{title}: {name} differs, so that these lines were not measured alike. {found}.")
+        notes.append(f"{title}: {name} differs, so these lines were not evaluated alike. {found}.")
     for name, meaning in (("library_version", "versions of this library"), ("machine", "machines"), ("device", "devices")):
         found = sorted({str(entry.made_by[name]) for entry in entries})
         if len(found) > 1:
             what = "numbers may differ for that reason" if name == "library_version" else "wall-clock times are not comparable"
-            said.append(f"{title}: runs of different {meaning} ({'; '.join(found)}): {what}.")
+            notes.append(f"{title}: runs of different {meaning} ({'; '.join(found)}): {what}.")
     for line in lines:
-        said += [f"{title}, {line.label}: {words}" for words in _not_finite(line)]
+        notes += [f"{title}, {line.label}: {words}" for words in _not_finite(line)]
         steps = {seed: max(r.env_steps for r in line.records if r.seed == seed) for seed in line.seeds}
         goal = line.entries[0].config.train_config.env_steps
         early = [f"seed {seed} at {reached:,}" for seed, reached in steps.items() if reached < goal]
         if early:
-            said.append(f"{title}, {line.label}: not finished ({', '.join(early)} of {goal:,} environment steps).")
-        few = [f"seed {seed} has {_count_of(made)}" for seed, made in line.evaluations.items() if made < LAST]
+            notes.append(f"{title}, {line.label}: not finished ({', '.join(early)} of {goal:,} environment steps).")
+        few = [f"seed {seed} has {_evaluation_count(made)}" for seed, made in line.evaluations.items() if made < LAST]
         if few:
-            said.append(f"{title}, {line.label}: a score is {SCORE}; {', '.join(few)}.")
-    return said
+            notes.append(f"{title}, {line.label}: a score is {SCORE}; {', '.join(few)}.")
+    return notes
 
 
-def _count_of(evaluations: int) -> str:
+def _evaluation_count(evaluations: int) -> str:
     return {0: "none, and no score", 1: "only one"}.get(evaluations, f"only {evaluations}")
 
 
 def _not_finite(line: Line) -> Iterator[str]:
-    """Evaluations that no picture and no mean can show."""
+    """Remarks on evaluations that are not finite."""
     lost: dict[str, set[int]] = defaultdict(set)
     for record in line.records:
         for name, value in record.metrics.items() if record.kind == "evaluation" else ():
@@ -326,7 +325,7 @@ def _not_finite(line: Line) -> Iterator[str]:
 
 
 def hyper_parameters(comparison: Comparison) -> dict[str, dict[str, Any]]:
-    """Of lines by label: those fields, also of the protocol, that are not the same in all lines that have them."""
+    """By label: the fields, `TrainConfig`'s included, that differ between the lines that have them."""
     settings = {}
     for task in comparison.tasks:
         for line in task.lines:

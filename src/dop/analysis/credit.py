@@ -1,15 +1,14 @@
-"""Who earned what: what a critic says of each agent's action, against what else the agent could have done.
+"""Per-agent credit assignment: a critic's value of each agent's action, compared with the agent's other actions.
 
     k_i Q_i(a_i)                                        agent i's part of the team's value, where the critic is a sum (DOP, VDN, QMIX)
     advantage_i = k_i (Q_i(a_i) - E_{x ~ pi_i} Q_i(x))  against the agent's own policy: what DOP and COMA learn from (Eq. 9)
-    credit_i    = k_i (Q_i(a_i) - mean_x Q_i(x))        against a uniform action: what doing this and not just anything adds
+    credit_i    = k_i (Q_i(a_i) - mean_x Q_i(x))        against a uniform action: what this action adds over a random one
 
-An agent that cannot change anything has a credit of 0, whatever its k_i and Q_i are. The advantage fades as a policy becomes certain, since
-what is done is then what is always done; the credit does not, and it is the same for policies that are deterministic, whose advantage would
-always be 0 and is therefore given as their credit.
+An agent without influence has a credit of 0, whatever its k_i and Q_i are. The advantage vanishes as a policy becomes deterministic; the
+credit does not. The advantage of a deterministic policy would always be 0, so its credit is given instead.
 
 Expectations over numbered actions are exact. Over a box or a simplex they are means over `DRAWS` uniform actions, the same for all agents.
-The algorithm is asked by `dop.types.AssignsCredit`; what it says is what its critic has learned, right or wrong.
+Algorithms provide k, Q and b through `dop.types.AssignsCredit`. They are what the critic has learned, right or wrong.
 """
 
 from __future__ import annotations
@@ -32,16 +31,16 @@ POINTS = 21
 
 
 class CreditEstimate(eqx.Module):
-    """What is said of one step."""
+    """The credit estimate of one step."""
 
     k: Float[Array, "*time agent"]
     q: Float[Array, "*time agent"]
-    """Of the action that was taken."""
+    """Q_i of the chosen action."""
     b: Float[Array, "*time"] | None
     advantage: Float[Array, "*time agent"]
     credit: Float[Array, "*time agent"]
     values: Float[Array, "*time agent action"] | Float[Array, "*time agent action point"]
-    """Q_i of all that agent i could do: of each number, or along each component of a continuous action (see `grid`)."""
+    """Q_i of all actions of agent i: of each number, or along each component of a continuous action (see `grid`)."""
     policy: Float[Array, "*time agent action"] | None
     """As in `dop.types.Credit`."""
 
@@ -54,29 +53,31 @@ class CreditEstimate(eqx.Module):
 def estimate_credit(
     algorithm: AssignsCredit, learner: Any, carry: PyTree, step: TimeStep, action: Action, key: PRNGKeyArray, kind: ActionKind
 ) -> CreditEstimate:
-    """Everything about one step at which the team did `action`."""
-    said = algorithm.credit(learner, carry, step, action, action)
+    """The credit estimate of one step with the joint action `action`."""
+    estimate = algorithm.credit(learner, carry, step, action, action)
     values = values_of(algorithm, learner, carry, step, action, kind)
     if kind == "discrete":
         uniform = jnp.sum(jax.vmap(policies.uniform)(step.action_mask) * values, axis=-1)
     else:
         draw = jax.vmap(jax.vmap(lambda k, m: policies.random_action(k, m, kind)), in_axes=(0, None))
-        others = draw(jax.random.split(key, (DRAWS, len(said.q))), step.action_mask)
+        others = draw(jax.random.split(key, (DRAWS, len(estimate.q))), step.action_mask)
         uniform = jnp.mean(jax.vmap(lambda own: algorithm.credit(learner, carry, step, action, own).q)(others), axis=0)
     acts = jnp.any(step.action_mask, axis=-1)
-    credit = jnp.where(acts, said.k * (said.q - uniform), 0)
-    if said.policy is None:
+    credit = jnp.where(acts, estimate.k * (estimate.q - uniform), 0)
+    if estimate.policy is None:
         advantage = credit
     else:
-        utility = aristocrat_utility(said.policy[None], values[None], said.k[None])[0]
+        utility = aristocrat_utility(estimate.policy[None], values[None], estimate.k[None])[0]
         advantage = jnp.where(acts, jnp.take_along_axis(utility, action[:, None], axis=1)[:, 0], 0)
-    return CreditEstimate(k=said.k, q=said.q, b=said.b, advantage=advantage, credit=credit, values=values, policy=said.policy)
+    return CreditEstimate(
+        k=estimate.k, q=estimate.q, b=estimate.b, advantage=advantage, credit=credit, values=values, policy=estimate.policy
+    )
 
 
 def values_of(
     algorithm: AssignsCredit, learner: Any, carry: PyTree, step: TimeStep, action: Action, kind: ActionKind
 ) -> Float[Array, "agent action"] | Float[Array, "agent action point"]:
-    """Q_i of everything that agent i could do while the others do as in `action`."""
+    """Q_i of all actions of agent i, while the others act as in `action`."""
 
     def q(own: Action) -> Float[Array, " agent"]:
         return algorithm.credit(learner, carry, step, action, own).q
@@ -91,18 +92,18 @@ def values_of(
 
 
 def grid(kind: ActionKind) -> Float[Array, " point"]:
-    """The values that a component of a continuous action takes on in `Judged.values`."""
+    """The points in `CreditEstimate.values` of a component of a continuous action."""
     return jnp.linspace(-1.0 if kind == "box" else 0.0, 1.0, POINTS)
 
 
 def along(
     action: Float[Array, "agent action"], action_mask: Bool[Array, "agent action"], component: Array, x: Array, kind: ActionKind
 ) -> Float[Array, "agent action"]:
-    """`action` with one component of every agent set to `x`; on a simplex the others share what is left as they did before."""
-    here = jnp.arange(action.shape[-1]) == component
+    """`action` with one component of every agent set to `x`; on a simplex the other components keep their proportions."""
+    selected = jnp.arange(action.shape[-1]) == component
     if kind == "box":
-        return jnp.where(here & action_mask, x, action)
-    rest = jnp.where(here, 0, action)
+        return jnp.where(selected & action_mask, x, action)
+    rest = jnp.where(selected, 0, action)
     total = jnp.sum(rest, axis=-1, keepdims=True)
-    even = jax.vmap(policies.uniform)(action_mask & ~here)
-    return jnp.where(here & action_mask, x, (1 - x) * jnp.where(total > 1e-6, rest / jnp.where(total > 1e-6, total, 1), even))
+    even = jax.vmap(policies.uniform)(action_mask & ~selected)
+    return jnp.where(selected & action_mask, x, (1 - x) * jnp.where(total > 1e-6, rest / jnp.where(total > 1e-6, total, 1), even))

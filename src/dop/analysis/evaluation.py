@@ -1,4 +1,4 @@
-"""What a team reaches in episodes that were played for that: every one of them, their means, and how sure these are."""
+"""Evaluation results: every episode, means over episodes, and their confidence intervals."""
 
 from __future__ import annotations
 
@@ -20,45 +20,45 @@ Policy: TypeAlias = Literal["greedy", "sampled"]
 
 
 class Intervals(NamedTuple):
-    """Of one metric: 95% intervals of a mean by Student's t. Where there is one value only, the bounds are NaN."""
+    """95% intervals of one metric's mean, by Student's t. The bounds of a single value are NaN."""
 
     over_episodes: Interval
-    """Of each seed's mean, over its episodes (axis: seed): how sure it is what this very team reaches."""
+    """Of each seed's mean over its episodes (axis: seed): the uncertainty about this trained team."""
     over_seeds: Interval
-    """Of the mean over seeds, each counting once: how sure it is what training reaches."""
+    """Of the mean over seeds: the uncertainty about training."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Episodes of every seed of a run, played with its newest checkpoint or as it was at another moment."""
+    """Episodes of every seed of a run, played with its newest checkpoint, its best or another snapshot."""
 
     policy: Policy
-    """Who played: the greedy team, or one whose actions were sampled (`dop.evaluate_episodes` says how)."""
+    """The policy: greedy, or sampled (see `dop.evaluate_episodes`)."""
     seeds: tuple[int, ...]
     """Of the run."""
     env_steps: tuple[int, ...]
-    """How long each of them had learned."""
+    """Environment steps of training, by seed."""
     returns: Float[np.ndarray, "seed episode"]
     """Undiscounted."""
     lengths: Int[np.ndarray, "seed episode"]
     """In environment steps."""
     metrics: Mapping[str, Float[np.ndarray, "seed episode"]]
-    """The environment's, at the end of each episode, by its names for them."""
+    """The environment's metrics at the end of each episode, by name."""
     at: str = "latest"
-    """The moment that was asked for: `latest`, `best`, or environment steps."""
+    """The requested checkpoint: `latest`, `best`, or environment steps."""
 
     @property
     def values(self) -> dict[str, Float[np.ndarray, "seed episode"]]:
-        """Everything, by the names that means have in records."""
+        """All values, by the names of their means in records."""
         found = {"return": self.returns, "ep_length": self.lengths, **self.metrics}
         return {f"test_{name}_mean": np.asarray(value, dtype=float) for name, value in found.items()}
 
     def means(self) -> dict[str, tuple[float, ...]]:
-        """Over episodes: metric, then the seeds in their order."""
+        """Means over episodes, by metric and then by seed."""
         return {name: tuple(value.mean(axis=1).tolist()) for name, value in self.values.items()}
 
     def intervals(self) -> dict[str, Intervals]:
-        """By metric. Where an episode's value is not finite, neither is what it counts in."""
+        """Intervals by metric. One that includes a value that is not finite is NaN."""
         found = {}
         for name, value in self.values.items():
             of_seeds = value.mean(axis=1)
@@ -68,7 +68,7 @@ class Evaluation:
         return found
 
     def episodes(self) -> Iterator[dict[str, Any]]:
-        """One row for each: seed, episode, return, ep_length, and the environment's metrics by their names."""
+        """One row per episode: seed, episode, return, ep_length, and the environment's metrics by name."""
         for place, seed in enumerate(self.seeds):
             for episode in range(self.returns.shape[1]):
                 yield {
@@ -80,7 +80,7 @@ class Evaluation:
                 }
 
     def to_json(self) -> dict[str, Any]:
-        """What JSON can hold: means with their intervals, then every episode. What is not finite, or not known, is None."""
+        """As JSON: means with their intervals, then every episode. None stands for unknown values and those that are not finite."""
         return {
             "policy": self.policy,
             "at": self.at,
@@ -100,7 +100,7 @@ class Evaluation:
         return _finite({"mean": mean, "interval": [low, high], "seeds": each})
 
     def write_csv(self, path: Path) -> None:
-        """One row for each seed and episode. A file that is there is replaced in one step; folders on the way are made."""
+        """Write one row per seed and episode. An existing file is replaced atomically; missing folders are made."""
         text = io.StringIO(newline="")
         table = csv.writer(text, lineterminator="\n")
         first = ("seed", "episode", "return", "ep_length")
@@ -110,7 +110,7 @@ class Evaluation:
 
 
 def _finite(value: Any) -> Any:
-    """With None in the place of what JSON has no number for; NumPy's numbers as Python's."""
+    """None in place of numbers that are not finite; NumPy's numbers as Python's."""
     if isinstance(value, dict):
         return {name: _finite(item) for name, item in value.items()}
     if isinstance(value, list):

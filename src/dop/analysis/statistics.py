@@ -1,8 +1,8 @@
 """Statistics over seeds: curves of different seeds on common points, their mean and its 95% confidence interval.
 
 Evaluations of different seeds happen at different environment steps, since episodes end at different times. At every common point `align`
-therefore waits until each seed has been evaluated anew, and takes each seed's latest value then (previous-value hold). Why not interpolate:
-this way every number was measured, none comes from the seed's own future, and averaging neighbours does not narrow the spread over seeds.
+therefore has a new evaluation of each seed, and takes each seed's latest value (previous-value hold). Unlike interpolation, this uses only
+measured numbers and none from a seed's future, and does not narrow the spread over seeds by averaging neighbours.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
-import scipy  # its parts, of which `stats` takes a second and more, are imported as they are named
+import scipy  # subpackages load on first use; `stats` takes more than a second
 from jaxtyping import Float
 
 from dop.storage.records import Record
 
 Axis: TypeAlias = Literal["env_steps", "wall_seconds"]
 LARGEST = 1e100
-"""In size. Numbers beyond count as not finite, like NaN: the squares of what is below, and sums of those, are still numbers."""
+"""The largest absolute value; larger numbers count as not finite, since sums of their squares may overflow."""
 
 
 class Curve(NamedTuple):
     """A metric of one seed."""
 
     x: Float[np.ndarray, " point"]
-    """Environment steps or seconds, never falling."""
+    """Environment steps or seconds, non-decreasing."""
     y: Float[np.ndarray, " point"]
 
 
@@ -46,25 +46,25 @@ class Interval(NamedTuple):
 
 
 def known(values: Any) -> Float[np.ndarray, "*values"]:
-    """NaN in the place of every number that is not finite, or larger in size than `LARGEST`."""
+    """The values, with NaN in place of numbers that are not finite or beyond `LARGEST`."""
     array = np.asarray(values, dtype=float)
     return np.where(np.abs(array) <= LARGEST, array, np.nan)
 
 
 def finite_mean(values: Float[np.ndarray, " value"]) -> float:
-    """The mean of those numbers that are finite; NaN of none."""
+    """The mean of the finite numbers; NaN if there are none."""
     finite = values[np.isfinite(values)]
     return float(np.mean(finite)) if finite.size else np.nan
 
 
 def curves(records: Iterable[Record], metric: str, axis: Axis = "env_steps", *, smooth: int = 0) -> dict[int, Curve]:
-    """`metric` of every seed that has it, over environment steps or seconds, by seed; see `known`. The records are those of one run.
+    """`metric` over environment steps or seconds, by seed (see `known`).
 
     Args:
         records: of one run.
-        metric: its name in them.
-        axis: what the curves are over.
-        smooth: a window in environment steps, as `trailing_mean` has it; 0 leaves the values as they are.
+        metric: its name in the records.
+        axis: the x axis.
+        smooth: the window of `trailing_mean`, in environment steps; 0: none.
     """
     points: dict[int, list[tuple[float, float, float]]] = defaultdict(list)
     for record in records:
@@ -81,7 +81,7 @@ def curves(records: Iterable[Record], metric: str, axis: Axis = "env_steps", *, 
 def trailing_mean(env_steps: Float[np.ndarray, " point"], values: Float[np.ndarray, " point"], window: int) -> Float[np.ndarray, " point"]:
     """At each point, the mean of the values within the last `window` environment steps, its own included: none from the future.
 
-    The window is open at its older end, (s - window, s]. Values that are not finite are left out of the means, and stay as they are.
+    The window is (s - window, s]. Values that are not finite are left out of the means, and stay unchanged.
     """
     first = np.searchsorted(env_steps, env_steps - window, side="right")
     means = [finite_mean(values[min(begin, place) : place + 1]) for place, begin in enumerate(first)]
@@ -89,17 +89,17 @@ def trailing_mean(env_steps: Float[np.ndarray, " point"], values: Float[np.ndarr
 
 
 def align(seeds: Sequence[Curve]) -> Aligned:
-    """Put curves on common points: the first at which every seed has a value, then each time that every seed has a new one.
+    """Put curves on common points: the first at which every seed has a value, then each at which every seed has a new one.
 
-    With equal x nothing changes. It ends with the seed that ends first.
+    Curves with equal x stay unchanged. The result ends with the seed that ends first.
     """
-    points, here = [], -np.inf
+    points, point = [], -np.inf
     while True:
-        following = [int(np.searchsorted(seed.x, here, side="right")) for seed in seeds]
-        if not seeds or any(index == len(seed.x) for index, seed in zip(following, seeds, strict=True)):
+        next_indices = [int(np.searchsorted(seed.x, point, side="right")) for seed in seeds]
+        if not seeds or any(index == len(seed.x) for index, seed in zip(next_indices, seeds, strict=True)):
             break
-        here = max(seed.x[index] for index, seed in zip(following, seeds, strict=True))
-        points.append(here)
+        point = max(seed.x[index] for index, seed in zip(next_indices, seeds, strict=True))
+        points.append(point)
     x = np.array(points, dtype=float)
     y = [seed.y[np.searchsorted(seed.x, x, side="right") - 1] for seed in seeds]
     return Aligned(x=x, y=np.array(y, dtype=float).reshape(len(seeds), len(x)))
@@ -108,7 +108,7 @@ def align(seeds: Sequence[Curve]) -> Aligned:
 def mean_interval(values: Float[np.ndarray, "seed *rest"], confidence: float = 0.95) -> Interval:
     """Mean over seeds, and mean -+ t_{n-1} s / sqrt(n), where s is the sample standard deviation (Student's t).
 
-    Seeds whose value is NaN are left out, point by point. Of one seed there is no interval: its bounds are NaN. Of none, all is NaN.
+    NaNs are left out, point by point. The bounds of one seed are NaN; without seeds the mean is NaN, too.
     """
     known = np.isfinite(values)
     count = known.sum(axis=0)
@@ -121,12 +121,12 @@ def mean_interval(values: Float[np.ndarray, "seed *rest"], confidence: float = 0
 
 
 FEWEST_SEEDS = 3
-"""With fewer, nothing here that is over seeds has an interval. That of two by Student's t is 12.7 times as wide as they are apart, and a
-bootstrap can draw but three different samples of them. Agarwal et al. 2021, whose intervals these are, have 3 to 10 runs in mind."""
+"""Fewer seeds have no interval. By Student's t, that of two seeds is 12.7 times as wide as their distance, and a bootstrap has only three
+different samples of them. Agarwal et al. 2021, whose intervals these are, consider 3 to 10 runs."""
 
 
 def seeds_interval(values: Float[np.ndarray, "seed *rest"], limits: tuple[float, float] = (-np.inf, np.inf)) -> Interval:
-    """`mean_interval` as it is shown: cut to `limits`, beyond which no value can be, and NaN where fewer than `FEWEST_SEEDS` are known."""
+    """`mean_interval` for display: cut to `limits`, the range of possible values, and NaN with fewer than `FEWEST_SEEDS` known values."""
     found = mean_interval(values)
     enough = np.isfinite(values).sum(axis=0) >= FEWEST_SEEDS
     low, high = (np.where(enough, np.clip(bound, *limits), np.nan) for bound in (found.low, found.high))
@@ -136,11 +136,11 @@ def seeds_interval(values: Float[np.ndarray, "seed *rest"], limits: tuple[float,
 # ------------------------------------------------------------------------------------------------------------ several tasks
 #
 # Agarwal et al. 2021, Deep RL at the Edge of the Statistical Precipice: the statistics of `rliable`, with intervals from a bootstrap that
-# is stratified by task. rliable 1.2.0 wants arch 7, which cannot be imported beside pandas 3; SciPy's bootstrap draws from each sample
-# (task) on its own, which is the same.
+# is stratified by task. rliable 1.2.0 needs arch 7, which cannot be imported together with pandas 3; SciPy's bootstrap draws
+# from each sample (task) separately, which is the same.
 
 RESAMPLES = 2000
-"""Of each bootstrap."""
+"""Number of resamples of each bootstrap."""
 
 
 class Estimate(NamedTuple):
@@ -167,7 +167,7 @@ def median_score(scores: Sequence[Float[np.ndarray, " seed"]]) -> Estimate:
 
 
 def optimality_gap(scores: Sequence[Float[np.ndarray, " seed"]], goal: float = 1.0) -> Estimate:
-    """By how much scores fall short of `goal`: the mean over tasks of the mean over seeds of max(goal - score, 0). Less is better."""
+    """The shortfall of scores from `goal`: the mean over tasks of the mean over seeds of max(goal - score, 0). Less is better."""
     return _bootstrap(scores, lambda *tasks, axis=-1: np.mean(_task_means([np.maximum(goal - x, 0) for x in tasks], axis), axis=0))
 
 
@@ -176,7 +176,7 @@ def _task_means(tasks: Sequence[np.ndarray], axis: int) -> list[np.ndarray]:
 
 
 def probability_of_improvement(x: Sequence[Float[np.ndarray, " seed"]], y: Sequence[Float[np.ndarray, " seed"]]) -> Estimate:
-    """How likely a seed of X beats one of Y on a task drawn at random: the mean over tasks of P(X > Y) + P(X = Y) / 2."""
+    """The probability that a seed of X beats one of Y on a random task: the mean over tasks of P(X > Y) + P(X = Y) / 2."""
 
     def statistic(*tasks: np.ndarray, axis: int = -1) -> np.ndarray:
         half = len(tasks) // 2
@@ -187,7 +187,7 @@ def probability_of_improvement(x: Sequence[Float[np.ndarray, " seed"]], y: Seque
 
 
 def performance_profile(scores: Sequence[Float[np.ndarray, " seed"]], levels: Float[np.ndarray, " level"]) -> Interval:
-    """The share of seeds whose score is above each level, the mean over tasks, with pointwise intervals."""
+    """The fraction of seeds with a score above each level, averaged over tasks, with pointwise intervals."""
 
     def above(level: float) -> Callable[..., np.ndarray]:
         return lambda *tasks, axis=-1: np.mean([np.mean(task > level, axis=axis) for task in tasks], axis=0)
@@ -198,13 +198,13 @@ def performance_profile(scores: Sequence[Float[np.ndarray, " seed"]], levels: Fl
 
 
 def _wins(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
-    """The share of pairs of a seed of `a` and one of `b` of which `a` is the larger; ties count half."""
+    """The fraction of pairs of seeds in which `a` is larger than `b`; ties count half."""
     a, b = np.moveaxis(a, axis, -1)[..., :, None], np.moveaxis(b, axis, -1)[..., None, :]
     return np.mean((a > b) + 0.5 * (a == b), axis=(-2, -1))
 
 
 def _bootstrap(samples: Sequence[np.ndarray], statistic: Callable[..., Any]) -> Estimate:
-    """Percentile bootstrap that draws from each sample apart. The draws are the same every time."""
+    """Percentile bootstrap, stratified by sample, with a fixed random seed."""
     value = float(statistic(*samples))
     if min(len(sample) for sample in samples) < FEWEST_SEEDS:
         return Estimate(value, np.nan, np.nan)

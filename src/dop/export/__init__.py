@@ -1,1 +1,1 @@
-"""Export of greedy policies: ONNX and safetensors files, compared with the library's own answers."""
+"""Export of greedy policies to ONNX and safetensors files, verified against the library."""

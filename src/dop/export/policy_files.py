@@ -1,15 +1,15 @@
-"""Export of a greedy policy: ONNX and safetensors files, and a description of how to play with them.
+"""Export of a greedy policy: ONNX and safetensors files, and a description of their inputs and outputs.
 
-Every agent has a file of its own, `policy-<agent>.onnx`, for its own numbers of observations and actions: its network, shared or not, whose
-agent id is a constant of the file. Where an agent's name cannot be a file's (`red/1`), or differs from another's in nothing but capitals,
-the file has a similar one, which the description names. The batch size is free; everything is float32, numbered actions are int64.
+Every agent has its own file, `policy-<agent>.onnx`, with its own numbers of observations and actions: its network, shared or not, with
+the agent id as a constant. An agent whose name is no file name (`red/1`), or differs from another's in capitals alone, gets a similar one,
+which the description records. The batch size is free; everything is float32, discrete actions are int64.
 
     inputs     obs [batch, obs]   action_mask [batch, action] bool   last_action [batch]   hidden [batch, hidden]
     outputs    action [batch] or [batch, action]   scores [batch, action]            next_hidden [batch, hidden]
 
-At the start of an episode `hidden` is 0 and `last_action` is -1; later they are the step before's `next_hidden` and `action`. `scores` are
-the network's outputs (logits or values) and `action` is the greedy choice among them (`dop.networks.teams.greedy_policy.Policy`). There is
-`last_action` where actors see it, and `hidden` where the network has a hidden state; of several, `hidden_0`, `hidden_1`, ...
+At the start of an episode `hidden` is 0 and `last_action` is -1; later they are `next_hidden` and `action` of the previous step. `scores`
+are the network's outputs (logits or values), `action` is the greedy choice among them (`dop.networks.teams.greedy_policy.Policy`).
+`last_action` exists if it is an input of the actors, `hidden` if the network has a hidden state; several are `hidden_0`, `hidden_1`, ...
 
 A network writes its own graph, by its method `export` (`dop.networks.protocols.ExportsItself`), operator by operator: jax2onnx 0.13 can
 trace neither the GRU's split under a free batch size nor networks that are stacked over agents.
@@ -30,7 +30,7 @@ from equinox.nn import LayerNorm
 
 from dop import plugins
 from dop.errors import ConfigError, MissingExtraError
-from dop.export.graph import SEEN, Graph, hidden_names
+from dop.export.graph import INPUT, Graph, hidden_names
 from dop.networks.gru import GRUNetwork
 from dop.networks.layer_norm_gru import LayerNormGRUCell, LayerNormGRUNetwork
 from dop.networks.layers import MLP, Agent, GRUCell, Linear, PerAgent
@@ -42,11 +42,11 @@ from dop.storage.checkpoints import flatten
 from dop.types import EnvSpec
 
 OPSET = 17
-"""Of the ONNX operators; readers of 2022 and later know it."""
+"""Version of the ONNX operators; supported since 2022."""
 
 
 def write_policies(policy: Policy, spec: EnvSpec, folder: Path) -> dict[str, Path]:
-    """One ONNX file for each agent, by agent: `models`, written."""
+    """Write one ONNX file per agent; by agent."""
     return write_models(models(policy, spec), folder)
 
 
@@ -55,14 +55,14 @@ def models(policy: Policy, spec: EnvSpec) -> dict[str, Any]:
 
     Raises:
         MissingExtraError: `onnx` is not installed.
-        ConfigError: the policy is of a kind that cannot be written.
+        ConfigError: the policy cannot be exported.
     """
     check_known(policy, spec)
     return {agent: agent_model(policy, spec, place) for place, agent in enumerate(spec.agents)}
 
 
 def write_models(models: Mapping[str, Any], folder: Path) -> dict[str, Path]:
-    """One file for each agent, by agent."""
+    """Write one file per agent; by agent."""
     written = {}
     for (agent, model), name in zip(models.items(), disk.safe_names(list(models)), strict=True):
         written[agent] = folder / f"policy-{name}.onnx"
@@ -71,7 +71,7 @@ def write_models(models: Mapping[str, Any], folder: Path) -> dict[str, Path]:
 
 
 def write_weights(policy: Policy, path: Path) -> Path:
-    """All of the team's weights as they are, every array by the name of its place (`network/cell/input_layer/weight` ...)."""
+    """Write all weights of the team, named by their paths (`network/cell/input_layer/weight` ...)."""
     safetensors = _extra("safetensors.numpy", "safetensors")
     own = "team/network/"
     weights = {name.removeprefix(own): np.ascontiguousarray(array) for name, array in flatten(policy).items() if name.startswith(own)}
@@ -80,7 +80,7 @@ def write_weights(policy: Policy, path: Path) -> Path:
 
 
 def describe(policy: Policy, spec: EnvSpec, files: dict[str, Path]) -> dict[str, Any]:
-    """How to play with the files, for people and programs."""
+    """A description of the files, for people and programs."""
     discrete = policy.chosen == "argmax"
     states = _hidden_states(policy)
     sizes = {name: shape[0] if len(shape) == 1 else list(shape) for name, shape in states.items()}
@@ -95,18 +95,18 @@ def describe(policy: Policy, spec: EnvSpec, files: dict[str, Path]) -> dict[str,
         "inputs": {name: f"{kind} [{', '.join(map(str, shape))}]" for name, kind, shape in _inputs(policy, spec, 0, words=True)},
         "outputs": {
             "action": "int64 [batch]" if discrete else "float32 [batch, actions]",
-            "scores": "float32 [batch, actions]: what the network gives",
+            "scores": "float32 [batch, actions]: the network's outputs",
             **{f"next_{name}": f"float32 [{', '.join(_words(name, shape))}]" for name, shape in states.items()},
         },
         "action": _ACTION_WORDS[policy.chosen],
         "at_the_start": dict.fromkeys(states, "zeros") | ({"last_action": -1} if last else {}),
-        "later": {name: f"next_{name} of the step before" for name in states}
-        | ({"last_action": "action of the step before"} if last else {}),
+        "later": {name: f"next_{name} of the previous step" for name in states}
+        | ({"last_action": "action of the previous step"} if last else {}),
     }
 
 
 _ACTION_WORDS = {
-    "argmax": "the number of the largest score among the legal actions; 0 where none is legal",
+    "argmax": "the number of the largest score among the available actions; 0 where none is available",
     "corner": "1 for the largest score among the components that exist, 0 for the others",
     "softmax": "softmax of scores / temperature over the components that exist: a point of the simplex",
     "tanh": "tanh of the scores: a point of the box [-1, 1]",
@@ -117,11 +117,11 @@ _ACTION_WORDS = {
 
 _NETWORKS = (GRUNetwork, LayerNormGRUNetwork, FeedForward)
 _KNOWN = (Policy, PerAgent, Agent, *_NETWORKS, GRUCell, LayerNormGRUCell, LayerNorm, MLP, Linear)
-"""What the library's graphs are written of. A subclass of one of them may compute something else."""
+"""Classes with a known graph. A subclass may compute something else."""
 
 
 def check_known(policy: Any, spec: EnvSpec) -> None:
-    """Raise ConfigError for a policy that cannot be written: its network does not export itself, or it is not made for `spec`."""
+    """Raise ConfigError for a policy that cannot be exported: its network has no `export`, or it does not fit `spec`."""
     part = policy
     for name, kind, inner in (
         ("the policy", Policy, "team"),
@@ -129,25 +129,25 @@ def check_known(policy: Any, spec: EnvSpec) -> None:
         ("policy.team.network", Agent, "network"),
     ):
         if type(part) is not kind:
-            raise ConfigError(
-                f"A policy that can be exported is a Policy with a PerAgent of Agent; here {name} is a {type(part).__name__}."
-            )
+            raise ConfigError(f"Only a Policy with a PerAgent of Agent can be exported; here {name} is a {type(part).__name__}.")
         part = getattr(part, inner)
     if policy.chosen not in _ACTION_WORDS:
-        raise ConfigError(f"A policy that can be exported chooses by one of {', '.join(_ACTION_WORDS)}; this one is by {policy.chosen!r}.")
+        raise ConfigError(
+            f"Only policies that choose by one of {', '.join(_ACTION_WORDS)} can be exported; this one chooses by {policy.chosen!r}."
+        )
     if (policy.chosen == "argmax") != (spec.action_kind == "discrete"):
         raise ConfigError(f"Actions of {spec.name} are {spec.action_kind}, which a policy that chooses by {policy.chosen} does not give.")
     network = policy.team.network.network
     name = plugins.import_path(type(network))
     if not isinstance(network, ExportsItself):
-        raise ConfigError(f"{name} cannot be exported: it has no `export` method; docs/own-network.md says what that does.")
+        raise ConfigError(f"{name} cannot be exported: it has no `export` method (see docs/own-network.md).")
     if any(type(network).export is own.export for own in _NETWORKS):
         _check_layers(policy)
     _check_fits(policy, spec, name)
 
 
 def _check_layers(policy: Policy) -> None:
-    """Raise ConfigError if a network that exports itself as one of the library's has parts that may compute something else."""
+    """Raise ConfigError if a network with a library `export` has parts that may compute something else."""
     for name, part in _parts(policy, "the policy"):
         if type(part) not in _KNOWN:
             raise ConfigError(
@@ -157,12 +157,12 @@ def _check_layers(policy: Policy) -> None:
 
 
 def _check_fits(policy: Policy, spec: EnvSpec, name: str) -> None:
-    """Raise ConfigError if the team's networks are not of float32, do not start at 0, or are not made for `spec`."""
+    """Raise ConfigError if the team's networks are not float32, have a nonzero initial state, or do not fit `spec`."""
     agent = policy.team.of(0)
     for path, leaf in jax.tree.leaves_with_path(policy.team):
         if eqx.is_inexact_array(leaf) and leaf.dtype != np.float32:
             where = jax.tree_util.keystr(path).lstrip(".")
-            raise ConfigError(f"{name} cannot be exported: {where} is {leaf.dtype}, and what is exported is float32.")
+            raise ConfigError(f"{name} cannot be exported: {where} is {leaf.dtype}; exports are float32.")
     state = agent.init_state()
     if any(np.any(np.asarray(leaf)) for leaf in jax.tree.leaves(state)):
         raise ConfigError(f"{name} cannot be exported: its hidden state does not start at 0.")
@@ -176,7 +176,7 @@ def _check_fits(policy: Policy, spec: EnvSpec, name: str) -> None:
 
 
 def _parts(part: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """`part` and everything in it that computes: modules and functions, with their places in words."""
+    """`part` and all modules and functions in it, with their paths."""
     if isinstance(part, eqx.Module):
         yield name, part
         for field in dataclasses.fields(part):
@@ -192,10 +192,10 @@ def _parts(part: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def agent_model(policy: Policy, spec: EnvSpec, place: int) -> Any:
-    """The ONNX model of the agent at `place`, of a policy that `check_known` lets pass.
+    """The ONNX model of the agent with index `place`, for a policy that `check_known` accepts.
 
     Raises:
-        ConfigError: what the network writes is no graph.
+        ConfigError: the network writes no valid graph.
     """
     onnx = _extra("onnx", "onnx")
     agent = policy.team.of(place)
@@ -214,10 +214,10 @@ def agent_model(policy: Policy, spec: EnvSpec, place: int) -> Any:
 
 
 def _scores(graph: Graph, policy: Policy, spec: EnvSpec, place: int) -> None:
-    """What the agent's own network gives: the scores of the actions that the agent has, and the next hidden states."""
+    """Add the agent's network: the scores of its own actions, and the next hidden states."""
     network = policy.team.of(place).network
     names, form = list(_hidden_states(policy)), jax.tree.structure(network.init_state())
-    after, scores = network.export(graph, jax.tree.unflatten(form, names), SEEN)
+    after, scores = network.export(graph, jax.tree.unflatten(form, names), INPUT)
     if jax.tree.structure(after) != form:
         raise ConfigError(f"`export` must return hidden states as it gets them, {form}; it returned {jax.tree.structure(after)}.")
     for name, written in zip(names, jax.tree.leaves(after), strict=True):
@@ -233,7 +233,7 @@ def _hidden_states(policy: Policy) -> dict[str, tuple[int, ...]]:
 
 
 def _inputs(policy: Policy, spec: EnvSpec, place: int, *, words: bool = False) -> Iterator[tuple[str, str, tuple[str | int, ...]]]:
-    """Name, type and shape of what a policy takes; `words`: with names for sizes, which differ between agents."""
+    """Name, type and shape of each input; `words`: with names instead of sizes, which differ between agents."""
     yield "obs", "float32", ("batch", "obs" if words else spec.obs_sizes[place])
     yield "action_mask", "bool", ("batch", "actions" if words else spec.action_sizes[place])
     if policy.team.network.sees_last_action:
@@ -243,18 +243,18 @@ def _inputs(policy: Policy, spec: EnvSpec, place: int, *, words: bool = False) -
 
 
 def _words(name: str, shape: tuple[int, ...]) -> tuple[str, ...]:
-    """The shape of a hidden state in words."""
+    """The shape of a hidden state as text."""
     return ("batch", name) if len(shape) == 1 else ("batch", *map(str, shape))
 
 
 def _ends(onnx: Any, ends: Any) -> list[Any]:
-    """Inputs or outputs of a graph."""
+    """ONNX descriptions of inputs or outputs."""
     types = {"float32": onnx.TensorProto.FLOAT, "int64": onnx.TensorProto.INT64, "bool": onnx.TensorProto.BOOL}
     return [onnx.helper.make_tensor_value_info(name, types[kind], shape) for name, kind, shape in ends]
 
 
 def _choose(graph: Graph, policy: Policy) -> None:
-    """The action that greedy play makes of the scores."""
+    """Add the greedy action."""
     if policy.chosen == "tanh":
         zero = graph.constant(np.float32(0))
         graph.add("Where", "action_mask", graph.add("Tanh", "scores"), zero, output="action")
@@ -285,6 +285,6 @@ def _extra(module: str, package: str) -> Any:
 
 
 def check_extra(names: Sequence[str] = ("onnx", "onnxruntime", "safetensors.numpy")) -> None:
-    """Raise MissingExtraError before anything is restored or written."""
+    """Raise MissingExtraError if a package is missing, before anything is restored or written."""
     for name in names:
         _extra(name, name.partition(".")[0])

@@ -1,1 +1,1 @@
-"""Pictures: learning curves, films, credit figures and the report."""
+"""Figures: learning curves, films, credit figures and the report."""

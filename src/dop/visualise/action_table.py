@@ -1,4 +1,4 @@
-"""Tables of agents by actions in figures: names and numbers as far as there is room for them, so that none run together."""
+"""Tables of agents by actions in figures, with the names and numbers that fit without overlap."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ INK = "#333333"
 _LETTER = 0.6
 """Width of a letter, as a fraction of the size of its font."""
 _LONGEST = 18
-"""Letters of a name beside or below a table."""
+"""Longest name of a row or column, in letters."""
 _SIZES = (6, 5)
-"""Of the font in cells, in points, the first that fits."""
+"""Font sizes of cells in points; the first that fits is used."""
 
 
 def cut(text: str, letters: int) -> str:
-    """`text`, or as many letters of it: its beginning and its end, since names often differ in a number at their end."""
+    """`text`, shortened to so many letters: its beginning and its end, since names often differ in a final number."""
     text = visible(text)
     if len(text) <= letters:
         return text
@@ -31,18 +31,18 @@ def cut(text: str, letters: int) -> str:
 
 
 def letters_in(inches: float, size: float) -> int:
-    """How many letters of a font of `size` points stand side by side."""
+    """How many letters of a font of `size` points fit into a line of so many inches."""
     return max(1, int(72 * inches / (_LETTER * size)))
 
 
 def name_agents(axes: Axes, spec: EnvSpec) -> None:
-    """One row per agent, called by its name."""
+    """Label one row per agent."""
     size = min(7.0, 50 * _inches(axes)[1] / spec.n_agents)
     axes.set_yticks(range(spec.n_agents), [cut(name, _LONGEST) for name in spec.agents], fontsize=size)
 
 
 def name_actions(axes: Axes, spec: EnvSpec, *, below: str) -> None:
-    """One column per action, called by the names that all agents share; else by numbers, as many as there is room for."""
+    """Label one column per action: with the names that all agents share, else with the numbers that fit."""
     names = spec.action_names[0] if len(set(spec.action_names)) == 1 else ()
     axes.tick_params(axis="x", labelsize=7)
     axes.set_xlabel(below, fontsize=8, color=INK)
@@ -56,7 +56,7 @@ def name_actions(axes: Axes, spec: EnvSpec, *, below: str) -> None:
 
 
 def write_cells(axes: Axes, texts: Callable[[int, int], str], shape: tuple[int, int], dark: Float[np.ndarray, "agent action"]) -> bool:
-    """Write `texts(row, column)` into the cells, white where they are `dark`, in a font in which every one fits; nothing if there is none.
+    """Write `texts(row, column)` into the cells, in white where they are `dark`, if every text fits.
 
     Returns:
         Whether anything was written.
@@ -74,17 +74,17 @@ def write_cells(axes: Axes, texts: Callable[[int, int], str], shape: tuple[int, 
 
 
 def short_number(value: float) -> str:
-    """Two digits, without the 0 before the point."""
+    """Two significant digits, without a leading 0."""
     return f"{value:.2g}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.2g}"
 
 
 def own_name(spec: EnvSpec, agent: int, action: int) -> str:
-    """An action's name and a line's end, where the agents' names differ, so that columns cannot have them; else nothing."""
+    """An action's name and a line break if agents' action names differ and columns have none; else the empty text."""
     differ = len(set(spec.action_names)) > 1 and action < spec.action_sizes[agent]
     return f"{visible(spec.action_name(agent, action))}\n" if differ else ""
 
 
 def _inches(axes: Axes) -> tuple[float, float]:
-    """About how wide and high the axes will be: what a layout takes for labels, it gains from the margins."""
+    """The approximate width and height of the axes; a layout's labels and margins about cancel."""
     extent, dpi = axes.get_window_extent(), axes.figure.dpi
     return extent.width / dpi, extent.height / dpi

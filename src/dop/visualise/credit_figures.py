@@ -1,6 +1,6 @@
-"""Pictures of who earned what: one episode as a time line beside its film, and many episodes by agent, by action and over training.
+"""Figures of per-agent credit: one episode as a time line with its film, and many episodes by agent, by action and over training.
 
-`dop.analysis.credit` says what the quantities mean. An agent's colour is the same everywhere.
+`dop.analysis.credit` defines the quantities. An agent's colour is the same everywhere.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dop.errors import ConfigError
 from dop.loggers.progress import compact
 from dop.types import EnvSpec
 from dop.visualise.action_table import cut, letters_in, name_actions, name_agents, own_name, short_number, write_cells
-from dop.visualise.film import Picture, colours_of, done, draw_scene, pixels
+from dop.visualise.film import Picture, action_text, colours_of, draw_scene, pixels
 
 ROWS = (
     ("k", "weight k"),
@@ -30,20 +30,20 @@ ROWS = (
     ("advantage", "advantage k (Q(a) - E Q)"),
     ("credit", "credit k (Q(a) - mean Q)"),
 )
-"""What a time line shows, from above; each a field of `Judged`."""
+"""Rows of a time line: fields of `CreditEstimate` and their titles."""
 _INK, _FAINT = "#333333", "#e6e6e6"
 _LONGEST_ACTION = 40
-"""Letters of an action in a row of actions."""
+"""Longest action in a row of actions, in letters."""
 
 
 def credit_estimate(trajectory: Trajectory) -> CreditEstimate:
-    """What the critic says of an episode.
+    """The credit estimate of an episode.
 
     Raises:
-        ConfigError: its algorithm says nothing.
+        ConfigError: the algorithm does not assign credit.
     """
     if trajectory.credit_estimate is None:
-        raise ConfigError("This algorithm does not say who earned what: it has no method `credit` (see dop.types.AssignsCredit).")
+        raise ConfigError("This algorithm does not assign credit: it has no method `credit` (see dop.types.AssignsCredit).")
     return trajectory.credit_estimate
 
 
@@ -51,17 +51,17 @@ def credit_estimate(trajectory: Trajectory) -> CreditEstimate:
 
 
 def episode_figure(environment: Any, trajectory: Trajectory, *, title: str, scenes: int = 6) -> Figure:
-    """Scenes of an episode above, the time lines of every agent below, and what each did."""
-    rest = _actions_height(trajectory.spec)
-    picture = Figure(figsize=(11, 9.25 + rest), layout="constrained", facecolor="white")
-    above, below = picture.subfigures(2, 1, squeeze=False, height_ratios=(2.2, 7.05 + rest)).ravel()
+    """Scenes of an episode above, time lines and actions of every agent below."""
+    actions_height = _actions_height(trajectory.spec)
+    picture = Figure(figsize=(11, 9.25 + actions_height), layout="constrained", facecolor="white")
+    above, below = picture.subfigures(2, 1, squeeze=False, height_ratios=(2.2, 7.05 + actions_height)).ravel()
     moments = np.unique(np.linspace(0, trajectory.length, min(scenes, trajectory.length + 1)).round().astype(int))
     for axes, t in zip(above.subplots(1, len(moments), squeeze=False)[0], moments, strict=True):
         draw_scene(axes, environment, trajectory, int(t))
         axes.set_title(f"step {t}", fontsize=8, color=_INK)
-    rows = below.subplots(len(ROWS) + 2, 1, sharex=True, height_ratios=[1] * (len(ROWS) + 1) + [rest])
+    rows = below.subplots(len(ROWS) + 2, 1, sharex=True, height_ratios=[1] * (len(ROWS) + 1) + [actions_height])
     _draw_lines(rows[: len(ROWS)], trajectory)
-    dress(rows[len(ROWS)], "reward")
+    style_axes(rows[len(ROWS)], "reward")
     rows[len(ROWS)].bar(range(trajectory.length), trajectory.steps.reward[1:], color="#999999", width=0.8)
     _draw_actions(rows[-1], trajectory, inches=10)
     picture.suptitle(f"{title}: return {trajectory.undiscounted_return:.2f}", fontsize=12, fontweight="bold", color=_INK)
@@ -70,12 +70,12 @@ def episode_figure(environment: Any, trajectory: Trajectory, *, title: str, scen
 
 
 def film(environment: Any, trajectory: Trajectory, *, title: str) -> Iterator[Picture]:
-    """The episode, with its time lines and actions beside it and a cursor at the step that is shown."""
-    rest = _actions_height(trajectory.spec)
-    picture = Figure(figsize=(10, 4.5 + rest), dpi=100, layout="constrained", facecolor="white")
+    """The episode with its time lines and actions, and a cursor at the current step."""
+    actions_height = _actions_height(trajectory.spec)
+    picture = Figure(figsize=(10, 4.5 + actions_height), dpi=100, layout="constrained", facecolor="white")
     left, right = picture.subfigures(1, 2, squeeze=False, width_ratios=(1, 1.2)).ravel()
     scene = left.subplots()
-    lines = right.subplots(len(ROWS) + 1, 1, sharex=True, height_ratios=[1] * len(ROWS) + [rest])
+    lines = right.subplots(len(ROWS) + 1, 1, sharex=True, height_ratios=[1] * len(ROWS) + [actions_height])
     _draw_lines(lines[: len(ROWS)], trajectory)
     _draw_actions(lines[-1], trajectory, inches=4.5)
     cursors = [axes.axvline(0, color=_INK, linewidth=1, alpha=0.5, zorder=0) for axes in lines]
@@ -90,7 +90,7 @@ def film(environment: Any, trajectory: Trajectory, *, title: str) -> Iterator[Pi
 
 
 def timeline_figure(trajectory: Trajectory, *, left: float, right: float) -> Figure:
-    """The time lines alone; `left` and `right`: where their axes begin and end, as shares of the width."""
+    """The time lines alone; `left` and `right`: the extent of their axes, as fractions of the width."""
     picture = Figure(figsize=(5.4, 5.6), facecolor="white")
     rows = picture.subplots(len(ROWS), 1, sharex=True)
     picture.subplots_adjust(left=left, right=right, top=0.96, bottom=0.08, hspace=0.35)
@@ -102,39 +102,39 @@ def timeline_figure(trajectory: Trajectory, *, left: float, right: float) -> Fig
 
 
 def _draw_lines(rows: Sequence[Axes], trajectory: Trajectory) -> None:
-    said, colours = credit_estimate(trajectory), colours_of(trajectory.spec.n_agents)
+    estimate, colours = credit_estimate(trajectory), colours_of(trajectory.spec.n_agents)
     for axes, (field, label) in zip(rows, ROWS, strict=True):
         for agent, colour in enumerate(colours):
-            values = getattr(said, field)[:, agent]
+            values = getattr(estimate, field)[:, agent]
             marker = "o" if trajectory.length < 15 else ""
             axes.plot(values, color=colour, linewidth=1.4, marker=marker, markersize=3)
             last = last_steps(trajectory, agent)
             axes.plot(last, values[last], "x", color=colour, markersize=6)
-        dress(axes, label)
+        style_axes(axes, label)
 
 
 def last_steps(trajectory: Trajectory, agent: int) -> Int[np.ndarray, " step"]:
-    """The steps after which an agent is inactive while the episode goes on."""
+    """The steps after which an agent becomes inactive."""
     active = trajectory.active[:, agent]
     return np.flatnonzero(active[:-1] & ~active[1:])
 
 
 def _actions_height(spec: EnvSpec) -> float:
-    """Inches for a row of actions an agent."""
+    """The height of the actions, one row per agent, in inches."""
     return 0.25 + 0.16 * spec.n_agents
 
 
 def _draw_actions(axes: Axes, trajectory: Trajectory, *, inches: float) -> None:
-    """One row per agent: its actions, of so many steps as fit side by side, and a cross where it becomes inactive."""
+    """One row per agent: its actions, at as many steps as fit, and a cross where it becomes inactive."""
     n = trajectory.spec.n_agents
     name_agents(axes, trajectory.spec)
     axes.set(ylim=(n - 0.5, -0.5), xlim=(-0.5, trajectory.length - 0.5))
     axes.set_xlabel("step", fontsize=8, color=_INK)
-    texts = [[cut(done(trajectory, t, agent), _LONGEST_ACTION) for agent in range(n)] for t in range(trajectory.length)]
+    texts = [[cut(action_text(trajectory, t, agent), _LONGEST_ACTION) for agent in range(n)] for t in range(trajectory.length)]
     longest = max(len(text) for row in texts for text in row)
     size = 7 if longest < 10 else 5
     every = -(-trajectory.length // letters_in(inches / (longest + 1), size))
-    side = "center" if every == 1 else "left"  # a long text before the first step would lie on the agents' names
+    side = "center" if every == 1 else "left"  # a long text left of the first step would cover the agents' names
     for t in range(0, max(1, trajectory.length - every + 1), every):
         for agent, colour in enumerate(colours_of(n)):
             if trajectory.active[t, agent]:
@@ -149,7 +149,7 @@ def _draw_actions(axes: Axes, trajectory: Trajectory, *, inches: float) -> None:
 
 
 def _name_agents(picture: Figure, spec: EnvSpec, *, crosses: bool) -> None:
-    """Every agent's colour, and, if there are any, what the crosses are."""
+    """A legend of the agents' colours, and of the crosses if there are any."""
     names = [cut(name, 24) for name in spec.agents]
     handles = [Line2D([], [], color=colour, label=name) for name, colour in zip(names, colours_of(spec.n_agents), strict=True)]
     if crosses:
@@ -161,12 +161,12 @@ def _name_agents(picture: Figure, spec: EnvSpec, *, crosses: bool) -> None:
 
 
 def number(value: float) -> str:
-    """Three digits; a dash for what is not said of an agent, since it is inactive."""
+    """Three significant digits; a dash for an inactive agent."""
     return "-" if np.isnan(value) else f"{value:.3g}"
 
 
-def dress(axes: Axes, label: str) -> None:
-    """Scales, labels and a faint grid."""
+def style_axes(axes: Axes, label: str) -> None:
+    """Set scales, labels and a faint grid."""
     axes.set_title(label, loc="left", fontsize=8.5, color=_INK)
     axes.grid(color=_FAINT, linewidth=0.8)
     axes.set_axisbelow(True)
@@ -179,25 +179,25 @@ def dress(axes: Axes, label: str) -> None:
 
 
 class ByAction(NamedTuple):
-    """What numbered actions earned."""
+    """Credit of discrete actions."""
 
     credit: Float[np.ndarray, "agent action"]
-    """Mean over the steps at which the agent took the action; NaN where it never did."""
+    """Mean over the steps with the action; NaN without any."""
     times: Int[np.ndarray, "agent action"]
-    """How many steps that were, of those at which the agent was active."""
+    """Number of these steps, inactive agents excluded."""
 
 
 def by_agent(trajectories: Sequence[Trajectory], field: str = "credit") -> Interval:
-    """Every agent's mean over the steps of an episode at which it is active, then over episodes, with 95% intervals over episodes.
+    """Every agent's mean over its active steps of an episode, then over episodes, with 95% intervals over episodes.
 
-    Episodes in which an agent is never active do not count for it."""
+    Episodes without an active step do not count."""
     return mean_interval(
         np.stack([mean_interval(np.asarray(getattr(credit_estimate(trajectory), field))).mean for trajectory in trajectories])
     )
 
 
 def by_action(trajectories: Sequence[Trajectory]) -> ByAction:
-    """What the actions that were taken earned; for actions that are numbers."""
+    """Mean credit of each chosen action, for discrete actions."""
     spec = trajectories[0].spec
     total, count = np.zeros((spec.n_agents, spec.action_size)), np.zeros((spec.n_agents, spec.action_size), int)
     for trajectory in trajectories:
@@ -209,7 +209,7 @@ def by_action(trajectories: Sequence[Trajectory]) -> ByAction:
 
 
 def over_action(trajectories: Sequence[Trajectory]) -> Float[np.ndarray, "agent component point"]:
-    """k_i Q_i over each component of a continuous action (Fig. 4 right), the mean over all steps, less that of the curve's own mean."""
+    """k_i Q_i over each component of a continuous action (Fig. 4 right), averaged over all steps and centred."""
     curves = np.concatenate(
         [np.asarray(credit_estimate(trajectory).k)[..., None, None] * credit_estimate(trajectory).values for trajectory in trajectories]
     )
@@ -218,7 +218,7 @@ def over_action(trajectories: Sequence[Trajectory]) -> Float[np.ndarray, "agent 
 
 
 def summary_figure(trajectories: Sequence[Trajectory], training: Mapping[int, Sequence[Trajectory]], *, title: str) -> Figure:
-    """Credit by agent, by action, and over the run's snapshots (`training`: environment steps, then episodes played then)."""
+    """Credit by agent, by action, and over the run's snapshots (`training`: episodes by environment steps)."""
     spec = trajectories[0].spec
     picture = Figure(figsize=(12.5, 4.2 + 0.08 * spec.n_agents), layout="constrained", facecolor="white")
     left, middle, right = picture.subplots(1, 3)
@@ -236,14 +236,14 @@ def summary_figure(trajectories: Sequence[Trajectory], training: Mapping[int, Se
 def _draw_by_agent(axes: Axes, spec: EnvSpec, found: Interval) -> None:
     half = np.nan_to_num(found.high - found.mean)
     axes.barh(range(spec.n_agents), found.mean, xerr=half, color=colours_of(spec.n_agents), ecolor=_INK, capsize=2)
-    dress(axes, "mean credit of a step, by agent")
+    style_axes(axes, "mean credit of a step, by agent")
     name_agents(axes, spec)
     axes.invert_yaxis()
     axes.axvline(0, color=_INK, linewidth=0.8)
 
 
 def _draw_by_action(axes: Axes, spec: EnvSpec, found: ByAction) -> None:
-    dress(axes, "mean credit of an action when it is taken (how often)")
+    style_axes(axes, "mean credit of an action when it is taken (how often)")
     top = float(np.max(np.abs(np.nan_to_num(found.credit)))) or 1.0
     shown = axes.imshow(found.credit, cmap="PuOr", vmin=-top, vmax=top, aspect="auto")
     name_agents(axes, spec)
@@ -261,9 +261,9 @@ def _draw_by_action(axes: Axes, spec: EnvSpec, found: ByAction) -> None:
 
 def _draw_over_action(axes: Axes, trajectories: Sequence[Trajectory]) -> None:
     spec = trajectories[0].spec
-    # A dash, and one dot more for every further component.
+    # A dash, with one more dot for each further component.
     styles = ["-", *((0, (5, 2) + (1, 2) * dots) for dots in range(spec.action_size - 1))]
-    dress(axes, "k Q over one component of the action, less its mean")
+    style_axes(axes, "k Q over one component of the action, less its mean")
     axes.set_xlabel("the component's value", fontsize=8, color=_INK)
     for agent, curves in enumerate(over_action(trajectories)):
         for component in range(spec.action_sizes[agent]):
@@ -276,10 +276,10 @@ def _draw_over_action(axes: Axes, trajectories: Sequence[Trajectory]) -> None:
 
 
 def _draw_training(axes: Axes, spec: EnvSpec, training: Mapping[int, Sequence[Trajectory]]) -> None:
-    dress(axes, "mean credit of a step, over training")
+    style_axes(axes, "mean credit of a step, over training")
     axes.set_xlabel("environment steps", fontsize=8, color=_INK)
     if len(training) < 2:
-        axes.text(0.5, 0.5, "this run kept no snapshots", ha="center", transform=axes.transAxes, color="#777777", fontsize=9)
+        axes.text(0.5, 0.5, "this run has no snapshots", ha="center", transform=axes.transAxes, color="#777777", fontsize=9)
         return
     found = np.stack([by_agent(trajectories).mean for trajectories in training.values()])
     for agent, colour in enumerate(colours_of(spec.n_agents)):
@@ -290,7 +290,7 @@ def _draw_training(axes: Axes, spec: EnvSpec, training: Mapping[int, Sequence[Tr
 def as_data(
     trajectories: Mapping[str, Trajectory], many: Sequence[Trajectory], training: Mapping[int, Sequence[Trajectory]]
 ) -> dict[str, Any]:
-    """Everything that the pictures show, as numbers."""
+    """The data of the figures."""
     spec = many[0].spec
     episodes = {
         name: {field: _listed(getattr(credit_estimate(trajectory), field)) for field, _ in ROWS}
@@ -305,8 +305,8 @@ def as_data(
     found = by_agent(many)
     summary: dict[str, Any] = {"episodes": len(many), "credit": _listed(found.mean), "low": _listed(found.low), "high": _listed(found.high)}
     if spec.action_kind == "discrete":
-        earned = by_action(many)
-        summary |= {"credit_by_action": _listed(earned.credit), "times_taken": _listed(earned.times)}
+        over_actions = by_action(many)
+        summary |= {"credit_by_action": _listed(over_actions.credit), "times_taken": _listed(over_actions.times)}
     else:
         summary |= {"component": _listed(grid(spec.action_kind)), "value_over_component": _listed(over_action(many))}
     over = [{"env_steps": steps, "credit": _listed(by_agent(played).mean)} for steps, played in training.items()]
@@ -315,13 +315,13 @@ def as_data(
 
 
 def _actions(trajectory: Trajectory) -> list[list[Any]]:
-    """By step and agent; null of agents that are inactive."""
+    """Actions by step and agent; None for inactive agents."""
     rows = zip(trajectory.actions.tolist(), trajectory.active, strict=True)
-    return [[action if there else None for action, there in zip(actions, active, strict=True)] for actions, active in rows]
+    return [[action if is_active else None for action, is_active in zip(actions, active, strict=True)] for actions, active in rows]
 
 
 def _listed(values: Any) -> Any:
-    """Arrays as JSON has them: what is not a number is null."""
+    """An array as lists, with None for numbers that are not finite."""
     array = np.asarray(values)
     if array.dtype.kind != "f":
         return array.tolist()

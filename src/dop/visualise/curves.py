@@ -1,7 +1,7 @@
-"""Learning curves: one picture of how greedy play, its cost in time, and the policy's entropy developed.
+"""Learning curves: greedy returns over steps and time, win rates and policy entropy in one figure.
 
-Bold lines are means over seeds, bands their 95% confidence intervals (`dop.analysis.statistics`), thin lines single seeds. Two seeds get no
-band: theirs would be nine standard deviations to each side, and the two thin lines say more. Bands of fractions end at 0 and 1.
+Bold lines are means over seeds, bands their 95% confidence intervals (`dop.analysis.statistics`), thin lines single seeds. Two seeds have
+no band, which would be nine standard deviations wide on each side. Bands of fractions end at 0 and 1.
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ _INK, _FAINT = "#333333", "#e6e6e6"
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """One of the picture's plots."""
+    """One plot of the figure."""
 
     metric: str
     axis: Axis
     title: str
     fraction: bool = False
-    """Whether the metric is a share, 0 to 1."""
+    """Whether the metric is a fraction in [0, 1]."""
     from_zero: bool = False
-    """Whether the scale begins at 0, because being near it means something."""
+    """Whether the scale begins at 0, where closeness to 0 matters."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """What `draw_grid` shows beside means and bands."""
+    """Options of `draw_grid`."""
 
     seed_lines: bool = False
-    """A thin line for each seed. Where there are two, which have no band, they are always there."""
+    """A thin line for each seed. Two seeds, which have no band, always have theirs."""
     smooth: int = 0
-    """Every seed's line is its trailing mean over so many environment steps (`trailing_mean`); 0: as it was measured."""
+    """Smooth each seed by a trailing mean over so many environment steps (`trailing_mean`); 0: no smoothing."""
     fractions: Collection[str] = ("test_battle_won_mean",)
     """Metrics from 0 to 1, drawn in percent."""
 
@@ -68,12 +68,12 @@ PANELS = (
 
 
 def draw(records_by_label: Mapping[str, Sequence[Record]], path: Path, *, title: str) -> None:
-    """Write the picture to `path`, in the format of its suffix, in one step: a reader sees the old picture or the new one.
+    """Write the figure to `path` atomically, in the format of its suffix.
 
     Args:
-        records_by_label: what to compare: each label has the records of one run.
-        path: for example `curve.png`; replaced if it is there.
-        title: stands above, usually the environment's name.
+        records_by_label: the records of one run per label.
+        path: for example `curve.png`; an existing file is replaced.
+        title: usually the environment's name.
 
     Raises:
         RunError: there is nothing to draw.
@@ -82,8 +82,8 @@ def draw(records_by_label: Mapping[str, Sequence[Record]], path: Path, *, title:
 
 
 def save(picture: Figure, path: Path) -> None:
-    """Write a picture in one step, as its ending says."""
-    # Fonts that printers and editors can read, and the same file for the same data.
+    """Write a figure atomically, in the format of the suffix."""
+    # Embedded fonts for printers and editors; the same file for the same data.
     how = mpl.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "dop"})
     with files.replacing(path) as file, how, as_written(picture):
         kind = path.suffix.removeprefix(".").lower() or "png"
@@ -92,7 +92,7 @@ def save(picture: Figure, path: Path) -> None:
 
 
 def figure(records_by_label: Mapping[str, Sequence[Record]], *, title: str) -> Figure:
-    """The picture itself, of those panels that at least one label has records for. It touches no global state of matplotlib."""
+    """The figure, with the panels that have records. It changes no global state of matplotlib."""
     panels = [panel for panel in PANELS if any(curves(records, panel.metric) for records in records_by_label.values())]
     if not panels:
         raise RunError(f"There is nothing to draw for {title!r}: no record of {', '.join(records_by_label) or 'no run'} has an evaluation.")
@@ -104,7 +104,7 @@ def figure(records_by_label: Mapping[str, Sequence[Record]], *, title: str) -> F
     for panel, axes in zip(panels, picture.subplots(rows, columns, squeeze=False).ravel(), strict=True):
         _draw_panel(axes, panel, records_by_label)
     picture.suptitle(title, fontsize=13, fontweight="bold", color=_INK)
-    _explain(picture, captions, _line_words(records_by_label, Look(seed_lines=True)))
+    _add_legend(picture, captions, _line_words(records_by_label, Look(seed_lines=True)))
     return picture
 
 
@@ -117,17 +117,17 @@ def draw_grid(
     axes_of: Sequence[Axis] = ("env_steps", "wall_seconds"),
     look: Look | None = None,
 ) -> None:
-    """One metric of several tasks, a column each: above over environment steps, below over wall-clock time.
+    """One metric of several tasks, one column per task: above over environment steps, below over wall-clock time.
 
-    Up to five lines have their names at their ends, if these are short; more, or longer ones, are in a legend.
+    Up to five lines with short names are named at their ends; otherwise there is a legend.
 
     Args:
-        records: by task, then by label. Every task has the same labels in the same order; one without records is not drawn there.
+        records: by task, then by label. Every task has the same labels in the same order; labels without records are not drawn.
         path: as `draw`.
         metric: for example `test_battle_won_mean`.
-        title: stands above; may be empty.
-        axes_of: the rows.
-        look: what else is shown; default: means and bands alone.
+        title: may be empty.
+        axes_of: the x axis of each row.
+        look: options; default: means and bands alone.
 
     Raises:
         RunError: there is nothing to draw.
@@ -153,12 +153,12 @@ def draw_grid(
     if direct:
         picture.supxlabel(_line_words(labels, look), fontsize=8.5, color=_INK)
     else:
-        _explain(picture, captions, _line_words(labels, look))
+        _add_legend(picture, captions, _line_words(labels, look))
     save(picture, path)
 
 
 def check_measured(metric: str, records: Mapping[str, Mapping[str, Sequence[Record]]]) -> None:
-    """Raise RunError if no record has `metric`; the message has those that there are, and the one that may be meant."""
+    """Raise RunError if no record has `metric`; the message lists the recorded metrics and suggests the nearest."""
     measured = {name for by_label in records.values() for kept in by_label.values() for record in kept for name in record.metrics}
     if metric not in measured:
         near = difflib.get_close_matches(metric, sorted(measured), n=1, cutoff=0.4)
@@ -168,7 +168,7 @@ def check_measured(metric: str, records: Mapping[str, Mapping[str, Sequence[Reco
 
 
 def _line_words(records_by_label: Mapping[str, Sequence[Record]], look: Look) -> str:
-    """What the lines and bands of a picture are, as far as there are any."""
+    """Describe the kinds of lines and bands in a figure."""
     most = max(len({record.seed for record in records}) for records in records_by_label.values())
     words = ["lines: mean over seeds"] if most > 1 else []
     if most == 2 or (most > 1 and look.seed_lines):
@@ -179,13 +179,13 @@ def _line_words(records_by_label: Mapping[str, Sequence[Record]], look: Look) ->
 
 
 def metric_words(metric: str) -> str:
-    """A metric's name for people: `test_battle_won_mean` is the greedy win rate."""
+    """A metric's readable name: `test_battle_won_mean` is the greedy win rate."""
     name = metric.removeprefix("test_").removesuffix("_mean").replace("_", " ")
     return f"{'Greedy ' if metric.startswith('test_') else ''}{'win rate' if name in ('battle won', 'won') else name}"
 
 
 def panel_figure(panel: Panel, records_by_label: Mapping[str, Sequence[Record]]) -> Figure:
-    """One panel alone, without a title or a legend; a label without records keeps its colour for the others."""
+    """One panel alone, without a title or a legend; a label without records still counts for the colours."""
     picture = Figure(figsize=(4.8, 3.2), layout="constrained", facecolor="white")
     axes = picture.subplots()
     _draw_panel(axes, panel, records_by_label)
@@ -194,17 +194,17 @@ def panel_figure(panel: Panel, records_by_label: Mapping[str, Sequence[Record]])
 
 
 _ROW = 0.21
-"""Inches of a row of a legend."""
+"""Height of a legend's row in inches."""
 
 
 def _counted(records_by_label: Mapping[str, Sequence[Record]]) -> dict[str, str | None]:
-    """The caption of every label: with the number of its seeds; None of one without records."""
+    """The caption of every label, with its number of seeds; None without records."""
     seeds = {label: len({record.seed for record in records}) for label, records in records_by_label.items()}
     return {label: f"{label} ({count(n, 'seed')})" if n else None for label, n in seeds.items()}
 
 
 def _legend_columns(width: float, captions: Mapping[str, str | None]) -> int:
-    """As many as fit into so many inches."""
+    """The number of columns that fit into so many inches."""
     shown = [caption for caption in captions.values() if caption]
     return max(1, min(len(shown), int(width * 12) // (max(map(len, shown), default=0) + 6)))
 
@@ -213,8 +213,8 @@ def _legend_rows(width: float, captions: Mapping[str, str | None]) -> int:
     return -(-sum(caption is not None for caption in captions.values()) // _legend_columns(width, captions))
 
 
-def _explain(picture: Figure, captions: Mapping[str, str | None], words: str) -> None:
-    """The legend below: every label that has a caption. A label's place in `captions` gives its style."""
+def _add_legend(picture: Figure, captions: Mapping[str, str | None], words: str) -> None:
+    """Add a legend of the labels with captions. A label's index in `captions` gives its style."""
     handles = [Line2D([], [], label=caption, **style(place)) for place, caption in enumerate(captions.values()) if caption]
     picture.legend(
         handles=handles,
@@ -229,7 +229,7 @@ def _explain(picture: Figure, captions: Mapping[str, str | None], words: str) ->
 
 
 class End(NamedTuple):
-    """Where a bold line ends."""
+    """The end of a bold line."""
 
     label: str
     colour: str
@@ -238,7 +238,7 @@ class End(NamedTuple):
 
 
 def _draw_panel(axes: Axes, panel: Panel, records_by_label: Mapping[str, Sequence[Record]], *, look: Look | None = None) -> list[End]:
-    """Lines and bands; where the bold ones end."""
+    """Draw lines and bands. Returns the ends of the bold lines."""
     look = look or Look(seed_lines=True)
     bands, ends = [], []
     for index, (label, records) in enumerate(records_by_label.items()):
@@ -251,35 +251,35 @@ def _draw_panel(axes: Axes, panel: Panel, records_by_label: Mapping[str, Sequenc
         if len(seeds) == 2 or (look.seed_lines and len(seeds) > 1):
             for seed in seeds:
                 axes.plot(seed.x, seed.y, color=_colour(index), linewidth=0.7, alpha=0.35, zorder=2)
-        dots = "o" if len(common.x) < 10 else ""  # A line of one point would not be seen.
+        dots = "o" if len(common.x) < 10 else ""  # A line of one point would be invisible.
         axes.plot(common.x, interval.mean, marker=dots, markersize=4, zorder=3, clip_on=not dots, **style(index))
         ends += _end(label, _colour(index), common.x, interval.mean)
         if np.isfinite(interval.low).any():
             bands.append((common.x, interval.low, interval.high, _colour(index)))
-    _dress(axes, panel)
+    _style_axes(axes, panel)
     limits = axes.get_ylim()
     for x, low, high, colour in bands:
         axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0, zorder=1)
-    axes.set_ylim(limits)  # The lines set the scale: the band of a few seeds can be several times as wide as they are.
+    axes.set_ylim(limits)  # The lines set the scale: the band of a few seeds can be several times as wide.
     return ends
 
 
 def _end(label: str, colour: str, x: np.ndarray, y: np.ndarray) -> list[End]:
-    """The last point that is known, if there is one."""
+    """The last finite point, if there is one."""
     return [End(label, colour, float(x[at]), float(y[at])) for at in np.flatnonzero(np.isfinite(y))[-1:]]
 
 
 _MOST_DIRECT, _LONGEST_DIRECT = 5, 22
-"""Names at the ends of lines: how many there may be, and of how many letters."""
-_APART = 0.075
-"""The least distance of such names, of the height of the axes."""
+"""Names at the ends of lines: their largest number and length in letters."""
+_LEAST_DISTANCE = 0.075
+"""The least distance of such names, as a fraction of the axes' height."""
 
 
 def _name_lines(axes: Axes, ends: Sequence[End]) -> None:
-    """Write each label where its line ends, right of the axes, as far apart as they need to be."""
+    """Write each label at the end of its line, right of the axes, without overlap."""
     low, high = axes.get_ylim()
     ordered = sorted(ends, key=lambda end: end.y)
-    heights = _spread([(end.y - low) / (high - low) for end in ordered])
+    heights = _spread_apart([(end.y - low) / (high - low) for end in ordered])
     for end, height in zip(ordered, heights, strict=True):
         axes.annotate(
             end.label,
@@ -294,20 +294,20 @@ def _name_lines(axes: Axes, ends: Sequence[End]) -> None:
         )
 
 
-def _spread(heights: Sequence[float]) -> list[float]:
-    """Heights in their order, pushed up, then down, until none is nearer than `_APART` to the next; within 0 and 1 as far as they fit."""
+def _spread_apart(heights: Sequence[float]) -> list[float]:
+    """Ascending heights, moved to be at least `_LEAST_DISTANCE` apart, and within 0 and 1 as far as they fit."""
     placed: list[float] = []
     for height in heights:
-        placed.append(max(height, placed[-1] + _APART) if placed else max(height, 0.0))
+        placed.append(max(height, placed[-1] + _LEAST_DISTANCE) if placed else max(height, 0.0))
     most = 1.0
     for place in reversed(range(len(placed))):
         placed[place] = min(placed[place], most)
-        most = placed[place] - _APART
+        most = placed[place] - _LEAST_DISTANCE
     return placed
 
 
-def _dress(axes: Axes, panel: Panel) -> None:
-    """Scales, labels and a faint grid."""
+def _style_axes(axes: Axes, panel: Panel) -> None:
+    """Set scales, labels and a faint grid."""
     axes.set_title(panel.title, loc="left", fontsize=10.5, color=_INK)
     axes.margins(x=0, y=0.12)
     axes.set_xlim(left=0)
@@ -332,14 +332,14 @@ def _dress(axes: Axes, panel: Panel) -> None:
 
 
 def _all_whole(axes: Axes) -> bool:
-    """Whether all values drawn are whole numbers, as lengths and returns of one-step games are: then so are the ticks."""
+    """Whether all drawn values are whole numbers, as in one-step games, so that the ticks should be, too."""
     drawn = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.lines] or [np.zeros(0)])
     finite = drawn[np.isfinite(drawn)]
     return bool((finite == np.round(finite)).all())
 
 
 def _unit(axis: Axis) -> float:
-    """Seconds are shown as minutes."""
+    """The unit of the axis: seconds are shown as minutes."""
     return 60.0 if axis == "wall_seconds" else 1.0
 
 
@@ -348,5 +348,5 @@ def _colour(index: int) -> str:
 
 
 def style(index: int) -> dict[str, Any]:
-    """How the line of the `index`-th thing compared is drawn: other than those of the twenty before."""
+    """The style of the `index`-th line: distinct for 21 lines."""
     return {"color": _colour(index), "linestyle": DASHES[index // len(COLOURS) % len(DASHES)], "linewidth": 2.0}

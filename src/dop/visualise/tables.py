@@ -1,4 +1,4 @@
-"""What a plot shows, as numbers: every measured value as CSV, and values at the end as a LaTeX table for papers."""
+"""The numbers of a plot: every measured value as CSV, and final values as a LaTeX table for papers."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ COLUMNS = ("label", "algorithm", "environment", "seed", "env_steps", "metric", "
 
 
 def as_csv(found: Results, algorithms: Mapping[str, str], metric: str) -> str:
-    """One row for each seed and record that has `metric`, in the order of their steps; nothing is smoothed or averaged.
+    """One row for each seed and record with `metric`, by steps, without smoothing or averaging.
 
     Args:
         found: by task, then by label.
         algorithms: by label.
-        metric: what is drawn.
+        metric: of the plot.
     """
     text = io.StringIO(newline="")
     table = csv.writer(text, lineterminator="\n")
@@ -38,13 +38,13 @@ def as_csv(found: Results, algorithms: Mapping[str, str], metric: str) -> str:
 
 
 def as_latex(found: Results, metric: str, *, fractions: Collection[str] = ()) -> str:
-    """A table of `booktabs`: a method in each row, a task in each column, and in it the mean over seeds of the values at the end with its
-    95% interval. Fewer than three seeds have no interval, and their own values in its place.
+    """A table of `booktabs`, methods by tasks: means over seeds of final values with 95% intervals. Fewer than three seeds have their own
+    values in place of an interval.
 
     Args:
         found: by task, then by label.
-        metric: of which values there are.
-        fractions: metrics from 0 to 1, which are written in percent.
+        metric: of the table.
+        fractions: metrics that are fractions, written in percent.
     """
     lines = {task: {label: Line(label=label, entries=(), records=kept) for label, kept in own.items()} for task, own in found.items()}
     scored = {task: {label: line for label, line in own.items() if line.scores(metric).size} for task, own in lines.items()}
@@ -71,13 +71,13 @@ def _cell(line: Line | None, metric: str, fraction: bool) -> str:
     if line is None:
         return "--"
     words = over_seeds(line.scores(metric), fraction=fraction, limits=(0.0, 1.0) if fraction else LIMITLESS)
-    words = re.sub(r"(?<=\d),(?=\d)", "{,}", words)  # in a formula a minus is one, a comma has space behind it, and spaces do not count
+    words = re.sub(r"(?<=\d),(?=\d)", "{,}", words)  # math mode sets minus signs right, but needs commas and spaces escaped
     formula = words.replace("%", "\\%").replace(" ", "\\ ")
     return f"${formula}$"
 
 
 def _caption(scored: Mapping[str, Mapping[str, Line]], metric: str) -> str:
-    """What the numbers are."""
+    """A description of the numbers."""
     counts = [line.scores(metric).size for own in scored.values() for line in own.values()] or [0]
     words = [f"{metric_words(metric)} at the end of training: mean of the last {LAST} evaluations, then over seeds"]
     words.append(f"{span(str(min(counts)), str(max(counts)))} seed{'' if max(counts) == 1 else 's'}")
@@ -94,9 +94,9 @@ _SPECIAL = {
     **{letter: f"{{{letter}}}" for letter in "[]*"},
     "\n": " ",
 }
-"""What these mean is LaTeX's own: at the start of a row, `[` and `*` belong to the end of the row before."""
+"""LaTeX's special characters; at the start of a row, `[` and `*` would belong to the row before."""
 
 
 def escaped(text: str) -> str:
-    """A text for LaTeX, where it means nothing but itself."""
+    """A text, escaped for LaTeX."""
     return "".join(_SPECIAL.get(letter, letter) for letter in visible(text))

@@ -1,4 +1,4 @@
-"""Texts that others wrote, in a run directory or a file of results, on a page and in pictures: they can be read and do nothing else."""
+"""Safe display of texts from run directories and result files, on pages and in figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.text import Text
 
 
 def visible(text: object) -> str:
-    """Any text, to be read: control characters, marks of direction and halves of characters are written out, as in `\\x00`."""
+    """Any text, with control characters, direction marks and surrogates escaped, as in `\\x00`."""
     written = str(text)
     return written if written.isprintable() else "".join(map(_visible, written))
 
@@ -24,8 +24,8 @@ def _visible(character: str) -> str:
 
 @contextlib.contextmanager
 def as_written(picture: Figure) -> Iterator[None]:
-    """Around what draws a figure: no text in it is a formula. Characters that the font lacks become boxes, and texts that are longer than
-    the figure are cut off, without a warning."""
+    """Draw a figure's texts literally, not as formulae. Missing characters become boxes, and texts longer than the figure are cut, without
+    a warning."""
     for text in picture.findobj(Text):
         assert isinstance(text, Text)
         text.set_parse_math(False)

@@ -230,7 +230,7 @@ def test_a_team_must_be_known_and_its_time_limit():
 def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch, name: str, package: str):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda found: None if found == package else find(found))
-    with pytest.raises(MissingExtraError, match=rf"{name} needs {package}.* pip install 'dop-marl\[hosts\]'"):
+    with pytest.raises(MissingExtraError, match=rf"{name} needs {package}.* pip install 'dop-marl\[python-envs\]'"):
         make(name)
 
 

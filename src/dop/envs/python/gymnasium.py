@@ -1,7 +1,7 @@
 """Gymnasium environments of a team, with tuple spaces, by package and id: `gymnasium:lbforaging:Foraging-8x8-2p-3f-v3`.
 
-The package is imported first, so that it registers its environments. Needs `pip install 'dop-marl[hosts]'` and that package. Options other
-than those of `_common.Common` go to `gymnasium.make`.
+The package is imported first, so that it registers its environments. Needs `pip install 'dop-marl[python-envs]'` and that package. Options
+other than those of `_common.Common` go to `gymnasium.make`.
 
 Agents      agent_0, agent_1, ..., one for each entry of `observation_space`. All act in every step.
 Team        All agents; or, with the option `team`, those that it names. The others then follow a scripted policy (`base.others`).
@@ -53,7 +53,7 @@ def make(variant: str | None, **options: Any) -> Gymnasium | Reseeded:
     name = f"{FAMILY}:{variant or ''}"
     common, options = Common.split(options)
     if importlib.util.find_spec(FAMILY) is None:
-        raise MissingExtraError(FAMILY, "hosts", name)
+        raise MissingExtraError(FAMILY, "python-envs", name)
     module, _, environment_id = (variant or "").rpartition(":")
     if not environment_id:
         raise ConfigError(f"{name} names no environment; for example gymnasium:lbforaging:Foraging-8x8-2p-3f-v3.")

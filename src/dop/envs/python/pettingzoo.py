@@ -1,6 +1,7 @@
 """PettingZoo's parallel environments (Terry et al. 2021), by module: `pettingzoo:mpe2.simple_spread_v3`.
 
-Needs `pip install 'dop-marl[hosts]'`, and the package of the module. Options other than those of `_common.Common` go to `parallel_env`.
+Needs `pip install 'dop-marl[python-envs]'`, and the package of the module. Options other than those of `_common.Common` go to
+`parallel_env`.
 
 Agents      `possible_agents`, by their names and in that order. An agent that is not in `agents` is inactive: it has no legal action; its
             observation is what the environment still returns, else zeros. Agents may leave and join at any time.
@@ -88,7 +89,7 @@ def make(variant: str | None, **options: Any) -> PettingZoo | Reseeded:
 
 def _module(name: str, path: str | None) -> Any:
     if importlib.util.find_spec(FAMILY) is None:
-        raise MissingExtraError(FAMILY, "hosts", name)
+        raise MissingExtraError(FAMILY, "python-envs", name)
     if not path:
         raise ConfigError(f"{name} names no module; for example pettingzoo:mpe2.simple_spread_v3.")
     try:

@@ -1,7 +1,7 @@
 """Pieces of a page: its template, tables, and matplotlib's figures as SVG that follows the reader's light or dark colours.
 
-The template engine escapes every text, wherever it is from, so that nobody has to remember to. Only `Markup` is left as it is, and it is
-made in this file alone, of what the library itself has written: its template, its two files, and matplotlib's drawings.
+The template engine escapes every text. Only `Markup` is inserted unchanged; it is made in this file alone, from the library's own template,
+style sheet and script, and from matplotlib's drawings.
 """
 
 from __future__ import annotations
@@ -50,32 +50,32 @@ def _macros() -> Any:
 
 
 def piece(name: str, /, **content: Any) -> Markup:
-    """One of the template's macros, filled. Texts are escaped; only what `piece` and its siblings here have returned stays as it is."""
+    """Render one of the template's macros. Texts are escaped; `Markup` is not."""
     return getattr(_macros(), name)(**content)
 
 
 def own_file(name: str) -> Markup:
-    """One of the files that belong to the page."""
+    """The page's style sheet or script."""
     return Markup(resources.files("dop.visualise.report").joinpath(name).read_text(encoding="utf-8"))
 
 
 def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, wrap: bool = False) -> Markup:
-    """A table that scrolls by itself where it is too wide. The first cell of each row names it. `wrap`: cells may have several lines."""
+    """A table that scrolls if it is too wide. The first cell of each row is its header. `wrap`: allow several lines per cell."""
     return piece("table", id=f"t{next(_numbers)}", caption=caption, header=header, rows=list(rows), wrap=wrap)
 
 
 _GAPS = {"-": 0, "--": 7, ":": 3}
-"""Pixels between a line's dashes."""
+"""Pixels between the dashes of each style."""
 
 
 def line_look(index: int) -> str:
-    """A line's colour and dashes, as CSS; they repeat what a word beside them says."""
+    """A line's colour and dashes, as CSS."""
     colour, gap = f"var(--c{index % len(COLOURS)})", _GAPS[style(index)["linestyle"]]
     return f"repeating-linear-gradient(90deg, {colour} 0 {gap}px, transparent {gap}px {2 * gap}px)" if gap else colour
 
 
 def colour_look(colour: str) -> str:
-    """A colour as CSS: the page's own, where it has it."""
+    """A colour as CSS: a variable of the page if there is one."""
     return f"var(--c{COLOURS.index(colour)})" if colour in COLOURS else colour
 
 
@@ -83,7 +83,7 @@ def colour_look(colour: str) -> str:
 
 
 def svg(picture: Figure, *, title: str, description: str) -> Markup:
-    """A figure to stand in a page: words stay words, colours become the page's, ids are its own, and screen readers get both texts."""
+    """A figure as SVG: texts stay texts, colours become the page's, ids are unique, and screen readers get both texts."""
     root = _drawn(picture)
     own = f"f{next(_numbers)}-"
     for element in root.iter():
@@ -102,7 +102,7 @@ def svg(picture: Figure, *, title: str, description: str) -> Markup:
 
 
 def _drawn(picture: Figure) -> ElementTree.Element:
-    """Matplotlib's own SVG, less what it says of itself."""
+    """Matplotlib's SVG without metadata."""
     buffer = io.StringIO()
     with as_written(picture), mpl.rc_context({"svg.fonttype": "none"}):
         picture.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
@@ -114,12 +114,12 @@ def _drawn(picture: Figure) -> ElementTree.Element:
 
 
 def _local(name: str) -> str:
-    """A name without its namespace: HTML knows SVG's elements by themselves."""
+    """A name without its namespace, which HTML does not need."""
     return name.rpartition("}")[2]
 
 
 def _themed(name: str, value: str, own: str) -> str:
-    """An attribute as the page has it: `own` goes before every id."""
+    """An attribute with the page's colours and font, and with `own` before every id."""
     if name == "id":
         return own + value
     if name == "href":
@@ -131,12 +131,12 @@ def _themed(name: str, value: str, own: str) -> str:
 
 
 def figure(picture: Figure, *, title: str, description: str) -> Markup:
-    """A figure with its title above."""
+    """A figure with a title."""
     return piece("figure", title=title, drawn=svg(picture, title=title, description=description))
 
 
 def png(picture: UInt8[np.ndarray, "height width 3"], *, colours: int = 48) -> str:
-    """An image in base64, of few colours and therefore small."""
+    """An image in base64, reduced to few colours to be small."""
     buffer = io.BytesIO()
     Image.fromarray(picture).quantize(colours).save(buffer, format="PNG", optimize=True)
     return base64.b64encode(buffer.getvalue()).decode()

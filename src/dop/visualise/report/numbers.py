@@ -1,4 +1,4 @@
-"""How numbers over seeds are written, on a page and in tables."""
+"""Formatting of numbers over seeds, for pages and tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LIMITLESS = (-np.inf, np.inf)
 
 
 def number(value: float, fraction: bool = False) -> str:
-    """Three digits, as many as there are of thousands and millions, or a percentage."""
+    """Three significant digits, a whole number with separators from 1,000 on, or a percentage."""
     if not np.isfinite(value):
         return "-"
     if fraction:
@@ -20,7 +20,7 @@ def number(value: float, fraction: bool = False) -> str:
 
 
 def over_seeds(scores: Float[np.ndarray, " seed"], *, fraction: bool = False, limits: tuple[float, float] = LIMITLESS) -> str:
-    """The mean, with its 95% interval in brackets, cut to `limits`; of a few seeds, which have none, with each one's value."""
+    """The mean with its 95% interval in brackets, cut to `limits`; with few seeds, their values instead."""
     found = seeds_interval(scores, limits)
     mean = number(float(found.mean), fraction)
     if len(scores) >= FEWEST_SEEDS:

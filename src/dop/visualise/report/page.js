@@ -1,15 +1,15 @@
-// Films: a slider and a button step through the pictures; the table and the cursor in the time line follow. Nothing moves by itself.
+// Films: a slider and a button step through the frames; the table and the cursor in the time line follow. Nothing moves without a click.
 for (const player of document.querySelectorAll(".player")) {
   const data = JSON.parse(player.querySelector("script").textContent);
   const image = player.querySelector("img"), slider = player.querySelector("input"), button = player.querySelector("button");
-  const cursor = player.querySelector(".cursor"), rows = player.querySelectorAll("tbody tr"), said = player.querySelector(".said");
+  const cursor = player.querySelector(".cursor"), rows = player.querySelectorAll("tbody tr"), status = player.querySelector(".status");
   let timer = null;
   const show = (t) => {
     image.src = "data:image/png;base64," + data.frames[t];
     slider.value = t;
-    const words = `step ${t} of ${data.frames.length - 1}, return so far ${data.earned[t]}`;
+    const words = `step ${t} of ${data.frames.length - 1}, return so far ${data.returns[t]}`;
     slider.setAttribute("aria-valuetext", words);
-    said.textContent = words;
+    status.textContent = words;
     if (cursor) cursor.style.left = 100 * (data.left + (data.right - data.left) * Math.min(t, data.frames.length - 2) / Math.max(1, data.frames.length - 2)) + "%";
     rows.forEach((row, agent) => data.fields.forEach((field, column) => {
       const values = data.steps[field][t];

@@ -1,9 +1,9 @@
-"""The report: one HTML file that needs nothing else. Curves, comparison, what differs, films with who earned what.
+"""The report: one self-contained HTML file with curves, comparison, differences, films and per-agent credit.
 
-Made of a template, two small files beside this one (`page.css`, `page.js`) and SVG. It reads in light and dark, on a phone, by keyboard and
-by a screen reader: headings in order, every picture with a description and its numbers in a table, nothing that moves unasked.
+Made of a template, `page.css`, `page.js` and SVG. It is readable in light and dark, on a phone, by keyboard and by a screen reader:
+headings in order, every figure with a description and its numbers in a table, no motion without a click.
 
-A run directory may come from anybody: every text of it is escaped (`dop.visualise.report.html`).
+Run directories are not trusted: every text is escaped (`dop.visualise.report.html`).
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from dop.visualise.report.numbers import LIMITLESS, count, estimate, number, ove
 
 _INK = "#333333"
 Bounds: TypeAlias = tuple[float, float]
-"""The value of a metric that counts as 0, and the larger one that counts as 1."""
+"""The values of a metric that count as 0 and as 1."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RunRollouts:
-    """What can be watched of one line of one task."""
+    """Episodes of one line of one task."""
 
     task: str
     label: str
@@ -61,16 +61,16 @@ def build(
 
     Args:
         comparison: of the runs.
-        showings: what can be watched.
-        missing: why something cannot, in words.
-        made: date and time, in words.
-        bounds: what counts as 0 and as 1, by title of a task.
+        all_rollouts: episodes to show.
+        missing: remarks on missing episodes.
+        made: date and time, as text.
+        bounds: by title of a task.
     """
     bounds = bounds or {}
     title = ", ".join(dict.fromkeys(task.environment for task in comparison.tasks))
     parts = [
         *(_task(comparison, task, bounds.get(task.title)) for task in comparison.tasks),
-        _together(comparison, bounds),
+        _all_tasks(comparison, bounds),
         provenance.hyper_parameters(comparison),
         *(_rollouts(rollouts) for rollouts in all_rollouts),
         provenance.origin(comparison),
@@ -113,7 +113,7 @@ def _task(comparison: Comparison, task: Task, bounds: Bounds | None) -> Markup:
 
 
 def _line_words(task: Task) -> str:
-    """What the lines of the curves are, as far as there are any of the kind."""
+    """Describe the kinds of lines in the curves."""
     most = max(len(line.seeds) for line in task.lines)
     if most == 1:
         return "One line: one seed."
@@ -122,7 +122,7 @@ def _line_words(task: Task) -> str:
 
 
 def _return_limits(task: Task, bounds: Bounds | None) -> Bounds:
-    """Between what returns can be, as far as that is known: the bounds of the task, unless a seed is beyond them."""
+    """The range of returns, if known: the bounds of the task, unless a seed is beyond them."""
     ends = [line.scores("test_return_mean") for line in task.lines]
     if bounds is None or task.fraction or any(((own < bounds[0]) | (own > bounds[1])).any() for own in ends):
         return LIMITLESS
@@ -130,7 +130,7 @@ def _return_limits(task: Task, bounds: Bounds | None) -> Bounds:
 
 
 def _ends_words(task: Task, limits: Bounds) -> str:
-    """What the numbers of a task's table are."""
+    """Describe the numbers of a task's table."""
     seeds = [len(line.seeds) for line in task.lines]
     words = [f"at the end is {SCORE}"]
     if max(seeds) >= FEWEST_SEEDS:
@@ -144,7 +144,7 @@ def _ends_words(task: Task, limits: Bounds) -> str:
 
 
 def _in_order(comparison: Comparison, task: Task) -> dict[str, list[Record]]:
-    """A label's place gives its colour, here and everywhere."""
+    """Records by label, in the comparison's order, which gives colours."""
     own = {line.label: line.records for line in task.lines}
     return {label: own.get(label, []) for label in comparison.labels}
 
@@ -175,11 +175,11 @@ def _named(comparison: Comparison, label: str) -> Markup:
     return html.piece("named", look=_look(comparison, label), name=label)
 
 
-# ----------------------------------------------------------------------------------------------------------------- together
+# ---------------------------------------------------------------------------------------------------------------- all tasks
 
 
-def _together(comparison: Comparison, bounds: Mapping[str, Bounds]) -> Markup:
-    """Statistics over all tasks that a method has played, beside the other methods that have played the same."""
+def _all_tasks(comparison: Comparison, bounds: Mapping[str, Bounds]) -> Markup:
+    """Statistics over tasks, with one block for each set of methods with runs on the same tasks."""
     groups: dict[tuple[str, ...], list[str]] = {}
     for label in comparison.labels:
         played = tuple(
@@ -189,18 +189,18 @@ def _together(comparison: Comparison, bounds: Mapping[str, Bounds]) -> Markup:
     blocks = [_block(comparison, titles, labels, bounds) for titles, labels in groups.items() if titles]
     words = [
         f"A seed's score is {SCORE}. It does not depend on the other methods of this page. Intervals: 95%, bootstrap stratified by task "
-        f"(Agarwal et al. 2021); none where a task has fewer than {FEWEST_SEEDS} seeds, from which nothing can be said of others."
+        f"(Agarwal et al. 2021); none where a task has fewer than {FEWEST_SEEDS} seeds."
     ]
     if any(block["ends"] for block in blocks):
         words.append(
             "The IQM is the mean of the middle half of all scores. Mean and median are over tasks, of each task's mean over seeds. The "
-            "optimality gap is by how much scores fall short of 1, on average: less is better. It is of scores from 0 to 1 only."
+            "optimality gap is the mean shortfall of scores from 1: less is better. It needs scores from 0 to 1."
         )
-    return html.piece("together", words=words, blocks=blocks)
+    return html.piece("all_tasks", words=words, blocks=blocks)
 
 
 def _block(comparison: Comparison, titles: Sequence[str], labels: Sequence[str], bounds: Mapping[str, Bounds]) -> dict[str, Any]:
-    """Statistics of methods that have played the same tasks."""
+    """Statistics of methods with runs on the same tasks."""
     tasks = [task for task in comparison.tasks if task.title in titles]
     scores = scores_of(tasks, labels, bounds)
     words = [_score_words(tasks, scores, bounds)]
@@ -218,7 +218,7 @@ def _block(comparison: Comparison, titles: Sequence[str], labels: Sequence[str],
 
 
 def _aggregates(comparison: Comparison, scores: Mapping[str, list[np.ndarray]], *, scaled: bool) -> Markup:
-    """What `rliable` reports of each method; how far scores fall short of 1 only where they are `scaled`."""
+    """The statistics of `rliable` for each method; the optimality gap only of `scaled` scores."""
     kinds = {"IQM": statistics.interquartile_mean, "mean": statistics.mean_score, "median": statistics.median_score}
     kinds |= {"optimality gap": statistics.optimality_gap} if scaled else {}
     rows = []
@@ -230,9 +230,9 @@ def _aggregates(comparison: Comparison, scores: Mapping[str, list[np.ndarray]], 
 
 
 def scores_of(tasks: Sequence[Task], labels: Sequence[str], bounds: Mapping[str, Bounds] | None = None) -> dict[str, list[np.ndarray]]:
-    """By method, then by task: a score of every seed. No other method has a part in it.
+    """The score of every seed, by method and then by task, independent of the other methods.
 
-    `bounds`, by title of a task, are what counts as 0 and as 1. A score beyond them is below 0 or above 1. Without, scores are as they are.
+    `bounds`, by title of a task, scale scores to 0 and 1; a score beyond them is below 0 or above 1.
     """
     found: dict[str, list[np.ndarray]] = {label: [] for label in labels}
     for task in tasks:
@@ -252,7 +252,7 @@ def _is_number(value: Any) -> bool:
 
 
 def check_bounds(bounds: Mapping[str, Bounds], comparison: Comparison) -> None:
-    """Raise ConfigError for bounds that cannot be meant."""
+    """Raise ConfigError for invalid bounds."""
     if not isinstance(bounds, Mapping) or not all(_is_pair(pair) for pair in bounds.values()):
         raise ConfigError(f"bounds must be a dict from tasks to two numbers each, for example {{'mill': (0, 20)}}; got {shown(bounds)}.")
     tasks = {task.title: task for task in comparison.tasks}
@@ -269,14 +269,14 @@ def check_bounds(bounds: Mapping[str, Bounds], comparison: Comparison) -> None:
 
 
 def _score_words(tasks: Sequence[Task], scores: Mapping[str, list[np.ndarray]], bounds: Mapping[str, Bounds]) -> str:
-    """What a score is, and what was done with it."""
+    """Describe the scores and their scaling."""
     kinds: dict[str, list[str]] = {}
     for task in tasks:
         if task.title in bounds:
             low, high = bounds[task.title]
             what = f"{metric_words(task.metric).lower()}, scaled so that {low:g} is 0 and {high:g} is 1"
         else:
-            what = f"{metric_words(task.metric).lower()}, {'from 0 to 1' if task.fraction else 'as it is'}"
+            what = f"{metric_words(task.metric).lower()}, {'from 0 to 1' if task.fraction else 'not scaled'}"
         kinds.setdefault(what, []).append(task.title)
     each = " ".join(f"On {', '.join(titles)}: {what}." for what, titles in kinds.items())
     values = np.concatenate([own for of_tasks in scores.values() for own in of_tasks])
@@ -285,7 +285,7 @@ def _score_words(tasks: Sequence[Task], scores: Mapping[str, list[np.ndarray]], 
 
 
 def _profiles(labels: Sequence[str], scores: Mapping[str, list[np.ndarray]], what: str) -> Markup:
-    """`what`: the name of the axis. That of scores has 0 to 1, and more where scores are beyond; that of returns what there is."""
+    """Performance profiles over scores, at least from 0 to 1, or over returns; `what` names the axis."""
     picture, axes = _small_figure()
     values = np.concatenate([own for of_tasks in scores.values() for own in of_tasks])
     ends = (values.min(), values.max()) if what == "return" else (min(0.0, values.min()), max(1.0, values.max()))
@@ -315,14 +315,14 @@ def _improvement(comparison: Comparison, labels: Sequence[str], scores: Mapping[
 def _small_figure() -> tuple[Figure, Axes]:
     picture = Figure(figsize=(4.8, 3.2), layout="constrained", facecolor="white")
     axes = picture.subplots()
-    credit_figures.dress(axes, "")
+    credit_figures.style_axes(axes, "")
     return picture, axes
 
 
 # -------------------------------------------------------------------------------------------------------------------- films
 
 _LEFT, _RIGHT = 0.09, 0.985
-"""Where the axes of a time line begin and end, as shares of its width: the page's cursor moves between them."""
+"""Extent of a time line's axes, as fractions of its width; the page's cursor moves within."""
 
 
 def _rollouts(rollouts: RunRollouts) -> Markup:
@@ -335,16 +335,16 @@ def _rollouts(rollouts: RunRollouts) -> Markup:
         for name, trajectory in rollouts.examples.items()
     ]
     credit = html.piece("no_credit") if rollouts.many[0].credit_estimate is None else _credit(rollouts)
-    return html.piece("showing", task=rollouts.task, label=rollouts.label, run=rollouts.run, films=films, credit=credit)
+    return html.piece("rollouts", task=rollouts.task, label=rollouts.label, run=rollouts.run, films=films, credit=credit)
 
 
 def _credit(rollouts: RunRollouts) -> Markup:
-    """Who earned what, in words and as a picture."""
+    """Per-agent credit, as text and as a figure."""
     credit_estimate = credit_figures.credit_estimate(rollouts.many[0])
     whole = (
-        "The team's value is the sum of k Q over the agents plus b."
+        "The team's value is the sum of k Q over the agents, plus b."
         if credit_estimate.b is not None
-        else "Each agent's Q is the team's whole value."
+        else "Each agent's Q is the value of the whole team."
     )
     picture = credit_figures.summary_figure(rollouts.many, rollouts.training, title=rollouts.label)
     found = credit_figures.by_agent(rollouts.many)
@@ -364,23 +364,23 @@ def _player(rollouts: RunRollouts, trajectory: Trajectory) -> Markup:
         frames.append(html.png(film.pixels(still)))
         scene.clear()
     fields = ["action", *(field for field, _ in credit_figures.ROWS if trajectory.credit_estimate is not None)]
-    steps = {"action": [[film.done(trajectory, t, i) for i in range(spec.n_agents)] for t in range(trajectory.length)]}
+    steps = {"action": [[film.action_text(trajectory, t, i) for i in range(spec.n_agents)] for t in range(trajectory.length)]}
     steps |= {
         field: np.vectorize(credit_figures.number, otypes=[object])(getattr(trajectory.credit_estimate, field)).tolist()
         for field in fields[1:]
     }
-    earned = [f"{x:.2f}" for x in np.cumsum(trajectory.steps.reward)]
+    returns = [f"{x:.2f}" for x in np.cumsum(trajectory.steps.reward)]
     speed = min(max(trajectory.length / 8, 1.5), 10)
-    data = {"frames": frames, "earned": earned, "fields": fields, "steps": steps, "speed": speed, "left": _LEFT, "right": _RIGHT}
+    data = {"frames": frames, "returns": returns, "fields": fields, "steps": steps, "speed": speed, "left": _LEFT, "right": _RIGHT}
     looks = [html.colour_look(colour) for colour in film.colours_of(spec.n_agents)]
     rows = [[html.piece("named", look=look, name=name), *("" for _ in fields)] for name, look in zip(spec.agents, looks, strict=True)]
-    shown = html.table("What each agent does at this step, and what the critic says of it", ("agent", *fields), rows)
-    alt = f"{rollouts.task} as a film; the table beside it says the same in numbers"
+    shown = html.table("Each agent's action at this step, and its credit", ("agent", *fields), rows)
+    alt = f"{rollouts.task} as a film; the table has the same in numbers"
     return html.piece("player", alt=alt, length=trajectory.length, steps=shown, timeline=_timeline(trajectory), data=data)
 
 
 def _timeline(trajectory: Trajectory) -> Markup:
-    if trajectory.credit_estimate is None or trajectory.length == 1:  # the table says all of a single step
+    if trajectory.credit_estimate is None or trajectory.length == 1:  # the table is enough for a single step
         return Markup()
     picture = credit_figures.timeline_figure(trajectory, left=_LEFT, right=_RIGHT)
     total = np.nansum(trajectory.credit_estimate.credit, axis=0)

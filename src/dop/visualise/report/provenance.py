@@ -1,4 +1,4 @@
-"""Parts of a report that say where its numbers are from: hyper-parameters that differ, and runs with their versions and machines."""
+"""The provenance of a report: differing hyper-parameters, and runs with their versions and machines."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from dop.visualise.report import html
 
 _ORIGINS = ("run", "algorithm", "environment, version", "seeds", "dop", "versions", "machine")
 _COLUMNS = 6
-"""Methods that find room side by side."""
+"""Largest number of methods side by side."""
 
 
 def hyper_parameters(comparison: Comparison) -> Markup:
-    """What methods do not have in common."""
+    """The hyper-parameters that differ between methods."""
     found = compare.hyper_parameters(comparison)
     names = list(next(iter(found.values())))
     if len(found) < 2 or not names:
         return Markup()
-    caption = "Hyper-parameters and ways of measuring that are not the same everywhere"
+    caption = "Hyper-parameters and evaluation settings that differ"
     if len(found) <= _COLUMNS:
         rows = [[name, *("-" if own[name] is None else str(own[name]) for own in found.values())] for name in names]
         shown = html.table(caption, ("field", *found), rows, wrap=True)
@@ -32,7 +32,7 @@ def hyper_parameters(comparison: Comparison) -> Markup:
 
 
 def _by_value(found: Mapping[str, Mapping[str, Any]], name: str) -> str:
-    """Which methods have which value of a field."""
+    """A field's values, each with its methods."""
     having: dict[str, list[str]] = {}
     for label, own in found.items():
         if own[name] is not None:
@@ -41,16 +41,16 @@ def _by_value(found: Mapping[str, Mapping[str, Any]], name: str) -> str:
 
 
 def origin(comparison: Comparison) -> Markup:
-    """Where each run is from; what is the same of all is said once."""
+    """The origin of each run; what all runs share comes first."""
     rows = [_made_by(entry) for entry in comparison.entries]
     common = {name: rows[0][name] for name in _ORIGINS[4:] if len(rows) > 1 and len({row[name] for row in rows}) == 1}
     header = [name for name in _ORIGINS if name not in common]
-    shown = html.table("Where the numbers are from", header, [[row[name] for name in header] for row in rows], wrap=True)
+    shown = html.table("Origin of the numbers", header, [[row[name] for name in header] for row in rows], wrap=True)
     return html.piece("origin", common=[f"{name}: {value}" for name, value in common.items()], runs=shown)
 
 
 def _made_by(entry: Entry) -> dict[str, str]:
-    """By the names in `_ORIGINS`."""
+    """One run's origin, by the names in `_ORIGINS`."""
     spec, made_by = entry.config.environment_spec, entry.made_by
     versions = ", ".join(f"{name} {version}" for name, version in (made_by["versions"] or {}).items())
     seeds = ", ".join(map(str, entry.config.train_config.seeds))
