@@ -28,7 +28,7 @@ class Options:
     """Play random episodes and compare the environment with its spec. The exit code is 2 if it cannot be used."""
 
     env: Annotated[str, tyro.conf.Positional]
-    """Environment, as `dop train --env` takes it."""
+    """Environment, as for `dop train --env`."""
     env_args: tuple[str, ...] = ()
     """Options for the environment's maker, as `name=value`."""
     episodes: int = 3
