@@ -55,13 +55,13 @@ def make_plan(
     seeds: int | Sequence[int],
     run_dir: Path | str | None,
     environment_options: dict[str, Any] | None,
-    train_config: dict[str, Any],
+    config_fields: dict[str, Any],
     init_from: Path | str | None = None,
 ) -> Plan:
     """The plan of a run with these arguments of `train`, checked for consistency."""
     folder = None if run_dir is None else RunFolder(files.checked_path("run_dir", run_dir))
     algorithm_name = _algorithm_name(algorithm)
-    rules = _train_config(env_steps, seeds, train_config)
+    train_config = _train_config(env_steps, seeds, config_fields)
     if environment_options is not None:
         environment_options = envs.checked_options(environment_options)
         if environment_options and not isinstance(environment, str):
@@ -69,9 +69,9 @@ def make_plan(
                 f"environment_options {shown(environment_options)} need an environment given by name; "
                 "a function or an object has its options already."
             )
-    use_host_devices(len(rules.seeds))
-    rules = replace(rules, threads=_threads(rules.threads))
-    program = make_program(algorithm, environment, environment_options or {}, rules)
+    use_host_devices(len(train_config.seeds))
+    train_config = replace(train_config, threads=_threads(train_config.threads))
+    program = make_program(algorithm, environment, environment_options or {}, train_config)
     spec = program.spec
     if not isinstance(spec, EnvSpec):
         raise ConfigError(f"The spec of {environment!r} is {type(spec).__name__}; it must be a dop.EnvSpec.")
@@ -81,7 +81,9 @@ def make_plan(
     initial_networks, origin = None, None
     if init_from is not None:
         learner = jax.eval_shape(program.start, jax.random.key(0)).learner
-        initial_networks, origin = initial.read(RunFolder(files.checked_path("init_from", init_from)), algorithm_name, learner, rules.seeds)
+        initial_networks, origin = initial.read(
+            RunFolder(files.checked_path("init_from", init_from)), algorithm_name, learner, train_config.seeds
+        )
     name = environment if isinstance(environment, str) else spec.name
     options = environment_options if environment_options is not None else dict(spec.options)
     config = RunConfig(
@@ -110,7 +112,7 @@ def _algorithm_name(algorithm: Any) -> str:
     return algorithms.name_of(type(algorithm))
 
 
-def _train_config(env_steps: int, seeds: Any, train_config: dict[str, Any]) -> TrainConfig:
+def _train_config(env_steps: int, seeds: Any, config_fields: dict[str, Any]) -> TrainConfig:
     """The `TrainConfig` of these arguments.
 
     Raises:
@@ -118,12 +120,12 @@ def _train_config(env_steps: int, seeds: Any, train_config: dict[str, Any]) -> T
         UnknownNameError: there is no field of that name.
     """
     names = [field.name for field in dataclasses.fields(TrainConfig)]
-    for name in train_config:
+    for name in config_fields:
         if name not in names:
             raise UnknownNameError("argument or field of dop.TrainConfig", name, (*names, "loggers", "callbacks"))
-    rules = TrainConfig(env_steps=env_steps, seeds=_seeds(seeds), **train_config)
-    rules.check()
-    return rules
+    train_config = TrainConfig(env_steps=env_steps, seeds=_seeds(seeds), **config_fields)
+    train_config.check()
+    return train_config
 
 
 def _seeds(seeds: Any) -> tuple[int, ...]:
@@ -143,10 +145,10 @@ def _seeds(seeds: Any) -> tuple[int, ...]:
 def _resolved(program: Program | PythonProgram) -> Program | PythonProgram:
     """The program with a resolved `TrainConfig`, where defaults depend on the environment; warns if chunks are long."""
     steps = program.algorithm.episodes_per_iteration * program.spec.time_limit
-    rules = program.train_config.settled(steps=steps, warm_up=program.warmup_iterations * steps)
-    if (remark := rules.remark(steps=steps)) is not None:
+    train_config = program.train_config.settled(steps=steps, warm_up=program.warmup_iterations * steps)
+    if (remark := train_config.remark(steps=steps)) is not None:
         logging.getLogger("dop").warning("%s", remark)
-    return replace(program, train_config=rules)
+    return replace(program, train_config=train_config)
 
 
 def _threads(wanted: int | None) -> int:

@@ -34,7 +34,7 @@ class Record:
     kind: Kind
     """Learning with exploration, or a greedy evaluation."""
     seed: int
-    """Which of the run's seeds."""
+    """One of the run's seeds."""
     iteration: int
     """Updates of the learner so far."""
     env_steps: int

@@ -106,7 +106,7 @@ class Preflight:
         return f"{each} replay of {self.episodes} episodes has {sizes[0]}, the learner {sizes[1]}, a batch {sizes[2]}."
 
     def _advice(self, lacking: int, copies: int) -> str:
-        """What to lower if `lacking` bytes are missing where everything but the batch is stored `copies` times."""
+        """Advice on what to lower if `lacking` bytes are missing where everything but the batch is stored `copies` times."""
         largest = max(self.replay, self.learner, self.batch)
         if largest == self.replay:
             episodes = self.episodes - math.ceil(lacking / (copies * self.seeds) / (self.replay / self.episodes))

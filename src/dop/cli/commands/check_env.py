@@ -69,7 +69,7 @@ def describe(spec: EnvSpec, *, in_jax: bool) -> list[str]:
 
 
 def _action_names(spec: EnvSpec) -> dict[str, str]:
-    """What the actions are called: once for all agents with the same names."""
+    """Names of actions: once for all agents with the same names."""
     agents_of: dict[tuple[str, ...], list[str]] = {}
     for agent, names in zip(spec.agents, spec.action_names, strict=bool(spec.action_names)):
         agents_of.setdefault(names, []).append(agent)
