@@ -257,7 +257,7 @@ def test_numbers_of_numpy_are_numbers(tmp_path: Path):
 
 @pytest.mark.parametrize("seeds", [3, np.int64(3), [0, 1, 2], (0, np.int8(1), 2), range(3), np.arange(3), iter([0, 1, 2]), jnp.arange(3)])
 def test_seeds_are_how_many_or_which(seeds: Any):
-    rules = planning._rules(10, seeds, {})
+    rules = planning._train_config(10, seeds, {})
     assert rules.seeds == (0, 1, 2)
     assert all(type(seed) is int for seed in rules.seeds)
 

@@ -108,7 +108,7 @@ def test_memory_that_runs_out_is_a_sentence(monkeypatch: pytest.MonkeyPatch, cap
 
     monkeypatch.setattr(cli.commands, "get", lambda _: SimpleNamespace(run=too_much))
     assert run(monkeypatch, "evaluate", "RUN") == 2
-    assert "Out of memory allocating 329000000296 bytes. Lower the number of episodes" in capsys.readouterr().err
+    assert "Out of memory allocating 329000000296 bytes. Lower the number of parallel episodes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", algorithms())
@@ -130,7 +130,7 @@ def test_every_field_of_the_protocol_is_an_option_that_reaches_the_run(monkeypat
     chosen = {name: own.get(name, other[type(value)]) for name, value in usual.items()}
     words = [f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}") for name, value in chosen.items()]
     given: dict[str, Any] = {}
-    monkeypatch.setattr(train, "tell", lambda _: None)
+    monkeypatch.setattr(train, "run_summary", lambda _: None)
     monkeypatch.setattr(dop, "train", lambda *_, **options: given.update(options))
     assert run(monkeypatch, "train", "vdn", "--env", "two-step", "--seeds", 2, "--first-seed", 5, *words) == 0, capsys.readouterr().err
     assert {name: given[name] for name in chosen} == chosen

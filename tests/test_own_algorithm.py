@@ -72,7 +72,7 @@ def test_it_resumes_and_is_looked_at_with_that_word(trained: Path, tmp_path: Pat
     page = views.report([trained], trust=True, out=tmp_path / "page.html", episodes=2).read_text()
     assert "outside:OwnQ" in page
     assert "No film" not in page
-    assert "none of the library" in views.report([trained], out=tmp_path / "page.html", episodes=2).read_text()
+    assert "not part of the library" in views.report([trained], out=tmp_path / "page.html", episodes=2).read_text()
     for look, lacking in ((views.credit, "does not say who earned what|has no method"), (views.export, "has no method `policy`")):
         with pytest.raises(dop.ConfigError, match=lacking):
             look(trained, trust=True, out=tmp_path / "out")

@@ -54,7 +54,7 @@ def test_other_names_in_a_run_are_free(run: RunFolder):
 
 
 def test_evaluate_refuses_before_it_plays(run: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    for place, words in ((run.metrics, "is what the run"), (run.path / ("x" * 300), "File name too long")):
+    for place, words in ((run.metrics, "is part of the run"), (run.path / ("x" * 300), "File name too long")):
         monkeypatch.setattr("sys.argv", ["dop", "evaluate", str(run.path), "--csv", str(place)])
         monkeypatch.setattr(api, "evaluate_episodes", lambda *_, **__: pytest.fail("it plays"))
         with pytest.raises(SystemExit, match="2"):
