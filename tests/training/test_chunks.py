@@ -52,7 +52,7 @@ def test_what_is_asked_for_is_kept():
         (
             {"chunk_iterations": 20, "eval_interval": 4799},
             240,
-            r"can take 4,800 .*interval of evaluations \(4,799\).*-iterations 19 would fit",
+            r"can take 4,800 .*interval of eval.* \(4,799\).*-iterations 19 would fit",
         ),
         ({"chunk_iterations": 2, "eval_interval": 1000}, 4000, r"can take 8,000 .*one iteration alone can take 4,000: lower"),
         ({"chunk_iterations": 20, "env_steps": 50_000}, 4000, r"can take 80,000 .*the whole run \(50,000\).*-iterations 2 would fit"),
