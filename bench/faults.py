@@ -240,7 +240,7 @@ def full_disk(bench: Bench, times: int) -> Result:
                 fill(filler)
                 time.sleep(0.01)
             code, stderr = wait(process)
-            reported = code == 2 and stderr.count("dop: ") == 1 and "Traceback" not in stderr
+            reported = code == 2 and stderr.count("dop train: ") == 1 and "Traceback" not in stderr
             filler.unlink()
             wrong = bench.finish(run)
             result.count(started and reported and not wrong, f"exit {code}, {stderr[-500:]} then {wrong}" if not reported or wrong else "")

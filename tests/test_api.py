@@ -159,7 +159,7 @@ def test_unknown_names(tmp_path: Path):
 
 VDN = dop.VDN(actor=dop.GRU(hidden_size=4), replay_batch=2, replay_capacity=4, episodes_per_iteration=2)
 MISTAKES: list[tuple[str, dict[str, Any], str]] = [
-    ("train", {"algorithm": dop.VDN}, r"algorithm is the class VDN; it must be one with hyper-parameters: VDN\(\)"),
+    ("train", {"algorithm": dop.VDN}, r"algorithm is the class VDN; pass an instance: VDN\(\)"),
     ("train", {"algorithm": "vdn"}, r"algorithm must be one of .*dop\.VDN\(\)"),
     ("train", {"algorithm": None}, "algorithm must be one of"),
     ("train", {"environment": None}, "environment must be a name, an environment, or a function that makes one; got None"),
@@ -188,7 +188,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("train", {"loggers": [3]}, "int is not a logger: it has no open, write, close"),
     ("train", {"callbacks": print}, "callbacks must be a list of objects"),
     ("train", {"callbacks": [print]}, "is not a callback: it has no on_chunk, on_evaluation, on_checkpoint"),
-    ("train", {"callbacks": [dop.Callback]}, "the class Callback; it must have an object of it"),
+    ("train", {"callbacks": [dop.Callback]}, "the class Callback; pass an instance"),
     ("train", {"quiet": "no"}, "quiet must be True or False, got 'no'"),
     ("train", {"run_dir": "x" * 300}, "run_dir: File name too long"),
     ("train", {"run_dir": ""}, "run_dir must be a path, got ''"),
@@ -257,7 +257,7 @@ def test_numbers_of_numpy_are_numbers(tmp_path: Path):
 
 @pytest.mark.parametrize("seeds", [3, np.int64(3), [0, 1, 2], (0, np.int8(1), 2), range(3), np.arange(3), iter([0, 1, 2]), jnp.arange(3)])
 def test_seeds_are_how_many_or_which(seeds: Any):
-    rules = planning._rules(10, seeds, {})
+    rules = planning._train_config(10, seeds, {})
     assert rules.seeds == (0, 1, 2)
     assert all(type(seed) is int for seed in rules.seeds)
 
@@ -275,7 +275,7 @@ def test_environments_and_specs_of_numpys_numbers_are_those_of_pythons():
 
 def test_environment_options_beside_a_function_are_refused():
     """They would be in config.json, and nobody would have had them."""
-    with pytest.raises(dop.ConfigError, match=r"environment_options \{'n_agents': 3\} are for an environment that is given by its name"):
+    with pytest.raises(dop.ConfigError, match=r"environment_options \{'n_agents': 3\} need an environment given by name"):
         dop.preflight(TINY, dop.make("matrix-game"), environment_options={"n_agents": 3})
 
 
@@ -290,7 +290,7 @@ def test_each_seed_is_evaluated_on_episodes_of_its_own(run: dop.Run):
 def test_a_run_that_is_over_after_its_warm_up_says_that_nothing_is_learned(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     with caplog.at_level("WARNING", "dop"):
         dop.train(TINY, ObservationValue(), env_steps=5, run_dir=tmp_path / "run", quiet=True, eval_episodes=4)
-    assert "nothing is learned: the warm-up alone has taken 16 environment steps, and the run is to have 5" in caplog.text
+    assert "nothing is learned: the warm-up alone took 16 environment steps, and the run has 5" in caplog.text
 
 
 @pytest.mark.parametrize("scale", [1e-50, 1e39])
@@ -311,5 +311,7 @@ def test_a_run_of_an_object_is_found_again_by_the_object_only(trained: Path, tmp
     folder = RunFolder(Path(shutil.copytree(trained, tmp_path / "run")))
     folder.config.write_text(json.dumps(json.loads(folder.config.read_text()) | {"environment": "relay"}))
     for trust in (False, True):
-        with pytest.raises(dop.RunError, match=r"'relay' as an object, which cannot be made from its name. From Python pass it again"):
+        with pytest.raises(
+            dop.RunError, match=r"environment object 'relay', which cannot be made from its name. From Python pass it again"
+        ):
             dop.evaluate(folder.path, trust=trust)

@@ -72,7 +72,7 @@ def test_it_resumes_and_is_looked_at_with_that_word(trained: Path, tmp_path: Pat
     page = views.report([trained], trust=True, out=tmp_path / "page.html", episodes=2).read_text()
     assert "outside:OwnQ" in page
     assert "No film" not in page
-    assert "none of the library" in views.report([trained], out=tmp_path / "page.html", episodes=2).read_text()
+    assert "not part of the library" in views.report([trained], out=tmp_path / "page.html", episodes=2).read_text()
     for look, lacking in ((views.credit, "does not assign credit|has no method"), (views.export, "has no method `policy`")):
         with pytest.raises(dop.ConfigError, match=lacking):
             look(trained, trust=True, out=tmp_path / "out")
@@ -112,9 +112,9 @@ def test_a_run_directory_alone_cannot_import_an_algorithm(tmp_path: Path, monkey
         views.load,
     ]
     for look in looks:
-        with pytest.raises(dop.RunError, match="algorithm 'planted_algorithm:Planted', which is none of the library's"):
+        with pytest.raises(dop.RunError, match="algorithm 'planted_algorithm:Planted', which is not part of the library"):
             look(folder.path)
-        with pytest.raises(dop.RunError, match="was made with the algorithm 'planted_algorithm:Planted', not with 'vdn'"):
+        with pytest.raises(dop.RunError, match="was trained with the algorithm 'planted_algorithm:Planted', not with 'vdn'"):
             look(folder.path, algorithm="vdn")
     assert not mark.exists()
     _, program = api.rebuild(folder, None, trust=True)
@@ -182,7 +182,7 @@ def test_entry_points_are_listed_and_loaded_by_name(package: Callable[..., None]
     assert re.search(r"^  own-q +outside:OwnQ$", capsys.readouterr().out, re.MULTILINE)
     folder = make_run(tmp_path / "run", algorithm=OwnQ(replay_batch=2, replay_capacity=4))
     assert folder.read_config().algorithm == "own-q"
-    with pytest.raises(dop.RunError, match="needs the algorithm 'own-q', which is none of the library's"):
+    with pytest.raises(dop.RunError, match="needs the algorithm 'own-q', which is not part of the library"):
         api.rebuild(folder, None)
     assert type(api.rebuild(folder, None, trust=True)[1].algorithm) is OwnQ
     package("another", "own-q = elsewhere:Q")

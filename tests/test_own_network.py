@@ -60,7 +60,7 @@ def test_an_own_network_is_named_by_its_place_and_needs_the_word_of_the_user(tmp
     folder = make_run(tmp_path / "run", algorithm=replace(TINY, actor=own))
     kept = json.loads(folder.config.read_text())["hyper_parameters"]["actor"]
     assert kept == {"kind": "outside:OwnTanh", "hidden_size": 4, "inner": {"kind": "outside:OwnLSTM", "hidden_size": 3}}
-    with pytest.raises(dop.RunError, match=r"needs the network 'outside:OwnTanh', which is none of the library's.*--trust \(from Python"):
+    with pytest.raises(dop.RunError, match=r"needs the network 'outside:OwnTanh', which is not part of the library.*--trust \(from Python"):
         api.rebuild(folder, None)
     with pytest.raises(dop.RunError, match="needs the network 'outside:OwnTanh'"):
         api.rebuild(folder, None, algorithm="vdn")
@@ -99,7 +99,7 @@ def test_a_run_directory_alone_cannot_import_a_network(tmp_path: Path, monkeypat
     for at in ({"actor": {"kind": "planted_network:Planted"}}, {"gamma": [{"a": {"kind": "planted_network:Planted"}}]}):
         folder.config.write_text(json.dumps(config | {"hyper_parameters": config["hyper_parameters"] | at}))
         for look in (dop.resume, dop.evaluate, dop.views.credit, dop.views.render, dop.views.export, dop.views.load):
-            with pytest.raises(dop.RunError, match="needs the network 'planted_network:Planted', which is none"):
+            with pytest.raises(dop.RunError, match="needs the network 'planted_network:Planted', which is not part"):
                 look(folder.path)
     assert not mark.exists()
     with pytest.raises(dop.ConfigError):
@@ -355,7 +355,7 @@ class Clashing(dop.VDN):
 
 def test_a_field_that_is_an_option_of_every_run_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     assert run(monkeypatch, "train", "test_own_network:Clashing", *GAME) == 2
-    assert "has a field seeds, which is an option of every run: give it another name." in capsys.readouterr().err
+    assert "has a field seeds, which is an option of every run: rename the field." in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------------------------------------------------------- entry points

@@ -76,7 +76,7 @@ def test_every_public_name_is_there_and_listed():
     assert {*dop.__all__, "__version__"} <= {*dir(dop)}
     for name in dop.__all__:
         home: Any = importlib.import_module(dop._HOMES[name]) if name in dop._HOMES else dop
-        assert getattr(dop, name) is getattr(home, dop._CALLED_THERE.get(name, name))
+        assert getattr(dop, name) is getattr(home, dop._NAME_IN_HOME.get(name, name))
     assert dop.returns is sys.modules["dop.returns"]
     assert dop.training is sys.modules["dop.training"]
     scope: dict[str, Any] = {}

@@ -3,8 +3,8 @@
 import dop
 run = dop.train(dop.StochasticDOP(), dop.make("smax:2s3z"), env_steps=500_000, seeds=4)
 
-Public names are imported when they are first asked for (PEP 562): `import dop` is quick, an algorithm brings JAX, Equinox and Optax, and
-only what trains or draws brings what it saves, measures and draws with.
+Public names are imported at first access (PEP 562): `import dop` is quick, an algorithm imports JAX, Equinox and Optax, and only training
+and figures import the libraries for storage and plots.
 """
 
 import importlib
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from dop.errors import ConfigError, DopError, MissingExtraError, PrintableLog, RunError, UnknownNameError
 
-if TYPE_CHECKING:  # the same as `_HOMES`, for those who read types
+if TYPE_CHECKING:  # the same as `_HOMES`, for type checkers
     from dop import envs as envs
     from dop import losses, mixers, policies, returns, views
     from dop import training as training
@@ -84,9 +84,9 @@ _HOMES = {
     "resume": "dop.api",
     "train": "dop.api",
 }
-"""Where the public names are; modules of the package are there by themselves."""
-_CALLED_THERE = {"environments": "names"}
-"""What is called otherwise in its home."""
+"""The modules of public names; submodules of the package need no entry."""
+_NAME_IN_HOME = {"environments": "names"}
+"""Public names that differ from those in their modules."""
 
 __all__ = [
     "COMA",
@@ -140,12 +140,12 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:  # else any name at all would be one
+if not TYPE_CHECKING:  # a type checker would accept any name
 
     def __getattr__(name: str) -> Any:
-        """A public name or a module of the package, imported now. Names are looked up each time, and are what their homes have."""
+        """Import a public name or a submodule. Names are looked up at each access."""
         if name in _HOMES:
-            return getattr(importlib.import_module(_HOMES[name]), _CALLED_THERE.get(name, name))
+            return getattr(importlib.import_module(_HOMES[name]), _NAME_IN_HOME.get(name, name))
         if name == "__version__":
             return importlib.import_module("importlib.metadata").version("dop-marl")
         if not name.startswith("_") and importlib.util.find_spec(f"{__name__}.{name}"):

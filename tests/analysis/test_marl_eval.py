@@ -331,7 +331,7 @@ def test_dop_plot_draws_runs_and_others(trained: Path, tmp_path: Path, name: str
 
 
 def test_dop_plot_refuses_what_it_cannot_do(trained: Path, tmp_path: Path):
-    with pytest.raises(ConfigError, match="nothing to do"):
+    with pytest.raises(ConfigError, match="nothing to write"):
         views.plot([trained])
     with pytest.raises(ConfigError, match="name run directories"):
         views.plot([], out=tmp_path / "f.png")

@@ -206,10 +206,10 @@ class Unique(Walk):
 def test_an_environment_must_be_made_more_than_once(tmp_path: Path):
     one = Unique()
     made: Any = one
-    with pytest.raises(dop.ConfigError, match="needs several environments at once, but nowhere:unique is one, and cannot be made again"):
+    with pytest.raises(dop.ConfigError, match="needs several environments, but nowhere:unique cannot be made again"):
         dop.train(TINY, made, env_steps=1, run_dir=tmp_path / "run", quiet=True)
     not_one: Any = lambda: 3  # noqa: E731
-    with pytest.raises(dop.ConfigError, match="made int, which is not an environment"):
+    with pytest.raises(dop.ConfigError, match="returned int, which is not an environment"):
         dop.train(TINY, not_one, env_steps=1, run_dir=tmp_path / "run", quiet=True)
     assert (one.seen, one.closed) == ([], 0)
 
@@ -283,7 +283,7 @@ def test_a_run_from_the_command_line_ends_well_on_sigterm(tmp_path: Path):
     os.killpg(process.pid, signal.SIGTERM)
     said, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    assert "go on with:" in said
+    assert "resume with: dop resume" in said
     assert not psutil.wait_procs(children, timeout=10)[1]
     assert _has_trained(tmp_path / "run")
 

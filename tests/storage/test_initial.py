@@ -98,7 +98,7 @@ def test_the_environment_may_be_another_where_sizes_agree(tmp_path: Path):
     source = make_run(tmp_path / "source", "probes:ObservationValue", options={})
     source.config.write_text(source.config.read_text().replace("probes:ObservationValue", "no_such_module:make"))
     plan = planning.make_plan(TINY, ConstantReward(), 100, 1, tmp_path / "run", None, {}, source.path)
-    assert plan.taken is not None
+    assert plan.initial_networks is not None
     assert plan.config.init_from is not None
 
 

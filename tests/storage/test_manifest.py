@@ -54,9 +54,9 @@ def test_a_manifest_is_written_once(folder: Path):
         (lambda folder: (folder / "meta.json").write_text("[]"), r"changed \(another SHA-256\): 'meta.json'"),
         (
             lambda folder: (folder / "meta.json").replace(folder / "x") and (folder / "meta.json").symlink_to("x"),
-            "meta.json is no plain file",
+            "meta.json is not a regular file",
         ),
-        (lambda folder: os.mkfifo(folder / "pipe"), "pipe is no plain file"),
+        (lambda folder: os.mkfifo(folder / "pipe"), "pipe is not a regular file"),
         (lambda folder: (folder / manifest.NAME).unlink(), "manifest.json is missing"),
         (lambda folder: (folder / manifest.NAME).write_bytes(b"\xff"), "manifest.json is damaged"),
         (lambda folder: (folder / manifest.NAME).write_text("[" * 100_000), "manifest.json is damaged: RecursionError"),

@@ -43,7 +43,7 @@ def test_a_runs_own_files_are_no_place_for_others(run: RunFolder, name: str, ask
     link = tmp_path / "link"
     link.symlink_to(run.path)
     for folder in (run.path, link):
-        with pytest.raises(RunError, match=f"{Path(name).name} is what the run .* is kept in: choose another --(out|data|csv)"):
+        with pytest.raises(RunError, match=f"{Path(name).name} is part of the run .*: choose another --(out|data|csv)"):
             ask(run.path, folder / name)
     assert held(run) == before
 
@@ -54,7 +54,7 @@ def test_other_names_in_a_run_are_free(run: RunFolder):
 
 
 def test_evaluate_refuses_before_it_plays(run: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    for place, words in ((run.metrics, "is what the run"), (run.path / ("x" * 300), "File name too long")):
+    for place, words in ((run.metrics, "is part of the run"), (run.path / ("x" * 300), "File name too long")):
         monkeypatch.setattr("sys.argv", ["dop", "evaluate", str(run.path), "--csv", str(place)])
         monkeypatch.setattr(api, "evaluate_episodes", lambda *_, **__: pytest.fail("it plays"))
         with pytest.raises(SystemExit, match="2"):
@@ -69,7 +69,7 @@ def test_figure_data_and_others_are_different_files(run: RunFolder, tmp_path: Pa
     before = others.read_bytes()
     asked: list[dict[str, Any]] = [{"out": tmp_path / "a.pdf", "data": tmp_path / "a.pdf"}, {"data": others}]
     for places in asked:
-        with pytest.raises(ConfigError, match="would be written over"):
+        with pytest.raises(ConfigError, match="would be overwritten"):
             views.plot([run.path], others=[others], **places)
     assert others.read_bytes() == before
     assert not (tmp_path / "a.pdf").exists()

@@ -264,7 +264,7 @@ def test_a_run_directory_alone_cannot_import_code(foreign: RunFolder, mark: Path
 
 @pytest.mark.parametrize("name", ["other_env:make", "matrix-game"])
 def test_another_name_is_refused(foreign: RunFolder, mark: Path, name: str):
-    with pytest.raises(dop.RunError, match=f"made with the environment 'planted_env:make', not with '{name}'"):
+    with pytest.raises(dop.RunError, match=f"trained in the environment 'planted_env:make', not in '{name}'"):
         dop.evaluate(foreign.path, environment=name)
     assert not mark.exists()
 
@@ -306,7 +306,7 @@ def test_the_command_line_passes_the_word_on(foreign: RunFolder, mark: Path, mon
 def test_every_name_that_is_not_listed_needs_a_word(run: RunFolder, name: str):
     config = json.loads(run.config.read_text()) | {"environment": name}
     run.config.write_text(json.dumps(config))
-    with pytest.raises(dop.RunError, match="none of the library's"):
+    with pytest.raises(dop.RunError, match="not part of the library"):
         reopen(run)
 
 

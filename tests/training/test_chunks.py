@@ -49,7 +49,11 @@ def test_what_is_asked_for_is_kept():
     ("rules", "steps", "words"),
     [
         ({"chunk_iterations": 20, "eval_interval": 4800}, 240, None),
-        ({"chunk_iterations": 20, "eval_interval": 4799}, 240, r"can take 4,800 .*between evaluations \(4,799\).*-iterations 19 would fit"),
+        (
+            {"chunk_iterations": 20, "eval_interval": 4799},
+            240,
+            r"can take 4,800 .*interval of eval.* \(4,799\).*-iterations 19 would fit",
+        ),
         ({"chunk_iterations": 2, "eval_interval": 1000}, 4000, r"can take 8,000 .*one iteration alone can take 4,000: lower"),
         ({"chunk_iterations": 20, "env_steps": 50_000}, 4000, r"can take 80,000 .*the whole run \(50,000\).*-iterations 2 would fit"),
     ],

@@ -129,13 +129,13 @@ def test_resuming_with_as_many_threads_says_nothing(trained: Path, tmp_path: Pat
 def test_asking_for_other_threads_on_resumption_is_kept_in_the_configuration(elsewhere: RunFolder, caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.WARNING, "dop"):
         dop.resume(elsewhere.path, trust=True, quiet=True, threads=cpu_threads.in_use())
-    assert "This was asked for." in caplog.text
+    assert "This was requested." in caplog.text
     assert elsewhere.read_config().train_config.threads == cpu_threads.in_use()
 
 
 def test_training_with_other_threads_than_jax_runs_with_is_refused():
     wanted = cpu_threads.in_use() + 1
-    with pytest.raises(dop.ConfigError, match=f"threads={wanted} cannot be had: JAX has started with {cpu_threads.in_use()}"):
+    with pytest.raises(dop.ConfigError, match=f"threads={wanted} is not possible: JAX has started with {cpu_threads.in_use()}"):
         dop.preflight(dop.VDN(), "matrix-game", threads=wanted)
 
 

@@ -127,7 +127,7 @@ def test_any_number_of_episodes_is_played_in_batches(monkeypatch: pytest.MonkeyP
     driver = CompiledDriver(PROGRAM)
     state, keys = jax.tree.map(lambda x: x[None], (warm(), jax.random.key(3)))
     at_once = driver.play(state, keys, 4, sampled=True)
-    monkeypatch.setattr(program, "MOST_AT_ONCE", 4)
+    monkeypatch.setattr(program, "MAX_PARALLEL_EPISODES", 4)
     found = driver.play(state, keys, 10, sampled=True)
     assert found.undiscounted_return.shape == found.length.shape == (1, 10)
     assert found.metrics.shape == (1, 10, 0)

@@ -102,7 +102,7 @@ def test_the_table_has_all_of_it():
         "1,000 episodes x 2 seeds",
         "6 GB",
         "device memory",
-        "7.5 GB of 10 GB that are free",
+        "7.5 GB of 10 GB free",
         "21 GB of 30 GB",
     ):
         assert words in shown

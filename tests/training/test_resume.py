@@ -175,7 +175,7 @@ DAMAGE = {
     "truncated": (lambda file: os.truncate(file, file.stat().st_size - 1), "of another length: "),
     "one bit": (lambda file: file.write_bytes(bytes([file.read_bytes()[0] ^ 1]) + file.read_bytes()[1:]), "changed (another SHA-256)"),
     "extra": (lambda file: (file.parent / "extra").write_text("x"), "not in its manifest: 'state/"),
-    "link": (lambda file: file.replace(file.parent.parent / "x") and file.symlink_to("x"), "is no plain file"),
+    "link": (lambda file: file.replace(file.parent.parent / "x") and file.symlink_to("x"), "is not a regular file"),
 }
 
 

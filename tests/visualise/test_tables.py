@@ -174,7 +174,7 @@ def test_smoothing_changes_the_figure_alone(trained: Path, tmp_path: Path):
         ({"metric": "xyz"}, RunError, r"no record has xyz\. There are: [^?]*$"),
         ({"csv": "."}, RunError, "is a folder, not a file: choose another --csv"),
         ({"latex": "/dev/null/t.tex"}, RunError, "cannot be written to, because of /dev/null: choose another --latex"),
-        ({"latex": "t.csv"}, ConfigError, "t.csv would be written over"),
+        ({"latex": "t.csv"}, ConfigError, "t.csv would be overwritten"),
         ({"csv": 5}, ConfigError, "csv must be a path, got 5"),
     ],
 )
@@ -191,5 +191,5 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
 @pytest.mark.parametrize("option", ["csv", "latex"])
 def test_tables_are_not_written_over_a_run(option: str, trained: Path):
     asked: dict[str, Any] = {option: trained / "metrics.jsonl"}
-    with pytest.raises(RunError, match=f"is what the run .* is kept in: choose another --{option}"):
+    with pytest.raises(RunError, match=f"is part of the run .*: choose another --{option}"):
         views.plot([trained], **asked)

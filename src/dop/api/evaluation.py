@@ -38,10 +38,10 @@ def evaluate(
     algorithm: AnyAlgorithm | None = None,
     trust: bool = False,
 ) -> dict[str, tuple[float, ...]]:
-    """Play episodes with the newest checkpoint, or at another moment of the run, as `evaluate_episodes` does.
+    """Evaluate the newest checkpoint, or another moment of the run, as `evaluate_episodes` does.
 
     Returns:
-        Means over episodes: metric, then the run's seeds in their order.
+        Means over episodes: metric, then seed, in the order of the run's seeds.
 
     Raises:
         RunError: as `evaluate_episodes`.
@@ -62,24 +62,24 @@ def evaluate_episodes(
     algorithm: AnyAlgorithm | None = None,
     trust: bool = False,
 ) -> Evaluation:
-    """Play episodes with the newest checkpoint, or at another moment: what each returned, their means and 95% intervals.
+    """Evaluate the newest checkpoint, or another moment of the run: each episode's return, means and 95% intervals.
 
     Args:
         run_dir: a run directory.
-        episodes: how many, for each of the run's seeds.
-        seed: which episodes: the same number gives the same ones. Each of the run's seeds has episodes of its own.
+        episodes: number of episodes for each of the run's seeds.
+        seed: seed of the episodes. Each of the run's seeds has different episodes.
         sampled: draw actions from the stochastic policy of the newest actors, without epsilon's uniform actions: stochastic DOP, COMA, MAAC
-            from their softmax, deterministic DOP and MADDPG with their noise on actions. QMIX and VDN have no such policy: they explore by
-            the epsilon that they have come to. Without: the greedy team, as in the evaluations of a run.
-        at: `latest`, the newest checkpoint; `best`, each seed as it was at its best greedy evaluation (win rate, then return); or the
-            environment steps of one of the run's snapshots.
+            from their softmax, deterministic DOP and MADDPG with noise on actions. QMIX and VDN have no such policy and explore with their
+            current epsilon. Default: greedy policies, as in the evaluations of a run.
+        at: `latest`, the newest checkpoint; `best`, each seed at its best greedy evaluation (win rate, then return); or the environment
+            steps of one of the run's snapshots.
         environment: as in `resume`.
         algorithm: as in `resume`.
         trust: as in `resume`.
 
     Raises:
         ConfigError: `episodes` or `seed` is not a whole number in its range.
-        RunError: as `resume`, or there is no checkpoint that can be read.
+        RunError: as `resume`, or there is no readable checkpoint.
     """
     episodes, seed = checked_episodes("episodes", episodes), checked_seed("seed", seed)
     check_flags(sampled=sampled)
@@ -87,11 +87,11 @@ def evaluate_episodes(
     folder = RunFolder(files.checked_path("run_dir", run_dir))
     config, program = rebuild(folder, environment, algorithm=algorithm, trust=trust)
     measure(program, folder).check(saves=False)
-    # Not the key that a run with this seed starts from.
+    # Different from the initial key of a run with this seed.
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(b"dop.evaluate"))
     with contextlib.closing(Trainer(program, config, folder)) as trainer:
         state = trainer.restore_at(at)
-        # Each seed of the run plays episodes of its own, whatever other seeds there are.
+        # The episodes of a seed do not depend on the other seeds.
         own = jax.vmap(jax.random.fold_in, (None, 0))(key, np.array(config.train_config.seeds, np.uint32))
         keys = place(own, trainer.devices)
         played = trainer.driver.play(state, keys, episodes, sampled=sampled)

@@ -1,4 +1,4 @@
-"""A run's configuration and program, read back from its directory."""
+"""A run's configuration and program, restored from its directory."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from dop.errors import (
 from dop.hyper_parameters import as_json
 from dop.renamed import formerly
 from dop.rollout.program import PythonProgram
-from dop.storage.run_directory import RunConfig, RunFolder, said
+from dop.storage.run_directory import RunConfig, RunFolder, in_words
 from dop.training.program import Program
 from dop.types import LABELS, Algorithm, EnvSpec
 
 AnyAlgorithm: TypeAlias = Algorithm[Any, Any] | type[Algorithm[Any, Any]] | str
-"""An algorithm that has a run's hyper-parameters; its class; or the name of that."""
+"""An algorithm with the run's hyper-parameters, its class, or the name of the class."""
 
 
 @formerly(trust="trust_env")
@@ -38,38 +38,37 @@ def rebuild(
     trust: bool = False,
     changes: dict[str, Any] | None = None,
 ) -> tuple[RunConfig, Program | PythonProgram]:
-    """The configuration of a run, with those `changes` of its protocol that are not None, and its program, checked against each other.
+    """The configuration of a run, with those `changes` of its `TrainConfig` that are not None, and its program, checked for consistency.
 
     Raises:
-        RunError: this is not a run directory, its environment or its algorithm is not what it was, or nobody has said that their code may
-            be imported.
+        RunError: this is not a run directory, its environment or algorithm has changed, or their code is not trusted.
     """
     check_flags(trust=trust)
     config = folder.read_config()
     wanted = {name: value for name, value in (changes or {}).items() if value is not None}
     config = replace(config, train_config=replace(config.train_config, **wanted))
     config.train_config.check()
-    environment = _trusted(folder, config.environment, environment, trust)
-    # Before anything starts JAX.
+    environment = _given_environment(folder, config.environment, environment, trust)
+    # Before JAX starts.
     use_host_devices(folder.devices(len(config.train_config.seeds)))
     cpu_threads.use(config.train_config.threads or cpu_threads.default())
-    for change in folder.other_surroundings():
-        logging.getLogger("dop").warning("%s: %s; the numbers may differ from what they would have been.", folder.path, change)
-    algorithm = _rebuilt(folder, config, algorithm, trust)
+    for change in folder.changed_surroundings():
+        logging.getLogger("dop").warning("%s: %s; the results may differ.", folder.path, change)
+    algorithm = _restored_algorithm(folder, config, algorithm, trust)
     try:
         program = make_program(
             algorithm, config.environment if environment is None else environment, config.environment_options, config.train_config
         )
     except (UnknownNameError, ConfigError) as error:
-        hint = "Go where it was trained, or from Python pass it: environment=..."
+        hint = "Resume it where it was trained, or pass the environment from Python: environment=..."
         raise RunError(f"{folder.path} needs the environment {config.environment!r}, which cannot be made here: {error} {hint}") from error
     spec = as_json(dataclasses.asdict(program.spec))
     differ = [name for name in spec if name not in LABELS and spec[name] != config.environment_spec.get(name)]
     if differ:
-        was, now = said(config.environment_spec.get(differ[0])), said(spec[differ[0]])
+        was, now = in_words(config.environment_spec.get(differ[0])), in_words(spec[differ[0]])
         raise RunError(
-            f"{folder.path} was made with another {config.environment}: its {differ[0]} was {was}, now it is {now}. "
-            "From Python, pass the one that it was made with: environment=..."
+            f"{folder.path} was trained in another {config.environment}: its {differ[0]} was {was}, now it is {now}. "
+            "From Python, pass the original: environment=..."
         )
     check_algorithm(algorithm, program.spec)
     program.check()
@@ -77,16 +76,16 @@ def rebuild(
 
 
 def check_algorithm(algorithm: Algorithm[Any, Any], spec: EnvSpec) -> None:
-    """Raise ConfigError if the algorithm's own check does, or raises anything else."""
+    """Raise ConfigError if the algorithm's own check raises any exception."""
     with plugins.named(f"{type(algorithm).__name__} cannot be used in {spec.name}"):
         algorithm.check(spec)
 
 
-def _rebuilt(folder: RunFolder, config: RunConfig, given: AnyAlgorithm | None, trust: bool) -> Algorithm[Any, Any]:
-    """The algorithm of a run, from what its config.json says; `given` is the user's word for its code.
+def _restored_algorithm(folder: RunFolder, config: RunConfig, given: AnyAlgorithm | None, trust: bool) -> Algorithm[Any, Any]:
+    """The algorithm of a run, from its config.json; `given` is the user's argument, which permits its import.
 
     Raises:
-        RunError: it cannot be found or made, nobody has said that its code may be imported, or another one was given.
+        RunError: it cannot be found or created, its code is not trusted, or another algorithm was given.
     """
     if given is None and not trust and algorithms.imports_code(config.algorithm):
         raise _untrusted(folder, "algorithm", config.algorithm)
@@ -95,13 +94,13 @@ def _rebuilt(folder: RunFolder, config: RunConfig, given: AnyAlgorithm | None, t
         cls = known if isinstance(known, type) else type(known)
         own = algorithms.name_of(cls)
     except ConfigError as error:
-        raise RunError(f"{folder.path} needs the algorithm {config.algorithm!r}. {error}{_way_to(config.algorithm)}") from error
+        raise RunError(f"{folder.path} needs the algorithm {config.algorithm!r}. {error}{_advice(config.algorithm)}") from error
     if not algorithms.same_class(own, config.algorithm):
-        raise RunError(f"{folder.path} was made with the algorithm {config.algorithm!r}, not with {own!r}.")
+        raise RunError(f"{folder.path} was trained with the algorithm {config.algorithm!r}, not with {own!r}.")
     if not isinstance(known, type):
         if not hyper_parameters.same_values(hyper_parameters.serialise(known), config.hyper_parameters):
             raise RunError(
-                f"{folder.path} has other hyper-parameters than the algorithm given; give its class alone: algorithm={cls.__name__}."
+                f"{folder.path} has other hyper-parameters than the given algorithm. Pass its class instead: algorithm={cls.__name__}."
             )
         return known
     foreign = next(hyper_parameters.foreign_networks(config.hyper_parameters), None)
@@ -118,38 +117,38 @@ def _rebuilt(folder: RunFolder, config: RunConfig, given: AnyAlgorithm | None, t
             raise RunError(f"{folder.config} has hyper-parameters that {config.algorithm} does not know: {error}.") from error
 
 
-def _way_to(name: str) -> str:
-    """What to do where the class of this name cannot be loaded."""
+def _advice(name: str) -> str:
+    """Advice if the class of this name cannot be loaded."""
     short = re.split("[.:]", name)[-1]
     if name.startswith("__main__:") or "<locals>" in name:
-        where = "It was defined in a script, a notebook or a function, where it cannot be found by name."
-        return f" {where} From Python pass it: algorithm={short}; or move it to a module and name that: --algorithm my_module:{short}."
-    return f" Go where it was trained, or from Python pass it: algorithm={short}." if plugins.is_import_path(name) else ""
+        where = "It was defined in a script, a notebook or a function, and cannot be imported by name."
+        return f" {where} From Python pass it: algorithm={short}; or move it to a module: --algorithm my_module:{short}."
+    return f" Resume it where it was trained, or from Python pass it: algorithm={short}." if plugins.is_import_path(name) else ""
 
 
 def _untrusted(folder: RunFolder, kind: Literal["environment", "algorithm", "network"], name: str) -> RunError:
-    """A run directory's own word is not enough to import somebody's code."""
-    once_more = {"environment": f", or --env {name}", "algorithm": f", or --algorithm {name}", "network": ""}[kind]
+    """The error for code that a run directory names and the user has not permitted."""
+    by_name = {"environment": f", or --env {name}", "algorithm": f", or --algorithm {name}", "network": ""}[kind]
     given = "algorithm=..., with the network in it" if kind == "network" else f"{kind}=..."
     return RunError(
-        f"{folder.path} needs the {kind} {name!r}, which is none of the library's: to make it, code that this run directory "
-        f"names is imported and run. If you trust it, say so: --trust{once_more} (from Python trust=True, or {given})."
+        f"{folder.path} needs the {kind} {name!r}, which is not part of the library: creating it imports and runs code that this run "
+        f"directory names. If you trust it, pass --trust{by_name} (from Python trust=True, or {given})."
     )
 
 
-def _trusted(folder: RunFolder, named: str, given: AnyEnvironment | str | None, trust: bool) -> AnyEnvironment | None:
-    """The environment that was given as an object, if it was. A run directory's own word is not enough to import somebody's code.
+def _given_environment(folder: RunFolder, named: str, given: AnyEnvironment | str | None, trust: bool) -> AnyEnvironment | None:
+    """The environment, if it was given as an object. Code that only the run directory names is not imported without the user's permission.
 
     Raises:
-        RunError: the run names code that is none of the library's and nobody has said that it may be imported, or another name was given.
+        RunError: the environment's code is not part of the library and not trusted, or another name was given.
     """
     if given is not None and not isinstance(given, str):
         return given
     if given not in (None, named):
-        raise RunError(f"{folder.path} was made with the environment {named!r}, not with {given!r}. Leave --env out, or give it as it was.")
+        raise RunError(f"{folder.path} was trained in the environment {named!r}, not in {given!r}. Omit --env, or give the original name.")
     if given is None and named and ":" not in named and named not in envs.names():
         raise RunError(
-            f"{folder.path} was given its environment {named!r} as an object, which cannot be made from its name. "
+            f"{folder.path} was trained in an environment object {named!r}, which cannot be made from its name. "
             "From Python pass it again: environment=..."
         )
     if given is None and not trust and envs.imports_code(named):

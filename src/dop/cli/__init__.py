@@ -1,4 +1,4 @@
-"""The command line, `dop COMMAND ...`; `dop.cli.commands` has the commands."""
+"""The command line, `dop COMMAND ...`; the commands are in `dop.cli.commands`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dop.cli import commands
 from dop.devices import memory
 from dop.errors import DopError, printable
 
-_OF_FILES = (
+_FILE_ERRORS = (
     errno.EACCES,
     errno.EDQUOT,
     errno.EEXIST,
@@ -24,42 +24,41 @@ _OF_FILES = (
     errno.ENOTDIR,
     errno.EROFS,
 )
-"""What the system says of a file, or of the place for one, that the user has named."""
-_LOWER = (
-    "Lower the number of episodes that are played or learned from at once, of iterations in a chunk, or of seeds; "
-    "what was saved before is as it was."
+"""System errors of a file or folder that the user has named."""
+_MEMORY_ADVICE = (
+    "Lower the number of parallel episodes, the batch size, the iterations per chunk, or the number of seeds. Saved checkpoints are intact."
 )
 
 
 def main() -> None:
-    """Entry point of the `dop` command. Errors made by people end in one sentence and exit code 2."""
+    """Entry point of the `dop` command. User errors print one sentence and exit with code 2."""
     try:
         _run(sys.argv[1:])
         for stream in (sys.stdout, sys.stderr):
             print(end="", file=stream, flush=True)  # here, where a closed pipe is caught
     except DopError as error:
         _refuse(str(error))
-    except BrokenPipeError:  # the reader, `head` say, has had enough
+    except BrokenPipeError:  # the reader, for example `head`, has ended
         _drop_output()
     except OSError as error:
-        if error.errno not in _OF_FILES:
+        if error.errno not in _FILE_ERRORS:
             raise
         if error.filename is not None:
             _refuse(f"{error.strerror}: {error.filename}")
-        print(f"dop: {error.strerror}: standard output", file=sys.stderr)
+        print(f"{_program()}: {error.strerror}: standard output", file=sys.stderr)
         _drop_output()
         sys.exit(2)
-    except RuntimeError as error:  # JAX's own kind, by its name, since `dop --help` does without JAX
+    except RuntimeError as error:  # compared by name, since `dop --help` does not import JAX
         if type(error).__name__ != "JaxRuntimeError" or "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        _refuse(f"{str(error).splitlines()[0]} {_LOWER}")
+        _refuse(f"{str(error).splitlines()[0]} {_MEMORY_ADVICE}")
     except KeyboardInterrupt:
-        print("dop: stopped at once; what was saved before is as it was", file=sys.stderr)
+        print(f"{_program()}: interrupted. Saved checkpoints are intact.", file=sys.stderr)
         sys.exit(130)
 
 
 def _run(arguments: list[str]) -> None:
-    """What was asked for: help, the version, or a command."""
+    """Print help or the version, or run a command."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
         return
@@ -67,20 +66,24 @@ def _run(arguments: list[str]) -> None:
         print(dop.__version__)
         return
     memory.use_few_heaps()
-    # An environment of the user's own is looked for where the command is typed, too; last, so that no file that lies there is imported in
-    # the place of a package.
+    # User modules are also searched in the current directory; last, so that no file there shadows a package.
     sys.path.append("")
     commands.get(arguments[0]).run(arguments[1:])
 
 
 def _refuse(why: str) -> NoReturn:
-    """One sentence, which may quote what files hold, and the exit code of what a person can mend."""
-    print(f"dop: {printable(why)}", file=sys.stderr)
+    """Print an error, which may quote contents of files, and exit with the code of user errors."""
+    print(f"{_program()}: {printable(why)}", file=sys.stderr)
     sys.exit(2)
 
 
+def _program() -> str:
+    """The prefix of errors: `dop`, with the command if there is one."""
+    return f"dop {sys.argv[1]}" if sys.argv[1:] and sys.argv[1] in commands.commands() else "dop"
+
+
 def _drop_output() -> None:
-    """Send what was printed and cannot be written nowhere; else Python complains once more when it flushes at exit."""
+    """Discard output that cannot be written; otherwise Python reports it again when it flushes at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
@@ -88,7 +91,7 @@ def _drop_output() -> None:
 
 
 def usage() -> str:
-    """What `dop --help` shows."""
+    """The text of `dop --help`."""
     typed = {f"dop {name} {found.names['USAGE']}": found.summary for name, found in commands.commands().items()}
     lines = [f"  {words:44}{summary}" for words, summary in typed.items()]
     return "\n".join(["usage: dop COMMAND ...", "", *lines, "  dop --version"])

@@ -1,4 +1,4 @@
-"""What is typed about an environment, `--env-args name=value ...`, as keyword arguments of `dop.make`."""
+"""`--env-args name=value ...` as keyword arguments of `dop.make`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dop.errors import ConfigError, shown
 
 
 def environment_options(words: Sequence[str]) -> dict[str, Any]:
-    """`name=value` pairs; values are read as JSON where they are JSON, else as text.
+    """Parse `name=value` pairs; values are JSON if they parse as such, else strings.
 
     Raises:
-        ConfigError: a word is no such pair, a name is there twice or none for an argument, or a value is beyond all measure.
+        ConfigError: a word is not such a pair, a name occurs twice or is not an identifier, or a value is too large.
     """
     options: dict[str, Any] = {}
     for word in words:

@@ -1,4 +1,4 @@
-"""What several commands print."""
+"""Output of several commands."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from dop.errors import printable
 
 
 def say(text: object, *, aside: bool = False) -> None:
-    """Print lines, the only way in which a command does: what they are made of may come from files (`printable`).
+    """Print text. All commands use this function, since the text may contain contents of files (`printable`).
 
     Args:
-        text: what there is to say.
-        aside: on standard error, which leaves standard output to results.
+        text: the text.
+        aside: print to standard error, not among the results on standard output.
     """
     print(printable(str(text)), file=sys.stderr if aside else sys.stdout)
 
 
-def tell(run: dop.Run) -> None:
-    """How a run ended, and where everything is."""
-    outcome = run.outcome
-    then = "; greedy episodes now:" if outcome.evaluation else ", and saved"
-    say(f"\n{'finished' if outcome.finished else 'stopped'} after {min(outcome.env_steps):,} environment steps{then}")
+def run_summary(run: dop.Run) -> None:
+    """The outcome of a run, and the paths of its files."""
+    outcome, steps = run.outcome, f"{min(run.outcome.env_steps):,}"
+    if outcome.finished:
+        say(f"\nfinished after {steps} environment steps; greedy evaluation:")
+    else:
+        say(f"\nInterrupted. The last checkpoint (step {steps}) is intact; resume with: dop resume {run.path}")
     table(outcome.evaluation)
-    if not outcome.finished:
-        say(f"go on with:     dop resume {run.path}")
     say(f"learning curve: {run.curve}\nrun directory:  {run.path}")
 
 
 def table(result: dict[str, tuple[float, ...]]) -> None:
-    """One mean over episodes a line: the mean of it over seeds, and each seed's."""
+    """One metric per line: its mean over seeds, and that of each seed."""
     for name, values in sorted(result.items()):
         if name.endswith("_mean"):
             say(line(name, values))
 
 
 def line(name: str, values: tuple[float, ...]) -> str:
-    """A metric's mean over seeds, and each seed's."""
+    """A metric's mean over seeds, and that of each seed."""
     each = f"   (per seed: {', '.join(f'{value:.3f}' for value in values)})" if len(values) > 1 else ""
     return f"  {name:26}{sum(values) / len(values):.3f}{each}"
 
 
 def evaluation(found: dop.Evaluation) -> None:
-    """One metric a line: means, and their 95% intervals."""
+    """One metric per line: means with 95% intervals."""
     n_seeds, n_episodes = found.returns.shape
     steps = ", ".join(f"{steps:,}" for steps in found.env_steps)
     moment = "" if found.at == "latest" else f", {'each at its best' if found.at == 'best' else 'at a snapshot'} (after {steps} steps)"
@@ -66,7 +66,7 @@ def _bounds(low: float, high: float) -> str:
 
 @contextlib.contextmanager
 def only_results() -> Iterator[None]:
-    """Whatever is printed meanwhile, by an environment or by what it imports, goes to standard error, also from other processes."""
+    """Redirect other output, of environments and their imports, to standard error, also from other processes."""
     sys.stdout.flush()
     kept = os.dup(1)
     try:
@@ -79,6 +79,6 @@ def only_results() -> Iterator[None]:
 
 
 def listed(written: dict[str, Path]) -> None:
-    """What was written, a line each."""
+    """The written files, one per line."""
     for name, path in written.items():
         say(f"{name + ':':18}{path}")

@@ -9,23 +9,23 @@ from typing import Annotated, Any, TypeAlias
 import tyro
 
 Trust: TypeAlias = Annotated[bool, tyro.conf.arg(aliases=["--trust-env"])]
-"""The user's word for the code that a run directory names; `--trust-env` is what 0.1 called it."""
+"""Permission to import the code that a run directory names; `--trust-env` in version 0.1."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """Which run, and whether the code that it names may be imported."""
+    """The run, and permission to import the code that it names."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """Run directory."""
     trust: Trust = False
-    """Import the environment and the algorithm that the run directory names even if they are code of somebody's own: importing runs it."""
+    """Permit the import of environment, algorithm and networks outside dop that the run directory names; this runs their code."""
     env: str | None = None
-    """The environment's name once more, which says the same for this name only."""
+    """The run's environment by name, which permits the import of this one only."""
     algorithm: str | None = None
-    """The same of the algorithm; or where its class is now, `my_module:MyAlgorithm`, if the run directory cannot say that."""
+    """The run's algorithm by name, with the same effect; or `my_module:MyAlgorithm` if its class has moved or was defined in a script."""
 
     @property
     def source(self) -> dict[str, Any]:
-        """Keyword arguments for `dop.resume` and its like."""
+        """Keyword arguments of `dop.resume` and similar functions."""
         return {"environment": self.env, "algorithm": self.algorithm, "trust": self.trust}

@@ -1,7 +1,7 @@
-"""Options in sections: the fields of dataclasses, grouped by comments, with the strings below them as their help.
+"""Options in sections: the fields of dataclasses, grouped by comments, with the strings below them as help.
 
-A comment of one to three words above a field, `# Exploration`, begins a section. It holds until the next such comment of the class; where a
-class has none above a field that a base declares too, the base's holds.
+A comment of one to three words above a field, such as `# Exploration`, begins a section, which ends at the next such comment of the class.
+A field that a class redeclares without a section keeps that of its base class.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ _SECTION = re.compile(r"\s*# ([A-Z]\w*(?: \w+){0,2})")
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """One option."""
+    """One command-line option."""
 
     path: str
-    """The field, by dotted names: `gamma`, or `actor.hidden_size` in a network."""
+    """The dotted name of the field: `gamma`, or `actor.hidden_size` in a network."""
     section: str
     kind: Any
-    """Its type, as Tyro reads it."""
+    """The type, for Tyro."""
     default: Any
     help: str
 
 
 def options_of(config: Any, cls: type[Any], section: str) -> Iterator[Option]:
-    """The fields of a dataclass, with the values of `config` as their defaults; without it their own.
+    """Options for the fields of a dataclass. Defaults are the values of `config`, or those of the class without it.
 
-    A network gives an option for its kind, and its own fields. `section` is of the fields that stand in none.
+    A network has an option for its kind, and options for its own fields. Fields without a section are in `section`.
     """
     hints, about = _hints(cls), documented(cls)
     for field in dataclasses.fields(cls):
@@ -55,9 +55,9 @@ def options_of(config: Any, cls: type[Any], section: str) -> Iterator[Option]:
 
 
 def _of_network(option: Option, network: Any) -> Iterator[Option]:
-    """The network's kind, then its own fields, in the section that it is in."""
+    """Options for the network's kind, then its own fields, in the section of its field."""
     kinds = ", ".join(parts.FAMILY.names())
-    help_ = f"{option.help} One of {kinds}, or my_module:MyNetwork; its own options follow."
+    help_ = f"{option.help} One of {kinds}, or my_module:MyNetwork; its options follow."
     yield dataclasses.replace(option, kind=str, default=parts.name_of(network), help=help_)
     for own in options_of(network, type(network), ""):
         yield dataclasses.replace(own, path=f"{option.path}.{own.path}", section=option.section)
@@ -69,7 +69,7 @@ def _hints(cls: type[Any]) -> dict[str, Any]:
 
 
 def documented(cls: type[Any]) -> dict[str, tuple[str | None, str]]:
-    """Section and help of each field, as the class itself has them, or the base that last declares them."""
+    """Section and help of each field, from the class itself or the last base class that declares it."""
     found: dict[str, tuple[str | None, str]] = {}
     for base in reversed(cls.__mro__):
         if dataclasses.is_dataclass(base):
@@ -80,11 +80,11 @@ def documented(cls: type[Any]) -> dict[str, tuple[str | None, str]]:
 
 
 def _own(cls: type[Any]) -> Iterator[tuple[str, tuple[str | None, str]]]:
-    """The same of what a class itself declares."""
+    """Section and help of the fields that a class itself declares."""
     try:
         lines = textwrap.dedent(inspect.getsource(cls)).splitlines()
         body = ast.parse("\n".join(lines)).body[0]
-    except (OSError, TypeError, SyntaxError):  # of a notebook, or made while the program runs
+    except (OSError, TypeError, SyntaxError):  # defined in a notebook or at run time
         return
     if not isinstance(body, ast.ClassDef):
         return
@@ -100,7 +100,7 @@ def _own(cls: type[Any]) -> Iterator[tuple[str, tuple[str | None, str]]]:
 
 
 def _text(following: Sequence[ast.stmt]) -> str:
-    """The string that stands below a field, on one line."""
+    """The string below a field, as one line."""
     match following:
         case [ast.Expr(value=ast.Constant(value=str(text)))]:
             return " ".join(text.split())
@@ -108,7 +108,7 @@ def _text(following: Sequence[ast.stmt]) -> str:
 
 
 def parse(options: Iterable[Option], arguments: Sequence[str], *, prog: str, description: str) -> dict[str, Any]:
-    """What was typed, by the options' paths. Help and mistakes are Tyro's, and end the program."""
+    """Parsed values by the options' paths. Tyro prints help and errors, and exits."""
     sections: dict[str, list[Option]] = {}
     for option in options:
         sections.setdefault(option.section, []).append(option)
@@ -119,7 +119,7 @@ def parse(options: Iterable[Option], arguments: Sequence[str], *, prog: str, des
 
 
 def _group(number: int, title: str, options: Sequence[Option]) -> tuple[str, Any]:
-    """A section as Tyro wants it: a dataclass, whose name is the title of its box in the help."""
+    """A section as a dataclass for Tyro, with its title in the help."""
     fields = []
     for i, option in enumerate(options):
         kind = Annotated[option.kind, tyro.conf.arg(name=option.path.replace("_", "-"), help=option.help)]
@@ -131,7 +131,7 @@ def _group(number: int, title: str, options: Sequence[Option]) -> tuple[str, Any
 
 
 def chosen(names: Iterable[str], arguments: Sequence[str]) -> dict[str, str]:
-    """What was typed for these options, whose values decide which others there are. The rest is not looked at."""
+    """Values of these options, which determine the other options; the rest is ignored."""
     fields = [(name, str | None, dataclasses.field(default=None)) for name in names]
     typed, _ = tyro.cli(dataclasses.make_dataclass("Chosen", fields), args=arguments, return_unknown_args=True, add_help=False)
     return {name: value for name, value in vars(typed).items() if value is not None}

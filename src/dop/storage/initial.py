@@ -1,7 +1,7 @@
-"""Starting from what another run has learned: its networks, their targets and averages, and the moments that inputs are standardised by.
+"""Starting from another run's networks: with target networks, averaged actors, and running means and variances of observations.
 
-Optimisers, counters and schedules start anew. The environment may be another, as long as the arrays have the same shapes. What is taken is
-kept in the new run's `initial.npz`, so that the other run is not needed again. Only arrays are read, whatever the other directory holds.
+Optimisers, counters and schedules start anew. The environment may be another, as long as the arrays have the same shapes. The arrays are
+copied to the new run's `initial.npz`, so that the source run is not needed again. Nothing but arrays and config.json is read from it.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _COUNTERS = ("iteration", "learner/env_steps")
 
 
 def parts(learner: Learner) -> Parts:
-    """The fields of a learner that hold what it has learned: not its counters, nor what optax keeps, which is tuples."""
+    """The learned fields of a learner: neither counters nor optax states, which are tuples."""
     fields = {field.name: getattr(learner, field.name) for field in dataclasses.fields(learner)}
     return {name: value for name, value in fields.items() if not isinstance(value, tuple) and _has_numbers(value)}
 
 
 def read(source: RunFolder, algorithm: str, learner: Learner, seeds: tuple[int, ...]) -> tuple[Parts, dict[str, Any]]:
-    """What a run of `algorithm` with these seeds takes from the newest checkpoint of `source`; and what its config.json says of that.
+    """The initial networks for a run of `algorithm`, from the newest checkpoint of `source`; and their origin, for its config.json.
 
     Args:
-        learner: shapes and types of one seed's.
+        learner: shapes and types of one seed's learner.
 
     Raises:
         ConfigError: `source` is a run of another algorithm, or its networks have other sizes.
@@ -52,7 +52,7 @@ def read(source: RunFolder, algorithm: str, learner: Learner, seeds: tuple[int, 
     same = len(steps) == len(seeds)
     if not same:
         logging.getLogger("dop").warning(
-            "%s has %s seeds and this run %s: all start from its seed %s.",
+            "%s has %s seeds, this run %s: all start from its seed %s.",
             source.path,
             len(steps),
             len(seeds),
@@ -71,18 +71,18 @@ def read(source: RunFolder, algorithm: str, learner: Learner, seeds: tuple[int, 
 
 
 def keep(folder: RunFolder, taken: Parts) -> None:
-    """Put into a run's directory what it starts from."""
+    """Save the initial networks in the run directory."""
     with folder.written():
         snapshots.write(folder.initial, taken)
 
 
 def load(folder: RunFolder, learner: Learner) -> Learner:
-    """A fresh learner (leading axis: seed) with what its run starts from.
+    """A new learner (leading axis: seed) with the initial networks of its run.
 
     Raises:
-        RunError: that is not there any more, or damaged.
+        RunError: their file is missing or damaged.
     """
-    advice = "Without it the run cannot begin; start it again under another name."
+    advice = "The run cannot start without it; start it again under another name."
     return dataclasses.replace(learner, **snapshots.read(folder.initial, parts(learner), advice))
 
 
@@ -90,23 +90,23 @@ def _chosen(found: Described, needed: Described, source: RunFolder) -> Iterable[
     """The names of the arrays to read.
 
     Raises:
-        ConfigError: they are not those that are needed; `found` has a seed axis more.
+        ConfigError: they differ from `needed`, apart from the leading seed axis of `found`.
     """
     fields = {name.split("/")[1] for name in needed}
-    there = {name: of for name, of in found.items() if name.startswith("learner/") and name.split("/")[1] in fields}
-    for name in sorted(needed.keys() | there.keys()):
-        was, now = (_words(there.get(name), 1), _words(needed.get(name), 0))
+    existing = {name: of for name, of in found.items() if name.startswith("learner/") and name.split("/")[1] in fields}
+    for name in sorted(needed.keys() | existing.keys()):
+        was, now = (_words(existing.get(name), 1), _words(needed.get(name), 0))
         if was != now:
             raise ConfigError(
                 f"The networks of {source.path} do not fit: its {name.removeprefix('learner/')} is {was}, this run needs {now}. "
-                "Sizes of networks and of what agents and critics see must be the same."
+                "Networks, observations and states must have the same sizes."
             )
     return (*needed, *_COUNTERS)
 
 
 def _words(of: tuple[tuple[int, ...], np.dtype] | None, leading: int) -> str:
-    """Type and shape, without so many leading axes."""
-    return "not there" if of is None else f"{of[1]}{list(of[0][leading:])}"
+    """Type and shape, without `leading` leading axes."""
+    return "missing" if of is None else f"{of[1]}{list(of[0][leading:])}"
 
 
 def _has_numbers(value: Any) -> bool:

@@ -2,8 +2,8 @@
 
     manifest.json    {"format": 1, "files": {"state/d/3597b1": {"bytes": 873, "sha256": "9f86d0..."}, ...}}
 
-The check goes from cheap to dear, so that nothing is believed, allocated or parsed before it is known to be what was written: names, then
-what is there and what is not, then lengths, then contents, which are hashed piece by piece.
+The check goes from cheap to expensive: names, missing and extra files, lengths, contents (hashed in pieces). Nothing is allocated or
+parsed before it is verified.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from dop.storage import files as disk
 NAME = "manifest.json"
 _FORMAT = 1
 _LONGEST = 64_000_000
-"""Bytes of a manifest that is read at all: some hundred thousand files."""
+"""Maximum size of a manifest in bytes: some hundred thousand files."""
 
 
 class DamagedError(Exception):
-    """A folder that is not what its manifest says; the message says in which way."""
+    """A folder that differs from its manifest; the message describes the difference."""
 
 
 def write(folder: Path) -> None:
-    """Describe every file of `folder` and put all of it on the disk, the manifest last: when this returns, a power cut loses nothing."""
+    """Describe every file of `folder` and sync all to the disk, the manifest last. Afterwards a power failure loses nothing."""
     files = {}
     for name in sorted(_names(folder)):
         with (folder / name).open("rb") as file:
@@ -46,23 +46,23 @@ def check(folder: Path) -> None:
     """Compare every file of `folder` with the manifest.
 
     Raises:
-        DamagedError: the first kind of difference, with the files that show it.
+        DamagedError: the first kind of difference, with its files.
     """
     listed = _read(folder / NAME)
-    is_active = _names(folder) - {NAME}
-    _refuse("missing", listed.keys() - is_active)
-    _refuse("not in its manifest", is_active - listed.keys())
+    existing = _names(folder) - {NAME}
+    _refuse("missing", listed.keys() - existing)
+    _refuse("not in its manifest", existing - listed.keys())
     lengths = {name: ((folder / name).stat().st_size, entry["bytes"]) for name, entry in listed.items()}
     _refuse("of another length", [f"{name} ({now} bytes, not {was})" for name, (now, was) in lengths.items() if now != was])
     _refuse("changed (another SHA-256)", [name for name, entry in listed.items() if _sha256(folder / name) != entry["sha256"]])
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
-    """What a manifest lists, after its form and the names in it were checked."""
+    """The files that a manifest lists; its format and their names are checked."""
     if path.is_symlink() or not path.is_file():
         raise DamagedError(f"{NAME} is missing")
     if path.stat().st_size > _LONGEST:
-        raise DamagedError(f"{NAME} has {path.stat().st_size} bytes, which no manifest has")
+        raise DamagedError(f"{NAME} has {path.stat().st_size} bytes, more than a manifest can have")
     try:
         found = json.loads(disk.read_bytes(path))
         if found["format"] != _FORMAT:
@@ -83,19 +83,19 @@ def _is_entry(entry: Any) -> bool:
 
 
 def _is_inside(name: str) -> bool:
-    """Whether a name is a plain relative one, of which there is only one way to write it."""
+    """Whether a name is a relative path in normal form."""
     parts = PurePosixPath(name).parts
     return bool(parts) and name == "/".join(parts) and not ({"..", "/"} & set(parts) or set("\0\\") & set(name))
 
 
 def _names(folder: Path) -> set[str]:
-    """Every file below `folder`, relative to it. Links are not followed; they, and whatever else is no plain file, are refused."""
+    """Every file below `folder`, relative to it. Links and other non-regular files are refused."""
     names: set[str] = set()
     for inner, folders, files in os.walk(folder):
         for name in (*folders, *files):
             path = Path(inner, name)
             if path.is_symlink() or not (path.is_file() or path.is_dir()):
-                raise DamagedError(f"{path.relative_to(folder)} is no plain file")
+                raise DamagedError(f"{path.relative_to(folder)} is not a regular file")
         names |= {Path(inner, name).relative_to(folder).as_posix() for name in files}
     return names
 
@@ -106,7 +106,7 @@ def _sha256(path: Path) -> str:
 
 
 def _refuse(what: str, names: Any) -> None:
-    """Raise DamagedError if there are any."""
+    """Raise DamagedError if there are any names."""
     shown = sorted(names)
     if shown:
         rest = f" and {len(shown) - 3} more" if len(shown) > 3 else ""

@@ -1,10 +1,10 @@
-"""Records: what a run reports while it trains.
+"""Records: the metrics that a run reports during training.
 
 A record is one line of `metrics.jsonl`, a flat JSON object: `kind`, `seed`, `iteration`, `env_steps`, `wall_seconds`, and metrics under
 PyMARL's names (`return_mean`, `ep_length_mean`, `critic_loss` ...; `test_return_mean`, `test_battle_won_mean` ... in evaluations).
 
-JSON has no NaN and no infinity: a metric that is not finite is written as null, and null is read back as NaN.
-A line is complete once its newline is there. A last line without one is what a crash leaves behind, and counts as never written.
+JSON has neither NaN nor infinity: a metric that is not finite is written as null, and null is read as NaN.
+A line is complete with its newline. A last line without one, the result of a crash, is ignored.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ Kind: TypeAlias = Literal["train", "evaluation"]
 _COUNTS = ("seed", "iteration", "env_steps")
 _HEADER = ("kind", *_COUNTS, "wall_seconds")
 _MOST = 2**63
-"""What counts are below."""
+"""Upper bound of counts, exclusive."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What one seed reported at one moment."""
+    """The metrics of one seed at one iteration."""
 
     kind: Kind
     """Learning with exploration, or a greedy evaluation."""
     seed: int
-    """Which of the run's seeds."""
+    """One of the run's seeds."""
     iteration: int
     """Updates of the learner so far."""
     env_steps: int
-    """Environment steps collected by this seed so far; those of evaluations do not count."""
+    """Environment steps of this seed so far, without those of evaluations."""
     wall_seconds: float
-    """Seconds of computing since the run began; the time between a stop and its resumption does not count."""
+    """Seconds of computing since the start of the run, without interruptions."""
     metrics: dict[str, float]
-    """Means over the episodes or iterations since the record before."""
+    """Means over the episodes or iterations since the previous record."""
 
     def to_json(self) -> str:
         """One line, without its newline; metrics that are not finite become null."""
         clash = sorted(set(self.metrics) & set(_HEADER))
         if clash:
-            raise RunError(f"A metric cannot be called {clash[0]!r}: records have a field of that name. Rename the metric.")
+            raise RunError(f"A metric cannot be called {clash[0]!r}, which is a field of every record. Rename the metric.")
         header = {name: getattr(self, name) for name in _HEADER}
         check_names("metrics", self.metrics)
         metrics = {name: float(value) if math.isfinite(value) else None for name, value in self.metrics.items()}
@@ -59,7 +59,7 @@ class Record:
         """The inverse of `to_json`; null becomes NaN.
 
         Raises:
-            ValueError: this is no record; the message says why.
+            ValueError: this is not a record; the message says why.
         """
         found = json.loads(line, parse_constant=_refuse)
         if not isinstance(found, dict):
@@ -71,7 +71,7 @@ class Record:
             raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, found {shown(found['kind'])}")
         for name in found:
             if not name or not name.isprintable():
-                raise ValueError(f"{shown(name)} is no name of a metric")
+                raise ValueError(f"{shown(name)} is not a valid name of a metric")
         return cls(
             kind=found["kind"],
             wall_seconds=_number("wall_seconds", found["wall_seconds"]),
@@ -81,7 +81,7 @@ class Record:
 
 
 def read(path: Path) -> list[Record]:
-    """Every record of a `metrics.jsonl`, in the order of the file; a half-written last line is left out.
+    """Every record of a `metrics.jsonl`, in the order of the file; an incomplete last line is left out.
 
     Raises:
         RunError: there is no such file, or another line is damaged.
@@ -89,20 +89,20 @@ def read(path: Path) -> list[Record]:
     if not os.path.lexists(path):
         raise RunError(
             f"{path} does not exist. Every run that has started has one; is {path.parent} a run directory? "
-            "If it is, and its records are lost, an empty file of that name lets it go on without them."
+            "If it is and its records are lost, create an empty file of that name to resume without them."
         )
     return [_parse(line, number, path) for number, line in enumerate(complete(files.read_bytes(path)).splitlines(), start=1)]
 
 
 def keep_until(path: Path, iteration: int, *, evaluation: bool = True) -> None:
-    """Drop records of later iterations, for a run that goes on from a checkpoint of `iteration`. Call it before opening `JsonLines`.
+    """Drop records of later iterations, for a run that resumes from the checkpoint of `iteration`. Call it before opening `JsonLines`.
 
-    `evaluation`: whether an evaluation of that very iteration is kept.
+    `evaluation`: whether the evaluation of that iteration itself is kept.
 
-    The file is replaced in one step: a crash leaves the old one or the new one.
+    The file is replaced atomically: a crash leaves the old or the new one.
 
     Raises:
-        RunError: as `read`; the file is then left as it was.
+        RunError: as `read`; the file is then unchanged.
     """
     dropped = None if evaluation else ("evaluation", iteration)
     kept = as_lines(record for record in read(path) if record.iteration <= iteration and (record.kind, record.iteration) != dropped)
@@ -114,7 +114,7 @@ def as_lines(records: Iterable[Record]) -> bytes:
 
 
 def complete(content: bytes) -> bytes:
-    """Without a last line that lacks its newline."""
+    """`content` without an incomplete last line."""
     return content[: content.rfind(b"\n") + 1]
 
 
@@ -122,11 +122,11 @@ def _parse(line: bytes, number: int, path: Path) -> Record:
     try:
         return Record.from_json(line)
     except (ValueError, RecursionError) as error:
-        raise RunError(f"{path}, line {number} is damaged: {error}. Repair or delete that line; nothing else needs it.") from error
+        raise RunError(f"{path}, line {number} is damaged: {error}. Repair or delete that line; nothing else depends on it.") from error
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON; null stands for what is not finite")
+    raise ValueError(f"{constant} is not JSON; numbers that are not finite are written as null")
 
 
 def _count(name: str, value: Any) -> int:

@@ -1,12 +1,12 @@
-"""A run on disk: its directory, its `config.json`, and how both are checked before anything is computed.
+"""A run on disk: its directory and its `config.json`, both checked before anything is computed.
 
-config.json      everything that made the run: algorithm, environment, seeds, protocol, versions, device
-metrics.jsonl    one record a line            (`dop.storage.records`)
-tensorboard/     the same, live, one folder per seed
+config.json      the run's configuration: algorithm, environment, seeds, training options, versions, device
+metrics.jsonl    one record per line          (`dop.storage.records`)
+tensorboard/     the same for TensorBoard, one folder per seed
 checkpoints/     the whole state              (`dop.storage.checkpoints`)
-snapshots/       the learner, over the run, and the best  (`dop.storage.snapshots`)
-initial.npz      the first networks, if they are another run's  (`dop.storage.initial`)
-curve.png        drawn at the end             (`dop.visualise.curves`)
+snapshots/       learners over the run, and the best  (`dop.storage.snapshots`)
+initial.npz      initial networks, if from another run  (`dop.storage.initial`)
+curve.png        the learning curve           (`dop.visualise.curves`)
 """
 
 from __future__ import annotations
@@ -42,78 +42,77 @@ _FREE = (
     *("env_steps", "eval_interval", "eval_episodes", "checkpoint_interval", "snapshots"),
     *("env_workers", "env_timeout", "on_non_finite", "threads"),
 )
-"""Fields of `TrainConfig` that may change when a run goes on."""
+"""Fields of `TrainConfig` that may change when a run resumes."""
 _USUAL_CHUNK, _FEWEST_CHUNKS = 20, 8
-"""Iterations in a chunk; chunks in a run."""
+"""Default iterations per chunk; minimum chunks per run."""
 MOST_SEEDS = 256
-"""Of one process."""
+"""Maximum number of seeds in one process."""
 _FILES = ("config.json", "metrics.jsonl", "lock", "logger-id", "curve.png", "initial.npz")
 _FOLDERS = ("checkpoints", "snapshots", "tensorboard", "credit", "films", "export", "wandb", "mlruns")
-"""What may lie in a run directory, and is never read or written through a link."""
+"""Contents of a run directory, which are never read or written through a link."""
 _DEEPEST = 50
-"""Lists and objects in each other, in a config.json."""
+"""Maximum nesting of lists and objects in a config.json."""
 _PACKAGES = ("jax", "jaxlib", "equinox", "optax", "jaxmarl", "orbax-checkpoint", "numpy")
 _SETTINGS = ("jax_threefry_partitionable", "jax_default_matmul_precision")
-"""Of JAX, which change numbers and leave shapes and types as they are."""
+"""Settings of JAX that change numbers, but not shapes and types."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How a run is measured and kept; the same for every algorithm that is to be compared."""
+    """Options of a run that do not depend on the algorithm: length, evaluation, records, environment, machine."""
 
     # Run
     env_steps: int = 500_000
     """Environment steps to train for, per seed (one step of one environment, whatever the number of agents)."""
     seeds: tuple[int, ...] = (0,)
-    """One independent run for each."""
+    """One independent run per seed."""
 
     # Evaluation
     eval_interval: int = 10_000
-    """Evaluate greedily every so many environment steps, at the next end of a chunk. Evaluation steps are not counted."""
+    """Environment steps between greedy evaluations, which take place at the end of a chunk. Evaluation steps are not counted."""
     eval_episodes: int = 32
     """Episodes per evaluation."""
 
     # Records
     checkpoint_interval: int = 50_000
-    """Save everything every so many environment steps, and at the end."""
+    """Environment steps between checkpoints; the end of the run has one, too."""
     snapshots: int = 12
-    """Moments of the learner alone, at evaluations, that are kept to look back on, beside the best; at least 2, the first and the last."""
+    """Number of snapshots of the learner, taken at evaluations, besides the best; at least 2, the first and the last."""
 
     # Rewards
     reward_scale: float = 1.0
-    """What is learned from is this times the rewards. Records and evaluations have the environment's own; values, losses and credit are in
-    scaled ones."""
+    """Factor of the rewards that the learner sees. Records and evaluations have the environment's rewards; values, losses and credit have
+    scaled rewards."""
     normalise_rewards: bool = False
-    """Before `reward_scale`, divide rewards by the standard deviation of all that were collected so far. They are not shifted, which would
-    change what episodes of different lengths are worth (EPyMARL also subtracts the mean)."""
+    """Before `reward_scale`, divide rewards by the standard deviation of all rewards so far. The mean is not subtracted (EPyMARL does), as
+    that would change the relative value of episodes of different lengths."""
 
     # Environment
     env_workers: int | str = 0
-    """Who steps an environment that is not written in JAX: 0, this process; N, so many worker processes; ray:N, so many Ray actors, on the
-    cluster that RAY_ADDRESS names or a local one."""
+    """Workers that step a Python environment. 0: this process; N: N worker processes; ray:N: N Ray actors, on the cluster at RAY_ADDRESS or
+    a local one."""
     env_timeout: float = 120.0
-    """Seconds that a worker may take for a step or reset of its environments before it is replaced, and its episodes are dropped."""
+    """Seconds that a worker may take for a step or reset of its environments. After that it is replaced, and its episodes are dropped."""
 
     # Machine
     precision: Literal["auto", "full", "half"] = "auto"
-    """How replay keeps observations: `auto`, in half precision where that resolves them (`obs_bound` of at most 2), else in full; or always
-    in one of the two."""
+    """Precision of observations in the replay. auto: half if that resolves them (`obs_bound` of at most 2), else full."""
     threads: int | None = None
-    """Threads that JAX computes with on a CPU; the last bits of large sums depend on it. None: one for each core that the process may use.
-    A run keeps the number that it began with, on any machine."""
+    """JAX's CPU threads; the last bits of large sums depend on it. None: one per core that the process may use. A run keeps its number of
+    threads when it resumes, on any machine."""
     chunk_iterations: int | None = None
-    """Iterations of learning in one compiled call; evaluations, checkpoints and Ctrl-C wait for its end. None: 20, or as many fewer as it
-    takes for 8 such calls in `env_steps`, however long episodes are. A run keeps what was chosen when it began."""
+    """Iterations per chunk, a compiled call; evaluations, checkpoints and Ctrl-C wait for its end. None: 20, or fewer, so that `env_steps`
+    has at least 8 chunks, however long episodes are. A run keeps its chunk size when it resumes."""
     on_non_finite: Literal["stop", "skip"] = "stop"
-    """When a reward, an observation, a loss or a gradient is not a finite number: stop the run, which keeps its checkpoints from before; or
-    skip such episodes and updates, and count them (`emptied_episodes`, `skipped_updates`)."""
+    """Reaction to a reward, observation, loss or gradient that is not finite. stop: end the run, whose earlier checkpoints are kept; skip:
+    skip and count such episodes and updates (`emptied_episodes`, `skipped_updates`)."""
 
     @property
     def workers(self) -> tuple[WorkerKind, int]:
-        """`env_workers`, taken apart: the kind, and how many.
+        """Kind and number of the workers in `env_workers`.
 
         Raises:
-            ConfigError: it is neither of the three.
+            ConfigError: it is none of the three forms.
         """
         kind, _, count = str(self.env_workers).rpartition(":")
         if kind not in ("", "ray") or not re.fullmatch("[0-9]{1,6}", count) or (kind and int(count) == 0):
@@ -124,15 +123,15 @@ class TrainConfig:
 
     @property
     def iterations_per_chunk(self) -> int:
-        """`chunk_iterations`, or what is usual where it is left open."""
+        """`chunk_iterations`, or its default."""
         return _USUAL_CHUNK if self.chunk_iterations is None else self.chunk_iterations
 
     def settled(self, *, steps: int, warm_up: int) -> TrainConfig:
-        """With `chunk_iterations` chosen where it is left open.
+        """The configuration with `chunk_iterations` chosen, if it is None.
 
         Args:
-            steps: the most environment steps that an iteration can take.
-            warm_up: the most before the first one.
+            steps: maximum environment steps of an iteration.
+            warm_up: maximum environment steps of the warm-up.
         """
         if self.chunk_iterations is not None:
             return self
@@ -140,13 +139,12 @@ class TrainConfig:
         return dataclasses.replace(self, chunk_iterations=min(max(fit, 1), _USUAL_CHUNK))
 
     def remark(self, *, steps: int) -> str | None:
-        """What to tell a person whose chunks, of iterations of at most so many steps, are longer than the run or than what lies between
-        evaluations."""
+        """A warning if a chunk, of iterations of at most `steps` steps, is longer than the run or than the interval of evaluations."""
         longest = self.iterations_per_chunk * steps
         if longest <= min(self.env_steps, self.eval_interval):
             return None
         whole = f"the whole run ({self.env_steps:,})"
-        what = whole if longest > self.env_steps else f"what was to lie between evaluations ({self.eval_interval:,})"
+        what = whole if longest > self.env_steps else f"the interval of evaluations ({self.eval_interval:,})"
         fit = min(self.env_steps, self.eval_interval) // steps
         alone = f"one iteration alone can take {steps:,}: lower episodes_per_iteration"
         advice = f"--chunk-iterations {fit} would fit" if fit else alone
@@ -156,7 +154,7 @@ class TrainConfig:
         )
 
     def check(self) -> None:
-        """Raise ConfigError, or UnknownNameError, for what cannot work. Numbers of NumPy become Python's."""
+        """Raise ConfigError or UnknownNameError for invalid values. NumPy numbers become Python numbers."""
         check_types(self)
         check_positive(self, "env_timeout", "reward_scale")
         if not float(np.finfo(np.float32).tiny) <= self.reward_scale <= float(np.finfo(np.float32).max):
@@ -181,22 +179,22 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """What `config.json` says that a run needs to be built again."""
+    """The part of `config.json` from which a run is rebuilt."""
 
     algorithm: str
     hyper_parameters: dict[str, Any]
     environment: str
     environment_options: dict[str, Any]
     environment_spec: dict[str, Any]
-    """`EnvSpec` as it was: a resumed run must meet the same."""
+    """The `EnvSpec`; a resumed run must have the same."""
     train_config: TrainConfig
     init_from: dict[str, Any] | None = None
-    """Where the first networks are from, if they are another run's: `run`, `iteration`, and by seed its `seeds` and their `env_steps`."""
+    """Origin of the initial networks, if from another run: `run`, `iteration`, and, per seed, its `seeds` and their `env_steps`."""
 
     @property
     def made_by(self) -> dict[str, Any]:
-        """What changes the numbers of a run, flat and as JSON keeps it; its length, how often it is measured or saved, and who steps its
-        environments, and what its actions are called, do not."""
+        """The configuration that determines a run's numbers, flat and JSON-compatible: without its length, intervals of evaluations and
+        checkpoints, workers and names of actions."""
         made = json.loads(json.dumps(dataclasses.asdict(self)))
         made["environment_spec"] = {name: value for name, value in made["environment_spec"].items() if name not in LABELS}
         made["train_config"] = {name: value for name, value in made["train_config"].items() if name not in _FREE}
@@ -205,12 +203,12 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where a run's files are. A person may name a link to it; what lies in it is never read or written through one."""
+    """The paths of a run's files. The directory itself may be a link; its contents may not."""
 
     path: Path
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "path", files.settled(self.path))
+        object.__setattr__(self, "path", files.resolved(self.path))
 
     @property
     def config(self) -> Path:
@@ -249,7 +247,7 @@ class RunFolder:
         with self.written():
             self._check_free()
             self.path.mkdir(parents=True, exist_ok=True)
-        # Of two that start at the same moment, the one without the lock must not write its configuration over the other's.
+        # Of two simultaneous starts, the one without the lock must not overwrite the other's configuration.
         with self.locked():
             self._check_free()
             with self.written():
@@ -257,7 +255,7 @@ class RunFolder:
 
     def _check_free(self) -> None:
         if self.path.exists() and (not self.path.is_dir() or any(path != self._lock for path in self.path.iterdir())):
-            raise RunError(f"{self.path} exists already. Continue it with `dop resume {self.path}`, or choose another --run-dir.")
+            raise RunError(f"{self.path} exists already. Resume it with `dop resume {self.path}`, or choose another --run-dir.")
 
     @property
     def _lock(self) -> Path:
@@ -265,46 +263,46 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the run for this process; the lock goes when the process does, however it ends.
+        """Lock the run for this process; the lock ends with the process.
 
         Raises:
-            RunError: another process holds it, or the directory cannot be written to.
+            RunError: another process holds the lock, or the directory cannot be written to.
         """
         with self.written(), contextlib.ExitStack() as stack:
             file = stack.enter_context(files.opened(self._lock, os.O_RDWR | os.O_CREAT))
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise RunError(f"{self.path} is being trained by another process. Wait for it, or stop it.") from error
+                raise RunError(f"{self.path} is being trained by another process. Wait for it or stop it.") from error
             except OSError as error:
                 raise RunError(f"{self.path} cannot be locked: {error.strerror}. Put the run on a file system that can.") from error
             yield
 
     @contextlib.contextmanager
     def written(self) -> Iterator[None]:
-        """Tell a person what a full disk, a read-only directory and the like mean for the run."""
+        """Turn errors such as a full disk or a read-only directory into a RunError with advice."""
         try:
             yield
         except OSError as error:
             inside = isinstance(error.filename, str | os.PathLike) and Path(error.filename).absolute().is_relative_to(self.path.absolute())
             if not (inside or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)):
-                raise  # something else's: the environment's, the terminal's
+                raise  # an error of the environment or the terminal
             why = f"{error.strerror}{f' ({error.filename})' if error.filename else ''}"
-            saved = f"What was saved is as it was: make room, or make it writable, then `dop resume {self.path}`."
-            advice = saved if self.checkpoints.is_dir() else "Make room, or choose another --run-dir."
+            saved = f"Saved checkpoints are intact: free some space or make it writable, then `dop resume {self.path}`."
+            advice = saved if self.checkpoints.is_dir() else "Free some space, or choose another --run-dir."
             raise RunError(f"{self.path} cannot be written to: {why}. {advice}") from error
 
     def write_config(self, config: RunConfig) -> None:
-        """Replace config.json in one step."""
+        """Write config.json atomically."""
         devices = {"devices": mesh(len(config.train_config.seeds)).size}
         text = json.dumps({"format": FORMAT, **dataclasses.asdict(config), **surroundings(), **devices}, indent=2)
         files.write_text(self.config, text + "\n")
 
     def read_config(self) -> RunConfig:
-        """What made this run.
+        """The configuration of this run.
 
         Raises:
-            RunError: this is not a run directory, or not one that this version can read.
+            RunError: this is not a run directory, or this version cannot read it.
         """
         if not os.path.lexists(self.config):
             raise RunError(f"{self.path} is not a run directory: it has no config.json. Runs are under runs/<environment>/<algorithm>/.")
@@ -312,7 +310,7 @@ class RunFolder:
         try:
             found = json.loads(files.read_text(self.config))
             if is_nested_deeper(found, _DEEPEST):
-                raise RunError(f"{self.config} is damaged: it has lists or objects that lie in each other more than {_DEEPEST} deep.")
+                raise RunError(f"{self.config} is damaged: its lists or objects are nested more than {_DEEPEST} deep.")
             if found["format"] != FORMAT:
                 raise RunError(f"{self.config} has format {found['format']}, this version of dop reads format {FORMAT}.")
             check_version(str(found["library_version"]), self.config)
@@ -326,30 +324,30 @@ class RunFolder:
             raise RunError(f"{self.config} is damaged: {type(error).__name__}: {error}") from error
 
     def devices(self, seeds: int) -> int:
-        """How many devices shared the run's seeds, which its last bits depend on; one each where config.json does not say."""
+        """Number of devices for the run's seeds, on which the last bits depend; one per seed if config.json does not contain it."""
         found = json.loads(files.read_text(self.config)).get("devices")
         return found if type(found) is int and 0 < found <= MOST_SEEDS else seeds
 
-    def other_surroundings(self) -> list[str]:
-        """Versions, settings of JAX and the kind of device that the run was not made with, in words. It starts JAX."""
+    def changed_surroundings(self) -> list[str]:
+        """Differences in versions, JAX settings and kind of device from those of the run, in words. Starts JAX."""
         found, now = json.loads(files.read_text(self.config)), surroundings()
         was = {name: found[name] for name in ("versions", "settings", "device") if name in found}
         return differences(dict(_flat(was, "")), dict(_flat({name: now[name] for name in was}, "")))
 
 
 def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Every name that differs between two `RunConfig.made_by`, in words."""
+    """Every difference between two `RunConfig.made_by`, in words."""
     names = sorted(was.keys() | now.keys())
-    nothing = "not there"
+    nothing = "missing"
     return [
-        f"{name} was {said(was.get(name, nothing))}, now it is {said(now.get(name, nothing))}"
+        f"{name} was {in_words(was.get(name, nothing))}, now it is {in_words(now.get(name, nothing))}"
         for name in names
         if was.get(name) != now.get(name)
     ]
 
 
-def said(value: Any) -> str:
-    """A value in a sentence: texts as they are, all else as `shown` has it."""
+def in_words(value: Any) -> str:
+    """A value in a sentence: strings without quotes, other values by `shown`."""
     return value if isinstance(value, str) else shown(value)
 
 
@@ -369,22 +367,22 @@ def default_folder(environment: str, algorithm: str) -> RunFolder:
 
 
 def library_version() -> str:
-    """Of dop itself."""
+    """The version of dop."""
     return metadata.version("dop-marl")
 
 
 def check_version(found: str, where: Path) -> None:
-    """Raise RunError if what is at `where` was made by a version of dop whose runs this one does not continue: another major.minor."""
+    """Raise RunError if `where` was made by dop of another major.minor version, whose runs this one does not resume."""
     made, here = found.split(".")[:2], library_version().split(".")[:2]
     if made != here:
         raise RunError(
-            f"{where} was made by dop {found}, this is dop {library_version()}; runs go on under the same major.minor version only. "
-            f"Install that one to go on: pip install 'dop-marl=={'.'.join(made)}.*'"
+            f"{where} was made by dop {found}, this is dop {library_version()}; a run resumes only with the same major.minor version. "
+            f"Install that version: pip install 'dop-marl=={'.'.join(made)}.*'"
         )
 
 
 def surroundings() -> dict[str, Any]:
-    """Versions, settings and machine, for the record. It starts JAX."""
+    """Versions, settings and machine, for config.json. Starts JAX."""
     return {
         "library_version": library_version(),
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in _PACKAGES},

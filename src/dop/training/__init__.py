@@ -1,1 +1,1 @@
-"""Training: the compiled program, the trainer that calls it, callbacks, and what is checked before it starts."""
+"""Training: the compiled program, the trainer that calls it, callbacks, and checks before the start."""

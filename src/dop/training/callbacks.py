@@ -1,10 +1,10 @@
-"""Callbacks: what a user's own code is told while a run goes, and may say to it.
+"""Callbacks: user code that is called during training and may stop it.
 
     class StopWhenWon(dop.Callback):
         def on_evaluation(self, event):
             return min(record.metrics["test_return_mean"] for record in event.records) > 0.95
 
-They are called in the process that trains, between two compiled calls. What they raise ends the run, once it is saved.
+They are called in the training process, between two compiled calls. An exception in a callback ends the run, after a checkpoint.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ METHODS: tuple[Method, ...] = ("on_chunk", "on_evaluation", "on_checkpoint")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingEvent:
-    """Where a run is."""
+    """The progress of a run."""
 
     run_dir: Path
     """The run directory."""
@@ -32,37 +32,36 @@ class TrainingEvent:
     env_steps: tuple[int, ...]
     """Environment steps so far, for each of the run's seeds."""
     records: tuple[Record, ...]
-    """What has just been reported, one record for each seed; none after a checkpoint."""
+    """The new records, one per seed; empty after a checkpoint."""
     learner: Any
-    """The algorithm's `Learner`, its arrays with a leading axis of seeds. It is gone after the call: copy what is to stay, by
-    `jax.device_get`."""
+    """The algorithm's `Learner`, with a leading seed axis. Its arrays are invalid after the call: copy them with `jax.device_get`."""
 
 
 @runtime_checkable
 class Callback(Protocol):
-    """Told of a run's events. A subclass overrides what it needs; True asks the run to stop, as SIGTERM does: saved, and to be resumed."""
+    """Called at a run's events. Subclasses override what they need. Returning True stops the run as SIGTERM does: saved, and resumable."""
 
     def on_chunk(self, event: TrainingEvent) -> bool | None:
-        """A chunk of iterations is done, with the evaluation and the checkpoint that were due; `records` are those of training."""
+        """After a chunk of iterations and, if due, its evaluation and checkpoint; `records` are those of training."""
 
     def on_evaluation(self, event: TrainingEvent) -> bool | None:
-        """The greedy policies have been evaluated: before learning, at intervals, and at the end."""
+        """After an evaluation of the greedy policies: before learning, at intervals, and at the end."""
 
     def on_checkpoint(self, event: TrainingEvent) -> bool | None:
-        """Everything has been saved."""
+        """After a checkpoint."""
 
 
 def checked(callbacks: Any) -> Sequence[Callback]:
-    """The callbacks that were given.
+    """The callbacks, validated.
 
     Raises:
-        ConfigError: they are none.
+        ConfigError: one is not a callback.
     """
     if isinstance(callbacks, str) or not isinstance(callbacks, Sequence):
         raise ConfigError(f"callbacks must be a list of objects like dop.Callback; got {shown(callbacks)}.")
     for callback in callbacks:
         if isinstance(callback, type):
-            raise ConfigError(f"callbacks has the class {callback.__name__}; it must have an object of it: {callback.__name__}().")
+            raise ConfigError(f"callbacks has the class {callback.__name__}; pass an instance: {callback.__name__}().")
         lacking = [method for method in METHODS if not callable(getattr(callback, method, None))]
         if lacking:
             raise ConfigError(f"{type(callback).__name__} is not a callback: it has no {', '.join(lacking)}. Subclass dop.Callback.")
@@ -70,13 +69,13 @@ def checked(callbacks: Any) -> Sequence[Callback]:
 
 
 def asks_to_stop(callback: Callback, method: Method, event: TrainingEvent) -> bool:
-    """Tell a callback.
+    """Call a callback: whether it asks to stop.
 
     Raises:
-        RunError: its answer is neither yes nor no.
-        Exception: whatever it raises.
+        RunError: it returned neither a bool nor None.
+        Exception: any exception of the callback.
     """
     answer = plain(getattr(callback, method)(event))
     if answer not in (None, True, False):
-        raise RunError(f"{type(callback).__name__}.{method} returned {shown(answer)}. True stops the run, False and None do not.")
+        raise RunError(f"{type(callback).__name__}.{method} returned {shown(answer)}. Return True to stop the run, else False or None.")
     return bool(answer)

@@ -1,4 +1,4 @@
-"""Collection: the policy plays whole episodes in parallel environments, and stops stepping when the last of them has ended."""
+"""Collection: whole episodes in parallel environments, in a loop that ends with the last episode."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dop.types import Algorithm, Environment, EnvSpec, Episode, Learner, TimeSte
 
 
 class EpisodeSummary(eqx.Module):
-    """What is reported of an episode."""
+    """Return, length and metrics of an episode."""
 
     undiscounted_return: Float[Array, "*episode"]
     length: Int[Array, "*episode"]
@@ -23,7 +23,7 @@ class EpisodeSummary(eqx.Module):
 
 
 class _Play(eqx.Module):
-    """The state of a batch of episodes under way; leading axis: episode."""
+    """Loop state of a batch of unfinished episodes; leading axis: episode."""
 
     t: Int[Array, ""]
     key: PRNGKeyArray
@@ -36,31 +36,31 @@ class _Play(eqx.Module):
 
 
 HALF_BOUND = 2.0
-"""The largest `obs_bound` that half precision is chosen for by itself. Below 2 it rounds by at most 2^-11 = 0.0005; near 1000 by 0.25."""
+"""The largest `obs_bound` for which `auto` chooses half precision. Below 2 it rounds by at most 2^-11 = 0.0005; near 1000 by 0.25."""
 HALF_LEAST = float(jnp.finfo(jnp.float16).tiny)
-"""The smallest one, 2^-14: what is smaller has fewer digits in half precision, and below 2^-25 none at all."""
+"""The smallest such `obs_bound`, 2^-14: smaller numbers have fewer digits in half precision, below 2^-25 none."""
 HALF_LARGEST = float(jnp.finfo(jnp.float16).max)
-"""What half precision can hold at all."""
+"""The largest number in half precision."""
 
 
 def storage_dtype(spec: EnvSpec, precision: str) -> DTypeLike:
-    """How the replay keeps observations and states under a `precision`: `auto` is half where half precision resolves them.
+    """The type of observations and states in the replay: under `auto` half precision if it resolves them.
 
     Raises:
-        ConfigError: `half` is asked for, and the environment does not say that half precision can hold them.
+        ConfigError: `precision` is `half`, but the environment's `obs_bound` does not show that half precision can hold them.
     """
     bound = spec.obs_bound
     if precision == "half" and (bound is None or bound > HALF_LARGEST):
         raise ConfigError(
-            f"precision is half, but the obs_bound of {spec.name} is {bound}: half precision holds numbers up to {HALF_LARGEST:,.0f}, and "
-            "what is larger would become infinite. Use auto or full."
+            f"precision is half, but the obs_bound of {spec.name} is {bound}: half precision holds numbers up to {HALF_LARGEST:,.0f}; "
+            "larger ones would become infinite. Use auto or full."
         )
     resolved = bound is not None and HALF_LEAST <= bound <= HALF_BOUND
     return jnp.float16 if precision == "half" or (precision == "auto" and resolved) else jnp.float32
 
 
 def storage_words(spec: EnvSpec, precision: str) -> str:
-    """The same in words, with the reason: `in half precision (obs_bound 1.0)`."""
+    """`storage_dtype` in words, with the reason: `in half precision (obs_bound 1.0)`."""
     if storage_dtype(spec, precision) == jnp.float16:
         return f"in half precision (obs_bound {spec.obs_bound})"
     return f"in full precision ({_why_full(spec.obs_bound, precision)})"
@@ -106,11 +106,11 @@ def collect(
     explore: bool,
     dtype: DTypeLike = jnp.float32,
 ) -> tuple[Episode, EpisodeSummary]:
-    """Play `episodes` episodes side by side; both results have a leading episode axis."""
+    """Collect `episodes` episodes in parallel; both results have a leading episode axis."""
     key_reset, key_final, key_play = jax.random.split(key, 3)
     env_state, step = jax.vmap(environment.reset)(jax.random.split(key_reset, episodes))
     carry = jax.tree.map(lambda x: jnp.broadcast_to(x, (episodes, *x.shape)), algorithm.initial_carry(environment.spec))
-    act = jax.vmap(lambda m, s, k: algorithm.act(learner, m, s, k, explore=explore))
+    act = jax.vmap(lambda h, s, k: algorithm.act(learner, h, s, k, explore=explore))
     play = _Play(
         t=jnp.zeros((), jnp.int32),
         key=key_play,
@@ -124,7 +124,7 @@ def collect(
     play = jax.lax.while_loop(
         lambda play: jnp.any(play.live) & (play.t < environment.spec.time_limit), lambda play: _advance(act, environment, play), play
     )
-    # Ended episodes stand still, so that each is now where it ended.
+    # Ended episodes do not change any more: each is at its last step.
     final, _ = act(play.carry, play.step, jax.random.split(key_final, episodes))
     record = eqx.tree_at(lambda e: e.final_action, play.record, final.action)
     length = jnp.sum(record.mask, axis=1, dtype=jnp.int32)
@@ -132,7 +132,7 @@ def collect(
 
 
 def _first_record(spec: EnvSpec, step: TimeStep, episodes: int, dtype: DTypeLike) -> Episode:
-    """An empty record, with what `reset` gave in its first slot."""
+    """An empty record with the first time step."""
     record = jax.tree.map(lambda x: jnp.zeros((episodes, *x.shape), x.dtype), episode_shape(spec, dtype))
     seen = lambda e: (e.obs, e.state, e.action_mask)  # noqa: E731
     return eqx.tree_at(seen, record, tuple(x.at[:, 0].set(y.astype(x.dtype)) for x, y in zip(seen(record), seen(step), strict=True)))

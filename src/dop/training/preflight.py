@@ -1,7 +1,7 @@
-"""What a run will need, worked out before anything is computed, beside what the machine has.
+"""The memory and disk that a run needs, compared with the machine's, before anything is computed.
 
-Sizes come from the shapes of what the run will hold, which JAX tells without computing. They are of arrays: what a compiled program needs
-on the way, activations above all, comes on top and is known only when it is compiled.
+Sizes are computed from the shapes of arrays. The temporary memory of the compiled program, above all activations, comes on top and is known
+only after compilation.
 """
 
 from __future__ import annotations
@@ -24,68 +24,68 @@ from dop.training.collect import storage_words
 from dop.training.program import Learning
 
 CGROUP = Path("/sys/fs/cgroup")
-"""Where a container's limits stand."""
+"""The directory with a container's limits."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preflight:
-    """Bytes, unless it is said otherwise. What is of one seed is named so; the rest is of the whole run."""
+    """The needs of a run and the free resources. Unit: bytes unless stated; for the whole run unless stated "per seed"."""
 
     parameters: dict[str, int]
-    """Numbers, not bytes, in each part of the learner, of one seed."""
+    """Number of parameters of each part of the learner, per seed."""
     seeds: int
-    """How many the run has."""
+    """Number of seeds."""
     episodes: int
-    """That the replay of one seed keeps."""
+    """Number of episodes in the replay, per seed."""
     replay: int
-    """Of one seed."""
+    """The replay, per seed."""
     learner: int
-    """Of one seed: networks, their averages and targets, optimisers."""
+    """Networks, averaged actors, target networks and optimisers, per seed."""
     batch: int
-    """Of one seed: what one update learns from."""
+    """The batch of one update, per seed."""
     on_cpu: bool
     """Whether the device's memory is the host's."""
     device_free: int
-    """Memory that the device has left."""
+    """Free memory of the device."""
     host_free: int
-    """Memory that the host, or its container, has left."""
+    """Free memory of the host or its container."""
     disk_free: int
-    """What is left where the run directory is."""
+    """Free space on the disk of the run directory."""
     disk_used: int
-    """By checkpoints of this run that are there already and will make place."""
+    """Size of this run's existing checkpoints, which will be replaced."""
     storage: str = ""
-    """How the replay keeps observations, in words."""
+    """Precision of observations in the replay, in words."""
 
     @property
     def checkpoint(self) -> int:
-        """One checkpoint, at most: it is compressed on the disk. The host needs as much memory while it saves or restores one."""
+        """Maximum size of a checkpoint (it is compressed). The host needs as much memory to save or restore it."""
         return self.seeds * (self.replay + self.learner)
 
     @property
     def device(self) -> int:
-        """Memory where the run is computed."""
+        """Memory of the device."""
         return self.seeds * (self.replay + self.learner + self.batch)
 
     @property
     def host(self) -> int:
-        """Memory of the host, that of the device included where it is the same."""
+        """Memory of the host, with that of the device if it is the same."""
         return self.checkpoint + (self.device if self.on_cpu else 0)
 
     @property
     def disk(self) -> int:
-        """For the checkpoints that are kept and the one that is being written."""
+        """Disk for the kept checkpoints and the one that is being written."""
         return (KEPT + 1) * self.checkpoint
 
     @property
     def more_disk(self) -> int:
-        """Beyond what checkpoints of this run have already."""
+        """Disk beyond the existing checkpoints of this run."""
         return max(self.disk - self.disk_used, 0)
 
     def check(self, *, saves: bool = True) -> None:
-        """Raise ConfigError if the machine does not have what the run needs; the message has both in GB and says what to lower.
+        """Raise ConfigError if the run needs more than is free; the message has both in GB and says what to lower.
 
         Args:
-            saves: whether checkpoints will be written.
+            saves: whether the run writes checkpoints.
         """
         disk = (self.more_disk, self.disk_free, "on the disk, for checkpoints,", KEPT + 1)
         places = [
@@ -106,7 +106,7 @@ class Preflight:
         return f"{each} replay of {self.episodes} episodes has {sizes[0]}, the learner {sizes[1]}, a batch {sizes[2]}."
 
     def _advice(self, lacking: int, copies: int) -> str:
-        """What to lower if so many bytes are lacking where everything but the batch is kept so many times."""
+        """Advice on what to lower if `lacking` bytes are missing where everything but the batch is stored `copies` times."""
         largest = max(self.replay, self.learner, self.batch)
         if largest == self.replay:
             episodes = self.episodes - math.ceil(lacking / (copies * self.seeds) / (self.replay / self.episodes))
@@ -114,7 +114,7 @@ class Preflight:
         return "Lower the sizes of the networks" if largest == self.learner else "Lower the sizes of the batches"
 
     def __str__(self) -> str:
-        """A table for people."""
+        """A table of needs and free resources."""
         of_seeds = f" x {self.seeds} seeds" if self.seeds > 1 else ""
         parts = [("parameters of one seed", ""), *((f"  {name}", f"{count:,}") for name, count in self.parameters.items())]
         arrays = [
@@ -125,20 +125,20 @@ class Preflight:
         ]
         memory = [] if self.on_cpu else [("device memory", self.device, self.device_free)]
         places = [*memory, ("memory", self.host, self.host_free), ("disk", self.more_disk, self.disk_free)]
-        needs = [(name, f"{gigabytes(needed)} of {gigabytes(free)} that are free") for name, needed, free in places]
+        needs = [(name, f"{gigabytes(needed)} of {gigabytes(free)} free") for name, needed, free in places]
         storage = [("replay keeps observations", self.storage)] if self.storage else []
         return "\n".join(f"{name:38}{value}".rstrip() for name, value in (*parts, *arrays, *storage, *needs))
 
 
 def measure(program: Learning, folder: RunFolder) -> Preflight:
-    """What a run of `program` needs. Nothing is computed, nothing written."""
+    """The needs of a run of `program`; computes and writes nothing."""
     state = jax.eval_shape(program.start, jax.random.key(0))
     batch = jax.eval_shape(program.algorithm.sample, state.replay, jax.random.key(0))
     learner: Any = state.learner
     used = sum(path.stat().st_size for path in folder.checkpoints.rglob("*") if path.is_file()) if folder.checkpoints.is_dir() else 0
     return Preflight(
         parameters={
-            field.name: _numbers(getattr(learner, field.name))
+            field.name: _size(getattr(learner, field.name))
             for field in dataclasses.fields(learner)
             if isinstance(getattr(learner, field.name), eqx.Module)
         },
@@ -157,7 +157,7 @@ def measure(program: Learning, folder: RunFolder) -> Preflight:
 
 
 def free_device_memory() -> int:
-    """Bytes that the device of the run can still give."""
+    """Free bytes of the device."""
     stats = jax.devices()[0].memory_stats() if jax.devices()[0].platform != "cpu" else None
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats["bytes_in_use"]
@@ -165,11 +165,11 @@ def free_device_memory() -> int:
 
 
 def free_memory() -> int:
-    """Bytes that this process can still have: of the machine, or of what its container may use."""
+    """Free bytes for this process: of the machine, or of its container."""
     available = psutil.virtual_memory().available
     limit, usage, parts = (CGROUP / f"memory.{name}" for name in ("max", "current", "stat"))
     if limit.is_file() and usage.is_file() and (most := limit.read_text().strip()).isdecimal():
-        # What was read from files counts as used until somebody needs the place.
+        # The page cache counts as used, but can be reclaimed.
         sizes = dict(line.split() for line in parts.read_text().splitlines()) if parts.is_file() else {}
         cached = sum(int(sizes.get(name, 0)) for name in ("active_file", "inactive_file"))
         available = min(available, int(most) - int(usage.read_text()) + cached)
@@ -177,13 +177,13 @@ def free_memory() -> int:
 
 
 def free_disk(path: Path) -> int:
-    """Bytes free where `path` is, or where it will be."""
-    there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
-    return shutil.disk_usage(there).free
+    """Free bytes on the disk of `path`, which need not exist."""
+    existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    return shutil.disk_usage(existing).free
 
 
 def gigabytes(size: int) -> str:
-    """Three digits: 12.3 GB, 0.0123 GB."""
+    """A size with three digits: 12.3 GB, 0.0123 GB."""
     return f"{size / 1e9:.3g} GB"
 
 
@@ -191,5 +191,5 @@ def _bytes(tree: Any) -> int:
     return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
-def _numbers(tree: Any) -> int:
+def _size(tree: Any) -> int:
     return sum(math.prod(x.shape) for x in jax.tree.leaves(tree))

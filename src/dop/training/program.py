@@ -1,9 +1,9 @@
-"""Learning: collect, add, sample, update, many times over.
+"""The training loop: collect, add, sample, update.
 
-`Learning` is what every run does with episodes, wherever they come from. `Program` adds where they come from if the environment is written
-in JAX: everything is then one jitted chunk of fixed length. `dop.rollout.program` has its counterpart for environments that are not.
+`Learning` is the part that does not depend on where episodes come from. `Program` adds collection in JAX environments; all of it is one
+jitted chunk of fixed length. `dop.rollout.program` is the counterpart for Python environments.
 
-Everything that a run needs to go on stands in `RunState`; evaluation, records and checkpoints happen between chunks, on the host.
+`RunState` is all that a run needs to resume; evaluations, records and checkpoints take place between chunks, on the host.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from dop.training import non_finite
 from dop.training.collect import EpisodeSummary, collect, episode_shape, storage_dtype
 from dop.types import Algorithm, Environment, EnvSpec, Episode, Learner, Metrics, Samples, Scheduled
 
-MOST_AT_ONCE = 1000
-"""Episodes of one seed that are played side by side where any number may be asked for, so that memory does not grow with it."""
+MAX_PARALLEL_EPISODES = 1000
+"""Maximum number of parallel episodes per seed in `play`, which bounds memory for any number of episodes."""
 
 
 class RunState(eqx.Module):
-    """One seed's run: everything that a checkpoint needs, and nothing else."""
+    """The state of one seed's run, as saved in checkpoints."""
 
     learner: Learner
     replay: Replay[Episode]
@@ -42,37 +42,37 @@ class RunState(eqx.Module):
     key: PRNGKeyArray
     """Advances with every iteration."""
     eval_key: PRNGKeyArray
-    """Never advances: evaluations fold the iteration into it, so that they do not disturb training."""
+    """Constant: evaluations fold the iteration into it and do not affect training."""
     rewards: RunningMeanVar | None = None
-    """Of all steps collected, where rewards are standardised."""
+    """Running mean and variance of all collected rewards, if rewards are normalised."""
 
 
 class Driver(Protocol):
-    """All seeds of a run, side by side: every array of a state, of metrics and of keys has a leading seed axis. What a `Trainer` drives."""
+    """All seeds of a run in parallel, for a `Trainer`. Arrays of states, metrics and keys have a leading seed axis."""
 
     def start(self, keys: PRNGKeyArray, prepare: Callable[[RunState], RunState] = lambda state: state) -> RunState:
-        """A fresh state, prepared, then warmed up."""
+        """A new state, after `prepare` and the warm-up."""
         ...
 
     def chunk(self, state: RunState) -> tuple[RunState, Metrics]:
-        """The protocol's `iterations_per_chunk` iterations of learning, and the means of what they report. `state` is used up."""
+        """`TrainConfig.iterations_per_chunk` iterations, and their mean metrics. `state` is donated."""
         ...
 
     def evaluate(self, state: RunState) -> Metrics:
-        """The protocol's `eval_episodes` greedy episodes; they do not disturb training."""
+        """Metrics of `TrainConfig.eval_episodes` greedy episodes, which do not affect training."""
         ...
 
     def play(self, state: RunState, keys: PRNGKeyArray, episodes: int, *, sampled: bool) -> EpisodeSummary:
-        """Episodes under keys of the caller's, greedy ones or those of `Learning.sampling`; axes: seed, episode."""
+        """Episodes with the given keys, greedy or by `Learning.sampling`; axes: seed, episode."""
         ...
 
     def close(self) -> None:
-        """Let go of environments and processes. Closing twice is allowed."""
+        """Close environments and worker processes. Closing twice is allowed."""
         ...
 
 
 class Learning(eqx.Module):
-    """One seed's learning, whatever the episodes come from. Pure; fixed for a whole run."""
+    """The training loop of one seed, without the collection of episodes. Pure and constant during a run."""
 
     algorithm: Algorithm[Any, Any] = eqx.field(static=True)
     train_config: run_directory.TrainConfig = eqx.field(static=True, default=run_directory.TrainConfig(), kw_only=True)
@@ -80,19 +80,19 @@ class Learning(eqx.Module):
     @property
     @abstractmethod
     def spec(self) -> EnvSpec:
-        """Of the environment."""
+        """The spec of the environment."""
 
     @abstractmethod
     def drive(self) -> Driver:
-        """All seeds of the protocol."""
+        """The driver of all seeds."""
 
     @abstractmethod
     def check(self) -> None:
-        """Raise ConfigError if the environment is not what its spec says, or the protocol cannot be had with it."""
+        """Raise ConfigError if the environment differs from its spec, or does not support the `TrainConfig`."""
 
     @property
     def episode(self) -> Episode:
-        """Shapes and types of an episode as the replay keeps it."""
+        """Shapes and types of an episode in the replay."""
         return episode_shape(self.spec, storage_dtype(self.spec, self.train_config.precision))
 
     @property
@@ -102,11 +102,11 @@ class Learning(eqx.Module):
 
     @property
     def warmup_iterations(self) -> int:
-        """Collections without learning at the start."""
+        """Number of collections without learning at the start."""
         return -(-self.algorithm.warmup_episodes // self.algorithm.episodes_per_iteration)
 
     def start(self, key: PRNGKeyArray) -> RunState:
-        """A fresh run."""
+        """The initial state of a run."""
         key_init, key_run, key_eval = jax.random.split(key, 3)
         return RunState(
             learner=self.algorithm.init(key_init, self.spec),
@@ -118,16 +118,16 @@ class Learning(eqx.Module):
         )
 
     def collection_keys(self, state: RunState) -> tuple[PRNGKeyArray, PRNGKeyArray]:
-        """What the run goes on from once the next episodes are played, and what they depend on."""
+        """The run's next key, and the key of the next collection."""
         key, key_collect = jax.random.split(state.key)
         return key, key_collect
 
     def evaluation_key(self, state: RunState) -> PRNGKeyArray:
-        """What an evaluation now depends on."""
+        """The key of an evaluation at this iteration."""
         return jax.random.fold_in(state.eval_key, state.iteration)
 
     def add(self, state: RunState, key: PRNGKeyArray, episodes: Episode, summary: EpisodeSummary) -> tuple[RunState, Metrics]:
-        """Keep the episodes that were played, count their steps and report them; `key` is the first of `collection_keys`."""
+        """Add episodes to the replay, count their steps and report them; `key` is the first of `collection_keys`."""
         found = non_finite.of_episodes(episodes)
         if self.train_config.on_non_finite == "skip":
             episodes, found["emptied_episodes"] = non_finite.emptied(episodes)
@@ -137,7 +137,7 @@ class Learning(eqx.Module):
         return state, self.report(summary) | found
 
     def rewarded(self, state: RunState) -> Replay[Episode]:
-        """The replay as the algorithm sees it: with scaled rewards. What is kept, reported and evaluated has the environment's own."""
+        """The replay with scaled rewards, for the algorithm. Stored and reported rewards are the environment's."""
         scale = self.train_config.reward_scale
         if scale == 1 and state.rewards is None:
             return state.replay
@@ -158,16 +158,16 @@ class Learning(eqx.Module):
 
     @property
     def sampling(self) -> Algorithm[Any, Any]:
-        """What plays where episodes are to be sampled: the stochastic policy where the algorithm has one, else its exploration."""
+        """The algorithm that plays sampled episodes: with its stochastic policy if it has one, else with its exploration."""
         return self.algorithm.sampling() if isinstance(self.algorithm, Samples) else self.algorithm
 
     def over_iterations(self, learner: Learner, metrics: Metrics) -> Metrics:
-        """What a chunk reports of its iterations (leading axis): means, what was not finite, and the schedules of its last `learner`."""
+        """The metrics of a chunk from those of its iterations (leading axis), with the schedules of its last `learner`."""
         schedules = self.algorithm.schedules(learner) if isinstance(self.algorithm, Scheduled) else {}
         return non_finite.over_iterations(metrics, ignore_nan=self.train_config.on_non_finite == "skip") | schedules
 
     def report(self, summary: EpisodeSummary) -> Metrics:
-        """Means over episodes, under PyMARL's names, and how far returns spread; the standard deviation is that of these episodes (n)."""
+        """Means over episodes, under PyMARL's names, and standard deviation (divisor n), minimum and maximum of returns."""
         named = dict(zip((f"{name}_mean" for name in self.spec.metrics), summary.metrics.T, strict=True))
         values: dict[str, Float[Array, " episode"]] = {
             "return_mean": summary.undiscounted_return,
@@ -184,7 +184,7 @@ class Learning(eqx.Module):
 
 
 class Program(Learning):
-    """Learning in an environment that is written in JAX: collection is part of what is compiled."""
+    """Learning in a JAX environment; collection is part of the compiled program."""
 
     environment: Environment = eqx.field(static=True)
 
@@ -196,10 +196,10 @@ class Program(Learning):
         return CompiledDriver(self)
 
     def check(self) -> None:
-        """Compare what the environment gives with what its spec promises, without computing anything.
+        """Compare the environment's time steps with its spec, by shapes alone.
 
         Raises:
-            ConfigError: the first difference, by name; or the protocol has workers for what needs none.
+            ConfigError: the first difference, by name; or `env_workers` is set, which JAX environments do not use.
         """
         if self.train_config.workers[0] != "local":
             raise ConfigError(
@@ -209,7 +209,7 @@ class Program(Learning):
         envs.validate(self.environment)
 
     def warm_up(self, state: RunState) -> RunState:
-        """Collect the `warmup_episodes` without learning."""
+        """Collect `warmup_episodes` without learning."""
 
         def body(state: RunState, _: None) -> tuple[RunState, None]:
             return self.add(state, *self._collect(state))[0], None
@@ -217,21 +217,21 @@ class Program(Learning):
         return jax.lax.scan(body, state, length=self.warmup_iterations)[0]
 
     def chunk(self, state: RunState, iterations: int) -> tuple[RunState, Metrics]:
-        """`iterations` iterations of learning, and the means of what they report."""
+        """`iterations` iterations of learning, and their mean metrics."""
         state, metrics = jax.lax.scan(lambda s, _: self.learn(s, *self._collect(s)), state, length=iterations)
         return state, self.over_iterations(state.learner, metrics)
 
     def evaluate(self, state: RunState, episodes: int) -> Metrics:
-        """Greedy episodes in environments of their own."""
+        """Metrics of greedy episodes, in separate environments."""
         return self.evaluation_report(self.play(state.learner, self.evaluation_key(state), episodes))
 
     def play(self, learner: Learner, key: PRNGKeyArray, episodes: int, *, sampled: bool = False) -> EpisodeSummary:
-        """Episodes side by side, greedy ones or those of `sampling`."""
+        """Parallel episodes, greedy or by `sampling`."""
         algorithm = self.sampling if sampled else self.algorithm
         return collect(algorithm, self.environment, learner, key, episodes=episodes, explore=sampled)[1]
 
     def _collect(self, state: RunState) -> tuple[PRNGKeyArray, Episode, EpisodeSummary]:
-        """What `add` and `learn` take beside the state."""
+        """The arguments of `add` and `learn` after the state."""
         key, key_collect = self.collection_keys(state)
         episodes, summary = collect(
             self.algorithm,
@@ -266,8 +266,8 @@ class CompiledDriver:
         return self._evaluate(state)
 
     def play(self, state: RunState, keys: PRNGKeyArray, episodes: int, *, sampled: bool) -> EpisodeSummary:
-        """In batches of one size, the first under `keys` themselves; what the last has too many is left out."""
-        batches = -(-episodes // MOST_AT_ONCE)
+        """In batches of equal size, the first with `keys` themselves; surplus episodes of the last are dropped."""
+        batches = -(-episodes // MAX_PARALLEL_EPISODES)
         size = -(-episodes // batches)
         play = parallel.over_seeds(lambda learner, key: self._program.play(learner, key, size, sampled=sampled), self._devices)
         later = (jax.vmap(jax.random.fold_in, (0, None))(keys, batch) for batch in range(1, batches))
@@ -275,4 +275,4 @@ class CompiledDriver:
         return jax.tree.map(lambda *x: np.concatenate(x, axis=1)[:, :episodes], *played)
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Nothing to close."""

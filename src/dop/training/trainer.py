@@ -1,4 +1,4 @@
-"""The life of a run: start or restore, then chunk by chunk learn, record, evaluate, save, until the steps are done or someone says stop."""
+"""The trainer: start or restore a run, then learn, record, evaluate and save, chunk by chunk, until its end or a request to stop."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ At: TypeAlias = Literal["best", "latest"] | int
 
 
 def checked_at(at: Any) -> At:
-    """`at` as a moment; numbers may be texts, as they are typed.
+    """`at`, validated; numbers may be strings.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is not a moment of a run.
     """
     at = plain(at)
     if at in ("best", "latest"):
@@ -53,18 +53,18 @@ def checked_at(at: Any) -> At:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a run, or a stretch of one, ended."""
+    """The result of `train` or `resume`."""
 
     finished: bool
-    """False if it was stopped from outside; it can be resumed."""
+    """False if the run was interrupted; it can be resumed."""
     env_steps: tuple[int, ...]
-    """Per seed."""
+    """Environment steps per seed."""
     evaluation: dict[str, tuple[float, ...]]
-    """Greedy evaluation of the last state: metric, then seed. Empty if the run was stopped where none was due."""
+    """Greedy evaluation of the last state: metric, then seed. Empty if the run was interrupted between evaluations."""
 
 
 class Trainer:
-    """Drives a program over all seeds of its `TrainConfig`. State goes in and out of its driver; only clocks and files live here."""
+    """Runs a program for all seeds of its `TrainConfig`. The state passes through its driver; the trainer holds clocks and files."""
 
     def __init__(self, program: Learning, config: RunConfig, folder: RunFolder) -> None:
         self.program, self.config, self.folder = program, config, folder
@@ -78,90 +78,91 @@ class Trainer:
         self._warned: set[str] = set()
         self._asked_to_stop = False
         self._evaluations: list[dict[str, float]] = []
-        """What all evaluations said."""
+        """Metrics of all evaluations."""
         self._best: dict[int, dict[str, float]] = {}
-        """The same of each seed's best."""
+        """Metrics of each seed's best evaluation."""
 
     @property
     def shared_devices(self) -> bool:
-        """Whether several seeds have to share one device of a CPU."""
+        """Whether several seeds share one device of a CPU."""
         return jax.devices()[0].platform == "cpu" and self.devices.size < len(self.train_config.seeds)
 
     def start(self) -> RunState:
-        """A fresh state, warmed up, evaluated once and saved, so that there always is something to go on from."""
+        """A new state, warmed up, evaluated and saved, so that there is always a checkpoint to resume from."""
         state = self.driver.start(parallel.place(parallel.keys(self.train_config.seeds), self.devices), self._prepare)
         found = parallel.over_seeds(lambda s: non_finite.of_episodes(s.replay.items), self.devices)(state)
         self._check_found(state, non_finite.split(found)[1])
-        told = self._record("evaluation", state, self.driver.evaluate(state))
-        self._keep_best(state, told)
+        new_records = self._record("evaluation", state, self.driver.evaluate(state))
+        self._keep_best(state, new_records)
         self.save(state)
         self.snapshots.save(lowest_steps(state), state.learner)
-        self._call("on_evaluation", state, told)
+        self._call("on_evaluation", state, new_records)
         self._call("on_checkpoint", state)
         return state
 
     def rewind(self, state: RunState) -> None:
-        """Take back what the run reported and kept beyond a restored `state`.
+        """Discard records and snapshots after a restored `state`.
 
-        An evaluation that was due only because the run ended there is taken back as well if the run goes on now, so that its records are
-        those of a run that was never stopped.
+        If the run continues, the evaluation at its former end is discarded, too, unless it was due by the interval. The records are then
+        those of an uninterrupted run.
         """
-        here, steps = iteration_of(state), lowest_steps(state)
-        found = [record for record in records.read(self.folder.metrics) if record.iteration <= here]
-        evaluated = any(record.kind == "evaluation" and record.iteration == here for record in found)
-        if evaluated and steps < self.train_config.env_steps and not self._was_due(found, here, steps):
+        iteration, steps = iteration_of(state), lowest_steps(state)
+        found = [record for record in records.read(self.folder.metrics) if record.iteration <= iteration]
+        evaluated = any(record.kind == "evaluation" and record.iteration == iteration for record in found)
+        if evaluated and steps < self.train_config.env_steps and not self._was_due(found, iteration, steps):
             evaluated = False
-        self._evaluated_at = here if evaluated else -1
-        records.keep_until(self.folder.metrics, here, evaluation=evaluated)
+        self._evaluated_at = iteration if evaluated else -1
+        records.keep_until(self.folder.metrics, iteration, evaluation=evaluated)
         self.snapshots.keep_until(steps)
-        self._rewind_best(here, [record for record in found if record.kind == "evaluation" and (evaluated or record.iteration < here)])
+        evaluations = [record for record in found if record.kind == "evaluation"]
+        self._rewind_best(iteration, [record for record in evaluations if evaluated or record.iteration < iteration])
 
-    def _rewind_best(self, here: int, evaluations: Sequence[Record]) -> None:
-        """Take back what is the best, to what it was among these evaluations."""
+    def _rewind_best(self, iteration: int, evaluations: Sequence[Record]) -> None:
+        """Restore the best evaluation among these."""
         self._evaluations = [record.metrics for record in evaluations]
         self._best = {}
-        if not self.snapshots.rewind_best(here):
+        if not self.snapshots.rewind_best(iteration):
             return
         like = jax.eval_shape(jax.vmap(self.program.start), parallel.keys(self.train_config.seeds)).learner
         try:
             learned = np.asarray(self.snapshots.restore_best(like).env_steps).tolist()
         except RunError as error:
-            logging.getLogger("dop").warning("The best is looked for anew, from the next evaluation on: %s", error)
+            logging.getLogger("dop").warning("The best evaluation is searched again, from the next one on: %s", error)
             return
         at = dict(zip(self.train_config.seeds, learned, strict=True))
         self._best = {record.seed: record.metrics for record in evaluations if at.get(record.seed) == record.env_steps}
 
-    def _keep_best(self, state: RunState, told: Sequence[Record]) -> None:
-        """Keep the learners of the seeds whose evaluation is at least as good as all of theirs before."""
-        self._evaluations += [record.metrics for record in told]
+    def _keep_best(self, state: RunState, new_records: Sequence[Record]) -> None:
+        """Save the learners of seeds whose evaluation is at least as good as their best."""
+        self._evaluations += [record.metrics for record in new_records]
         names = [f"test_{name}_mean" for name in self.program.spec.metrics]
-        known = {name: [metrics[name] for metrics in self._evaluations if math.isfinite(metrics.get(name, math.nan))] for name in names}
-        shares = [name for name, values in known.items() if values and min(values) >= 0 and max(values) <= 1]
-        better = [
+        finite = {name: [metrics[name] for metrics in self._evaluations if math.isfinite(metrics.get(name, math.nan))] for name in names}
+        fractions = [name for name, values in finite.items() if values and min(values) >= 0 and max(values) <= 1]
+        improved = [
             place
-            for place, record in enumerate(told)
-            if record.seed not in self._best or score(record.metrics, shares) >= score(self._best[record.seed], shares)
+            for place, record in enumerate(new_records)
+            if record.seed not in self._best or score(record.metrics, fractions) >= score(self._best[record.seed], fractions)
         ]
-        if better:
-            self.snapshots.keep_best(state.learner, better)
-        self._best |= {told[place].seed: told[place].metrics for place in better}
+        if improved:
+            self.snapshots.keep_best(state.learner, improved)
+        self._best |= {new_records[place].seed: new_records[place].metrics for place in improved}
 
-    def _was_due(self, found: Sequence[Record], here: int, steps: int) -> bool:
-        """Whether an evaluation at iteration `here` is one of those that come at the interval, or the first."""
-        earlier = [record for record in found if record.iteration < here]
+    def _was_due(self, found: Sequence[Record], iteration: int, steps: int) -> bool:
+        """Whether the evaluation at `iteration` was the first or due by the interval."""
+        earlier = [record for record in found if record.iteration < iteration]
         if not earlier:
             return True
         last = max(record.iteration for record in earlier)
         return crossed(min(record.env_steps for record in earlier if record.iteration == last), steps, self.train_config.eval_interval)
 
     def _prepare(self, state: RunState) -> RunState:
-        """Put in what the run is to start from, if that is another run's."""
+        """Insert the initial networks of another run, if the run starts from one."""
         if self.config.init_from is None:
             return state
         return dataclasses.replace(state, learner=parallel.place(initial.load(self.folder, state.learner), self.devices))
 
     def restore(self) -> RunState:
-        """The state of the newest checkpoint, exactly as it was."""
+        """The exact state of the newest checkpoint."""
         like = jax.eval_shape(jax.vmap(self.program.start), parallel.keys(self.train_config.seeds))
         state, meta = self.checkpoints.restore(like, self._accept)
         self._started = time.monotonic() - float(meta["wall_seconds"])
@@ -169,10 +170,10 @@ class Trainer:
         return parallel.place(state, self.devices)
 
     def restore_at(self, at: At) -> RunState:
-        """The state of the newest checkpoint, with what had been learned at another moment: each seed's best, or a snapshot's.
+        """The state of the newest checkpoint, with the learner at another moment: each seed's best, or a snapshot.
 
         Raises:
-            RunError: there is no such snapshot; the message names those that there are.
+            RunError: there is no such snapshot; the message names the existing ones.
         """
         state = self.restore()
         if at in ("latest", lowest_steps(state)):
@@ -181,27 +182,27 @@ class Trainer:
         if at == "best" and not self.snapshots.best.exists():
             raise RunError(f"{self.folder.path} has no snapshots/best.npz. It is written at the next evaluation: `dop resume` the run.")
         if at != "best" and at not in steps:
-            there = ", ".join(map(str, steps)) or "none"
+            existing = ", ".join(map(str, steps)) or "none"
             raise RunError(
-                f"{self.folder.path} has no snapshot at {at} environment steps. There are: {there}. Name one of them, best or latest."
+                f"{self.folder.path} has no snapshot at {at} environment steps. There are: {existing}. Name one of them, best or latest."
             )
         like = jax.eval_shape(lambda: state.learner)
         learner = self.snapshots.restore_best(like) if at == "best" else self.snapshots.restore(int(at), like)
         return dataclasses.replace(state, learner=parallel.place(learner, self.devices))
 
     def run(self, state: RunState, stop: threading.Event) -> Outcome:
-        """Train until every seed has its `env_steps`, or until `stop` is set or a callback asks for it; either way everything is saved."""
+        """Train until every seed has its `env_steps`, `stop` is set, or a callback asks to stop; then save."""
         train_config, evaluation = self.train_config, None
         steps = lowest_steps(state)
         if steps >= train_config.env_steps and iteration_of(state) == 0:
             logging.getLogger("dop").warning(
-                "%s: nothing is learned: the warm-up alone has taken %s environment steps, and the run is to have %s. Give it more "
-                "(env_steps), or choose an algorithm's setting with fewer episodes before the first update (%s now).",
+                "%s: nothing is learned: the warm-up alone took %s environment steps, and the run has %s. Raise env_steps, or lower "
+                "the number of episodes before the first update (%s now).",
                 *(self.folder.path, f"{steps:,}", f"{train_config.env_steps:,}", self.program.algorithm.warmup_episodes),
             )
         while steps < train_config.env_steps and not (stop.is_set() or self._asked_to_stop):
             state, metrics = self.driver.chunk(state)
-            told = self._record("train", state, metrics)
+            new_records = self._record("train", state, metrics)
             before, steps = steps, lowest_steps(state)
             evaluation = None
             if crossed(before, steps, train_config.eval_interval):
@@ -212,12 +213,12 @@ class Trainer:
                 self._call("on_evaluation", state, evaluated)
             if crossed(before, steps, train_config.checkpoint_interval):
                 self._checkpoint(state)
-            # Last, so that nothing that is due is missing where a callback raises here.
-            self._call("on_chunk", state, told)
+            # Last, so that evaluation and checkpoint are complete if a callback raises.
+            self._call("on_chunk", state, new_records)
         finished = steps >= train_config.env_steps
         if self._saved_at != iteration_of(state):
             self._checkpoint(state)
-        if evaluation is None and finished:  # who was stopped has to be gone soon
+        if evaluation is None and finished:  # an interrupted run ends without delay
             evaluation = self.driver.evaluate(state)
             if self._evaluated_at != iteration_of(state):
                 evaluated = self._record("evaluation", state, evaluation)
@@ -228,23 +229,23 @@ class Trainer:
 
     @functools.cached_property
     def checkpoints(self) -> Checkpoints:
-        """The run's checkpoint folder, made when first needed."""
+        """The run's checkpoints."""
         return Checkpoints(self.folder.checkpoints)
 
     def close(self) -> None:
-        """Let go of the environments, however the run ended."""
+        """Close the environments."""
         self.driver.close()
 
     @property
     def snapshots(self) -> Snapshots:
-        """The run's moments to look back on."""
+        """The run's snapshots."""
         return Snapshots(self.folder.snapshots, self.train_config.snapshots)
 
     def save(self, state: RunState) -> None:
         """Write a checkpoint.
 
         Raises:
-            RunError: it cannot be written, or the learner is spoilt; what was saved before is as it was.
+            RunError: it cannot be written, or the learner is not finite; earlier checkpoints are intact.
         """
         self._check_learner(state)
         self._saved_at = iteration_of(state)
@@ -253,39 +254,39 @@ class Trainer:
         memory.give_back()
 
     def _checkpoint(self, state: RunState) -> None:
-        """Save, if this very state is not saved yet, and tell the callbacks."""
+        """Save the state if it is not saved yet, and call the callbacks."""
         if self._saved_at != iteration_of(state):
             self.save(state)
         self._call("on_checkpoint", state)
 
-    def _call(self, method: callbacks.Method, state: RunState, told: Sequence[Record] = ()) -> None:
-        """Tell the callbacks of an event. What one raises ends the run, which is saved first."""
+    def _call(self, method: callbacks.Method, state: RunState, new_records: Sequence[Record] = ()) -> None:
+        """Call the callbacks. An exception in one ends the run, after a checkpoint."""
         for callback in self.callbacks:
             event = callbacks.TrainingEvent(
                 run_dir=self.folder.path,
                 iteration=iteration_of(state),
                 env_steps=tuple(np.asarray(state.learner.env_steps).tolist()),
-                records=tuple(told),
+                records=tuple(new_records),
                 learner=state.learner,
             )
             try:
                 self._asked_to_stop |= callbacks.asks_to_stop(callback, method, event)
-            except (Exception, SystemExit) as error:  # it is somebody else's code
+            except (Exception, SystemExit) as error:  # user code
                 if self._saved_at != iteration_of(state):
                     self.save(state)
-                error.add_note(f"The run is saved; go on with: dop resume {self.folder.path}")
+                error.add_note(f"The run is saved; resume with: dop resume {self.folder.path}")
                 raise
 
     def _meta(self) -> dict[str, Any]:
-        """What a checkpoint says of itself beside its arrays; `_accept` reads it."""
+        """The metadata of a checkpoint, which `_accept` checks."""
         return {"wall_seconds": time.monotonic() - self._started, "library_version": library_version(), "made_by": self.config.made_by}
 
     def _accept(self, meta: dict[str, Any]) -> None:
-        """Refuse a checkpoint by what it says of itself.
+        """Check the metadata of a checkpoint.
 
         Raises:
-            RunError: it is of another library, or of another configuration than the run now has.
-            ValueError: it says nothing that `_meta` could have said.
+            RunError: it is of another version of the library, or of another configuration than the run's.
+            ValueError: it is damaged.
         """
         try:
             version, made_by, seconds = str(meta["library_version"]), dict(meta["made_by"]), float(meta["wall_seconds"])
@@ -297,19 +298,19 @@ class Trainer:
         differ = differences(made_by, self.config.made_by)
         if differ:
             raise RunError(
-                f"{self.folder.checkpoints} was saved under another configuration than {self.folder.config} now says: {differ[0]}"
-                f"{f', and {len(differ) - 1} more' if differ[1:] else ''}. Put the old values back, or start a new run."
+                f"{self.folder.checkpoints} was saved under another configuration than {self.folder.config}: {differ[0]}"
+                f"{f', and {len(differ) - 1} more' if differ[1:] else ''}. Restore the old values, or start a new run."
             )
 
     def _record(self, kind: Kind, state: RunState, metrics: dict[str, Any]) -> list[Record]:
-        """Report to all loggers, then stop for what is not finite."""
+        """Write records to all loggers, then check for numbers that are not finite."""
         if kind == "evaluation":
             self._evaluated_at = iteration_of(state)
         seconds = round(time.monotonic() - self._started, 3)
         metrics, found = non_finite.split(metrics)
         values = {name: np.asarray(value) for name, value in metrics.items()}
         env_steps = np.asarray(state.learner.env_steps)
-        told = [
+        new_records = [
             Record(
                 kind=kind,
                 seed=seed,
@@ -321,36 +322,36 @@ class Trainer:
             for place, seed in enumerate(self.train_config.seeds)
         ]
         for logger in self.loggers:
-            logger.write(told)
+            logger.write(new_records)
         self._check_found(state, found)
-        return told
+        return new_records
 
     def _check_found(self, state: RunState, found: dict[str, np.ndarray]) -> None:
-        """Stop for what is not finite, or warn of it once, as the protocol has it."""
-        spec, side_by_side = self.program.spec, self.program.algorithm.episodes_per_iteration
+        """Stop at numbers that are not finite, or warn once, according to `on_non_finite`."""
+        spec, parallel_environments = self.program.spec, self.program.algorithm.episodes_per_iteration
         for quantity, places in found.items():
             if not (places >= 0).any() or quantity in self._warned:
                 continue
             seed = int(np.argmax(places >= 0))
-            what = non_finite.sentence(quantity, places[seed], time_limit=spec.time_limit, environments=side_by_side)
-            told = f"{spec.name}, seed {self.train_config.seeds[seed]}, iteration {iteration_of(state)} or shortly before: {what}."
+            what = non_finite.sentence(quantity, places[seed], time_limit=spec.time_limit, environments=parallel_environments)
+            message = f"{spec.name}, seed {self.train_config.seeds[seed]}, iteration {iteration_of(state)} or shortly before: {what}."
             if self.train_config.on_non_finite == "stop":
                 raise RunError(
-                    f"{told} Training stopped; the checkpoints in {self.folder.checkpoints} are from before. If the environment is sound, "
-                    "try a lower learning rate; to go on without such episodes and updates: "
+                    f"{message} Training stopped; the checkpoints in {self.folder.checkpoints} are older and intact. If the environment "
+                    "is correct, try a lower learning rate; to resume and skip such episodes and updates: "
                     f"`dop resume {self.folder.path} --on-non-finite skip`."
                 )
             self._warned.add(quantity)
-            logging.getLogger("dop").warning("%s It is skipped and counted, now and later.", told)
+            logging.getLogger("dop").warning("%s It is skipped and counted, now and later.", message)
 
     def _check_learner(self, state: RunState) -> None:
-        """Raise RunError rather than save a learner that is spoilt."""
+        """Raise RunError if the learner is not finite."""
         bad = non_finite.bad_arrays(flatten(state.learner))
         if bad:
             others = f", and {len(bad) - 1} other arrays," if bad[1:] else ""
             raise RunError(
                 f"{bad[0]} of the learner{others} became not finite before iteration {iteration_of(state)}. It is not saved; the "
-                f"checkpoints in {self.folder.checkpoints} are from before. Try a lower learning rate."
+                f"checkpoints in {self.folder.checkpoints} are older and intact. Try a lower learning rate."
             )
 
 
@@ -360,20 +361,20 @@ def crossed(before: int, after: int, interval: int) -> bool:
 
 
 def lowest_steps(state: RunState) -> int:
-    """Environment steps of the seed that has fewest."""
+    """Environment steps of the seed with the fewest."""
     return int(np.min(np.asarray(state.learner.env_steps)))
 
 
 def iteration_of(state: RunState) -> int:
-    """All seeds are at the same iteration."""
+    """The iteration, which is the same for all seeds."""
     return int(np.asarray(state.iteration)[0])
 
 
 @contextlib.contextmanager
 def stop_requested() -> Iterator[threading.Event]:
-    """An event that SIGINT, SIGTERM or SIGHUP sets, once; a second one has its usual effect. Outside of the main thread it is never set.
+    """An event that the first SIGINT, SIGTERM or SIGHUP sets; a second has its usual effect. Outside the main thread it is never set.
 
-    SIGHUP, of a terminal that is closed, stays ignored where it was, as under `nohup`.
+    SIGHUP, sent when the terminal is closed, stays ignored if it was, as under `nohup`.
     """
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -383,8 +384,8 @@ def stop_requested() -> Iterator[threading.Event]:
 
     def on_signal(number: int, _frame: Any) -> None:
         event.set()
-        with contextlib.suppress(OSError, AttributeError):  # Ctrl-C ends the `tee` that reads this, too; or there is no such stream
-            sys.stderr.write("\nstopping after this chunk, then saving; once more stops at once and loses what is not saved\n")
+        with contextlib.suppress(OSError, AttributeError):  # Ctrl-C also ends a `tee` that reads this; or there is no stream
+            sys.stderr.write("\nstopping after this chunk, with a checkpoint; interrupt again to stop at once without one\n")
         signal.signal(number, usual[number])
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -1,6 +1,6 @@
-"""Looking at trained teams from Python: `credit`, `render`, `export`, `report`, `plot`. The command line is a thin layer over these.
+"""Views of trained teams: `credit`, `render`, `export`, `report`, `plot`. The command line is a thin layer over these functions.
 
-All of them restore what a run has learned, and change nothing that the run needs.
+They restore a run's learner, and do not change the run's own files.
 """
 
 from dop.views.crediting import credit, credit_episodes

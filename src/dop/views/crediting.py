@@ -33,23 +33,23 @@ def credit(
     algorithm: api.AnyAlgorithm | None = None,
     trust: bool = False,
 ) -> dict[str, Path]:
-    """Who earned what: pictures and data, by name, in `out` (default: `credit/` in the run directory).
+    """Per-agent credit as figures and data, by name, in `out` (default: `credit/` in the run directory).
 
     Args:
         run_dir: a run directory.
-        out: a folder; files that it has from before are replaced.
-        episodes: greedy episodes that means are taken over; the best and the worst of them are shown step by step.
-        training_episodes: the same at each of the run's snapshots.
-        seed: which episodes: the same number gives the same ones.
-        run_seed: which of the run's seeds; the first if it is not given.
-        at: as in `dop.evaluate_episodes`. The view over training is of all snapshots.
-        films: also write the films with the time line beside.
+        out: a folder; existing files of the same names are replaced.
+        episodes: number of greedy episodes for the means; the best and the worst are shown step by step.
+        training_episodes: number of greedy episodes at each of the run's snapshots.
+        seed: seed of the episodes.
+        run_seed: one of the run's seeds; default: the first.
+        at: as in `dop.evaluate_episodes`. Figures over training show all snapshots.
+        films: also write films with the credit over time.
         environment: as in `dop.resume`.
         algorithm: as in `dop.resume`.
         trust: as in `dop.resume`.
 
     Raises:
-        ConfigError: the run's algorithm does not say who earned what.
+        ConfigError: the run's algorithm does not estimate credit.
         RunError: as `load`, or `out` cannot be written to.
     """
     episodes, training_episodes = checked_episodes("episodes", episodes), checked_episodes("training_episodes", training_episodes)
@@ -80,7 +80,7 @@ def credit(
 def credit_episodes(
     trained: Trained, episodes: int, training_episodes: int, seed: int
 ) -> tuple[list[Trajectory], dict[int, list[Trajectory]]]:
-    """Greedy episodes of the team as it is now, and as it was at each snapshot (environment steps, then episodes)."""
+    """Greedy episodes of the restored team, and of each snapshot (environment steps, then episodes)."""
     player = Player(trained.program)
     many = player(trained.learner, episodes_key(seed), episodes, pictures="examples")
     credit_figures.credit_estimate(many[0])

@@ -28,12 +28,12 @@ def export(
     algorithm: api.AnyAlgorithm | None = None,
     trust: bool = False,
 ) -> dict[str, Path]:
-    """The policies that play greedily, for use without this library: `dop.export.policy_files` says what is written.
+    """Export the greedy policies for use without this library, in the files of `dop.export.policy_files`.
 
     Args:
         run_dir: a run directory.
         out: a folder; default: `export/` in the run directory.
-        run_seed: which of the run's seeds; the first if it is not given.
+        run_seed: one of the run's seeds; default: the first.
         at: as in `dop.evaluate_episodes`.
         environment: as in `dop.resume`.
         algorithm: as in `dop.resume`.
@@ -41,8 +41,8 @@ def export(
 
     Raises:
         MissingExtraError: onnx, onnxruntime or safetensors is not installed.
-        ConfigError: the algorithm does not give its policy away, or its networks are of an unknown kind.
-        RunError: as `load`, or what would be written does not do what the library does (`dop.export.parity`); then nothing is.
+        ConfigError: the algorithm is not `Exportable`, or its networks are of an unknown kind.
+        RunError: as `load`, or the exported policies differ from the library's (`dop.export.parity`); then nothing is written.
     """
     exporting.check_extra()
     folder = output_folder(run_dir, out, "export")

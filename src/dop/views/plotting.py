@@ -1,4 +1,4 @@
-"""`plot`: learning curves, as a picture or as data."""
+"""`plot`: learning curves, as a figure or as data."""
 
 from __future__ import annotations
 
@@ -29,30 +29,30 @@ def plot(
     smooth: int = 0,
     title: str = "",
 ) -> tuple[dict[str, Path], list[str]]:
-    """Learning curves for a paper, their numbers, and results as other libraries read and write them (`dop.analysis.marl_eval`).
+    """Learning curves for a paper, their data, and results in the format of other libraries (`dop.analysis.marl_eval`).
 
     Args:
-        runs: run directories, or folders that hold some; may be empty if there are `others`.
+        runs: run directories, or folders of run directories; may be empty if there are `others`.
         out: the figure; its suffix is its format: pdf, svg or png.
         data: all evaluations of the runs, as JSON.
-        csv: what is drawn, as it was measured: a row for each seed and record with label, algorithm, environment, seed, env_steps, metric
-            and value.
-        latex: a table of values at the end, their means over seeds and 95% intervals, for LaTeX with the package booktabs.
-        others: files of that layout, drawn on the same axes; their lines have the file's name in brackets, its path if two have that name.
-        others_scale: what win rates are in these files, `fraction` or `percent`: one for all of them, or one for each. It must be said
-            where win rates are drawn.
-        metric: what to draw, for example `test_return_mean`. Default: the share that is won, if all tasks have it, else the return.
-        axes: a row of the figure each.
-        seed_lines: also draw a thin line for each seed. Two seeds, which have no interval, always have theirs.
-        smooth: draw trailing means over so many environment steps, seed by seed, in place of single values. Only the figure is smoothed.
-        title: stands above.
+        csv: the unsmoothed data of the figure: a row per seed and record with label, algorithm, environment, seed, env_steps, metric and
+            value.
+        latex: a table of final values, means over seeds with 95% intervals, for LaTeX with the package booktabs.
+        others: files in the format of marl-eval, drawn on the same axes; labels have the file's name (or path, if ambiguous) in brackets.
+        others_scale: the scale of win rates in these files, `fraction` or `percent`: one for all, or one for each. Required if win rates
+            are drawn.
+        metric: the metric to draw, for example `test_return_mean`. Default: the win rate, if all tasks have one, else the return.
+        axes: horizontal axes; one row of the figure for each.
+        seed_lines: also draw a thin line per seed; always drawn for two seeds, which have no interval.
+        smooth: window of a trailing mean in environment steps, per seed; 0: no smoothing. Only the figure is smoothed.
+        title: title of the figure.
 
     Returns:
-        What was written, by name, and remarks on what should not be compared.
+        The written files, by name, and remarks on limits of the comparison.
 
     Raises:
-        ConfigError: nothing is asked for, or a format that there is not, or `smooth` is negative or no whole number.
-        RunError: a run or a file cannot be read, there is nothing to draw, or what is asked for cannot be written.
+        ConfigError: there is no output, a format is unknown, or `smooth` is negative or not a whole number.
+        RunError: a run or a file cannot be read, there is nothing to draw, or an output cannot be written.
     """
     runs, others = files.checked_paths("runs", runs), files.checked_paths("others", others)
     places = _places({"out": out, "data": data, "csv": csv, "latex": latex}, runs, others)
@@ -72,7 +72,7 @@ def plot(
     fractions = _fractions(comparison)
     if "out" in places:
         look = curves.Look(seed_lines=seed_lines, smooth=window, fractions=fractions)
-        timed = _timed(found, axes, remarks)
+        timed = _with_times(found, axes, remarks)
         curves.draw_grid(timed, places["out"], metric=chosen, title=printable(title), axes_of=axes, look=look)
     if "data" in places:
         files.write_text(places["data"], json.dumps(marl_eval.as_json(comparison, remarks), indent=1, allow_nan=False) + "\n")
@@ -84,44 +84,44 @@ def plot(
 
 
 def _places(asked: Mapping[str, Path | str | None], runs: Sequence[Path], others: Sequence[Path]) -> dict[str, Path]:
-    """Where each thing that is asked for will be written, by the name of its option.
+    """The paths of the outputs, by the names of their options.
 
     Raises:
-        ConfigError: nothing is asked for, there is nothing to make it of, or two things would be one file.
-        RunError: a place cannot be written to.
+        ConfigError: there are no outputs or no inputs, or two paths are the same file.
+        RunError: a path cannot be written to.
     """
     named = {name: files.checked_path(name, value) for name, value in asked.items() if value is not None}
     if not named:
-        raise ConfigError("There is nothing to do: name a figure (out), a data file (data), or a table (csv, latex).")
+        raise ConfigError("There is nothing to write: name a figure (out), a data file (data), or a table (csv, latex).")
     out = named.get("out")
     if out is not None and out.suffix.lower() not in (".pdf", ".svg", ".png"):
         raise ConfigError(f"Figures are written as .pdf, .svg or .png, but {out} ends otherwise.")
     if not runs and not others:
         raise ConfigError("There is nothing to draw: name run directories, or files of others (others).")
     if "data" in named and not runs:
-        raise ConfigError("Data are written of runs of one's own: name some.")
+        raise ConfigError("A data file needs runs: name run directories.")
     places = {name: files.check_place(place, option=f"--{name}") for name, place in named.items()}
-    _check_apart(list(places.values()), others)
+    _check_distinct(list(places.values()), others)
     return places
 
 
-def _check_apart(places: Sequence[Path], others: Sequence[Path]) -> None:
-    """Raise ConfigError if what is written is one file, or one that is read."""
+def _check_distinct(places: Sequence[Path], others: Sequence[Path]) -> None:
+    """Raise ConfigError if two outputs are the same file, or one is an input."""
     written = [place.resolve() for place in places]
-    again = [place for place in written if written.count(place) > 1 or place in {other.resolve() for other in others}]
-    if again:
-        raise ConfigError(f"{again[0]} would be written over: figure, data, tables and files of others must be different files.")
+    clashes = [place for place in written if written.count(place) > 1 or place in {other.resolve() for other in others}]
+    if clashes:
+        raise ConfigError(f"{clashes[0]} would be overwritten: figure, data, tables and files of others must be different files.")
 
 
 def _fractions(comparison: compare.Comparison) -> set[str]:
-    """Metrics that are from 0 to 1 here."""
+    """Metrics that are fractions in this comparison."""
     return {*marl_eval.FRACTIONS, *(task.metric for task in comparison.tasks if task.fraction)}
 
 
 def _read_others(
     others: Sequence[Path], scales: Sequence[marl_eval.Scale], metric: str, comparison: compare.Comparison
 ) -> dict[str, marl_eval.Results]:
-    """What each of these files has, by what its lines have in brackets."""
+    """The results of each file, by its name in labels."""
     known = get_args(marl_eval.Scale)
     if not isinstance(scales, list | tuple) or not all(isinstance(scale, str) and scale in known for scale in scales):
         raise ConfigError(f"others_scale must be a list of {' or '.join(known)}; got {shown(scales)}.")
@@ -141,20 +141,20 @@ def _read_others(
 
 
 def _named(others: Sequence[Path]) -> list[tuple[str, Path]]:
-    """Every file once, with what its lines have in brackets."""
+    """Every file once, with its name in labels."""
     each = list(dict.fromkeys(others))
     stems = [path.stem for path in each]
     return [(stem if stems.count(stem) == 1 else str(path), path) for stem, path in zip(stems, each, strict=True)]
 
 
 def _common_metric(comparison: compare.Comparison, others: bool) -> str:
-    """The score of the tasks, where it is the same for all, and where others can have it too."""
+    """The score of the tasks if all have the same and there are no other files, else the return."""
     metrics = {task.metric for task in comparison.tasks}
     return metrics.pop() if len(metrics) == 1 and not others else "test_return_mean"
 
 
-def _timed(found: marl_eval.Results, axes: Sequence[Axis], remarks: list[str]) -> marl_eval.Results:
-    """Without lines that have no times, if there is an axis of time."""
+def _with_times(found: marl_eval.Results, axes: Sequence[Axis], remarks: list[str]) -> marl_eval.Results:
+    """The results without lines that have no times, if there is an axis of time."""
     if "wall_seconds" not in axes:
         return found
     timeless = {

@@ -29,25 +29,25 @@ def render(
     algorithm: api.AnyAlgorithm | None = None,
     trust: bool = False,
 ) -> dict[str, Path]:
-    """Films of the team, by name, in `out` (default: `films/` in the run directory).
+    """Films of greedy episodes, by name, in `out` (default: `films/` in the run directory).
 
-    Of an environment of several steps: the best and the worst by return of `episodes` greedy episodes. Of one of a single step, where there
-    is nothing to watch: what the team does at each of the run's snapshots until then, one after another.
+    For environments of several steps: the best and the worst of `episodes` greedy episodes, by return. For environments of a single step:
+    the team's behaviour at each of the run's snapshots up to `at`.
 
     Args:
         run_dir: a run directory.
-        out: a folder; files that it has from before are replaced.
-        kind: `gif`, or `mp4` where ffmpeg is installed.
-        episodes: how many to choose from.
-        seed: which episodes: the same number gives the same ones.
-        run_seed: which of the run's seeds; the first if it is not given.
+        out: a folder; existing files of the same names are replaced.
+        kind: `gif`, or `mp4`, which needs ffmpeg.
+        episodes: number of episodes to choose from.
+        seed: seed of the episodes.
+        run_seed: one of the run's seeds; default: the first.
         at: as in `dop.evaluate_episodes`.
         environment: as in `dop.resume`.
         algorithm: as in `dop.resume`.
         trust: as in `dop.resume`.
 
     Raises:
-        ConfigError: `kind` is not known, `mp4` is asked for without ffmpeg, or `episodes` or `seed` is not a whole number in its range.
+        ConfigError: `kind` is unknown, `mp4` is chosen without ffmpeg, or `episodes` or `seed` is not a whole number in its range.
         RunError: as `load`, or `out` cannot be written to.
     """
     episodes, seed = checked_episodes("episodes", episodes), checked_seed("seed", seed)
@@ -58,7 +58,7 @@ def render(
 
 
 def films_of(trained: Trained, episodes: int, seed: int) -> Mapping[str, tuple[Iterator[film.Picture], float]]:
-    """The pictures of every film, and how many of them to show in a second."""
+    """The pictures of every film, and the pictures per second."""
     player, env = Player(trained.program), trained.program.environment
     until = [steps for steps in trained.snapshots if steps <= trained.env_steps]
     if trained.program.spec.time_limit == 1 and not isinstance(env, Drawable) and len(until) > 1:
@@ -76,5 +76,5 @@ def _write_film(path: Path, pictures: Iterator[film.Picture], per_second: float)
 
 
 def speed_of(trajectory: Trajectory) -> float:
-    """Steps a second: short episodes are shown slowly."""
+    """Steps per second: short episodes are shown slowly."""
     return float(min(max(trajectory.length / 8, 1.5), 10))

@@ -1,4 +1,4 @@
-"""`report`: runs side by side on one page."""
+"""`report`: a comparison of runs on one page."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def report(
     trust: bool = False,
     bounds: Mapping[str, page.Bounds] | None = None,
 ) -> Path:
-    """One HTML file about several runs, which needs nothing else.
+    """One self-contained HTML file about several runs.
 
     Args:
-        runs: run directories, or folders that hold some.
-        out: the file; replaced if it is there.
-        episodes: greedy episodes that the films are chosen from, for each method and task.
-        films: play them at all; without, nothing is restored.
-        trust: as in `dop.resume`, for all of the runs; without, those that would need it have no film.
-        bounds: by task, as the page calls it, the return that counts as 0 and the larger one that counts as 1. Returns of several tasks
-            have a common mean only with these.
+        runs: run directories, or folders of run directories.
+        out: the file; an existing one is replaced.
+        episodes: number of greedy episodes to choose films from, per method and task.
+        films: play episodes for films and credit; without them no checkpoint is restored.
+        trust: as in `dop.resume`, for all runs; without it, runs that need it have no film.
+        bounds: per task, by its name on the page, the returns that count as 0 and as 1. Required for a common mean over several tasks'
+            returns.
 
     Raises:
-        ConfigError: `bounds` are of no task of these runs, or not two different numbers in their order.
-        RunError: a path is not a run and holds none, a run is damaged or has no evaluation yet, or `out` cannot be written to.
+        ConfigError: `bounds` name no task of these runs, or are not two ascending numbers.
+        RunError: a path neither is nor contains a run, a run is damaged or has no evaluation yet, or `out` cannot be written to.
     """
     episodes = checked_episodes("episodes", episodes)
     check_flags(films=films, trust=trust)
@@ -52,7 +52,7 @@ def report(
         for line in task.lines:
             try:
                 all_rollouts.append(_rollouts(task, line, episodes, trust))
-            # The curves are worth having without a film; the page says why there is none.
+            # The curves are useful without a film; the page says why it is missing.
             except DopError as error:
                 missing.append(f"No film of {line.label} on {task.title}: {error}")
     made = datetime.datetime.now().strftime("%Y-%m-%d %H:%M")
@@ -61,7 +61,7 @@ def report(
 
 
 def _rollouts(task: compare.Task, line: compare.Line, episodes: int, trust: bool) -> page.RunRollouts:
-    """The seed of a line that ended best, playing."""
+    """Greedy episodes of the seed of a line with the best score."""
     scores = line.by_seed("test_return_mean")
     seed = max(scores, key=lambda seed: (np.isfinite(scores[seed]), scores[seed]), default=line.seeds[0])
     entry = next((entry for entry in line.entries if seed in entry.config.train_config.seeds), None)

@@ -25,22 +25,22 @@ from dop.types import Learner
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trained:
-    """One seed of a run, as its newest checkpoint has it, or as it was at another moment."""
+    """One seed of a run, at its newest checkpoint or another moment."""
 
     folder: RunFolder
     """The run on disk."""
     config: RunConfig
-    """Algorithm, hyper-parameters, environment, seeds and protocol."""
+    """Algorithm, hyper-parameters, environment, seeds and training options."""
     program: Program | PythonProgram
     """The algorithm with its environment."""
     seed: int
-    """Which of the run's seeds."""
+    """One of the run's seeds."""
     env_steps: int
-    """Environment steps that the checkpoint comes after."""
+    """Environment steps before this moment."""
     learner: Learner
     """The networks of this seed."""
     moment: At = "latest"
-    """Which moment of the run: the newest checkpoint, the best evaluation, or a snapshot."""
+    """The moment of the run: the newest checkpoint, the best evaluation, or a snapshot."""
 
     @property
     def title(self) -> str:
@@ -51,13 +51,13 @@ class Trained:
         return f"{self.config.algorithm} on {self.program.spec.name}{moment}"
 
     def at(self, env_steps: int) -> Learner:
-        """The learner as the run's snapshot of that moment has it."""
+        """The learner in the run's snapshot at `env_steps`."""
         like = jax.eval_shape(jax.vmap(self.program.start), keys(self.config.train_config.seeds)).learner
         return self._own(Snapshots(self.folder.snapshots).restore(env_steps, like))
 
     @property
     def snapshots(self) -> list[int]:
-        """The moments to look back on, in environment steps."""
+        """The environment steps of the run's snapshots."""
         return Snapshots(self.folder.snapshots).steps
 
     def _own(self, learners: Any) -> Any:
@@ -74,18 +74,18 @@ def load(
     algorithm: api.AnyAlgorithm | None = None,
     trust: bool = False,
 ) -> Trained:
-    """Restore what a run has learned.
+    """Restore the learner of a run.
 
     Args:
         run_dir: a run directory.
-        run_seed: which of the run's seeds; the first if it is not given.
+        run_seed: one of the run's seeds; default: the first.
         at: as in `dop.evaluate_episodes`.
         environment: as in `dop.resume`.
         algorithm: as in `dop.resume`.
         trust: as in `dop.resume`.
 
     Raises:
-        RunError: this is not a run, it has no checkpoint yet or none that can be read, or it has no such seed.
+        RunError: this is not a run, it has no readable checkpoint, or it has no such seed.
     """
     at = checked_at(at)
     folder = RunFolder(files.checked_path("run_dir", run_dir))
@@ -94,7 +94,7 @@ def load(
     if seed not in config.train_config.seeds:
         raise RunError(f"{folder.path} has no seed {shown(seed)}; its seeds are {', '.join(map(str, config.train_config.seeds))}.")
     if not folder.checkpoints.is_dir():
-        raise RunError(f"{folder.path} has no checkpoint yet. The first is written when training has started: wait, or `dop resume` it.")
+        raise RunError(f"{folder.path} has no checkpoint yet. The first is written when training starts: wait, or `dop resume` it.")
     with contextlib.closing(Trainer(program, config, folder)) as trainer:
         state = trainer.restore_at(at)
     learner = _one_of(state.learner, config.train_config.seeds.index(seed))
@@ -103,17 +103,17 @@ def load(
 
 
 def _one_of(tree: Any, place: int) -> Any:
-    """What stands at `place` of the leading axis, on the first device."""
+    """The element at `place` of the leading axis, on the first device."""
     return jax.device_put(jax.tree.map(lambda x: x[place], tree), jax.devices()[0])
 
 
 def episodes_key(seed: int) -> Any:
-    """What random episodes are shown; not the key that a run with this seed starts from."""
+    """The key of a view's episodes; different from the initial key of a run with this seed."""
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(b"dop.views"))
 
 
 def output_folder(run_dir: Path | str, out: Path | str | None, name: str) -> Path:
-    """Where a view's files go: `out`, or the folder of that name in the run directory, which is no link."""
+    """The output folder of a view: `out`, or the folder `name` in the run directory, which must not be a link."""
     if out is not None:
         return files.check_place(files.checked_path("out", out), folder=True)
     run = RunFolder(files.checked_path("run_dir", run_dir)).path

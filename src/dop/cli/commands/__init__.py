@@ -1,13 +1,13 @@
-"""The commands of `dop`, found by themselves: every module of this package that defines `USAGE` and `run` is one.
+"""The commands of `dop`: every module of this package that defines `USAGE` and `run`.
 
-    USAGE: str                            what is typed after the command's name, for example `RUN`; a text as it stands
-    run(arguments: Sequence[str])         does it; prints what there is to say, and raises `DopError` for what a person got wrong
+    USAGE: str                            the arguments after the command's name, for example `RUN`; a literal
+    run(arguments: Sequence[str])         runs the command; prints results, and raises `DopError` for user errors
 
-The module's name, with dashes, is the command's, and the first line of its docstring is what the help says about it. Options are fields of
-typed records, so that help and code cannot differ.
+The command's name is the module's, with dashes; its help is the first line of the module's docstring. Options are fields of typed
+dataclasses, so that help and code cannot differ.
 
-`dop --help` imports no command. A command imports at its top what its options are made of, so that its own help is quick, too, and takes
-what does the work from `dop`, which imports that when it is asked for it.
+`dop --help` imports no command. A command imports only what its options need at the top, so that its own help is quick; the rest comes from
+`dop`, which imports lazily.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dop import registry
 
 
 def commands() -> dict[str, registry.Outline]:
-    """Every command, not yet imported, by the name that is typed."""
+    """Every command by name, without importing it."""
     return registry.outlines(__name__, "USAGE", "run")
 
 

@@ -28,7 +28,7 @@ class Options:
     """Play random episodes and compare the environment with its spec. The exit code is 2 if it cannot be used."""
 
     env: Annotated[str, tyro.conf.Positional]
-    """Environment, as `dop train --env` takes it."""
+    """Environment, as for `dop train --env`."""
     env_args: tuple[str, ...] = ()
     """Options for the environment's maker, as `name=value`."""
     episodes: int = 3
@@ -69,7 +69,7 @@ def describe(spec: EnvSpec, *, in_jax: bool) -> list[str]:
 
 
 def _action_names(spec: EnvSpec) -> dict[str, str]:
-    """What the actions are called: once for all agents with the same names."""
+    """Names of actions: once for all agents with the same names."""
     agents_of: dict[tuple[str, ...], list[str]] = {}
     for agent, names in zip(spec.agents, spec.action_names, strict=bool(spec.action_names)):
         agents_of.setdefault(names, []).append(agent)

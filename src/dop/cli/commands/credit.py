@@ -1,4 +1,4 @@
-"""See which agent earned the reward when: time lines, films, means."""
+"""Show per-agent credit over time: figures, films, means."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ USAGE = "RUN [options]"
 
 @dataclass(frozen=True, kw_only=True)
 class Options(RunOptions):
-    """Each agent's weight k, value Q, advantage, credit and action: step by step of one episode, and in the mean of many."""
+    """Per-agent weight k, value Q, advantage, credit and action: step by step in an episode, and as means over many."""
 
     out: Path | None = None
-    """Folder for pictures and data. Default: credit/ in the run directory."""
+    """Folder for figures and data. Default: credit/ in the run directory."""
     episodes: int = 32
-    """Greedy episodes that means are taken over; the best and the worst are shown step by step."""
+    """Number of greedy episodes for the means; the best and the worst are shown step by step."""
     training_episodes: int = 8
-    """The same at each of the run's snapshots."""
+    """Number of greedy episodes at each of the run's snapshots."""
     seed: int = 0
-    """Which episodes: the same number gives the same ones."""
+    """Seed of the episodes."""
     at: str = "latest"
-    """latest: the newest checkpoint. best: each seed as it was at its best greedy evaluation (win rate, then return). Or the environment
-    steps of a snapshot, of which `RUN/snapshots` has the names."""
+    """latest: the newest checkpoint. best: each seed at its best greedy evaluation (win rate, then return). Or the environment steps of a
+    snapshot, the name of a file in RUN/snapshots."""
     run_seed: int | None = None
-    """Which of the run's seeds. Default: its first."""
+    """One of the run's seeds. Default: its first."""
     films: bool = True
-    """Also write films with the time line beside."""
+    """Also write films with the credit over time."""
 
 
 def run(arguments: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Play greedy or sampled episodes with the newest checkpoint, or as a run was at another moment."""
+"""Evaluate the newest checkpoint, or another moment, in greedy or sampled episodes."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ USAGE = "RUN [options]"
 
 @dataclass(frozen=True, kw_only=True)
 class Options(RunOptions):
-    """Play episodes with what a run has learned: means and their 95% intervals, over episodes and over seeds."""
+    """Evaluate a run's policies: means with 95% intervals, over episodes and over seeds."""
 
     episodes: int = 128
-    """Episodes for each of the run's seeds."""
+    """Number of episodes for each of the run's seeds."""
     seed: int = 0
-    """Which episodes: the same number gives the same ones."""
+    """Seed of the episodes."""
     at: str = "latest"
-    """latest: the newest checkpoint. best: each seed as it was at its best greedy evaluation (win rate, then return). Or the environment
-    steps of a snapshot, of which `RUN/snapshots` has the names."""
+    """latest: the newest checkpoint. best: each seed at its best greedy evaluation (win rate, then return). Or the environment steps of a
+    snapshot, the name of a file in RUN/snapshots."""
     sampled: bool = False
-    """Draw actions from the stochastic policy of the newest actors, without epsilon's uniform actions. QMIX and VDN, which have no such
-    policy, explore by the epsilon that they have come to. Without this: the greedy team, as in the evaluations of a run."""
+    """Draw actions from the stochastic policy of the newest actors, without epsilon's uniform actions. QMIX and VDN have no such policy and
+    explore with their current epsilon. Default: greedy policies, as in the evaluations of a run."""
     json: bool = False
-    """Print one JSON object, with every episode, and nothing else on standard output."""
+    """Print only one JSON object, with every episode, on standard output."""
     csv: Path | None = None
-    """Write a row for each seed and episode to this file: seed, episode, return, ep_length, the environment's metrics."""
+    """CSV file with a row per seed and episode: seed, episode, return, ep_length, the environment's metrics."""
 
 
 def run(arguments: Sequence[str]) -> None:

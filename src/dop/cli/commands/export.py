@@ -1,4 +1,4 @@
-"""Take the policies away: ONNX, safetensors and a description."""
+"""Export the policies: ONNX, safetensors and a description."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ USAGE = "RUN [options]"
 
 @dataclass(frozen=True, kw_only=True)
 class Options(RunOptions):
-    """One greedy policy for each agent as ONNX, all weights as safetensors, and how to use them as JSON."""
+    """Export one greedy policy per agent as ONNX, all weights as safetensors, and a description as JSON."""
 
     out: Path | None = None
     """Folder for the files. Default: export/ in the run directory."""
     at: str = "latest"
-    """latest: the newest checkpoint. best: each seed as it was at its best greedy evaluation (win rate, then return). Or the environment
-    steps of a snapshot, of which `RUN/snapshots` has the names."""
+    """latest: the newest checkpoint. best: each seed at its best greedy evaluation (win rate, then return). Or the environment steps of a
+    snapshot, the name of a file in RUN/snapshots."""
     run_seed: int | None = None
-    """Which of the run's seeds. Default: its first."""
+    """One of the run's seeds. Default: its first."""
 
 
 def run(arguments: Sequence[str]) -> None:

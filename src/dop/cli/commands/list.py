@@ -29,17 +29,17 @@ def run(_: Sequence[str]) -> None:
 
 
 def _say(name: str, *texts: str) -> None:
-    """A name, and beside it lines of text."""
+    """A name, and lines of text in a second column."""
     lines = [line for text in texts for line in textwrap.wrap(text, _columns() - _INDENT, break_on_hyphens=False)]
     say("\n".join(f"  {name if i == 0 else '':{_INDENT - 2}}{line}" for i, line in enumerate(lines)))
 
 
 def _say_places(entry_points: Mapping[str, str]) -> None:
-    """Names of entry points, and where they lead."""
+    """Names and targets of entry points."""
     for name, place in sorted(entry_points.items()):
         say(f"  {name:{_INDENT - 2}}{place}")
 
 
 def _columns() -> int:
-    """Of the terminal, but neither too few nor too many to read."""
+    """The width of the terminal, within readable limits."""
     return min(max(shutil.get_terminal_size((100, 24)).columns, 60), 140)

@@ -1,4 +1,4 @@
-"""Learning curves for papers; results from and for other libraries."""
+"""Learning curves for papers; results of other libraries, and for them."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ USAGE = "RUN... [options]"
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Learning curves as PDF, SVG or PNG, their numbers as CSV or LaTeX, and results in the JSON layout of marl-eval, out and in."""
+    """Learning curves as PDF, SVG or PNG, their data as CSV or LaTeX, and results in the JSON format of marl-eval."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
-    """Run directories, or folders that hold some."""
+    """Run directories, or folders of run directories."""
     out: Path | None = None
-    """The figure: .pdf, .svg or .png. Default: curves.pdf, unless only data or tables are asked for."""
+    """The figure: .pdf, .svg or .png. Default: curves.pdf, unless data or tables are written."""
     data: Path | None = None
-    """Write the runs' evaluations as JSON for marl-eval."""
+    """JSON file for marl-eval with the runs' evaluations."""
     csv: Path | None = None
-    """Write what is drawn as it was measured, never smoothed: label, algorithm, environment, seed, env_steps, metric, value."""
+    """CSV file with the unsmoothed data of the figure: label, algorithm, environment, seed, env_steps, metric, value."""
     latex: Path | None = None
-    """Write a LaTeX table (booktabs) of values at the end: means over seeds with 95% intervals."""
+    """LaTeX table (booktabs) of final values: means over seeds with 95% intervals."""
     others: tuple[Path, ...] = ()
-    """Files of that layout, drawn on the same axes."""
+    """JSON files in the format of marl-eval, drawn on the same axes."""
     others_scale: tuple[Scale, ...] = ()
-    """What win rates are in these files: one word for all, or one for each. Mava writes percentages, dop fractions."""
+    """Scale of win rates in these files: one word for all, or one for each. Mava writes percentages, dop fractions."""
     metric: str | None = None
-    """What to draw, for example test_return_mean. Default: what is won, if all tasks have it, else the return."""
+    """Metric to draw, for example test_return_mean. Default: the win rate, if all tasks have one, else the return."""
     axes: tuple[Axis, ...] = ("env_steps",)
-    """A row of the figure each."""
+    """Horizontal axes; one row of the figure for each."""
     seed_lines: bool = False
-    """Draw a thin line for each seed as well. Two seeds, which have no interval, always have theirs."""
+    """Also draw a thin line per seed; always drawn for two seeds, which have no interval."""
     smooth: int = 0
-    """Draw the mean of the last so many environment steps, seed by seed. 0: values as they were measured."""
+    """Window of a trailing mean in environment steps, per seed. 0: no smoothing."""
     title: str = ""
-    """Stands above."""
+    """Title of the figure."""
 
 
 def run(arguments: Sequence[str]) -> None:

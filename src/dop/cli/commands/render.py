@@ -18,21 +18,21 @@ USAGE = "RUN [options]"
 
 @dataclass(frozen=True, kw_only=True)
 class Options(RunOptions):
-    """Film greedy episodes of what a run has learned: the best and the worst by return."""
+    """Films of a run's greedy episodes: the best and the worst by return."""
 
     out: Path | None = None
     """Folder for the films. Default: films/ in the run directory."""
     format: Literal["gif", "mp4"] = "gif"
     """mp4 needs the program ffmpeg."""
     episodes: int = 32
-    """Episodes to choose from."""
+    """Number of episodes to choose from."""
     seed: int = 0
-    """Which episodes: the same number gives the same ones."""
+    """Seed of the episodes."""
     at: str = "latest"
-    """latest: the newest checkpoint. best: each seed as it was at its best greedy evaluation (win rate, then return). Or the environment
-    steps of a snapshot, of which `RUN/snapshots` has the names."""
+    """latest: the newest checkpoint. best: each seed at its best greedy evaluation (win rate, then return). Or the environment steps of a
+    snapshot, the name of a file in RUN/snapshots."""
     run_seed: int | None = None
-    """Which of the run's seeds. Default: its first."""
+    """One of the run's seeds. Default: its first."""
 
 
 def run(arguments: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Compare runs on one page: curves, statistics, films, who earned what."""
+"""Compare runs on one page: curves, statistics, films, credit assignment."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ USAGE = "RUN... [options]"
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """One self-contained HTML page about runs: learning curves, comparison, what differs, films and who earned what."""
+    """One self-contained HTML page about runs: learning curves, comparison, differing settings, films and credit assignment."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Run directories, or folders that hold some."""
+    """Run directories, or folders of run directories."""
     out: Path = Path("report.html")
-    """The page; replaced if it is there."""
+    """The page; an existing file is replaced."""
     episodes: int = 16
-    """Greedy episodes that the films are chosen from, for each method and task."""
+    """Number of greedy episodes to choose films from, per method and task."""
     trust: Trust = False
-    """Import the environments and algorithms that the run directories name even if they are code of somebody's own: importing runs it."""
+    """Permit the import of environments, algorithms and networks outside dop that the run directories name; this runs their code."""
     films: bool = True
-    """Play the teams; without, the page is there at once."""
+    """Play episodes for films and credit; without them the page is ready at once."""
     bounds: Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction] = ()
     """TASK=LOW:HIGH: the returns that count as 0 and as 1 on a task; several tasks have a common mean only with these."""
 
@@ -44,10 +44,10 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _bounds(given: Iterable[str]) -> dict[str, tuple[float, float]]:
-    """`TASK=LOW:HIGH`, taken apart.
+    """Parse `TASK=LOW:HIGH`.
 
     Raises:
-        ConfigError: it is of another form, or a task has bounds twice.
+        ConfigError: the form is another, or a task has bounds twice.
     """
     found: dict[str, tuple[float, float]] = {}
     for words in given:

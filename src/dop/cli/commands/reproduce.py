@@ -17,7 +17,7 @@ USAGE = "NAME [options]"
 def run(arguments: Sequence[str]) -> None:
     """`dop reproduce NAME [options]`"""
     if not arguments or arguments[0].startswith("-"):
-        say("usage: dop reproduce NAME [options]; `dop reproduce NAME --help` explains the options\nof the paper:")
+        say("usage: dop reproduce NAME [options]; `dop reproduce NAME --help` explains the options\nreproductions:")
         for name, found in paper.reproductions().items():
             say(f"  {name:14}{found.summary}")
         return

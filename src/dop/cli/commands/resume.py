@@ -1,4 +1,4 @@
-"""Go on exactly where a run stopped."""
+"""Resume a run exactly from its newest checkpoint."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 import tyro
 
 import dop
-from dop.cli.output import tell
+from dop.cli.output import run_summary
 from dop.cli.run import RunOptions
 
 USAGE = "RUN [options]"
@@ -17,16 +17,16 @@ USAGE = "RUN [options]"
 
 @dataclass(frozen=True, kw_only=True)
 class Options(RunOptions):
-    """Go on exactly where a run was last saved."""
+    """Resume a run exactly from its newest checkpoint."""
 
     env_steps: int | None = None
-    """A new goal, in environment steps from the very start. Default: the run's own."""
+    """A new goal, in environment steps from the start of the run. Default: the run's own."""
     on_non_finite: Literal["stop", "skip"] | None = None
-    """From now on, stop when a number is not finite, or skip what it came from and count it. Default: as before."""
+    """A new reaction to numbers that are not finite: stop, or skip and count them. Default: the run's own."""
     threads: int | None = None
-    """Threads that JAX computes with on a CPU from now on. Default: as many as before, on any machine, which gives the same bits."""
+    """A new number of JAX's CPU threads. Default: the run's own, on any machine, which gives the same bits."""
     logger: tuple[str, ...] = ()
-    """Where else records go, as in `dop train`."""
+    """Further loggers, as in `dop train`."""
     logger_online: bool = False
     """Let wandb and mlflow use the network."""
     quiet: bool = False
@@ -38,4 +38,4 @@ def run(arguments: Sequence[str]) -> None:
     options = tyro.cli(Options, args=arguments, prog="dop resume")
     names = ("env_steps", "on_non_finite", "threads", "quiet", "logger_online")
     chosen = {name: getattr(options, name) for name in names}
-    tell(dop.resume(options.run, loggers=options.logger, **chosen, **options.source))
+    run_summary(dop.resume(options.run, loggers=options.logger, **chosen, **options.source))

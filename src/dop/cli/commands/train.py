@@ -11,7 +11,7 @@ import dop
 from dop import algorithms, registry
 from dop.cli import sections
 from dop.cli.environment import environment_options
-from dop.cli.output import say, tell
+from dop.cli.output import run_summary, say
 from dop.errors import ConfigError, UnknownNameError
 from dop.hyper_parameters import changed
 from dop.networks import parts
@@ -22,26 +22,26 @@ USAGE = "ALGORITHM --env NAME [options]"
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What `dop train` takes besides the fields of `TrainConfig` and of the algorithm."""
+    """Options of `dop train` besides the fields of `TrainConfig` and of the algorithm."""
 
     # Environment
     env: str
-    """Environment, as `dop list` names it, or `my_package.my_env:make` for one of your own."""
+    """Environment, by its name in `dop list`, or your own as `my_package.my_env:make`."""
     env_args: tuple[str, ...] = ()
     """Options for the environment's maker, as `name=value`, for example `time_limit=80`."""
 
     # Run
     preset: str = "default"
-    """Named hyper-parameters to start from; options given here change single ones."""
+    """Named hyper-parameters, which further options override."""
     seeds: int = 1
-    """How many independent runs, in parallel."""
+    """Number of seeds: independent runs, in parallel."""
     first_seed: int = 0
-    """The seeds are this number and the ones after it."""
+    """The first seed; the others follow it."""
     run_dir: Path | None = None
-    """Where to put the run. Default: runs/ENVIRONMENT/ALGORITHM/DATE-TIME."""
+    """The run directory, new or empty. Default: runs/ENVIRONMENT/ALGORITHM/DATE-TIME."""
     init_from: Path | None = None
-    """Start from the networks of another run of the same algorithm, its newest checkpoint: with targets and averages, while optimisers,
-    environment steps and epsilon start anew. The environment may be another if all sizes are the same."""
+    """Start from the networks in another run's newest checkpoint (same algorithm), with target networks and averaged actors. Optimisers,
+    environment steps and epsilon start anew. The environment may differ if all sizes are the same."""
     dry_run: bool = False
     """Report the memory and disk that the run needs, and the size of its networks, without training."""
 
@@ -49,9 +49,9 @@ class Options:
     logger: tuple[str, ...] = ()
     """Further loggers: wandb, mlflow, or your own `my_module:MyLogger`. Records are always in the run directory and TensorBoard."""
     logger_online: bool = False
-    """Let wandb and mlflow use the network. Without, they write into the run directory and nothing leaves this machine."""
+    """Let wandb and mlflow use the network. By default they write into the run directory and send nothing."""
     quiet: bool = False
-    """No progress on the terminal, nor XLA's remarks on slow compilations."""
+    """No progress on the terminal, and no logs of JAX and XLA."""
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -68,14 +68,14 @@ def run(arguments: Sequence[str]) -> None:
     of_config = [option for option in sections.options_of(None, TrainConfig, "Run") if option.path != "seeds"]
     of_run = [*sections.options_of(None, Options, "Run"), *of_config]
     for taken in {option.path for option in of_run} & {option.path for option in own}:
-        raise ConfigError(f"{name} has a field {taken}, which is an option of every run: give it another name.")
+        raise ConfigError(f"{name} has a field {taken}, which is an option of every run: rename the field.")
     values = sections.parse([*of_run, *own], typed, prog=f"dop train {name}", description=about)
     hyper_parameters, config = ({option.path: values.pop(option.path) for option in part} for part in (own, of_config))
     _train(_with(start, hyper_parameters), Options(**values), config)
 
 
 def _start(cls: type[Any], name: str, typed: Sequence[str]) -> Any:
-    """The preset that was asked for, with the networks that were: what the other options change."""
+    """The chosen preset with the chosen networks, as the defaults of the other options."""
     presets = algorithms.presets(cls, name)
     named = [field.name for field in fields(cls) if any(parts.is_part(getattr(preset, field.name)) for preset in presets.values())]
     chosen = sections.chosen(["preset", *named], typed)
@@ -88,12 +88,12 @@ def _start(cls: type[Any], name: str, typed: Sequence[str]) -> Any:
 
 
 def _with(start: Any, values: dict[str, Any]) -> Any:
-    """The algorithm that was typed; which networks it has is decided already."""
+    """The algorithm with these values; its kinds of networks are already chosen."""
     return changed(start, {path: value for path, value in values.items() if not parts.is_part(getattr(start, path, None))})
 
 
 def _train(algorithm: Any, options: Options, config: dict[str, Any]) -> None:
-    """Train, or report what a run would need."""
+    """Train, or report the needs of a run."""
     given: dict[str, Any] = {
         "seeds": range(options.first_seed, options.first_seed + options.seeds),
         "run_dir": options.run_dir,
@@ -107,4 +107,4 @@ def _train(algorithm: Any, options: Options, config: dict[str, Any]) -> None:
         needs.check()
         return
     logging = {"loggers": options.logger, **{name: getattr(options, name) for name in ("quiet", "logger_online")}}
-    tell(dop.train(algorithm, options.env, **logging, **given))
+    run_summary(dop.train(algorithm, options.env, **logging, **given))
