@@ -164,10 +164,10 @@ def test_help_shows_what_the_preset_sets(monkeypatch: pytest.MonkeyPatch, capsys
         ("check-env matrix-game --seed=-1", "seed must not be negative, got -1"),
         ("evaluate no-such-run --seed 9223372036854775808", "seed must be below 4,294,967,296"),
         ("train stochastic-dop --env no.such.module:make", "Cannot load the environment 'no.such.module:make'"),
-        ("train stochastic-dop --env matrix-game --gamma 1.5", "gamma must lie in [0, 1], got 1.5"),
-        ("train stochastic-dop --env matrix-game --env-steps 0", "env_steps must be positive, got 0"),
+        ("train stochastic-dop --env matrix-game --gamma 1.5", "--gamma must lie in [0, 1], got 1.5"),
+        ("train stochastic-dop --env matrix-game --env-steps 0", "--env-steps must be positive, got 0"),
         ("train stochastic-dop --env matrix-game --seeds 0", "seeds"),
-        ("train stochastic-dop --env matrix-game --on-policy-batch 64", "on_policy_batch (64)"),
+        ("train stochastic-dop --env matrix-game --on-policy-batch 64", "--on-policy-batch (64)"),
         ("resume no-such-run", "no-such-run is not a run directory"),
         ("evaluate no-such-run", "no-such-run is not a run directory"),
         ("credit no-such-run", "no-such-run is not a run directory"),
@@ -225,7 +225,7 @@ def test_mistakes_are_found_before_anything_is_compiled(tmp_path: Path):
     before = time.monotonic()
     result = dop_process(tmp_path, "train", "stochastic-dop", "--env", "matrix-game", "--gamma", "2")
     assert result.returncode == 2
-    assert result.stderr == "dop train: gamma must lie in [0, 1], got 2.0.\n"
+    assert result.stderr == "dop train: --gamma must lie in [0, 1], got 2.0.\n"
     assert not result.stdout
     assert time.monotonic() - before < 60  # 4 s on an idle machine; a program takes half a minute to compile
     assert not any(tmp_path.iterdir())

@@ -7,6 +7,7 @@ A field that a class redeclares without a section keeps that of its base class.
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import inspect
 import re
@@ -18,6 +19,7 @@ from typing import Annotated, Any, get_type_hints
 import tyro
 
 from dop import plugins
+from dop.errors import ConfigError
 from dop.networks import parts
 
 _SECTION = re.compile(r"\s*# ([A-Z]\w*(?: \w+){0,2})")
@@ -128,6 +130,24 @@ def _group(number: int, title: str, options: Sequence[Option]) -> tuple[str, Any
         fields.append((f"o{i}", kind, default))
     group = tyro.conf.OmitArgPrefixes[dataclasses.make_dataclass(f"Section{number}", fields, kw_only=True)]
     return f"s{number}", Annotated[group, tyro.conf.arg(name=title, help="")]
+
+
+@contextlib.contextmanager
+def errors_name_options(paths: Iterable[str]) -> Iterator[None]:
+    """Let a ConfigError whose message begins with a field's name write fields as options: `--critic-lr must be positive, got -0.1.`"""
+    known = set(paths)
+
+    def as_option(word: re.Match[str]) -> str:
+        is_field = word[0] in known and (word.start() == 0 or "_" in word[0])
+        return f"--{word[0].replace('_', '-')}" if is_field else word[0]
+
+    try:
+        yield
+    except ConfigError as error:
+        message = str(error)
+        if message.split(" ")[0] not in known:
+            raise
+        raise ConfigError(re.sub(r"(?<![\w.-])[a-z][a-z_]*(\.[a-z_]+)*", as_option, message)) from error
 
 
 def chosen(names: Iterable[str], arguments: Sequence[str]) -> dict[str, str]:

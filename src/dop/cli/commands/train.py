@@ -71,7 +71,8 @@ def run(arguments: Sequence[str]) -> None:
         raise ConfigError(f"{name} has a field {taken}, which is an option of every run: rename the field.")
     values = sections.parse([*of_run, *own], typed, prog=f"dop train {name}", description=about)
     hyper_parameters, config = ({option.path: values.pop(option.path) for option in part} for part in (own, of_config))
-    _train(_with(start, hyper_parameters), Options(**values), config)
+    with sections.errors_name_options(option.path for option in (*of_run, *own)):
+        _train(_with(start, hyper_parameters), Options(**values), config)
 
 
 def _start(cls: type[Any], name: str, typed: Sequence[str]) -> Any:
