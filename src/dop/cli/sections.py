@@ -145,7 +145,7 @@ def errors_name_options(paths: Iterable[str]) -> Iterator[None]:
         yield
     except ConfigError as error:
         message = str(error)
-        if message.split(" ")[0] not in known:
+        if message.split(" ", maxsplit=1)[0] not in known:
             raise
         raise ConfigError(re.sub(r"(?<![\w.-])[a-z][a-z_]*(\.[a-z_]+)*", as_option, message)) from error
 
