@@ -406,7 +406,7 @@ def test_config_that_is_no_json_or_of_another_format(copy: RunFolder):
     copy.config.write_text(text[:50])
     with pytest.raises(dop.RunError, match="damaged"):
         dop.resume(copy.path)
-    copy.config.write_text(text.replace('"format": 1', '"format": 99'))
+    copy.config.write_text(text.replace('"format": 2', '"format": 99'))
     with pytest.raises(dop.RunError, match="format 99"):
         dop.resume(copy.path)
 

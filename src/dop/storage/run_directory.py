@@ -37,7 +37,7 @@ from dop.types import LABELS
 
 WorkerKind: TypeAlias = Literal["local", "processes", "ray"]
 
-FORMAT = 1
+FORMAT = 2
 _FREE = (
     *("env_steps", "eval_interval", "eval_episodes", "checkpoint_interval", "snapshots"),
     *("env_workers", "env_timeout", "on_non_finite", "threads"),
@@ -312,7 +312,8 @@ class RunFolder:
             if is_nested_deeper(found, _DEEPEST):
                 raise RunError(f"{self.config} is damaged: its lists or objects are nested more than {_DEEPEST} deep.")
             if found["format"] != FORMAT:
-                raise RunError(f"{self.config} has format {found['format']}, this version of dop reads format {FORMAT}.")
+                words = f"has format {found['format']}, this version of dop reads format {FORMAT}"
+                raise RunError(f"{self.config} {words}: use the version that wrote it.")
             check_version(str(found["library_version"]), self.config)
             train_config = TrainConfig(**{**found["train_config"], "seeds": tuple(found["train_config"]["seeds"])})
             train_config.check()
