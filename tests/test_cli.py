@@ -119,7 +119,7 @@ def test_help_explains_every_hyper_parameter(monkeypatch: pytest.MonkeyPatch, ca
     for field in (*dataclasses.fields(cls), *dataclasses.fields(dop.TrainConfig), *dataclasses.fields(train.Options)):
         if field.name not in ("hyper", "train_config"):
             assert re.search(rf"--(no-)?{field.name.replace('_', '-')}\b", shown), field.name
-    assert "Discount per step" in shown
+    assert "Discount factor per step" in shown
 
 
 def test_every_field_of_the_protocol_is_an_option_that_reaches_the_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):

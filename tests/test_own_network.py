@@ -276,7 +276,7 @@ def test_an_earlier_argument_is_refused_where_the_network_has_no_such_field():
 def test_networks_and_their_fields_are_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     made: list[Any] = []
     monkeypatch.setattr(api, "train", lambda algorithm, *_, **__: made.append(algorithm))
-    monkeypatch.setattr("dop.cli.commands.train.tell", lambda _: None)
+    monkeypatch.setattr("dop.cli.commands.train.run_summary", lambda _: None)
     typed: dict[tuple[str, ...], Any] = {
         (): dop.StochasticDOP(),
         ("--actor.hidden-size", "32"): dop.StochasticDOP(actor=dop.GRU(hidden_size=32)),

@@ -232,7 +232,7 @@ def test_names_and_extras_are_checked_before_anything_is_made(tmp_path: Path, mo
     ):
         with pytest.raises(error, match=words):
             dop.train(dop.VDN(), "two-step", run_dir=tmp_path / "run", loggers=logger)
-    with pytest.raises(dop.ConfigError, match="online without a logger"):
+    with pytest.raises(dop.ConfigError, match="Online logging needs a logger"):
         lookup.chosen([], online=True)
     assert not (tmp_path / "run").exists()
 
