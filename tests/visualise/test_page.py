@@ -306,8 +306,9 @@ def test_no_number_breaks_a_page_or_a_figure(by_seed: list[list[float]], tmp_pat
 
 def test_environment_steps_of_any_size_are_drawn(tmp_path: Path):
     found = compare.compare([with_returns("a", "vdn", [1.0, 2.0], steps=10**steps) for steps in (300,)])
-    page.build(found, [], [], made="now")
+    assert "vdn" in Elements(page.build(found, [], [], made="now")).text
     curves.draw({"vdn": found.tasks[0].lines[0].records}, tmp_path / "curve.png", title="game")
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_what_is_not_finite_is_named():
