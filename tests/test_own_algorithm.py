@@ -8,6 +8,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -274,3 +275,33 @@ def test_the_same_from_python(algorithm: Any, words: str, tmp_path: Path):
 def test_tuples_come_back_as_tuples(tmp_path: Path):
     folder = make_run(tmp_path / "run", algorithm=Kept(replay_batch=2, replay_capacity=4, sizes=(4, (5, "a"), None)))
     assert api.rebuild(folder, None, trust=True)[1].algorithm.sizes == (4, (5, "a"), None)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoQuiet(dop.VDN):
+    """VDN with a flag that is called like the off switch of an option of every run."""
+
+    no_quiet: bool = False
+    """Something else."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithoutDefault(dop.VDN):
+    """VDN with a field that must be given."""
+
+    order: int
+    """Something to choose."""
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("NoQuiet", "has a field no_quiet, which is an option of every run: rename the field."),
+        ("WithoutDefault", "has no default for order: give one."),
+    ],
+)
+def test_fields_that_cannot_be_options_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, words: str
+):
+    assert run(monkeypatch, "train", f"test_own_algorithm:{name}", *GAME) == 2
+    assert words in capsys.readouterr().err

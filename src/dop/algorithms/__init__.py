@@ -53,6 +53,8 @@ def presets(cls: type[Algorithm[Any, Any]], name: str) -> Mapping[str, Any]:
     if not isinstance(cls, HasPresets):
         return {"default": FAMILY.default(cls, name, "give one, or a class method `presets` with 'default' among them")}
     with plugins.named(f"The presets of {name} cannot be made"):
+        if "presets" not in vars(cls):  # those of a base, which knows no fields of `cls` without a default
+            FAMILY.default(cls, name)
         found = cls.presets()
     if not isinstance(found, Mapping) or not all(isinstance(preset, cls) for preset in found.values()):
         raise ConfigError(f"The presets of {name} must be a dict, from names to objects of that class; got {shown(found)}.")

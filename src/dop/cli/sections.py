@@ -37,6 +37,11 @@ class Option:
     default: Any
     help: str
 
+    @property
+    def spellings(self) -> set[str]:
+        """Its names on the command line, where a flag has a second one that turns it off."""
+        return {self.path, f"no_{self.path}"} if self.kind is bool else {self.path}
+
 
 def options_of(config: Any, cls: type[Any], section: str) -> Iterator[Option]:
     """Options for the fields of a dataclass. Defaults are the values of `config`, or those of the class without it.

@@ -52,11 +52,15 @@ class Snapshots:
         return sorted(int(path.stem) for path in self.folder.glob("*.npz") if re.fullmatch("[0-9]{12}", path.stem))
 
     def save(self, env_steps: int, learner: PyTree) -> None:
-        """Save a snapshot. Above the limit, the one with the nearest neighbours is deleted, never the first or the last."""
+        """Save a snapshot. Above the limit, the one with the nearest neighbours is deleted, never the first or the last.
+
+        The last counts as a tenth further on, since the run continues: else the newest but one would always be the nearest to it.
+        """
         write(self._path(env_steps), learner)
         while len(steps := self.steps) > self.limit:
+            places = [*steps[:-1], 1.1 * steps[-1]]
             inner = range(1, len(steps) - 1)
-            files.delete(self._path(steps[min(inner, key=lambda i: steps[i + 1] - steps[i - 1])]))
+            files.delete(self._path(steps[min(inner, key=lambda i: places[i + 1] - places[i - 1])]))
 
     def keep_until(self, env_steps: int) -> None:
         """Delete later snapshots, for a run that resumes from a checkpoint at `env_steps`."""
@@ -150,7 +154,8 @@ def read(path: Path, like: State, advice: str) -> State:
         raise
     # A damaged zip archive raises many kinds of errors.
     except Exception as error:
-        raise RunError(f"{path} cannot be read: {error}. {advice}") from error
+        what = "there is no such file" if isinstance(error, FileNotFoundError) else f"it is damaged ({type(error).__name__})"
+        raise RunError(f"{path} cannot be read: {what}. {advice}") from error
     return unflatten(arrays, like, str(path))
 
 

@@ -67,7 +67,8 @@ def run(arguments: Sequence[str]) -> None:
     about = f"{registry.first_paragraph(cls)}\n\nExample:\n  dop train {name} --env smax:2s3z --env-steps 500000 --seeds 4"
     of_config = [option for option in sections.options_of(None, TrainConfig, "Run") if option.path != "seeds"]
     of_run = [*sections.options_of(None, Options, "Run"), *of_config]
-    for taken in {option.path for option in of_run} & {option.path for option in own}:
+    of_every_run = {spelling for option in of_run for spelling in option.spellings}
+    for taken in (option.path for option in own if option.spellings & of_every_run):
         raise ConfigError(f"{name} has a field {taken}, which is an option of every run: rename the field.")
     values = sections.parse([*of_run, *own], typed, prog=f"dop train {name}", description=about)
     hyper_parameters, config = ({option.path: values.pop(option.path) for option in part} for part in (own, of_config))
