@@ -182,10 +182,8 @@ class Trainer:
         if at == "best" and not self.snapshots.best.exists():
             raise RunError(f"{self.folder.path} has no snapshots/best.npz. It is written at the next evaluation: `dop resume` the run.")
         if at != "best" and at not in steps:
-            existing = ", ".join(map(str, steps)) or "none"
-            raise RunError(
-                f"{self.folder.path} has no snapshot at {at} environment steps. There are: {existing}. Name one of them, best or latest."
-            )
+            choice = f"It has: {', '.join(map(str, steps))}. Name one of them, best or latest." if steps else "It has none yet: use latest."
+            raise RunError(f"{self.folder.path} has no snapshot at {at} environment steps. {choice}")
         like = jax.eval_shape(lambda: state.learner)
         learner = self.snapshots.restore_best(like) if at == "best" else self.snapshots.restore(int(at), like)
         return dataclasses.replace(state, learner=parallel.place(learner, self.devices))
