@@ -116,7 +116,7 @@ def test_without_a_word_it_is_the_newest_checkpoint(trained: Path):
 def test_a_moment_that_is_not_kept_is_answered_with_those_that_are(trained: Path):
     steps = Snapshots(trained / "snapshots").steps
     there = ", ".join(map(str, steps))
-    with pytest.raises(dop.RunError, match=f"no snapshot at 7 environment steps. There are: {there}. Name one of them, best or latest"):
+    with pytest.raises(dop.RunError, match=f"no snapshot at 7 environment steps. It has: {there}. Name one of them, best or latest"):
         dop.evaluate(trained, at=7, trust=True)
     with pytest.raises(dop.ConfigError, match="at must be best, latest"):
         views.render(trained, at="newest", trust=True)
