@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import pytest
 
 import dop
@@ -261,7 +262,8 @@ def test_what_is_no_algorithm_is_refused_by_what_it_lacks(
         (Bare(), "Bare declares more"),
         (3, "int is not an algorithm"),
         (Kept(sizes=[1, 2]), r"cannot store sizes=\[1, 2\].*tuples"),
-        (Kept(sizes=object()), "cannot store"),
+        (Kept(sizes=object()), r"Kept: config.json cannot store sizes=<object .* is not JSON serializable. Use numbers"),
+        (Kept(sizes=jnp.zeros(2)), r"Kept: config.json cannot store sizes=Array\(\[0., 0.\]"),
         (OwnQ(lr=-1.0), r"lr must be positive, got -1\.0"),
     ],
 )
