@@ -86,7 +86,7 @@ def explain(error: BaseException) -> str:
     where = " at {}:{}".format(*(own or real)[-1]) if real else ""
     text = str(error)
     if type(error).__module__.startswith("jax"):  # the next lines are about JAX's own calls
-        text = text.split("\n")[0]
+        text = text.split("\n", maxsplit=1)[0]
     return f"{type(error).__name__}{where}: {text}"
 
 
