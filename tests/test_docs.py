@@ -61,7 +61,7 @@ def curious(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_the_subclass_of_the_page_runs_and_adds_its_bonus(curious: Any):
-    sizes = {"on_policy_batch": 4, "on_policy_capacity": 4, "replay_capacity": 8, "off_policy_batch": 4}
+    sizes: dict[str, Any] = {"on_policy_batch": 4, "on_policy_capacity": 4, "replay_capacity": 8, "off_policy_batch": 4}
     program = Program(algorithm=curious(bonus=2.0, **sizes), environment=Workers())
     contract.check(program)
     state = jax.jit(lambda key: program.warm_up(program.start(key)))(jax.random.key(0))

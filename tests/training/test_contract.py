@@ -22,8 +22,8 @@ from run_factories import TINY
 TWO_STEP = envs.make("two-step")
 
 
-def with_methods(**methods: Callable[..., Any]) -> Any:
-    """`OwnQ` with other methods."""
+def with_methods(**methods: Any) -> Any:
+    """`OwnQ` with other methods and sizes."""
     return make_dataclass("Mine", [], bases=(OwnQ,), namespace=methods, frozen=True, kw_only=True)(replay_batch=2, replay_capacity=4)
 
 
