@@ -276,3 +276,16 @@ def test_the_same_from_python(algorithm: Any, words: str, tmp_path: Path):
 def test_tuples_come_back_as_tuples(tmp_path: Path):
     folder = make_run(tmp_path / "run", algorithm=Kept(replay_batch=2, replay_capacity=4, sizes=(4, (5, "a"), None)))
     assert api.rebuild(folder, None, trust=True)[1].algorithm.sizes == (4, (5, "a"), None)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_what_goes_wrong_in_optional_methods_is_a_sentence(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fails(*_: Any) -> Any:
+        raise RuntimeError("out of ideas")
+
+    for name, look in (("credit", views.credit), ("policy", views.export)):
+        monkeypatch.setattr(OwnQ, name, fails, raising=False)
+        with pytest.raises(dop.ConfigError, match=rf"OwnQ.{name} raised an exception: RuntimeError at .*: out of ideas"):
+            look(trained, trust=True, out=tmp_path / name)
+    monkeypatch.setattr(OwnQ, "credit", lambda *_: 1.0)
+    with pytest.raises(dop.ConfigError, match=r"OwnQ.credit returns float; it must return a dop.types.Credit."):
+        views.credit(trained, trust=True, out=tmp_path / "credit")

@@ -135,7 +135,8 @@ def _checked_learner(algorithm: Algorithm[Any, Any], spec: EnvSpec, key: Any) ->
 def _check_act(algorithm: Algorithm[Any, Any], spec: EnvSpec, learner: PyTree, carry: PyTree, key: Any, *, explore: bool) -> None:
     method = _Method(algorithm, "act")
     layout = time_step_layout(spec).items()
-    step = TimeStep(**{name: jax.ShapeDtypeStruct(shape, bool if kind == "bool" else jnp.float32) for name, (shape, kind) in layout})
+    fields: dict[str, Any] = {name: jax.ShapeDtypeStruct(shape, bool if kind == "bool" else jnp.float32) for name, (shape, kind) in layout}
+    step = TimeStep(**fields)
     act = lambda *x: algorithm.act(*x, explore=explore)  # noqa: E731
     output, later = method.pair(method.returned(act, learner, carry, step, key), "dop.PolicyOutput, carry", PolicyOutput)
     method.check_array("action", output.action, spec.action_shape, jnp.integer if spec.action_kind == "discrete" else jnp.floating)
