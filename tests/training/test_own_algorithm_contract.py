@@ -14,6 +14,7 @@ import pytest
 import dop
 from dop import envs
 from dop.algorithms.base.q_learning import QLearning
+from dop.devices import parallel
 from dop.training import contract
 from dop.training.program import Program
 from outside import OwnQ, OwnVDN
@@ -82,7 +83,7 @@ WRONG = {
     **{
         name: (
             with_methods(**{name: fails}),
-            rf"Mine.{name} \(.*\) raised an exception: RuntimeError at .*test_contract.py:\d+: out of ideas",
+            rf"Mine.{name} \(.*\) raised an exception: RuntimeError at .*test_own_algorithm_contract.py:\d+: out of ideas",
         )
         for name in ("init", "initial_carry", "act", "sample", "update", "schedules", "sampling")
     },
@@ -101,9 +102,7 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(mistake: str, tmp_path
 
 def test_errors_of_jax_are_one_sentence_with_the_user_s_line():
     branching = with_methods(act=lambda self, learner, carry, step, *x, **y: 1 if step.reward > 0 else 2)
-    words = (
-        r"Mine.act \(.*\) raised an exception: TracerBoolConversionError at .*test_contract.py:\d+: Attempted boolean conversion.*bool\[\]"
-    )
+    words = r"Mine.act \(.*\) raised an exception: TracerBoolConversionError at .*test_own_algorithm_contract.py:\d+: Attempted boolean conversion.*bool\[\]"
     with pytest.raises(dop.ConfigError, match=words) as refused:
         contract.check(Program(algorithm=branching, environment=TWO_STEP))
     assert "\n" not in str(refused.value)
@@ -138,3 +137,10 @@ def test_a_resumed_run_is_checked_as_well(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(OwnQ, "update", lambda self, learner, batch, key: learner)
     with pytest.raises(dop.ConfigError, match=re.escape("returns LinearQ; it must return the pair (learner, metrics)")):
         dop.resume(tmp_path / "run", env_steps=32, algorithm=OwnQ, quiet=True)
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_numbers_of_python_are_results_like_arrays(seeds: int):
+    with_numbers = parallel.over_seeds(lambda x: {"twice": 2 * x, "half": 0.5, "count": 3}, parallel.mesh(1))
+    found = {name: value.tolist() for name, value in with_numbers(jnp.arange(float(seeds))).items()}
+    assert found == {"twice": [0.0, 2.0][:seeds], "half": [0.5] * seeds, "count": [3] * seeds}
