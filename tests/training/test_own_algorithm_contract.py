@@ -102,7 +102,7 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(mistake: str, tmp_path
 
 def test_errors_of_jax_are_one_sentence_with_the_user_s_line():
     branching = with_methods(act=lambda self, learner, carry, step, *x, **y: 1 if step.reward > 0 else 2)
-    words = r"Mine.act \(.*\) raised an exception: TracerBoolConversionError at .*test_own_algorithm_contract.py:\d+: Attempted boolean conversion.*bool\[\]"
+    words = r"Mine.act \(.*\) raised .*: TracerBoolConversionError at .*contract.py:\d+: Attempted boolean conversion.*bool\[\]"
     with pytest.raises(dop.ConfigError, match=words) as refused:
         contract.check(Program(algorithm=branching, environment=TWO_STEP))
     assert "\n" not in str(refused.value)
