@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import pytest
 
 import dop
@@ -262,7 +263,8 @@ def test_what_is_no_algorithm_is_refused_by_what_it_lacks(
         (Bare(), "Bare declares more"),
         (3, "int is not an algorithm"),
         (Kept(sizes=[1, 2]), r"cannot store sizes=\[1, 2\].*tuples"),
-        (Kept(sizes=object()), "cannot store"),
+        (Kept(sizes=object()), r"Kept: config.json cannot store sizes=<object .* is not JSON serializable. Use numbers"),
+        (Kept(sizes=jnp.zeros(2)), r"Kept: config.json cannot store sizes=Array\(\[0., 0.\]"),
         (OwnQ(lr=-1.0), r"lr must be positive, got -1\.0"),
     ],
 )
@@ -305,3 +307,16 @@ def test_fields_that_cannot_be_options_are_refused(
 ):
     assert run(monkeypatch, "train", f"test_own_algorithm:{name}", *GAME) == 2
     assert words in capsys.readouterr().err
+
+
+def test_what_goes_wrong_in_optional_methods_is_a_sentence(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fails(*_: Any) -> Any:
+        raise RuntimeError("out of ideas")
+
+    for name, look in (("credit", views.credit), ("policy", views.export)):
+        monkeypatch.setattr(OwnQ, name, fails, raising=False)
+        with pytest.raises(dop.ConfigError, match=rf"OwnQ.{name} raised an exception: RuntimeError at .*: out of ideas"):
+            look(trained, trust=True, out=tmp_path / name)
+    monkeypatch.setattr(OwnQ, "credit", lambda *_: 1.0)
+    with pytest.raises(dop.ConfigError, match=r"OwnQ.credit returns float; it must return a dop.types.Credit."):
+        views.credit(trained, trust=True, out=tmp_path / "credit")

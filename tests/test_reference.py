@@ -26,6 +26,7 @@ def test_every_public_name_is_asked_for_once():
     asked = re.findall(r"^::: (\S+)$", pages, re.MULTILINE)
     assert len(set(asked)) == len(asked)
     assert {f"dop.{name}" for name in dop.__all__} | {f"dop.types.{name}" for name in only_in_types()} <= set(asked)
+    assert {f"dop.networks.teams.{name}" for name in ("greedy_policy.Policy", "feed_forward", "recurrent")} <= set(asked)
     assert {f"dop.{name}" for name in own(errors) if issubclass(getattr(errors, name), Exception)} <= set(asked)
 
 
@@ -45,6 +46,12 @@ def test_every_function_and_class_of_the_maths_is_there(built: set[str]):
     expected = {f"{module.__name__}.{name}" for module in MATHS for name in functions(module) | own(module)}
     assert expected >= {"dop.returns.tree_backup", "dop.losses.stochastic_dop_actor", "dop.mixers.LinearMixer"}
     assert expected <= built
+
+
+def test_teams_and_their_policy_are_there(built: set[str]):
+    teams = "dop.networks.teams"
+    assert {f"{teams}.{name}.make_team" for name in ("feed_forward", "recurrent")} <= built
+    assert {f"{teams}.greedy_policy.Policy.temperature", f"{teams}.feed_forward.outputs", f"{teams}.recurrent.step_team"} <= built
 
 
 def test_every_field_and_method_of_a_public_class_is_there(built: set[str]):

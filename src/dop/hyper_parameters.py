@@ -11,6 +11,8 @@ from dop.errors import ConfigError, plain, shown
 from dop.families import same_class
 from dop.networks import parts
 
+_STORABLE = "Use numbers, strings, None, tuples of them, and networks (dop.Network)."
+
 
 def as_json(values: dict[str, Any]) -> dict[str, Any]:
     """The values after a round trip through JSON: tuples become lists.
@@ -39,9 +41,12 @@ def serialise(owner: Any) -> dict[str, Any]:
 def _serialise(value: Any, error: str) -> Any:
     if parts.is_part(value):
         return {parts.KIND: parts.name_of(value)} | serialise(value)
-    found = as_json({"": value})[""]
+    try:
+        found = json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as failure:
+        raise ConfigError(f"{error}: {failure}. {_STORABLE}") from failure
     if parts.is_record(value) or deserialise(found) != value:
-        raise ConfigError(f"{error}, which resuming the run needs. Use numbers, strings, None, tuples of them, and networks (dop.Network).")
+        raise ConfigError(f"{error}, which resuming the run needs. {_STORABLE}")
     return found
 
 

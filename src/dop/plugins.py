@@ -84,7 +84,10 @@ def explain(error: BaseException) -> str:
     real = [(file, line) for file, line in files if not file.startswith("<")]  # not <frozen importlib._bootstrap>, <string>, <stdin>
     own = [line for line in real if not line[0].startswith(_INSTALLED)]
     where = " at {}:{}".format(*(own or real)[-1]) if real else ""
-    return f"{type(error).__name__}{where}: {error}"
+    text = str(error)
+    if type(error).__module__.startswith("jax"):  # the next lines are about JAX's own calls
+        text = text.split("\n", maxsplit=1)[0]
+    return f"{type(error).__name__}{where}: {text}"
 
 
 @contextlib.contextmanager

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import dop
-from dop.rollout.shared_memory import RESET, STEP, EnvRunner, SharedBuffers
+from dop.rollout.env_runner import EnvRunner
+from dop.rollout.shared_memory import RESET, STEP, SharedBuffers
 from dop.types import TimeStep
 from python_environments import Walk
 

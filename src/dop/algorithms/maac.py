@@ -121,7 +121,7 @@ class MAAC(OffPolicy[AttentionCritic]):
     def policy(self, learner: MAACLearner) -> Policy:
         """The greedy decentralised policy."""
         chosen = "argmax" if learner.actor.network.kind == "discrete" else "corner"
-        return Policy(team=learner.actor, temperature=jnp.ones(()), chosen=chosen)
+        return Policy(team=learner.actor, chosen=chosen)
 
     def credit(self, learner: MAACLearner, carry: tuple[()], step: TimeStep, action: Action, own: Action) -> Credit:
         """Each agent's value is the team's; a simplex action counts as its nearest corner."""

@@ -84,6 +84,7 @@ class Batch(actor_critic.Batch):
     """The episodes of one update; leading axis: episode."""
 
     off_policy: Episode
+    """Episodes of the replay buffer: the critic's tree-backup targets."""
 
 
 class CriticData(eqx.Module):

@@ -20,9 +20,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
-from dop import policies
+from dop import plugins, policies
+from dop.errors import ConfigError
 from dop.losses import aristocrat_utility
-from dop.types import Action, ActionKind, AssignsCredit, TimeStep
+from dop.types import Action, ActionKind, AssignsCredit, Credit, TimeStep
 
 DRAWS = 64
 """Uniform actions that a continuous one is compared with."""
@@ -50,18 +51,32 @@ class CreditEstimate(eqx.Module):
         return self.k * self.q
 
 
+def credit_of(algorithm: AssignsCredit, learner: Any, carry: PyTree, step: TimeStep, action: Action, own: Action) -> Credit:
+    """The algorithm's `credit`.
+
+    Raises:
+        ConfigError: it raises an exception, or returns something else.
+    """
+    name = f"{type(algorithm).__name__}.credit"
+    with plugins.named(f"{name} raised an exception"):
+        found = algorithm.credit(learner, carry, step, action, own)
+    if not isinstance(found, Credit):
+        raise ConfigError(f"{name} returns {type(found).__name__}; it must return a dop.types.Credit.")
+    return found
+
+
 def estimate_credit(
     algorithm: AssignsCredit, learner: Any, carry: PyTree, step: TimeStep, action: Action, key: PRNGKeyArray, kind: ActionKind
 ) -> CreditEstimate:
     """The credit estimate of one step with the joint action `action`."""
-    estimate = algorithm.credit(learner, carry, step, action, action)
+    estimate = credit_of(algorithm, learner, carry, step, action, action)
     values = values_of(algorithm, learner, carry, step, action, kind)
     if kind == "discrete":
         uniform = jnp.sum(jax.vmap(policies.uniform)(step.action_mask) * values, axis=-1)
     else:
         draw = jax.vmap(jax.vmap(lambda k, m: policies.random_action(k, m, kind)), in_axes=(0, None))
         others = draw(jax.random.split(key, (DRAWS, len(estimate.q))), step.action_mask)
-        uniform = jnp.mean(jax.vmap(lambda own: algorithm.credit(learner, carry, step, action, own).q)(others), axis=0)
+        uniform = jnp.mean(jax.vmap(lambda own: credit_of(algorithm, learner, carry, step, action, own).q)(others), axis=0)
     acts = jnp.any(step.action_mask, axis=-1)
     credit = jnp.where(acts, estimate.k * (estimate.q - uniform), 0)
     if estimate.policy is None:
@@ -80,7 +95,7 @@ def values_of(
     """Q_i of all actions of agent i, while the others act as in `action`."""
 
     def q(own: Action) -> Float[Array, " agent"]:
-        return algorithm.credit(learner, carry, step, action, own).q
+        return credit_of(algorithm, learner, carry, step, action, own).q
 
     agents, size = step.action_mask.shape
     if kind == "discrete":

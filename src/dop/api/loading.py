@@ -22,6 +22,7 @@ from dop.hyper_parameters import as_json
 from dop.renamed import formerly
 from dop.rollout.program import PythonProgram
 from dop.storage.run_directory import RunConfig, RunFolder, in_words
+from dop.training import contract
 from dop.training.program import Program
 from dop.types import LABELS, Algorithm, EnvSpec
 
@@ -71,6 +72,7 @@ def rebuild(
             "From Python, pass the original: environment=..."
         )
     check_algorithm(algorithm, program.spec)
+    contract.check(program)
     program.check()
     return replace(config, environment_spec=spec), program
 

@@ -28,6 +28,7 @@ from dop.hyper_parameters import as_json
 from dop.rollout.program import PythonProgram
 from dop.storage import files, initial
 from dop.storage.run_directory import MOST_SEEDS, RunConfig, RunFolder, TrainConfig, default_folder
+from dop.training import contract
 from dop.training.preflight import Preflight, measure
 from dop.training.program import Program
 from dop.types import Algorithm, EnvSpec
@@ -76,6 +77,7 @@ def make_plan(
     if not isinstance(spec, EnvSpec):
         raise ConfigError(f"The spec of {environment!r} is {type(spec).__name__}; it must be a dop.EnvSpec.")
     check_algorithm(algorithm, spec)
+    contract.check(program)
     program.check()
     program = _resolved(program)
     initial_networks, origin = None, None

@@ -44,7 +44,7 @@ def over_seeds(function: Callable[..., Any], devices: Mesh, *, donate: bool = Fa
         if seeds > 1:
             return jax.vmap(function)(*args)
         result = function(*jax.tree.map(lambda x: x[0], args))
-        return jax.tree.map(lambda x: x[None], result)
+        return jax.tree.map(lambda x: jnp.asarray(x)[None], result)
 
     spec = PartitionSpec(AXIS)
     mapped = jax.shard_map(block, mesh=devices, in_specs=spec, out_specs=spec, check_vma=False)

@@ -26,7 +26,7 @@ from dop.envs.making import foreign
 from dop.envs.validation.repeats import all_start_alike
 from dop.errors import ConfigError
 from dop.rollout.collector import Collector, Played, slots_of
-from dop.rollout.shared_memory import Maker
+from dop.rollout.env_runner import Maker
 from dop.rollout.worker_process import processes
 from dop.rollout.worker_ray import RayWorkers
 from dop.rollout.workers import Job, Workers, local

@@ -22,7 +22,8 @@ from typing import Any
 import jax
 
 from dop.errors import ConfigError, DopError
-from dop.rollout.shared_memory import EnvRunner, SharedBuffers, end_reason
+from dop.rollout.env_runner import EnvRunner, end_reason
+from dop.rollout.shared_memory import SharedBuffers
 from dop.rollout.workers import Job, WorkerDiedError, Workers
 
 START_TIMEOUT = 120.0

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from dop.errors import ConfigError, DopError, MissingExtraError
-from dop.rollout.shared_memory import EnvRunner, SharedBuffers, end_reason
+from dop.rollout.env_runner import EnvRunner, end_reason
+from dop.rollout.shared_memory import SharedBuffers
 from dop.rollout.worker_process import GRACE, START_TIMEOUT
 from dop.rollout.workers import Job, WorkerDiedError, Workers
 

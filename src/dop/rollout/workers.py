@@ -18,7 +18,8 @@ import numpy as np
 from jaxtyping import Int
 
 from dop.errors import DopError, RunError
-from dop.rollout.shared_memory import EnvRunner, Maker, SharedBuffers, end_reason
+from dop.rollout.env_runner import EnvRunner, Maker, end_reason
+from dop.rollout.shared_memory import SharedBuffers
 from dop.types import EnvSpec
 
 MAX_DEATHS = 5

@@ -6,7 +6,7 @@ import json
 from importlib import metadata
 from pathlib import Path
 
-from dop import api
+from dop import api, plugins
 from dop.errors import ConfigError
 from dop.export import parity
 from dop.export import policy_files as exporting
@@ -50,7 +50,8 @@ def export(
     learned_by, spec = trained.program.algorithm, trained.program.spec
     if not isinstance(learned_by, Exportable):
         raise ConfigError(f"{trained.config.algorithm} cannot be exported: it has no method `policy` (see dop.types.Exportable).")
-    policy = learned_by.policy(trained.learner)
+    with plugins.named(f"{type(learned_by).__name__}.policy raised an exception"):
+        policy = learned_by.policy(trained.learner)
     models = exporting.models(policy, spec)
     parity.check(models, policy, trained.program, trained.learner, episodes_key(0))
     written = exporting.write_models(models, folder)

@@ -58,6 +58,7 @@ class Batch(eqx.Module):
     """The episodes of one update; leading axis: episode."""
 
     on_policy: Episode
+    """On-policy episodes: the critic's TD(lambda) targets, and the normalisation of states."""
     actor: Episode
     """The episodes of the actors' gradient."""
 
@@ -236,7 +237,7 @@ class ActorCritic(Generic[Critic]):
 
     def policy(self, learner: ActorCriticLearner[Critic]) -> Policy:
         """The greedy decentralised policy."""
-        return Policy(team=learner.actor_ema, temperature=jnp.ones(()), chosen="argmax")
+        return Policy(team=learner.actor_ema, chosen="argmax")
 
     def credit(self, learner: ActorCriticLearner[Critic], carry: Carry, step: TimeStep, action: Action, own: Action) -> Credit:
         """By the current critic, against the averaged actors."""

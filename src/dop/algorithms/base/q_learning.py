@@ -190,7 +190,7 @@ class QLearning:
 
     def policy(self, learner: QLearner) -> Policy:
         """The greedy decentralised policy."""
-        return Policy(team=learner.online.agents, temperature=jnp.ones(()), chosen="argmax")
+        return Policy(team=learner.online.agents, chosen="argmax")
 
     def credit(self, learner: QLearner, carry: Carry, step: TimeStep, action: Action, own: Action) -> Credit:
         """The agents' own values. A non-linear mixer is linearised at `action`: k_i is dQ_tot/dQ_i there."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 import equinox as eqx
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dop.networks.layers import Agent, PerAgent
@@ -22,6 +23,8 @@ class Policy(eqx.Module):
     """
 
     team: PerAgent[Agent]
-    temperature: Float[Array, ""]
-    """Only for `softmax`."""
+    """Networks of all agents."""
     chosen: Chosen = eqx.field(static=True)
+    """How an agent's output gives its action."""
+    temperature: Float[Array, ""] = eqx.field(default_factory=lambda: jnp.ones(()))
+    """Only for `softmax`."""
