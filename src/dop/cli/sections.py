@@ -58,7 +58,7 @@ def options_of(config: Any, cls: type[Any], section: str) -> Iterator[Option]:
 def _of_network(option: Option, network: Any) -> Iterator[Option]:
     """Options for the network's kind, then its own fields, in the section of its field."""
     kinds = ", ".join(parts.FAMILY.names())
-    help_ = f"{option.help} One of {kinds}, or my_module:MyNetwork; its options follow."
+    help_ = f"{option.help} One of {kinds}, or my_module:MyNetwork; its options follow.".lstrip()
     yield dataclasses.replace(option, kind=str, default=parts.name_of(network), help=help_)
     for own in options_of(network, type(network), ""):
         yield dataclasses.replace(own, path=f"{option.path}.{own.path}", section=option.section)
