@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import re
 import sys
@@ -13,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import dop
 from dop import algorithms, api, hyper_parameters
+from dop.errors import check_positive, check_types
 from dop.networks import FAMILY
 from dop.networks.layers import Linear
 from helpers import make_spec
@@ -116,9 +119,12 @@ def test_a_run_directory_alone_cannot_import_a_network(tmp_path: Path, monkeypat
         ({"kind": "gru", "hidden_size": -4}, "actor.hidden_size must be positive, got -4"),
         ({"kind": "gru", "hidden_size": "wide"}, "actor.hidden_size must be a whole number, got 'wide'"),
         ({"kind": "gru", "hidden_size": [1]}, "actor.hidden_size must be a whole number"),
-        ({"kind": 3}, "actor must be one of .*dop.GRU"),
-        ("gru", "actor must be one of .*got 'gru'"),
-        (None, "actor must be one of"),
+        ({"kind": 3}, r"config\.json: actor must be one of .*dop.GRU"),
+        ({"kind": None}, r"config\.json: actor must be one of"),
+        ({"hidden_size": 4}, r"config\.json: actor must be one of"),
+        ({"kind": "gru", "hidden_size": "8"}, r"config\.json: actor.hidden_size must be a whole number, got '8'"),
+        ("gru", r"config\.json: actor must be one of .*got 'gru'"),
+        (None, r"config\.json: actor must be one of"),
     ],
 )
 def test_a_damaged_network_in_a_run_directory_is_said(tmp_path: Path, actor: Any, words: str):
@@ -128,6 +134,46 @@ def test_a_damaged_network_in_a_run_directory_is_said(tmp_path: Path, actor: Any
     folder.config.write_text(json.dumps(config))
     with pytest.raises(dop.DopError, match=words):
         api.rebuild(folder, None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kindly(OwnTanh):
+    """Has a field that is called like the key of its name in config.json."""
+
+    kind: str = "gru"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind(OwnTanh):
+    """Has a field that is nearly called so."""
+
+    kind_of: str = "gru"
+
+
+@pytest.mark.parametrize("actor", [Kindly(), OwnTanh(inner=Kindly()), OwnTanh(inner=OwnTanh(inner=Kindly()))])
+def test_a_field_named_kind_is_refused_at_every_depth(actor: Any):
+    with pytest.raises(dop.ConfigError, match=r"Kindly has a field kind; config\.json stores .*rename the field"):
+        dop.preflight(dop.VDN(actor=actor), "two-step")
+    made = hyper_parameters.deserialise(hyper_parameters.serialise(OwnTanh(inner=Kind()))["inner"])
+    assert made == Kind()
+
+
+@dataclass(frozen=True, eq=False)
+class ByIdentity(OwnTanh):
+    """Takes mutable values, since it is hashed by identity."""
+
+    __hash__ = object.__hash__
+
+
+@pytest.mark.parametrize("inner", [{}, {"a": 1}, ({"a": 1},), ((1, ({},)),)])
+def test_a_dict_in_a_field_is_refused(inner: Any):
+    with pytest.raises(dop.ConfigError, match=r"config\.json cannot store inner=.*Use numbers, strings, None, tuples"):
+        hyper_parameters.serialise(OwnTanh(inner=inner))
+    with pytest.raises(dop.ConfigError, match="cannot be hashed; its fields must be numbers, strings, None, tuples"):
+        dop.preflight(dop.VDN(actor=OwnTanh(inner=inner)), "two-step")
+    with pytest.raises(dop.ConfigError, match=r"config\.json cannot store inner="):
+        dop.preflight(dop.VDN(actor=ByIdentity(inner=inner)), "two-step")
+    assert hyper_parameters.serialise(OwnTanh(inner=(1, ("a", None))))["inner"] == [1, ["a", None]]
 
 
 def test_settings_are_flat_where_they_are_shown():
@@ -174,6 +220,8 @@ class Odd(eqx.Module):
 
     def __call__(self, state: Any, x: Any) -> Any:
         y = self.layer(x)
+        if self.wrong.startswith("as "):
+            return state, y.astype(self.wrong[3:])
         wrong = {"one": y, "more": (state, jnp.append(y, 0)), "grows": (jnp.append(state, 0), y), "nothing": None}
         return wrong.get(self.wrong, (state, y))
 
@@ -206,11 +254,82 @@ def fails(*_: Any) -> Any:
         (odd("nothing"), "must return the next hidden state and the output"),
         (odd("more"), "must return 4 outputs"),
         (odd("grows"), "must keep the shapes and types of its hidden state"),
+        (odd("as int32"), r"must return outputs of type float32; they were int32\. Cast them: output\.astype\(jnp\.float32\)"),
+        (odd("as bool"), "must return outputs of type float32; they were bool"),
+        (odd("as float16"), "must return outputs of type float32; they were float16"),
+        (odd("as bfloat16"), "must return outputs of type float32; they were bfloat16"),
+        (odd("as complex64"), "must return outputs of type float32; they were complex64"),
+        (dop.MLP(layers=10**6), "actor.layers must be at most 64, got 1000000"),
+        (dop.MLP(layers=65), "actor.layers must be at most 64, got 65"),
     ],
 )
 def test_what_is_no_network_is_refused_by_what_is_wrong(part: Any, words: str):
     with pytest.raises(dop.ConfigError, match=words):
         dop.VDN(actor=part).check(SPEC)
+
+
+def test_outputs_of_critics_have_the_same_type():
+    with pytest.raises(dop.ConfigError, match=r"The network of critic=.* must return outputs of type float32; they were float16"):
+        dop.StochasticDOP(critic=Builds(stateless("as float16"))).check(SPEC)
+    dop.StochasticDOP(critic=Builds(stateless("as float32")), actor=odd("as float32")).check(SPEC)
+    dop.VDN(actor=dop.MLP(hidden_size=2, layers=64)).check(SPEC)
+
+
+class Stateless(Odd):
+    def init_state(self) -> Any:
+        return ()
+
+
+def stateless(wrong: str) -> Any:
+    return lambda inputs, outputs, key: Stateless(layer=Linear(inputs, outputs, key=key), wrong=wrong)
+
+
+@dataclass(frozen=True)
+class NoHash(OwnTanh):
+    def __hash__(self) -> int:
+        raise RuntimeError("no hash today")
+
+
+@dataclass(frozen=True)
+class NoEq(OwnTanh):
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("no comparison today")
+
+    def __hash__(self) -> int:
+        return 1
+
+
+@dataclass(frozen=True)
+class NeverEqual(NoEq):
+    def __eq__(self, other: object) -> bool:
+        return False
+
+    __hash__ = NoEq.__hash__
+
+
+@dataclass(frozen=True)
+class NoRepr(OwnTanh):
+    width: int = 3
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no name today")
+
+    def check(self) -> None:
+        check_positive(self, "width")
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        (NoHash(), r"actor=NoHash\(.* cannot be hashed.*RuntimeError at .*no hash today"),
+        (NoEq(), r"actor=NoEq\(.* cannot be compared with itself: RuntimeError at .*no comparison today"),
+        (NeverEqual(), r"actor=NeverEqual\(.* is not equal to itself"),
+        (NoRepr(width=-1), "actor.width must be positive, got -1"),
+    ],
+)
+def test_methods_that_raise_are_named(part: Any, words: str):
+    with pytest.raises(dop.ConfigError, match=words):
+        dop.preflight(dop.VDN(actor=part), "two-step")
 
 
 def test_a_configuration_that_can_change_is_refused():
@@ -270,6 +389,47 @@ def test_an_earlier_argument_is_refused_where_the_network_has_no_such_field():
         dop.StochasticDOP(actor=dop.GRU(3))
 
 
+def test_an_earlier_argument_may_not_disagree_with_the_given_network():
+    cls: Any = dop.StochasticDOP
+    with pytest.raises(
+        TypeError, match=r"got critic_hidden=32 and critic=MLP\(hidden_size=8, layers=2\), which disagree; omit critic_hidden"
+    ):
+        cls(critic_hidden=32, critic=dop.MLP(8))
+    with pytest.raises(TypeError, match="got both actor_hidden and actor_hidden_size, which are the same argument"), pytest.warns():
+        cls(actor_hidden=3, actor_hidden_size=4)
+    with pytest.warns(DeprecationWarning, match="critic_hidden of StochasticDOP is deprecated"):
+        assert cls(critic_hidden=8, critic=dop.MLP(8, layers=3)).critic == dop.MLP(8, layers=3)
+    changes: Any = {"critic_hidden": 32}
+    with pytest.warns(DeprecationWarning, match=r"It overrides critic=MLP\(hidden_size=8, layers=2\)\."):
+        assert replace(dop.StochasticDOP(critic=dop.MLP(8)), **changes).critic == dop.MLP(32)
+
+
+# --------------------------------------------------------------------------------------------------------------- initial parameters
+
+
+@dataclass(frozen=True)
+class Starts(OwnTanh):
+    """Has this number in its parameters at the start."""
+
+    at: str = "nan"
+
+    def build(self, inputs: int, outputs: int, *, key: Any) -> Any:
+        return jax.tree.map(lambda x: x.at[0].set(float(self.at)), super().build(inputs, outputs, key=key))
+
+
+@pytest.mark.parametrize(("at", "is_bad"), [("nan", True), ("inf", True), ("0", False)])
+def test_initial_parameters_are_finite(tmp_path: Path, at: str, is_bad: bool):
+    def train() -> Any:
+        return dop.train(replace(TINY, actor=Starts(at=at)), "matrix-game", env_steps=4, run_dir=tmp_path / "run", quiet=True)
+
+    if not is_bad:
+        assert train().outcome.finished
+        return
+    with pytest.raises(dop.RunError, match=r"initial parameters of .*/first/weight .* of VDN are not finite\. Training has not started"):
+        train()
+    assert not [*(tmp_path / "run" / "checkpoints").glob("*")]
+
+
 # ------------------------------------------------------------------------------------------------------------------- command line
 
 
@@ -293,6 +453,68 @@ def test_networks_and_their_fields_are_options(tmp_path: Path, monkeypatch: pyte
         assert made.pop() == expected
 
 
+@dataclass(frozen=True, kw_only=True)
+class Nested(OwnTanh):
+    """A network with another one in it."""
+
+    inner: Any = dop.MLP(hidden_size=3)  # noqa: RUF009
+    """The other one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deep(OwnTanh):
+    inner: Any = Nested()
+
+
+def test_networks_in_networks_are_options(monkeypatch: pytest.MonkeyPatch):
+    made: list[Any] = []
+    monkeypatch.setattr(api, "train", lambda algorithm, *_, **__: made.append(algorithm))
+    monkeypatch.setattr("dop.cli.commands.train.run_summary", lambda _: None)
+    nested, deep = "--actor=test_own_network:Nested", "--actor=test_own_network:Deep"
+    cls, inner = (getattr(importlib.import_module("test_own_network"), name) for name in ("Nested", "Deep"))
+    typed: dict[tuple[str, ...], Any] = {
+        (nested,): cls(),
+        (nested, "--actor.inner.hidden-size", "7"): cls(inner=dop.MLP(hidden_size=7)),
+        (nested, "--actor.inner=gru", "--actor.hidden-size=5"): cls(inner=dop.GRU(), hidden_size=5),
+        ("--actor.inner", "gru", "--actor.inner.hidden_size", "9", nested): cls(inner=dop.GRU(hidden_size=9)),
+        (nested, "--actor.inner=mlp"): cls(),
+        (deep, "--actor.inner.inner.layers=4"): inner(inner=cls(inner=dop.MLP(hidden_size=3, layers=4))),
+        (deep, "--actor.inner.inner=gru"): inner(inner=cls(inner=dop.GRU())),
+        (deep, "--actor.inner=mlp", "--actor.inner.layers=1"): inner(inner=dop.MLP(layers=1)),
+    }
+    for words, expected in typed.items():
+        assert run(monkeypatch, "train", "vdn", *GAME, *words) == 0
+        assert made.pop() == dop.VDN(actor=expected)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unresolved(OwnTanh):
+    """Has an annotation of a name that does not exist."""
+
+    size: Missing = 3  # type: ignore[name-defined]  # pyright: ignore[reportUndefinedVariable]
+
+    def check(self) -> None:
+        check_types(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfUnresolved(Unresolved):
+    """Inherits it."""
+
+
+@pytest.mark.parametrize("name", ["Unresolved", "OfUnresolved"])
+def test_an_annotation_without_a_meaning_is_said_with_its_class(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    words = r"fields of Unresolved \(.*test_own_network\.py:\d+\) cannot be read: NameError: name 'Missing' is not defined"
+    assert run(monkeypatch, "train", "vdn", *GAME, f"--actor=test_own_network:{name}") == 2
+    err = text(capsys.readouterr().err)
+    assert re.search(words, err)
+    assert "typing.py" not in err
+    with pytest.raises(dop.ConfigError, match=words):
+        dop.VDN(actor=globals()[name]()).check(SPEC)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -302,9 +524,11 @@ def test_networks_and_their_fields_are_options(tmp_path: Path, monkeypatch: pyte
             ["--actor", "outside:OwnLogger"],
             "outside:OwnLogger is not a network: it has no build. See dop.Network, and docs/own-network.md.",
         ),
-        (["--actor.hidden-size", "-1"], "actor.hidden_size must be positive, got -1."),
+        (["--actor.hidden-size", "-1"], "--actor.hidden-size must be positive, got -1."),
         (["--actor.width", "3"], "Unrecognized options: --actor.width"),
         (["--actor", "mlp", "--actor.layers", "many"], "--actor.layers"),
+        (["--actor=test_own_network:Nested", "--actor.inner", "gur"], "no network 'gur'. Did you mean 'gru'?"),
+        (["--actor=test_own_network:Nested", "--actor.inner.width", "3"], "Unrecognized options: --actor.inner.width"),
         (["--actor"], "Missing value for argument '--actor'"),
         (["--preset"], "Missing value for argument '--preset'"),
         (["--preset", "papr"], "no preset of vdn 'papr'"),

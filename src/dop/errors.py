@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import inspect
 import logging
 import math
 import types
@@ -46,6 +47,8 @@ def shown(value: Any, most: int = 100) -> str:
         return f"a number of {value.bit_length()} bits" if isinstance(value, int) else f"a {type(value).__name__} with a huge number in it"
     except RecursionError:
         return f"a {type(value).__name__} that is nested too deeply"
+    except Exception as error:  # user code
+        return f"a {type(value).__name__} whose repr raises {type(error).__name__}"
     return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
 
 
@@ -73,7 +76,7 @@ def check_types(config: Any, where: str = "") -> None:
         ConfigError: the wrong type, or a number that is not finite.
     """
     to_python_scalars(config)
-    hints = get_type_hints(type(config))
+    hints = type_hints(type(config))
     for field in dataclasses.fields(config):
         value, hint = getattr(config, field.name), hints[field.name]
         if _fits(value, hint):
@@ -83,6 +86,39 @@ def check_types(config: Any, where: str = "") -> None:
         if get_origin(hint) is Literal:
             raise UnknownNameError(field.name, value if isinstance(value, str) else shown(value), get_args(hint))
         raise ConfigError(f"{where}{field.name} must be {_describe(hint)}, got {shown(value)}.{integer_hint(value, hint)}")
+
+
+def type_hints(cls: type[Any], *, include_extras: bool = False) -> dict[str, Any]:
+    """The resolved annotations of a class.
+
+    Raises:
+        ConfigError: one cannot be resolved; the message names the class that declares it.
+    """
+    try:
+        return get_type_hints(cls, include_extras=include_extras)
+    except Exception as error:  # annotations are user code
+        place = next((base for base in reversed(cls.__mro__) if not _resolves(base)), cls)
+        raise ConfigError(
+            f"The types of the fields of {place.__qualname__} ({_place_of(place)}) cannot be read: {type(error).__name__}: {error}. "
+            "Import or define every name in its annotations at the top level of its module."
+        ) from error
+
+
+def _resolves(cls: type[Any]) -> bool:
+    """Whether the annotations of a class and its bases can be resolved."""
+    try:
+        get_type_hints(cls)
+    except Exception:  # user code
+        return False
+    return True
+
+
+def _place_of(cls: type[Any]) -> str:
+    """File and line of a class; its module if it has no file, as in a notebook."""
+    try:
+        return f"{inspect.getsourcefile(cls)}:{inspect.getsourcelines(cls)[1]}"
+    except (OSError, TypeError):
+        return cls.__module__
 
 
 _COUNTER_LIMIT = 2**31

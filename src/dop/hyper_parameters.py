@@ -40,14 +40,33 @@ def serialise(owner: Any) -> dict[str, Any]:
 
 def _serialise(value: Any, error: str) -> Any:
     if parts.is_part(value):
-        return {parts.KIND: parts.name_of(value)} | serialise(value)
+        return {parts.KIND: parts.name_of(value)} | _fields_of_network(value)
     try:
         found = json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as failure:
         raise ConfigError(f"{error}: {failure}. {_STORABLE}") from failure
-    if parts.is_record(value) or deserialise(found) != value:
+    if _has_dict(value) or deserialise(found) != value:
         raise ConfigError(f"{error}, which resuming the run needs. {_STORABLE}")
     return found
+
+
+def _fields_of_network(network: Any) -> dict[str, Any]:
+    """The fields of a network configuration.
+
+    Raises:
+        ConfigError: one of them has the name of the key that holds the network's name.
+    """
+    values = serialise(network)
+    if parts.KIND in values:
+        raise ConfigError(
+            f"{type(network).__name__} has a field {parts.KIND}; config.json stores the network's name there: rename the field."
+        )
+    return values
+
+
+def _has_dict(value: Any) -> bool:
+    """Whether a value is a dict or has one in it, which could change during the run."""
+    return isinstance(value, dict) or (isinstance(value, tuple | list) and any(map(_has_dict, value)))
 
 
 def deserialise(value: Any) -> Any:

@@ -39,7 +39,8 @@ def moved_into_parts(**earlier: str) -> Callable[[C], C]:
     """Accept earlier arguments of a dataclass that are now fields of one of its parts.
 
     `moved_into_parts(actor_hidden="actor.hidden_size")` accepts `actor_hidden=32`, sets that field of the given or default actor, and
-    emits a DeprecationWarning.
+    emits a DeprecationWarning. It raises TypeError if a part given with it has another value. In `dataclasses.replace`, which passes all
+    fields, the earlier argument takes precedence.
     """
 
     def decorate(cls: Any) -> Any:
@@ -47,14 +48,22 @@ def moved_into_parts(**earlier: str) -> Callable[[C], C]:
 
         @functools.wraps(init)
         def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
-            for old in earlier.keys() & kwargs.keys():
+            is_copy = {field.name for field in dataclasses.fields(cls) if field.init} <= kwargs.keys()  # dataclasses.replace gives all
+            given, by = dict(kwargs), {}
+            for old in [name for name in earlier if name in kwargs]:
                 part, _, field = earlier[old].partition(".")
                 base = kwargs.get(part, getattr(cls, part))
                 value = kwargs.pop(old)
                 replacement = f"{part}=dop.{type(base).__name__}({field}={value!r})"
                 if not hasattr(base, field):
                     raise TypeError(f"{cls.__name__}() got {old}, which is now {field} of {part}; {base!r} has no such field")
-                warnings.warn(f"{old} of {cls.__name__} is deprecated; write {replacement}.", DeprecationWarning, stacklevel=2)
+                if earlier[old] in by and by[earlier[old]][1] != value:
+                    raise TypeError(f"{cls.__name__}() got both {by[earlier[old]][0]} and {old}, which are the same argument; give one")
+                by[earlier[old]] = (old, value)
+                if part in given and not is_copy and getattr(given[part], field) != value:
+                    raise TypeError(f"{cls.__name__}() got {old}={value!r} and {part}={given[part]!r}, which disagree; omit {old}")
+                overrides = f" It overrides {part}={base!r}." if is_copy else ""
+                warnings.warn(f"{old} of {cls.__name__} is deprecated; write {replacement}.{overrides}", DeprecationWarning, stacklevel=2)
                 kwargs[part] = dataclasses.replace(base, **{field: value})
             init(self, *args, **kwargs)
 

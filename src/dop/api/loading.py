@@ -55,6 +55,7 @@ def rebuild(
     cpu_threads.use(config.train_config.threads or cpu_threads.default())
     for change in folder.changed_surroundings():
         logging.getLogger("dop").warning("%s: %s; the results may differ.", folder.path, change)
+    is_restored = algorithm is None or isinstance(algorithm, str | type)
     algorithm = _restored_algorithm(folder, config, algorithm, trust)
     try:
         program = make_program(
@@ -71,7 +72,12 @@ def rebuild(
             f"{folder.path} was trained in another {config.environment}: its {differ[0]} was {was}, now it is {now}. "
             "From Python, pass the original: environment=..."
         )
-    check_algorithm(algorithm, program.spec)
+    try:
+        check_algorithm(algorithm, program.spec)
+    except ConfigError as error:
+        if not is_restored:
+            raise
+        raise ConfigError(f"{folder.config}: {error}") from error
     contract.check(program)
     program.check()
     return replace(config, environment_spec=spec), program

@@ -14,12 +14,11 @@ import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any
 
 import tyro
 
-from dop import plugins
-from dop.errors import ConfigError
+from dop.errors import ConfigError, type_hints
 from dop.networks import parts
 
 _SECTION = re.compile(r"\s*# ([A-Z]\w*(?: \w+){0,2})")
@@ -48,7 +47,7 @@ def options_of(config: Any, cls: type[Any], section: str) -> Iterator[Option]:
 
     A network has an option for its kind, and options for its own fields. Fields without a section are in `section`.
     """
-    hints, about = _hints(cls), documented(cls)
+    hints, about = type_hints(cls, include_extras=True), documented(cls)
     for field in dataclasses.fields(cls):
         if not field.init:
             continue
@@ -64,15 +63,10 @@ def options_of(config: Any, cls: type[Any], section: str) -> Iterator[Option]:
 def _of_network(option: Option, network: Any) -> Iterator[Option]:
     """Options for the network's kind, then its own fields, in the section of its field."""
     kinds = ", ".join(parts.FAMILY.names())
-    help_ = f"{option.help} One of {kinds}, or my_module:MyNetwork; its options follow."
+    help_ = f"{option.help} One of {kinds}, or my_module:MyNetwork; its options follow.".lstrip()
     yield dataclasses.replace(option, kind=str, default=parts.name_of(network), help=help_)
     for own in options_of(network, type(network), ""):
         yield dataclasses.replace(own, path=f"{option.path}.{own.path}", section=option.section)
-
-
-def _hints(cls: type[Any]) -> dict[str, Any]:
-    with plugins.named(f"The types of the fields of {cls.__name__} cannot be read"):
-        return get_type_hints(cls, include_extras=True)
 
 
 def documented(cls: type[Any]) -> dict[str, tuple[str | None, str]]:
@@ -157,6 +151,11 @@ def errors_name_options(paths: Iterable[str]) -> Iterator[None]:
 
 def chosen(names: Iterable[str], arguments: Sequence[str]) -> dict[str, str]:
     """Values of these options, which determine the other options; the rest is ignored."""
-    fields = [(name, str | None, dataclasses.field(default=None)) for name in names]
+    paths = list(names)
+    fields = [
+        (f"o{i}", Annotated[str | None, tyro.conf.arg(name=path.replace("_", "-"))], dataclasses.field(default=None))
+        for i, path in enumerate(paths)
+    ]
     typed, _ = tyro.cli(dataclasses.make_dataclass("Chosen", fields), args=arguments, return_unknown_args=True, add_help=False)
-    return {name: value for name, value in vars(typed).items() if value is not None}
+    values = [getattr(typed, f"o{i}") for i in range(len(paths))]
+    return {path: value for path, value in zip(paths, values, strict=True) if value is not None}

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dop.errors import check_positive, check_types
+from dop.errors import ConfigError, check_positive, check_types, shown
 from dop.networks import layers
 from dop.networks.protocols import Graph
+
+MOST_LAYERS = 64
+"""Largest number of hidden layers; the time to compile a network grows with it."""
 
 
 class FeedForward(eqx.Module):
@@ -44,6 +47,8 @@ class MLP:
         """Raise ConfigError for an invalid size."""
         check_types(self)
         check_positive(self, "hidden_size", "layers")
+        if self.layers > MOST_LAYERS:
+            raise ConfigError(f"layers must be at most {MOST_LAYERS}, got {shown(self.layers)}.")
 
     def build(self, inputs: int, outputs: int, *, key: PRNGKeyArray) -> FeedForward:
         """The network, its parameters drawn from `key`."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from dop import plugins
@@ -46,10 +47,20 @@ def check(part: Any, field: str, *, inputs: int = 3, outputs: int = 2, feed_forw
         raise ConfigError(f"{field} must be one of {own}, or an object of your own with a method `build`; got {shown(part)}.")
     FAMILY.check(type(part), f"{field}={shown(part)}")
     _check_fields(part, field)
+    _check_hash(part, field)
     network, state = _built(part, field, inputs, outputs)
     if feed_forward is not None and jax.tree.leaves(state):
         raise ConfigError(f"{field}={shown(part)} has a hidden state. {feed_forward}")
     _check_step(network, state, f"The network of {field}={shown(part)}", inputs, outputs)
+
+
+def _check_hash(part: Any, field: str) -> None:
+    """Raise ConfigError unless the configuration can be hashed and compared, as an argument of compiled functions."""
+    with plugins.named(f"{field}={shown(part)} cannot be hashed; its fields must be numbers, strings, None, tuples of them, or networks"):
+        hash(part)
+    with plugins.named(f"{field}={shown(part)} cannot be compared with itself"):
+        if not bool(part == part):  # noqa: PLR0124
+            raise ConfigError(f"{field}={shown(part)} is not equal to itself, because of its own __eq__ or a field that is NaN.")
 
 
 def _check_fields(part: Any, field: str) -> None:
@@ -94,6 +105,8 @@ def _check_step(network: Any, state: PyTree, name: str, inputs: int, outputs: in
         raise ConfigError(f"{name} must return the next hidden state and the output; it returned {shown(given)}.")
     if getattr(given[1], "shape", None) != (outputs,):
         raise ConfigError(f"{name} must return {outputs} outputs; it returned {shown(given[1])}.")
+    if given[1].dtype != (real := jnp.zeros(()).dtype):
+        raise ConfigError(f"{name} must return outputs of type {real}; they were {given[1].dtype}. Cast them: output.astype(jnp.{real}).")
     before, after = (jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree) for tree in (state, given[0]))
     if before != after:
         raise ConfigError(f"{name} must keep the shapes and types of its hidden state; it was {shown(before)} and became {shown(after)}.")

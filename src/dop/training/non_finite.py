@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from dop.errors import RunError
 from dop.types import Episode, Metrics
 
 FOUND = "non_finite/"
@@ -89,6 +90,17 @@ def split(metrics: dict[str, Any]) -> tuple[dict[str, Any], dict[str, np.ndarray
 def bad_arrays(arrays: dict[str, np.ndarray]) -> list[str]:
     """The names of arrays with numbers that are not finite."""
     return [name for name, array in arrays.items() if np.issubdtype(array.dtype, np.inexact) and not np.isfinite(array).all()]
+
+
+def check_initial(arrays: dict[str, np.ndarray], algorithm: str) -> None:
+    """Raise RunError if arrays of a new learner are not finite."""
+    bad = bad_arrays(arrays)
+    if bad:
+        others = f" (and of {len(bad) - 1} other arrays)" if bad[1:] else ""
+        raise RunError(
+            f"The initial parameters of {bad[0]}{others} in the learner of {algorithm} are not finite. Training has not started; "
+            "correct the initialisation of the network."
+        )
 
 
 def sentence(quantity: str, place: float, *, time_limit: int, environments: int) -> str:

@@ -156,10 +156,11 @@ class Trainer:
         return crossed(min(record.env_steps for record in earlier if record.iteration == last), steps, self.train_config.eval_interval)
 
     def _prepare(self, state: RunState) -> RunState:
-        """Insert the initial networks of another run, if the run starts from one."""
-        if self.config.init_from is None:
-            return state
-        return dataclasses.replace(state, learner=parallel.place(initial.load(self.folder, state.learner), self.devices))
+        """Insert the initial networks of another run, if the run starts from one; then check the parameters."""
+        if self.config.init_from is not None:
+            state = dataclasses.replace(state, learner=parallel.place(initial.load(self.folder, state.learner), self.devices))
+        non_finite.check_initial(flatten(state.learner), type(self.program.algorithm).__name__)
+        return state
 
     def restore(self) -> RunState:
         """The exact state of the newest checkpoint."""

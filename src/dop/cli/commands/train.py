@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -84,14 +85,37 @@ def _start(cls: type[Any], name: str, typed: Sequence[str]) -> Any:
     preset = chosen.pop("preset", "default")
     if preset not in presets:
         raise UnknownNameError(f"preset of {name}", preset, presets)
-    start = presets[preset]
-    kept = {part: kind for part, kind in chosen.items() if kind == parts.name_of(getattr(start, part))}
-    return replace(start, **{part: parts.default(kind) for part, kind in chosen.items() if part not in kept})
+    start = _with_kinds(presets[preset], chosen)
+    return replace(start, **{name: _with_inner_kinds(part, name, typed) for name, part in _networks_in(start).items()})
+
+
+def _networks_in(config: Any) -> dict[str, Any]:
+    """The networks among the fields of a dataclass."""
+    values = {field.name: getattr(config, field.name) for field in fields(config) if field.init}
+    return {name: value for name, value in values.items() if parts.is_part(value)}
+
+
+def _with_kinds(config: Any, kinds: dict[str, str]) -> Any:
+    """A copy with networks of other kinds, by field; a network that is of its kind already keeps its values."""
+    now = {name: parts.name_of(network) for name, network in _networks_in(config).items()}
+    other = {name: parts.default(kind) for name, kind in kinds.items() if kind != now.get(name)}
+    return replace(config, **other) if other else config
+
+
+def _with_inner_kinds(network: Any, path: str, typed: Sequence[str]) -> Any:
+    """The network at this path of the algorithm, with the chosen networks in it, at every depth."""
+    paths = {f"{path}.{name}": name for name in _networks_in(network)}
+    if not paths:
+        return network
+    chosen = sections.chosen(paths, typed)
+    network = _with_kinds(network, {paths[inner]: kind for inner, kind in chosen.items()})
+    return replace(network, **{name: _with_inner_kinds(part, f"{path}.{name}", typed) for name, part in _networks_in(network).items()})
 
 
 def _with(start: Any, values: dict[str, Any]) -> Any:
     """The algorithm with these values; its kinds of networks are already chosen."""
-    return changed(start, {path: value for path, value in values.items() if not parts.is_part(getattr(start, path, None))})
+    at = {path: functools.reduce(lambda found, name: getattr(found, name, None), path.split("."), start) for path in values}
+    return changed(start, {path: value for path, value in values.items() if not parts.is_part(at[path])})
 
 
 def _train(algorithm: Any, options: Options, config: dict[str, Any]) -> None:
