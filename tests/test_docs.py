@@ -72,6 +72,19 @@ def test_the_subclass_of_the_page_runs_and_adds_its_bonus(curious: Any):
         np.testing.assert_allclose(mine.reward, np.where(theirs.mask, theirs.reward + 2 * change, 0), rtol=1e-5)
 
 
+def test_the_metric_of_the_page_is_in_the_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """In the two-step game only the last of an episode's two steps is rewarded, 7 or between 0 and 8."""
+    (code,) = re.findall(r"```py\n((?:(?!```).)*class Watched.*?)```", (DOCS / "own-algorithm.md").read_text(), re.DOTALL)
+    (tmp_path / "watched_example.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    watched: Any = importlib.import_module("watched_example").Watched
+    algorithm = watched(actor=dop.GRU(hidden_size=8), episodes_per_iteration=2, replay_capacity=4, replay_batch=2)
+    run = dop.train(algorithm, "two-step", env_steps=40, run_dir=tmp_path / "run", eval_episodes=2, quiet=True)
+    values = [record.metrics["batch_reward"] for record in run.records if record.kind == "train"]
+    assert values
+    assert all(0 <= value <= 4 for value in values)
+
+
 def test_the_feed_forward_team_of_the_page_acts_and_can_be_exported():
     text = (DOCS / "own-algorithm.md").read_text()
     (code,) = re.findall(r"```py\n(team = .*?)```", text, re.DOTALL)
