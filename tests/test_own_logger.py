@@ -99,9 +99,10 @@ def test_a_callback_is_told_of_everything(whole: tuple[dop.Run, OwnLogger, Watch
 
 @pytest.mark.parametrize(("at", "steps", "answer"), [("evaluation", 4, True), ("chunk", 12, np.bool_(True))])
 def test_a_callback_stops_a_run_which_resumes_to_the_same(
-    whole: tuple[dop.Run, OwnLogger, Watch], tmp_path: Path, at: str, steps: int, answer: Any
+    whole: tuple[dop.Run, OwnLogger, Watch], tmp_path: Path, capsys: pytest.CaptureFixture[str], at: str, steps: int, answer: Any
 ):
-    stopped = train(tmp_path / "run", callbacks=[Watch(at, steps, answer)])
+    stopped = train(tmp_path / "run", callbacks=[Watch(at, steps, answer)], quiet=False)
+    assert f"Stopped by Watch after {steps} environment steps; resume with: dop resume {stopped.path}" in capsys.readouterr().err
     assert not stopped.outcome.finished
     assert stopped.outcome.env_steps == (steps, steps)
     logger = OwnLogger()

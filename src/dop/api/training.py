@@ -234,7 +234,11 @@ def _train(trainer: Trainer, observers: _Observers, *, resumed: bool) -> Outcome
                 progress.message("several seeds share a host device, which is slower: call dop.train before anything else uses JAX")
         # Includes the start: a run that is interrupted while it compiles is saved after it.
         stop = stack.enter_context(stop_requested())
-        return trainer.run(trainer.start() if state is None else state, stop)
+        outcome = trainer.run(trainer.start() if state is None else state, stop)
+        for progress in shown if trainer.stopped_by and not outcome.finished else ():
+            steps = f"{min(outcome.env_steps):,}"
+            progress.message(f"Stopped by {trainer.stopped_by} after {steps} environment steps; resume with: dop resume {run.path}")
+        return outcome
 
 
 def _restored(trainer: Trainer) -> RunState | None:
