@@ -184,7 +184,12 @@ def test_loggers_are_found_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     ("given", "words"),
     [
         ("outside:OwnQ", "outside:OwnQ is not a logger: it has no open, write, close"),
-        ("outside:values", "The logger outside:values cannot be made: TypeError"),
+        (
+            "outside:values",
+            r"The logger outside:values cannot be made: TypeError.* gets no arguments; .* loggers=\[values\(...\)\]",
+        ),
+        ("outside", "There is no logger \\(one of your own is named outside:Outside\\) 'outside'"),
+        ("outside.py:OwnLogger", r"Cannot load the logger .*: name the module without \.py, outside:OwnLogger"),
         ("outside:QUICK", "Cannot load the logger 'outside:QUICK'"),
         ("dop:__version__", "it must be a class, or a function that makes a logger"),
         ("tensorbord", "no logger 'tensorbord'. Did you mean 'tensorboard'"),

@@ -188,3 +188,22 @@ def test_records_of_a_seed_that_the_run_has_not_leave_the_page(run: RunFolder, t
     folder.metrics.write_text(folder.metrics.read_text().replace('"seed": 0', '"seed": 5'))
     page = views.report([folder.path], out=tmp_path / "page.html").read_text()
     assert "its records are of seed 5, which no config.json of its runs has" in page
+
+
+def test_remarks_of_a_page_are_also_on_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    folder = make_run(tmp_path / "other")
+    folder.metrics.write_text(folder.metrics.read_text().replace('"seed": 0', '"seed": 5'))
+    monkeypatch.setattr("sys.argv", ["dop", "report", str(folder.path), "--out", str(tmp_path / "page.html")])
+    main()
+    shown = capsys.readouterr()
+    assert "note: No film and no credit of vdn on matrix-game: its records are of seed 5" in shown.err
+    assert shown.out == f"report: {tmp_path / 'page.html'}\n"
+
+
+def test_options_of_a_figure_without_a_figure_get_a_remark(run: RunFolder, tmp_path: Path):
+    def remarks(**places: Any) -> list[str]:
+        return [said for said in views.plot([run.path], seed_lines=True, smooth=50, **places)[1] if "had no effect" in said]
+
+    (said,) = remarks(csv=tmp_path / "a.csv")
+    assert said.startswith("--seed-lines and --smooth had no effect")
+    assert remarks(csv=tmp_path / "a.csv", out=tmp_path / "a.png") == []

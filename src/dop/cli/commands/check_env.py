@@ -12,6 +12,7 @@ import tyro
 from dop import envs
 from dop.cli.environment import environment_options
 from dop.cli.output import say
+from dop.cli.parsing import parse
 from dop.envs.making.listing import LISTED, listed
 from dop.envs.validation.faults import PROMISES
 from dop.envs.validation.survey import Survey, survey
@@ -39,7 +40,7 @@ class Options:
 
 def run(arguments: Sequence[str]) -> None:
     """`dop check-env ENV [--env-args ...]`"""
-    options = tyro.cli(Options, args=arguments, prog="dop check-env")
+    options = parse(Options, arguments, prog="dop check-env", first="ENV")
     episodes, seed = checked_episodes("episodes", options.episodes), checked_seed("seed", options.seed)
     makes = environment_options(options.env_args)
     found = survey(lambda: envs.make(options.env, **makes), episodes=episodes, seed=seed)
@@ -115,6 +116,8 @@ def verdict(found: Survey) -> list[str]:
     for promise, text in PROMISES.items():
         if promise in found.faults:
             lines.append(f"  WRONG  {text}\n         {found.faults[promise]}")
+        elif promise == "bound" and found.spec.obs_bound is None:
+            lines.append("  -      not checked: the environment gives no obs_bound for observations and state")
         elif not (found.faults.keys() & {"runs", "shapes"}):
             lines.append(f"  ok     {text}")
     lines += [f"  {scale}" for scale in found.scales]
