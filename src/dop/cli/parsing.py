@@ -10,8 +10,8 @@ from typing import Annotated, Any, TypeVar, get_origin, get_type_hints
 
 import tyro
 
+from dop.cli.documented import documented
 from dop.cli.output import say
-from dop.cli.sections import documented
 
 Options = TypeVar("Options")
 _EARLIER = {"--trust-env": "--trust", "--no-trust-env": "--no-trust"}

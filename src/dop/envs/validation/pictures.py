@@ -8,8 +8,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from dop import plugins
 from dop.envs.python.base import drawn_pictures
@@ -44,6 +42,9 @@ def _of_python(environment: PythonEnvironment, seed: int) -> Iterator[str]:
 
 def _draw(environment: Any, seed: int) -> None:
     """Draw the first state, with actions and, as at the end of an episode, without."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  # Matplotlib is slow to import
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
     drawable: Environment = environment
     state, step = jax.device_get(drawable.reset(jax.random.key(seed)))
     spec = drawable.spec
