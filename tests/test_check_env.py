@@ -25,8 +25,10 @@ from dop.cli.commands import check_env
 from dop.envs.common import jaxmarl
 from dop.envs.making import listing
 from dop.envs.matrix_game import MatrixGame
+from dop.envs.two_step import TwoStepGame
 from dop.envs.validation import scale
 from dop.envs.validation.faults import PROMISES
+from dop.envs.validation.pictures import picture_notes
 from dop.envs.validation.scale import no_op, same_end
 from dop.envs.validation.sides import opposing
 from dop.envs.validation.survey import survey
@@ -45,7 +47,9 @@ def report(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_environments_that_can_be_used(capsys: pytest.CaptureFixture[str], name: str):
     shown = report(capsys, name)
     assert "it can be used" in shown
-    assert shown.count("  ok     ") == len(PROMISES)
+    unbounded = "not checked: the environment gives no obs_bound" in shown
+    assert unbounded == (name == "pymarl:python_games:Skirmish")
+    assert shown.count("  ok     ") == len(PROMISES) - unbounded
     assert "WRONG" not in shown
     assert "not deterministic" not in shown
     assert ("steps/s" in shown) == ("Python environment" in shown)
@@ -546,3 +550,51 @@ def raised_by(function: Any) -> Exception:
     with pytest.raises(ValueError, match="bad") as raised:
         function()
     return raised.value
+
+
+# ------------------------------------------------------------------------------------------------------------ pictures
+
+
+class Draws(TwoStepGame):
+    """A JAX environment that draws itself, with a fault of its method or without."""
+
+    fault = ""
+
+    def draw(self, axes: Any, state: Any, action: Any, colours: Any) -> None:
+        if self.fault == "last" and action is None:
+            raise ValueError("no action")
+        axes.plot([0, 1], color=colours[1])
+
+
+class Renders(python_games.Lights):
+    """A Python environment with this picture."""
+
+    def __init__(self, picture: Any) -> None:
+        super().__init__()
+        self.picture = picture
+
+    def render(self) -> Any:
+        return self.picture
+
+
+def test_the_first_state_is_drawn():
+    assert list(picture_notes(Draws, 0)) == []
+    broken = Draws()
+    broken.fault = "last"
+    (note,) = picture_notes(lambda: broken, 0)
+    assert re.fullmatch(r"it cannot be drawn, .* fail: ValueError at .*test_check_env\.py:\d+: no action", note)
+    assert list(picture_notes(TwoStepGame, 0)) == []  # the table of actions is meant
+
+
+@pytest.mark.parametrize(
+    ("picture", "note"),
+    [
+        (np.zeros((4, 4, 3), np.uint8), None),
+        (None, "it draws no picture: render gave None. Films and reports show a table of actions in its place"),
+        (np.zeros((4, 4, 3)), "render gave an array of float64; it should give an array of uint8"),
+        (np.zeros((4, 4), np.uint8), r"render gave an array of the shape \(4, 4\)"),
+    ],
+)
+def test_the_first_picture_is_examined(picture: Any, note: str | None):
+    found = list(picture_notes(lambda: Renders(picture), 0))
+    assert (len(found) == 0) if note is None else re.search(note, found[0])

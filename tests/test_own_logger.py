@@ -99,9 +99,10 @@ def test_a_callback_is_told_of_everything(whole: tuple[dop.Run, OwnLogger, Watch
 
 @pytest.mark.parametrize(("at", "steps", "answer"), [("evaluation", 4, True), ("chunk", 12, np.bool_(True))])
 def test_a_callback_stops_a_run_which_resumes_to_the_same(
-    whole: tuple[dop.Run, OwnLogger, Watch], tmp_path: Path, at: str, steps: int, answer: Any
+    whole: tuple[dop.Run, OwnLogger, Watch], tmp_path: Path, capsys: pytest.CaptureFixture[str], at: str, steps: int, answer: Any
 ):
-    stopped = train(tmp_path / "run", callbacks=[Watch(at, steps, answer)])
+    stopped = train(tmp_path / "run", callbacks=[Watch(at, steps, answer)], quiet=False)
+    assert f"Stopped by Watch after {steps} environment steps; resume with: dop resume {stopped.path}" in capsys.readouterr().err
     assert not stopped.outcome.finished
     assert stopped.outcome.env_steps == (steps, steps)
     logger = OwnLogger()
@@ -183,7 +184,12 @@ def test_loggers_are_found_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     ("given", "words"),
     [
         ("outside:OwnQ", "outside:OwnQ is not a logger: it has no open, write, close"),
-        ("outside:values", "The logger outside:values cannot be made: TypeError"),
+        (
+            "outside:values",
+            r"The logger outside:values cannot be made: TypeError.* gets no arguments; .* loggers=\[values\(...\)\]",
+        ),
+        ("outside", "There is no logger \\(one of your own is named outside:Outside\\) 'outside'"),
+        ("outside.py:OwnLogger", r"Cannot load the logger .*: name the module without \.py, outside:OwnLogger"),
         ("outside:QUICK", "Cannot load the logger 'outside:QUICK'"),
         ("dop:__version__", "it must be a class, or a function that makes a logger"),
         ("tensorbord", "no logger 'tensorbord'. Did you mean 'tensorboard'"),

@@ -61,8 +61,8 @@ class Family:
             return getattr(registry.get(self.kind, name, own), self.attribute)
         place = name if plugins.is_import_path(name) else self.entry_points().get(name)
         if place is None:
-            kind = f"{self.kind} (one of your own is named module:Class)" if "." in name else self.kind
-            raise UnknownNameError(kind, name, (*own, *self.entry_points()))
+            hint = plugins.class_hint(name) or (" (one of your own is named module:Class)" if "." in name else "")
+            raise UnknownNameError(self.kind + hint, name, (*own, *self.entry_points()))
         found = plugins.load(self.kind, place)
         self.check(found, name)
         return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import importlib.util
 import sys
 import sysconfig
 import traceback
@@ -32,6 +33,26 @@ def is_import_path(name: str) -> bool:
     return ":" in name
 
 
+def is_module(name: str) -> bool:
+    """Whether a module of this name can be imported. Only packages in front of a dot are imported to find out."""
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        # A module that runs as the program, or was built by hand, has no spec but exists.
+        return name in sys.modules
+
+
+def hint(name: str, of: str) -> str:
+    """How an object of the user's own module is named, for an error about the unknown name of that module; otherwise empty."""
+    module = name.removesuffix(".py")
+    return f" (one of your own is named {module}:{of})" if module.isidentifier() and is_module(module) else ""
+
+
+def class_hint(name: str) -> str:
+    """`hint` with a class: `my_algo:MyAlgo`."""
+    return hint(name, "".join(word.capitalize() for word in name.removesuffix(".py").split("_")))
+
+
 def import_path(thing: Any) -> str:
     """`module:Name` of a class or function; not importable if it is local to a function, or defined in a script or notebook."""
     return f"{thing.__module__}:{thing.__qualname__}"
@@ -44,6 +65,8 @@ def load(kind: str, path: str) -> Any:
         ConfigError: no such object, or its module raised an exception.
     """
     module, _, name = path.partition(":")
+    if module.endswith(".py"):
+        raise ConfigError(f"Cannot load the {kind} {path!r}: name the module without .py, {module.removesuffix('.py')}:{name}.")
     try:
         return functools.reduce(getattr, name.split("."), importlib.import_module(module))
     except (ImportError, AttributeError, SyntaxError, TypeError, ValueError) as error:

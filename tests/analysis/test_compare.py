@@ -74,6 +74,12 @@ def test_many_differences_are_numbered_and_listed():
     one, two = entry("a"), entry("b", eval_interval=7, eval_episodes=8, env_steps=300, gamma=0.1)
     found = compare.compare([one, two])
     assert found.labels == ["vdn (setting 1)", "vdn (setting 2)"]
+    assert found.remarks[:2] == [
+        f"vdn (setting {i}) is {of.name}: gamma {of.config.hyper_parameters['gamma']}, "
+        + ", ".join(f"{name} {of.measured[name]}" for name in ("env_steps", "eval_interval", "eval_episodes"))
+        + "."
+        for i, of in ((1, one), (2, two))
+    ]
     assert compare.hyper_parameters(found)["vdn (setting 2)"] == {"env_steps": 300, "eval_interval": 7, "eval_episodes": 8, "gamma": 0.1}
 
 
@@ -176,7 +182,7 @@ def test_without_checkpoints_the_page_has_curves_and_says_why_no_film(trained: P
     for file in ("config.json", "metrics.jsonl"):
         shutil.copy(trained / file, run)
     text = views.report([run], trust=True, out=tmp_path / "page.html").read_text()
-    assert "No film of stochastic-dop on workers" in text
+    assert "No film and no credit of stochastic-dop on workers" in text
     assert "has no checkpoint yet" in text
     assert "<run>" not in text
 

@@ -95,7 +95,11 @@ def test_meanings_are_names_if_they_fit(meanings: Any, expected: Any):
         def get_action_meanings(self) -> Any:
             return meanings
 
-    assert PettingZoo("meaning", Meaning(), version="1").spec.action_names == expected
+    team = PettingZoo("meaning", Meaning(), version="1")
+    assert team.spec.action_names == expected
+    assert bool(team._remarks) == (expected == ())
+    if meanings == ["l", "r", "more"]:
+        assert team._remarks == ("get_action_meanings is not used: it has 3 for a, which has 2 actions",)
 
 
 def test_an_enum_is_an_attribute_and_spaces_alone_have_no_names():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import pytest
 
 import dop
 from dop import api, views
+from dop.api.planning import make_plan
 from dop.cli import main
 from dop.errors import ConfigError, RunError
 from dop.storage import files
-from dop.storage.run_directory import RunFolder
-from run_factories import make_run
+from dop.storage.run_directory import RunConfig, RunFolder
+from run_factories import GAME, TINY, make_run
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +88,78 @@ def test_a_link_to_a_device_is_no_file(tmp_path: Path):
     assert os.path.islink(tmp_path / "usual")  # noqa: PTH114
 
 
+# ---------------------------------------------------------------------------------------------------------------- failed starts
+
+
+def failed(folder: Path) -> RunFolder:
+    """The directory of a run that failed before its first checkpoint."""
+    run = make_run(folder)
+    shutil.rmtree(run.checkpoints)
+    run.initial.write_bytes(b"of the failed run")
+    (run.path / "notes.txt").write_text("mine")
+    (run.path / "wandb").mkdir()
+    return run
+
+
+def create_again(run: RunFolder) -> RunConfig:
+    """Start a run with another seed in the directory."""
+    plan = make_plan(TINY, "matrix-game", 100, [7], run.path, GAME, {})
+    plan.folder.create(plan.config)
+    return run.read_config()
+
+
+def test_a_run_that_failed_before_it_learned_is_replaced(tmp_path: Path):
+    run = failed(tmp_path / "run")
+    assert create_again(run).train_config.seeds == (7,)
+    assert not run.initial.exists() and not run.metrics.exists()
+    assert (run.path / "notes.txt").read_text() == "mine" and (run.path / "wandb").is_dir()
+
+
+def test_a_failed_run_is_replaced_by_dop_train(tmp_path: Path):
+    class Refuses:
+        def open(self, run: dop.LoggedRun) -> None:
+            raise OSError("no key")
+
+        def write(self, records: Any) -> None: ...
+
+        def close(self) -> None: ...
+
+    ask: dict[str, Any] = {"env_steps": 4, "eval_episodes": 2, "run_dir": tmp_path / "run", "quiet": True}
+    with pytest.raises(ConfigError, match="no key"):
+        dop.train(TINY, "matrix-game", environment_options=GAME, loggers=[Refuses()], **ask)
+    assert dop.train(TINY, "matrix-game", environment_options=GAME, **ask).outcome.finished
+
+
+@pytest.mark.parametrize("result", ["checkpoints", "snapshots", "record", "curve.png", "no lock", "other program", "damaged"])
+def test_a_directory_with_results_or_of_others_is_not_replaced(result: str, tmp_path: Path):
+    run = failed(tmp_path / "run")
+    match result:
+        case "checkpoints" | "snapshots":
+            (run.path / result).mkdir()
+        case "record":
+            run.metrics.write_text(run.metrics.read_text().replace("evaluation", "train"))
+        case "curve.png":
+            run.curve.touch()
+        case "no lock":
+            (run.path / "lock").unlink()
+        case "other program":
+            run.config.write_text('{"name": "my project"}')
+        case _:
+            run.metrics.write_text("not a record\n" + run.metrics.read_text())
+    before = held(run)
+    with pytest.raises(RunError, match="exists already"):
+        create_again(run)
+    assert held(run) == before
+
+
+def test_a_run_that_starts_is_not_replaced(tmp_path: Path):
+    run = failed(tmp_path / "run")
+    before = held(run)
+    with run.locked(), pytest.raises(RunError, match="being trained by another process"):
+        create_again(run)
+    assert held(run) == before
+
+
 # ---------------------------------------------------------------------------------------------------------------- what is asked
 
 
@@ -114,3 +188,22 @@ def test_records_of_a_seed_that_the_run_has_not_leave_the_page(run: RunFolder, t
     folder.metrics.write_text(folder.metrics.read_text().replace('"seed": 0', '"seed": 5'))
     page = views.report([folder.path], out=tmp_path / "page.html").read_text()
     assert "its records are of seed 5, which no config.json of its runs has" in page
+
+
+def test_remarks_of_a_page_are_also_on_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    folder = make_run(tmp_path / "other")
+    folder.metrics.write_text(folder.metrics.read_text().replace('"seed": 0', '"seed": 5'))
+    monkeypatch.setattr("sys.argv", ["dop", "report", str(folder.path), "--out", str(tmp_path / "page.html")])
+    main()
+    shown = capsys.readouterr()
+    assert "note: No film and no credit of vdn on matrix-game: its records are of seed 5" in shown.err
+    assert shown.out == f"report: {tmp_path / 'page.html'}\n"
+
+
+def test_options_of_a_figure_without_a_figure_get_a_remark(run: RunFolder, tmp_path: Path):
+    def remarks(**places: Any) -> list[str]:
+        return [said for said in views.plot([run.path], seed_lines=True, smooth=50, **places)[1] if "had no effect" in said]
+
+    (said,) = remarks(csv=tmp_path / "a.csv")
+    assert said.startswith("--seed-lines and --smooth had no effect")
+    assert remarks(csv=tmp_path / "a.csv", out=tmp_path / "a.png") == []

@@ -187,7 +187,7 @@ def compare(entries: Sequence[Entry], remarks: Iterable[str] = ()) -> Comparison
     """Group runs into tasks and lines."""
     notes = list(remarks)
     entries = _without_duplicates(entries, notes)
-    labels = _labels(entries)
+    labels = _labels(entries, notes)
     tasks = []
     for title, own in _tasks(entries, notes):
         lines = []
@@ -234,9 +234,10 @@ def _flat(spec: dict[str, Any]) -> dict[str, Any]:
     return {**{k: v for k, v in spec.items() if k != "options"}, **dict(spec.get("options", ()))}
 
 
-def _labels(entries: Sequence[Entry]) -> dict[int, str]:
+def _labels(entries: Sequence[Entry], notes: list[str]) -> dict[int, str]:
     """A line's name for every entry: its algorithm, and what distinguishes it from other runs of that algorithm."""
     named: dict[int, str] = {}
+    explained: set[str] = set()
     by_algorithm: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
         by_algorithm[entry.config.algorithm].append(entry)
@@ -252,6 +253,9 @@ def _labels(entries: Sequence[Entry]) -> dict[int, str]:
             number = distinct.index(_key(setting, differ)) + 1
             words = _described(setting, differ) if len(differ) <= 3 else f"setting {number}"
             named[id(entry)] = f"{algorithm} ({words})" if differ else algorithm
+            if len(differ) > 3 and named[id(entry)] not in explained:
+                explained.add(named[id(entry)])
+                notes.append(f"{named[id(entry)]} is {entry.name}: {_described(setting, differ)}.")
     return named
 
 

@@ -79,7 +79,8 @@ def train(
             function must be defined at the top level of a module.
         env_steps: environment steps per seed.
         seeds: the number of seeds (0, 1, ...), or a list of seeds.
-        run_dir: the run directory, new or empty; default `runs/<environment>/<algorithm>/<date and time>`.
+        run_dir: the run directory: new, empty, or of a run that failed before it learned, which is replaced. Default:
+            `runs/<environment>/<algorithm>/<date and time>`.
         environment_options: keyword arguments of the environment's maker, if `environment` is a name.
         init_from: a run of the same algorithm, whose newest checkpoint gives the initial networks, with target networks, averaged actors
             and observation statistics; optimisers, environment steps and schedules start anew. The environment may differ if all sizes
@@ -101,10 +102,10 @@ def train(
     plan = make_plan(algorithm, environment, env_steps, seeds, run_dir, environment_options, train_config, init_from)
     plan.needs.check()
     trainer = Trainer(plan.program, plan.config, plan.folder)
-    plan.folder.create(plan.config)
-    if plan.initial_networks is not None:
-        initial.keep(plan.folder, plan.initial_networks)
-    return _run(trainer, observers, resumed=False)
+    with plan.folder.created(plan.config):
+        if plan.initial_networks is not None:
+            initial.keep(plan.folder, plan.initial_networks)
+        return _run(trainer, observers, resumed=False)
 
 
 def preflight(
@@ -173,7 +174,8 @@ def resume(
     measure(program, folder).check()
     trainer = Trainer(program, config, folder)
     _warn_of_changed_resources(folder, config.train_config, trainer.devices.size)
-    return _run(trainer, observers, resumed=True)
+    with folder.locked():
+        return _run(trainer, observers, resumed=True)
 
 
 def _warn_of_changed_resources(folder: RunFolder, train_config: TrainConfig, devices: int) -> None:
@@ -205,9 +207,9 @@ class _Observers:
 
 
 def _run(trainer: Trainer, observers: _Observers, *, resumed: bool) -> Run:
-    """Start or resume, with records on disk and progress on the terminal; draw the learning curve at the end."""
+    """Start or resume in a locked directory, with records on disk and progress on the terminal; draw the learning curve at the end."""
     folder = trainer.folder
-    with folder.locked(), contextlib.closing(trainer):
+    with contextlib.closing(trainer):
         outcome = _train(trainer, observers, resumed=resumed)
         curves.draw({trainer.config.algorithm: records.read(folder.metrics)}, folder.curve, title=trainer.program.spec.name)
     return Run(folder.path, outcome)
@@ -232,13 +234,17 @@ def _train(trainer: Trainer, observers: _Observers, *, resumed: bool) -> Outcome
                 progress.message("several seeds share a host device, which is slower: call dop.train before anything else uses JAX")
         # Includes the start: a run that is interrupted while it compiles is saved after it.
         stop = stack.enter_context(stop_requested())
-        return trainer.run(trainer.start() if state is None else state, stop)
+        outcome = trainer.run(trainer.start() if state is None else state, stop)
+        for progress in shown if trainer.stopped_by and not outcome.finished else ():
+            steps = f"{min(outcome.env_steps):,}"
+            progress.message(f"Stopped by {trainer.stopped_by} after {steps} environment steps; resume with: dop resume {run.path}")
+        return outcome
 
 
 def _restored(trainer: Trainer) -> RunState | None:
     """The state to resume from; None for a run without checkpoint, which starts again from its seeds."""
     folder, goal = trainer.folder, trainer.train_config.env_steps
-    if trainer.checkpoints.empty and not _has_learned(folder):
+    if trainer.checkpoints.empty and not folder.has_learned:
         folder.metrics.unlink(missing_ok=True)
         return None
     state = trainer.restore()
@@ -247,8 +253,3 @@ def _restored(trainer: Trainer) -> RunState | None:
         raise ConfigError(f"{folder.path} has {done} environment steps already; a new goal must be greater, got {goal}.")
     trainer.rewind(state)
     return state
-
-
-def _has_learned(folder: RunFolder) -> bool:
-    """Whether a run has records of learning, which a new start would delete."""
-    return folder.metrics.exists() and any(record.kind == "train" for record in records.read(folder.metrics))

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
 import tyro
-
-Trust: TypeAlias = Annotated[bool, tyro.conf.arg(aliases=["--trust-env"])]
-"""Permission to import the code that a run directory names; `--trust-env` in version 0.1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +15,7 @@ class RunOptions:
 
     run: Annotated[Path, tyro.conf.Positional]
     """Run directory."""
-    trust: Trust = False
+    trust: bool = False
     """Permit the import of environment, algorithm and networks outside dop that the run directory names; this runs their code."""
     env: str | None = None
     """The run's environment by name, which permits the import of this one only."""

@@ -13,8 +13,6 @@ a PettingZoo (parallel) or Gymnasium environment (with tuple spaces), which is t
 from __future__ import annotations
 
 import functools
-import importlib
-import importlib.util
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
@@ -76,9 +74,9 @@ def make(name: str, /, **options: Any) -> Any:
     family, _, variant = name.partition(":")
     if family in families():
         return makers.call(name, families()[family].make, variant or None, **options)
-    if variant and ("." in family or _is_module(family)):
+    if variant and ("." in family or plugins.is_module(family)):
         return _import_environment(family, variant, options)
-    kind = "environment (and no such module on the Python path)" if variant else "environment"
+    kind = "environment (and no such module on the Python path)" if variant else "environment" + plugins.hint(name, "make")
     raise UnknownNameError(kind, name, (*names(), *adapters()))
 
 
@@ -94,14 +92,6 @@ def checked_options(options: Any) -> dict[str, Any]:
     if deep is not None:
         raise ConfigError(f"The environment's option {deep} nests lists or dicts more than {DEEPEST} deep.")
     return plain(options)
-
-
-def _is_module(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ValueError:
-        # A module that runs as the program, or was built by hand, has no spec but exists.
-        return True
 
 
 def _import_environment(module_name: str, function_name: str, options: dict[str, Any]) -> Environment | PythonEnvironment:

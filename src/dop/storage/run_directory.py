@@ -32,7 +32,7 @@ import numpy as np
 from dop.devices import cpu_threads
 from dop.devices.parallel import mesh
 from dop.errors import ConfigError, RunError, UnknownNameError, check_positive, check_types, is_nested_deeper, shown
-from dop.storage import files
+from dop.storage import files, records
 from dop.types import LABELS
 
 WorkerKind: TypeAlias = Literal["local", "processes", "ray"]
@@ -239,10 +239,16 @@ class RunFolder:
         return self.path / "curve.png"
 
     def create(self, config: RunConfig) -> None:
-        """Make the directory and its config.json.
+        """Make the directory and its config.json, as `created` does, without training in it."""
+        with self.created(config):
+            pass
+
+    @contextlib.contextmanager
+    def created(self, config: RunConfig) -> Iterator[None]:
+        """Make the directory and its config.json, and keep it locked. A run that failed before it learned is replaced.
 
         Raises:
-            RunError: there is something in it already, or it cannot be written to.
+            RunError: there is something else in it already, or it cannot be written to.
         """
         with self.written():
             self._check_free()
@@ -251,11 +257,36 @@ class RunFolder:
         with self.locked():
             self._check_free()
             with self.written():
+                for path in (self.metrics, self.initial, self.path / "logger-id"):
+                    path.unlink(missing_ok=True)
                 self.write_config(config)
+            yield
 
     def _check_free(self) -> None:
-        if self.path.exists() and (not self.path.is_dir() or any(path != self._lock for path in self.path.iterdir())):
+        is_free = self.path.is_dir() and (all(path == self._lock for path in self.path.iterdir()) or self._failed_at_the_start)
+        if self.path.exists() and not is_free:
             raise RunError(f"{self.path} exists already. Resume it with `dop resume {self.path}`, or choose another --run-dir.")
+
+    @property
+    def _failed_at_the_start(self) -> bool:
+        """Whether this is a run that has neither a checkpoint nor a record of learning."""
+        results = (self.checkpoints, self.snapshots, self.curve)
+        if not os.path.lexists(self._lock) or any(os.path.lexists(path) for path in results):
+            return False
+        try:
+            self.read_config()
+            return not self.has_learned
+        except RunError:  # another program's config.json, or damaged files
+            return False
+
+    @property
+    def has_learned(self) -> bool:
+        """Whether there are records of learning.
+
+        Raises:
+            RunError: the records cannot be read.
+        """
+        return self.metrics.exists() and any(record.kind == "train" for record in records.read(self.metrics))
 
     @property
     def _lock(self) -> Path:

@@ -76,7 +76,7 @@ class Trainer:
         self._started = time.monotonic()
         self._saved_at = self._evaluated_at = -1
         self._warned: set[str] = set()
-        self._asked_to_stop = False
+        self.stopped_by: str | None = None
         self._evaluations: list[dict[str, float]] = []
         """Metrics of all evaluations."""
         self._best: dict[int, dict[str, float]] = {}
@@ -199,7 +199,7 @@ class Trainer:
                 "the number of episodes before the first update (%s now).",
                 *(self.folder.path, f"{steps:,}", f"{train_config.env_steps:,}", self.program.algorithm.warmup_episodes),
             )
-        while steps < train_config.env_steps and not (stop.is_set() or self._asked_to_stop):
+        while steps < train_config.env_steps and not (stop.is_set() or self.stopped_by):
             state, metrics = self.driver.chunk(state)
             new_records = self._record("train", state, metrics)
             before, steps = steps, lowest_steps(state)
@@ -269,7 +269,8 @@ class Trainer:
                 learner=state.learner,
             )
             try:
-                self._asked_to_stop |= callbacks.asks_to_stop(callback, method, event)
+                if callbacks.asks_to_stop(callback, method, event):
+                    self.stopped_by = type(callback).__name__
             except (Exception, SystemExit) as error:  # user code
                 if self._saved_at != iteration_of(state):
                     self.save(state)

@@ -74,6 +74,9 @@ def plot(
         look = curves.Look(seed_lines=seed_lines, smooth=window, fractions=fractions)
         timed = _with_times(found, axes, remarks)
         curves.draw_grid(timed, places["out"], metric=chosen, title=printable(title), axes_of=axes, look=look)
+    elif seed_lines or window:
+        options = " and ".join(name for name, given in (("--seed-lines", seed_lines), ("--smooth", window)) if given)
+        remarks.append(f"{options} had no effect: only figures are drawn with these, and there is none without --out.")
     if "data" in places:
         files.write_text(places["data"], json.dumps(marl_eval.as_json(comparison, remarks), indent=1, allow_nan=False) + "\n")
     if "csv" in places:

@@ -42,6 +42,19 @@ def report(
         ConfigError: `bounds` name no task of these runs, or are not two ascending numbers.
         RunError: a path neither is nor contains a run, a run is damaged or has no evaluation yet, or `out` cannot be written to.
     """
+    return report_with_remarks(runs, out=out, episodes=episodes, films=films, trust=trust, bounds=bounds)[0]
+
+
+def report_with_remarks(
+    runs: Sequence[Path | str],
+    *,
+    out: Path | str,
+    episodes: int,
+    films: bool,
+    trust: bool,
+    bounds: Mapping[str, page.Bounds] | None,
+) -> tuple[Path, list[str]]:
+    """`report`, with the remarks on the page: limits of the comparison, and films that are missing."""
     episodes = checked_episodes("episodes", episodes)
     check_flags(films=films, trust=trust)
     page_path = files.check_place(files.checked_path("out", out))
@@ -54,10 +67,10 @@ def report(
                 all_rollouts.append(_rollouts(task, line, episodes, trust))
             # The curves are useful without a film; the page says why it is missing.
             except DopError as error:
-                missing.append(f"No film of {line.label} on {task.title}: {error}")
+                missing.append(f"No film and no credit of {line.label} on {task.title}: {error}")
     made = datetime.datetime.now().strftime("%Y-%m-%d %H:%M")
     files.write_text(page_path, page.build(comparison, all_rollouts, missing, made=made, bounds=bounds))
-    return page_path
+    return page_path, [*comparison.remarks, *missing]
 
 
 def _rollouts(task: compare.Task, line: compare.Line, episodes: int, trust: bool) -> page.RunRollouts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
@@ -12,8 +12,10 @@ import tyro
 from dop import envs
 from dop.cli.environment import environment_options
 from dop.cli.output import say
+from dop.cli.parsing import parse
 from dop.envs.making.listing import LISTED, listed
 from dop.envs.validation.faults import PROMISES
+from dop.envs.validation.pictures import picture_notes
 from dop.envs.validation.survey import Survey, survey
 from dop.errors import ConfigError, checked_episodes, checked_seed
 from dop.storage.run_directory import TrainConfig
@@ -39,11 +41,16 @@ class Options:
 
 def run(arguments: Sequence[str]) -> None:
     """`dop check-env ENV [--env-args ...]`"""
-    options = tyro.cli(Options, args=arguments, prog="dop check-env")
+    options = parse(Options, arguments, prog="dop check-env", first="ENV")
     episodes, seed = checked_episodes("episodes", options.episodes), checked_seed("seed", options.seed)
     makes = environment_options(options.env_args)
-    found = survey(lambda: envs.make(options.env, **makes), episodes=episodes, seed=seed)
-    say("\n".join([*describe(found.spec, in_jax=found.in_jax), *verdict(found)]))
+
+    def make() -> Any:
+        return envs.make(options.env, **makes)
+
+    found = survey(make, episodes=episodes, seed=seed)
+    pictures = [] if found.faults else list(picture_notes(make, seed))
+    say("\n".join([*describe(found.spec, in_jax=found.in_jax), *verdict(found, pictures)]))
     if found.faults:
         raise ConfigError(f"{found.spec.name} cannot be used: {len(found.faults)} of {len(PROMISES)} requirements are violated.")
 
@@ -108,15 +115,17 @@ def _precision_note(found: Survey) -> list[str]:
     ]
 
 
-def verdict(found: Survey) -> list[str]:
+def verdict(found: Survey, pictures: Sequence[str] = ()) -> list[str]:
     """The results of the validation, with faults and notes."""
     speed = f", {found.steps_per_second:,.0f} steps/s" if found.steps_per_second else ""
     lines = [f"{found.episodes} random episodes, {found.steps} steps{speed}:"]
     for promise, text in PROMISES.items():
         if promise in found.faults:
             lines.append(f"  WRONG  {text}\n         {found.faults[promise]}")
+        elif promise == "bound" and found.spec.obs_bound is None:
+            lines.append("  -      not checked: the environment gives no obs_bound for observations and state")
         elif not (found.faults.keys() & {"runs", "shapes"}):
             lines.append(f"  ok     {text}")
     lines += [f"  {scale}" for scale in found.scales]
-    lines += [f"  note   {note}" for note in (*found.notes, *_precision_note(found))]
+    lines += [f"  note   {note}" for note in (*found.notes, *pictures, *_precision_note(found))]
     return [*lines, "it cannot be used" if found.faults else "it can be used"]

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 import dop
 from dop.cli.output import listed
+from dop.cli.parsing import parse
 from dop.cli.run import RunOptions
 
 USAGE = "RUN [options]"
@@ -38,6 +37,6 @@ class Options(RunOptions):
 
 def run(arguments: Sequence[str]) -> None:
     """`dop credit RUN`"""
-    options = tyro.cli(Options, args=arguments, prog="dop credit")
+    options = parse(Options, arguments, prog="dop credit")
     chosen = {name: getattr(options, name) for name in ("out", "episodes", "training_episodes", "seed", "run_seed", "films", "at")}
     listed(dop.views.credit(options.run, **chosen, **options.source))

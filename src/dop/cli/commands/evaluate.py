@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 import dop
 from dop.cli.output import evaluation, only_results, say
+from dop.cli.parsing import parse
 from dop.cli.run import RunOptions
 from dop.storage import files
 
@@ -40,7 +39,7 @@ class Options(RunOptions):
 
 def run(arguments: Sequence[str]) -> None:
     """`dop evaluate RUN`"""
-    options = tyro.cli(Options, args=arguments, prog="dop evaluate")
+    options = parse(Options, arguments, prog="dop evaluate")
     place = None if options.csv is None else files.check_place(files.checked_path("--csv", options.csv), option="--csv")
     with only_results() if options.json else contextlib.nullcontext():
         chosen = {name: getattr(options, name) for name in ("episodes", "seed", "sampled", "at")}

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 import dop
 from dop.cli.output import listed
+from dop.cli.parsing import parse
 from dop.cli.run import RunOptions
 
 USAGE = "RUN [options]"
@@ -30,5 +29,5 @@ class Options(RunOptions):
 
 def run(arguments: Sequence[str]) -> None:
     """`dop export RUN`"""
-    options = tyro.cli(Options, args=arguments, prog="dop export")
+    options = parse(Options, arguments, prog="dop export")
     listed(dop.views.export(options.run, out=options.out, run_seed=options.run_seed, at=options.at, **options.source))

@@ -13,6 +13,7 @@ import dop
 from dop.analysis.marl_eval import Scale
 from dop.analysis.statistics import Axis
 from dop.cli.output import listed, say
+from dop.cli.parsing import parse
 
 USAGE = "RUN... [options]"
 
@@ -49,7 +50,7 @@ class Options:
 
 def run(arguments: Sequence[str]) -> None:
     """`dop plot RUN...`"""
-    options = tyro.cli(Options, args=arguments, prog="dop plot")
+    options = parse(Options, arguments, prog="dop plot")
     chosen = {field.name: getattr(options, field.name) for field in fields(options) if field.name != "runs"}
     if not any(chosen[name] for name in ("out", "data", "csv", "latex")):
         chosen["out"] = Path("curves.pdf")

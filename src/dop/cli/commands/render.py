@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
 import dop
 from dop.cli.output import listed
+from dop.cli.parsing import parse
 from dop.cli.run import RunOptions
 
 USAGE = "RUN [options]"
@@ -37,6 +36,6 @@ class Options(RunOptions):
 
 def run(arguments: Sequence[str]) -> None:
     """`dop render RUN`"""
-    options = tyro.cli(Options, args=arguments, prog="dop render")
+    options = parse(Options, arguments, prog="dop render")
     chosen = {name: getattr(options, name) for name in ("out", "episodes", "seed", "run_seed", "at")}
     listed(dop.views.render(options.run, kind=options.format, **chosen, **options.source))

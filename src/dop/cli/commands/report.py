@@ -10,9 +10,8 @@ from typing import Annotated
 
 import tyro
 
-import dop
 from dop.cli.output import say
-from dop.cli.run import Trust
+from dop.cli.parsing import parse
 from dop.errors import ConfigError
 
 USAGE = "RUN... [options]"
@@ -28,7 +27,7 @@ class Options:
     """The page; an existing file is replaced."""
     episodes: int = 16
     """Number of greedy episodes to choose films from, per method and task."""
-    trust: Trust = False
+    trust: bool = False
     """Permit the import of environments, algorithms and networks outside dop that the run directories name; this runs their code."""
     films: bool = True
     """Play episodes for films and credit; without them the page is ready at once."""
@@ -38,9 +37,14 @@ class Options:
 
 def run(arguments: Sequence[str]) -> None:
     """`dop report RUN...`"""
-    options = tyro.cli(Options, args=arguments, prog="dop report")
+    options = parse(Options, arguments, prog="dop report")
     chosen = {name: getattr(options, name) for name in ("out", "episodes", "films", "trust")}
-    say(f"report: {dop.views.report(options.runs, **chosen, bounds=_bounds(itertools.chain(*options.bounds)))}")
+    from dop.views.reporting import report_with_remarks  # noqa: PLC0415  # its imports are slow
+
+    path, remarks = report_with_remarks(options.runs, **chosen, bounds=_bounds(itertools.chain(*options.bounds)))
+    for remark in remarks:
+        say(f"note: {remark}", aside=True)
+    say(f"report: {path}")
 
 
 def _bounds(given: Iterable[str]) -> dict[str, tuple[float, float]]:

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import tyro
-
 import dop
 from dop.cli.output import run_summary
+from dop.cli.parsing import parse
 from dop.cli.run import RunOptions
 
 USAGE = "RUN [options]"
@@ -35,7 +34,7 @@ class Options(RunOptions):
 
 def run(arguments: Sequence[str]) -> None:
     """`dop resume RUN`"""
-    options = tyro.cli(Options, args=arguments, prog="dop resume")
+    options = parse(Options, arguments, prog="dop resume")
     names = ("env_steps", "on_non_finite", "threads", "quiet", "logger_online")
     chosen = {name: getattr(options, name) for name in names}
     run_summary(dop.resume(options.run, loggers=options.logger, **chosen, **options.source))

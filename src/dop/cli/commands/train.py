@@ -39,7 +39,8 @@ class Options:
     first_seed: int = 0
     """The first seed; the others follow it."""
     run_dir: Path | None = None
-    """The run directory, new or empty. Default: runs/ENVIRONMENT/ALGORITHM/DATE-TIME."""
+    """The run directory: new, empty, or of a run that failed before it learned, which is replaced. Default:
+    runs/ENVIRONMENT/ALGORITHM/DATE-TIME."""
     init_from: Path | None = None
     """Start from the networks in another run's newest checkpoint (same algorithm), with target networks and averaged actors. Optimisers,
     environment steps and epsilon start anew. The environment may differ if all sizes are the same."""

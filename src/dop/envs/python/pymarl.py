@@ -27,7 +27,7 @@ import numpy as np
 from dop import plugins
 from dop.envs.making import makers, seeding
 from dop.envs.making.places import place_of
-from dop.envs.python.base import action_names, adapted_team, answer_checks, drawn_pictures, team_rewards
+from dop.envs.python.base import adapted_team, answer_checks, drawn_pictures, team_rewards
 from dop.envs.python.base.adapted_team import AdaptedTeam, Moment
 from dop.envs.python.base.common import Common
 from dop.envs.python.base.limits import Limits
@@ -93,7 +93,7 @@ class PyMARL(AdaptedTeam):
             action_sizes=(int(info["n_actions"]),) * n,
             state_size=int(np.prod(info["state_shape"])),
             time_limit=self.limits.shortest(name, self.common.time_limit, "as episode_limit in get_env_info()"),
-            action_names=action_names.told(self.env, [f"agent_{i}" for i in range(n)], [int(info["n_actions"])] * n),
+            action_names=self._names_of_actions([f"agent_{i}" for i in range(n)], [int(info["n_actions"])] * n),
             metrics=counted if self.common.metrics is None else self.common.metrics,
             options=self.common.with_others(options),
         )

@@ -25,6 +25,23 @@ def told(env: Any, agents: Sequence[Any], sizes: Sequence[int]) -> tuple[tuple[s
         return ()
 
 
+def ignored(env: Any, agents: Sequence[Any], sizes: Sequence[int]) -> str | None:
+    """Why the names of `get_action_meanings()` are not used, if an environment gives some and `told` uses none; else None."""
+    if told(env, agents, sizes):
+        return None
+    try:
+        methods = (getattr(layer, "get_action_meanings", None) for layer in layers(env))
+        given = next((_of_each(method(), agents) for method in methods if callable(method)), [])
+        for agent, names, size in zip(agents, given, sizes, strict=False):
+            if not _sound(names, size):
+                many = f"it has {len(names or ())} for {agent}, which has {size} actions"
+                alike = f"those of {agent} are not different names that can be printed"
+                return f"get_action_meanings is not used: {many if len(names or ()) != size else alike}"
+    except Exception as error:  # the environment's own code
+        return f"get_action_meanings is not used: {type(error).__name__}: {error}"
+    return None
+
+
 def _told(env: Any, agents: Sequence[Any]) -> Iterator[list[Any]]:
     """What may be the names, for each of the agents."""
     for layer in layers(env):

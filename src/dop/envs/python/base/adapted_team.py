@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 from dop.envs.making.listing import listed, quoted
-from dop.envs.python.base import answer_checks
+from dop.envs.python.base import action_names, answer_checks
 from dop.envs.python.base.common import Common
 from dop.envs.python.base.limits import Limits
 from dop.errors import ConfigError
@@ -96,6 +96,12 @@ class AdaptedTeam(ABC):
         if not self._closed:
             self._closed = True
             self.env.close()
+
+    def _names_of_actions(self, agents: Sequence[Any], sizes: Sequence[int]) -> tuple[tuple[str, ...], ...]:
+        """`EnvSpec.action_names`, as the environment's package has them, with a remark on names that cannot be used."""
+        if (why := action_names.ignored(self.env, agents, sizes)) is not None:
+            self._remarks += (why,)
+        return action_names.told(self.env, agents, sizes)
 
     @property
     def remarks(self) -> Iterator[str]:

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from dop.envs.python.base import action_names
 from dop.envs.python.base.adapted_team import AdaptedTeam, everything, is_image
 from dop.envs.python.base.answer_checks import nothing
 from dop.errors import ConfigError
@@ -77,7 +76,7 @@ class SpaceTeam(AdaptedTeam):
     def _action_names(self, spaces: Mapping[str, tuple[Any, Any]]) -> tuple[tuple[str, ...], ...]:
         """What the package calls the actions, where every agent's are simple numbers; those of several components have no names."""
         plain = all(own.kind == "discrete" and not own.counts for own in self._actions)
-        return action_names.told(self.env, list(spaces), [own.size for own in self._actions]) if plain else ()
+        return self._names_of_actions(list(spaces), [own.size for own in self._actions]) if plain else ()
 
 
 @dataclass(frozen=True)
