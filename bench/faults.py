@@ -33,7 +33,7 @@ import orbax.checkpoint as ocp
 
 import dop
 from dop.storage.checkpoints import Checkpoints
-from dop.storage.run_directory import surroundings
+from dop.storage.surroundings import surroundings
 
 SIZES = {"actor.hidden-size": 4, "replay-capacity": 64, "replay-batch": 4, "episodes-per-iteration": 8, "chunk-iterations": 5}
 PROTOCOL = {"eval-interval": 400, "eval-episodes": 4, "checkpoint-interval": 40}

@@ -27,7 +27,7 @@ from typing import NamedTuple
 import psutil
 
 import dop
-from dop.storage.run_directory import surroundings
+from dop.storage.surroundings import surroundings
 
 MAIN = "from dop.cli import main; main()"
 TASK = ["train", "stochastic-dop", "--env", "smax:3m", "--env-steps", "2000000000", "--quiet"]

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from dop.analysis.compare import Entry
+from dop.storage.config import RunConfig, TrainConfig
 from dop.storage.records import Record
-from dop.storage.run_directory import RunConfig, RunFolder, TrainConfig
+from dop.storage.run_directory import RunFolder
 
 
 def entry(

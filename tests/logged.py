@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from tensorboardX.proto import event_pb2
 
 from dop.loggers.protocol import LoggedRun, Logger
-from dop.storage.run_directory import RunConfig, TrainConfig
+from dop.storage.config import RunConfig, TrainConfig
 
 Event = vars(event_pb2)["Event"]  # Protocol buffers make their classes as they are imported.
 L = TypeVar("L", bound=Logger)

@@ -34,8 +34,8 @@ if TYPE_CHECKING:  # the same as `_HOMES`, for type checkers
     from dop.networks.layer_norm_gru import LayerNormGRU
     from dop.networks.mlp import MLP
     from dop.networks.protocols import Graph, Network, NetworkConfig
+    from dop.storage.config import TrainConfig
     from dop.storage.records import Record
-    from dop.storage.run_directory import TrainConfig
     from dop.training.callbacks import Callback, TrainingEvent
     from dop.training.preflight import Preflight
     from dop.types import Algorithm, Environment, EnvSpec, Episode, Learner, PolicyOutput, PythonEnvironment, TimeStep, Transition
@@ -69,7 +69,7 @@ _HOMES = {
     "Network": "dop.networks.protocols",
     "NetworkConfig": "dop.networks.protocols",
     "Preflight": "dop.training.preflight",
-    "TrainConfig": "dop.storage.run_directory",
+    "TrainConfig": "dop.storage.config",
     "Record": "dop.storage.records",
     "Run": "dop.api",
     "StochasticDOP": "dop.algorithms.stochastic_dop",

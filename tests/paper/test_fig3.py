@@ -14,8 +14,9 @@ from dop.errors import RunError, UnknownNameError
 from dop.paper import fig3
 from dop.paper.fig3 import Options, Piece
 from dop.paper.variants import VARIANTS, algorithm_of
+from dop.storage.config import RunConfig, TrainConfig
 from dop.storage.records import Record
-from dop.storage.run_directory import RunConfig, RunFolder, TrainConfig
+from dop.storage.run_directory import RunFolder
 
 GOAL = 300_000
 

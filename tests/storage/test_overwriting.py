@@ -16,7 +16,8 @@ from dop.api.planning import make_plan
 from dop.cli import main
 from dop.errors import ConfigError, RunError
 from dop.storage import files
-from dop.storage.run_directory import RunConfig, RunFolder
+from dop.storage.config import RunConfig
+from dop.storage.run_directory import RunFolder
 from run_factories import GAME, TINY, make_run
 
 

@@ -16,7 +16,7 @@ from jaxtyping import Array, Int
 import dop
 from dop.learning.normalisation import RunningMeanVar
 from dop.storage.checkpoints import flatten
-from dop.storage.run_directory import RunConfig
+from dop.storage.config import RunConfig
 from dop.training.program import Program, RunState
 from helpers import assert_resumes
 from probes import ProbeState, Recurrent

@@ -20,8 +20,9 @@ from dop.analysis.statistics import LARGEST, curves, finite_mean, known
 from dop.errors import ConfigError, RunError, check_names
 from dop.hyper_parameters import flat
 from dop.storage import files, records
+from dop.storage.config import RunConfig
 from dop.storage.records import Record
-from dop.storage.run_directory import RunConfig, RunFolder
+from dop.storage.run_directory import RunFolder
 from dop.types import LABELS
 
 MEASURING = ("env_steps", "eval_interval", "eval_episodes", "precision")

@@ -21,7 +21,9 @@ from dop.errors import (
 from dop.hyper_parameters import as_json
 from dop.renamed import formerly
 from dop.rollout.program import PythonProgram
-from dop.storage.run_directory import RunConfig, RunFolder, in_words
+from dop.storage.config import RunConfig
+from dop.storage.run_directory import RunFolder
+from dop.storage.surroundings import in_words
 from dop.training import contract
 from dop.training.program import Program
 from dop.types import LABELS, Algorithm, EnvSpec

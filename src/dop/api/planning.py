@@ -27,7 +27,8 @@ from dop.errors import (
 from dop.hyper_parameters import as_json
 from dop.rollout.program import PythonProgram
 from dop.storage import files, initial
-from dop.storage.run_directory import MOST_SEEDS, RunConfig, RunFolder, TrainConfig, default_folder
+from dop.storage.config import MOST_SEEDS, RunConfig, TrainConfig
+from dop.storage.run_directory import RunFolder, default_folder
 from dop.training import contract
 from dop.training.preflight import Preflight, measure
 from dop.training.program import Program

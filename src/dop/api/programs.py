@@ -14,7 +14,7 @@ from dop.errors import (
     shown,
 )
 from dop.rollout.program import PythonProgram, Source
-from dop.storage.run_directory import TrainConfig
+from dop.storage.config import TrainConfig
 from dop.training.program import Program
 from dop.types import Algorithm, Environment, PythonEnvironment
 

@@ -25,7 +25,8 @@ from dop.loggers.progress import Progress
 from dop.loggers.protocol import Logger
 from dop.renamed import formerly
 from dop.storage import files, initial, records
-from dop.storage.run_directory import RunFolder, TrainConfig
+from dop.storage.config import TrainConfig
+from dop.storage.run_directory import RunFolder
 from dop.training.callbacks import Callback, checked
 from dop.training.preflight import Preflight, measure
 from dop.training.program import RunState

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from dop.hyper_parameters import flat
+from dop.storage.config import RunConfig
 from dop.storage.records import Record, read
-from dop.storage.run_directory import RunConfig, RunFolder
+from dop.storage.run_directory import RunFolder
 
 
 @dataclass(frozen=True, kw_only=True)

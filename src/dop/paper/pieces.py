@@ -21,7 +21,7 @@ from dop.analysis import statistics
 from dop.errors import ConfigError, RunError, UnknownNameError
 from dop.storage import files
 from dop.storage.records import Record
-from dop.storage.run_directory import surroundings
+from dop.storage.surroundings import surroundings
 from dop.training.program import Program, RunState
 from dop.visualise import curves
 

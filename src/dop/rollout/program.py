@@ -30,7 +30,7 @@ from dop.rollout.env_runner import Maker
 from dop.rollout.worker_process import processes
 from dop.rollout.worker_ray import RayWorkers
 from dop.rollout.workers import Job, Workers, local
-from dop.storage import run_directory
+from dop.storage import config
 from dop.training.collect import EpisodeSummary
 from dop.training.program import Learning, RunState
 from dop.types import Algorithm, EnvSpec, Learner, Metrics
@@ -195,7 +195,7 @@ class PythonDriver:
         return _make_workers(kind, job, count)
 
 
-def _make_workers(kind: run_directory.WorkerKind, job: Job, count: int) -> Workers:
+def _make_workers(kind: config.WorkerKind, job: Job, count: int) -> Workers:
     """Workers of one of the three kinds."""
     if kind == "local":
         return local(job)

@@ -24,7 +24,7 @@ from dop.devices import parallel
 from dop.errors import ConfigError
 from dop.learning.normalisation import RunningMeanVar
 from dop.learning.replay import Replay, allocate, size_in_bytes
-from dop.storage import run_directory
+from dop.storage import config
 from dop.training import non_finite
 from dop.training.collect import EpisodeSummary, collect, episode_shape, storage_dtype
 from dop.types import Algorithm, Environment, EnvSpec, Episode, Learner, Metrics, Samples, Scheduled
@@ -75,7 +75,7 @@ class Learning(eqx.Module):
     """The training loop of one seed, without the collection of episodes. Pure and constant during a run."""
 
     algorithm: Algorithm[Any, Any] = eqx.field(static=True)
-    train_config: run_directory.TrainConfig = eqx.field(static=True, default=run_directory.TrainConfig(), kw_only=True)
+    train_config: config.TrainConfig = eqx.field(static=True, default=config.TrainConfig(), kw_only=True)
 
     @property
     @abstractmethod

@@ -25,9 +25,11 @@ from dop.errors import ConfigError, RunError, plain, shown
 from dop.loggers.protocol import Logger
 from dop.storage import initial, records
 from dop.storage.checkpoints import KEPT, Checkpoints, flatten
+from dop.storage.config import RunConfig
 from dop.storage.records import Kind, Record
-from dop.storage.run_directory import RunConfig, RunFolder, check_version, differences, library_version
+from dop.storage.run_directory import RunFolder
 from dop.storage.snapshots import Snapshots, score
+from dop.storage.surroundings import check_version, differences, library_version
 from dop.training import callbacks, non_finite
 from dop.training.program import Learning, RunState
 

@@ -16,7 +16,8 @@ from dop.errors import RunError, shown
 from dop.renamed import formerly
 from dop.rollout.program import PythonProgram
 from dop.storage import files
-from dop.storage.run_directory import RunConfig, RunFolder
+from dop.storage.config import RunConfig
+from dop.storage.run_directory import RunFolder
 from dop.storage.snapshots import Snapshots
 from dop.training.program import Program
 from dop.training.trainer import At, Trainer, checked_at, lowest_steps

@@ -18,7 +18,7 @@ from dop.envs.validation.faults import PROMISES
 from dop.envs.validation.pictures import picture_notes
 from dop.envs.validation.survey import Survey, survey
 from dop.errors import ConfigError, checked_episodes, checked_seed
-from dop.storage.run_directory import TrainConfig
+from dop.storage.config import TrainConfig
 from dop.training.collect import HALF_LEAST, storage_dtype, storage_words
 from dop.types import EnvSpec
 

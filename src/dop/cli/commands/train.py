@@ -16,7 +16,7 @@ from dop.cli.output import run_summary, say
 from dop.errors import ConfigError, UnknownNameError
 from dop.hyper_parameters import changed
 from dop.networks import parts
-from dop.storage.run_directory import TrainConfig
+from dop.storage.config import TrainConfig
 
 USAGE = "ALGORITHM --env NAME [options]"
 

@@ -15,7 +15,7 @@ from dop.paper.theorems.claims import ROUNDING, TEAMS
 from dop.paper.theorems.deterministic.theorem_5 import DELTA, DELTAS, FIGURE_TEAM
 from dop.paper.theorems.measurements import Measurements
 from dop.paper.theorems.stochastic.theorem_2 import STEP_SIZES
-from dop.storage.run_directory import surroundings
+from dop.storage.surroundings import surroundings
 from dop.visualise.curves import COLOURS
 
 
