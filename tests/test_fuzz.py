@@ -360,6 +360,7 @@ def test_any_command_line_ends_in_help_an_error_or_a_start(
         patch.setattr(sys, "path", sys.path.copy())
         patch.setattr(training, "_run", started)
         patch.setattr(RunFolder, "create", started)
+        patch.setattr(RunFolder, "created", started)
         patch.setattr("dop.paper.get", started)
         start = time.process_time()
         try:
