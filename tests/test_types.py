@@ -56,6 +56,8 @@ def test_unprintable_names_are_refused(field: str, name: str):
 def test_options_are_pairs():
     with pytest.raises(ConfigError, match="options must be pairs of a name and a value"):
         dataclasses.replace(spec("a"), options=((1, 2),))
+    with pytest.raises(ConfigError, match="options must be pairs of a name and a value"):
+        dataclasses.replace(spec("a"), options=(0,))
 
 
 @pytest.mark.parametrize("sizes", [(2**31,), (10**5000,), (-(10**5000),)])

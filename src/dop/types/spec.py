@@ -60,7 +60,7 @@ class EnvSpec:
         check_names("name and version of an environment", (self.name, self.version))
         for field in ("agents", "types", "metrics"):
             check_names(field, getattr(self, field), f"{self.name}: ")
-        if not all(len(option) == 2 and isinstance(option[0], str) for option in self.options):
+        if not all(isinstance(option, tuple | list) and len(option) == 2 and isinstance(option[0], str) for option in self.options):
             raise ConfigError(f"{self.name}: options must be pairs of a name and a value; got {shown(self.options)}.")
         n = len(self.agents)
         if n == 0 or len(set(self.agents)) != n:
