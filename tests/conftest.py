@@ -33,7 +33,7 @@ settings.register_profile("random")
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 CHECKED = (
-    *("returns", "losses", "policies", "mixers", "networks.layers", "networks.split_critics", "networks.attention"),
+    *("returns", "losses", "policies", "mixers", "networks.layers", "networks.recurrent", "networks.split_critics", "networks.attention"),
     *("learning.dynamic_scan", "learning.optimisers", "learning.normalisation", "learning.replay"),
 )
 # A whole number does as a float, as PEP 484 has it.

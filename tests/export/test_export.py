@@ -21,8 +21,8 @@ from dop import algorithms, views
 from dop.analysis.playback import Player
 from dop.export import parity, policy_files
 from dop.export.graph import Graph
-from dop.networks.gru import GRUNetwork
 from dop.networks.layers import Agent, GRUCell, Linear, PerAgent
+from dop.networks.recurrent import RecurrentNetwork
 from dop.networks.teams.greedy_policy import Policy
 from dop.training.program import Program
 from dop.types import Exportable, TimeStep
@@ -119,13 +119,13 @@ def replay(session: Any, spec: dop.EnvSpec, place: int, steps: TimeStep) -> dict
 # ----------------------------------------------------------------------------------------------------- what is not exported
 
 
-class Normed(GRUNetwork):
+class Normed(RecurrentNetwork):
     """The usual network with one more layer, which no file of the usual one has."""
 
     norm: eqx.nn.LayerNorm
 
     def __init__(self, *sizes: int, key: Any) -> None:
-        super().__init__(*sizes, key=key)
+        super().__init__(GRUCell, *sizes, key=key)
         self.norm = eqx.nn.LayerNorm(sizes[-1])
 
     def __call__(self, state: Any, x: Any) -> Any:

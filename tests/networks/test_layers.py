@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dop.networks.gru import GRU, GRUNetwork
+from dop.networks.gru import GRU
 from dop.networks.layers import Agent, GRUCell, Linear, PerAgent
+from dop.networks.recurrent import RecurrentNetwork
 from dop.networks.split_critics import LocalCritic
 
 KEY = jax.random.key(0)
@@ -138,7 +139,7 @@ def test_actor_starts_as_pytorchs_would() -> None:
 
 
 def test_actor_sees_observation_last_action_and_id_in_that_order() -> None:
-    actor: GRUNetwork = GRU(5).build(2 + 3 + 4, 3, key=KEY)
+    actor: RecurrentNetwork = GRU(5).build(2 + 3 + 4, 3, key=KEY)
     whole = Agent(network=actor, kind="discrete", n_agents=4, action_size=3, sees_last_action=True)
     hidden, obs = jnp.linspace(-1, 1, 5), jnp.array([0.5, -0.5])
 

@@ -31,11 +31,11 @@ from equinox.nn import LayerNorm
 from dop import plugins
 from dop.errors import ConfigError, MissingExtraError
 from dop.export.graph import INPUT, Graph, hidden_names
-from dop.networks.gru import GRUNetwork
-from dop.networks.layer_norm_gru import LayerNormGRUCell, LayerNormGRUNetwork
+from dop.networks.layer_norm_gru import LayerNormGRUCell
 from dop.networks.layers import MLP, Agent, GRUCell, Linear, PerAgent
 from dop.networks.mlp import FeedForward
 from dop.networks.protocols import ExportsItself
+from dop.networks.recurrent import RecurrentNetwork
 from dop.networks.teams.greedy_policy import Policy
 from dop.storage import files as disk
 from dop.storage.checkpoints import flatten
@@ -115,7 +115,7 @@ _ACTION_WORDS = {
 
 # -------------------------------------------------------------------------------------------------------------------- kinds
 
-_NETWORKS = (GRUNetwork, LayerNormGRUNetwork, FeedForward)
+_NETWORKS = (RecurrentNetwork, FeedForward)
 _KNOWN = (Policy, PerAgent, Agent, *_NETWORKS, GRUCell, LayerNormGRUCell, LayerNorm, MLP, Linear)
 """Classes with a known graph. A subclass may compute something else."""
 

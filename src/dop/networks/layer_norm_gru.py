@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from dop.errors import check_positive, check_types
 from dop.networks.layers import Linear
 from dop.networks.protocols import Graph
+from dop.networks.recurrent import RecurrentNetwork
 
 
 class LayerNormGRUCell(eqx.Module):
@@ -45,51 +46,22 @@ class LayerNormGRUCell(eqx.Module):
         new = jnp.tanh(self.input_new(x_new) + reset * self.hidden_new(h_new))
         return (1 - update) * new + update * h
 
+    def export(self, graph: Graph, state: str, x: str) -> str:
+        """One step, operator by operator: ONNX has no GRU with layer normalisation."""
+        size = int(self.hidden_layer.in_features)
 
-class LayerNormGRUNetwork(eqx.Module):
-    """x -> ReLU(linear) -> GRU with layer normalisation -> linear."""
+        def gates_and_new(layer: Linear, gates: LayerNorm, new: LayerNorm, x: str) -> tuple[str, str]:
+            of_gates, of_new = np.split(np.asarray(layer.weight), [2 * size])
+            return _export_norm(gates, graph, graph.linear(x, of_gates)), _export_norm(new, graph, graph.linear(x, of_new))
 
-    input_layer: Linear
-    cell: LayerNormGRUCell
-    output_layer: Linear
-
-    def __init__(self, inputs: int, outputs: int, hidden_size: int, *, key: PRNGKeyArray) -> None:
-        key_in, key_cell, key_out = jax.random.split(key, 3)
-        self.input_layer = Linear(inputs, hidden_size, key=key_in)
-        self.cell = LayerNormGRUCell(hidden_size, hidden_size, key=key_cell)
-        self.output_layer = Linear(hidden_size, outputs, key=key_out)
-
-    def init_state(self) -> Float[Array, " hidden"]:
-        return jnp.zeros(self.cell.hidden_layer.in_features, self.cell.hidden_layer.weight.dtype)
-
-    def __call__(
-        self, state: Float[Array, " hidden"], x: Float[Array, " input"]
-    ) -> tuple[Float[Array, " hidden"], Float[Array, " output"]]:
-        hidden = self.cell(jax.nn.relu(self.input_layer(x)), state)
-        return hidden, self.output_layer(hidden)
-
-    def export(self, graph: Graph, state: str, x: str) -> tuple[str, str]:
-        features = graph.add("Relu", graph.linear(x, self.input_layer.weight, self.input_layer.bias))
-        hidden = _export_cell(self.cell, graph, state, features)
-        return hidden, graph.linear(hidden, self.output_layer.weight, self.output_layer.bias)
-
-
-def _export_cell(cell: LayerNormGRUCell, graph: Graph, state: str, x: str) -> str:
-    """One step of the cell, operator by operator: ONNX has no GRU with layer normalisation."""
-    size = int(cell.hidden_layer.in_features)
-
-    def gates_and_new(layer: Linear, gates: LayerNorm, new: LayerNorm, x: str) -> tuple[str, str]:
-        of_gates, of_new = np.split(np.asarray(layer.weight), [2 * size])
-        return _export_norm(gates, graph, graph.linear(x, of_gates)), _export_norm(new, graph, graph.linear(x, of_new))
-
-    x_gates, x_new = gates_and_new(cell.input_layer, cell.input_gates, cell.input_new, x)
-    h_gates, h_new = gates_and_new(cell.hidden_layer, cell.hidden_gates, cell.hidden_new, state)
-    both = graph.add("Sigmoid", graph.add("Add", x_gates, h_gates))
-    start, middle, end, axis = (graph.constant(np.array([place])) for place in (0, size, 2 * size, 1))
-    reset, update = graph.add("Slice", both, start, middle, axis), graph.add("Slice", both, middle, end, axis)
-    new = graph.add("Tanh", graph.add("Add", x_new, graph.add("Mul", reset, h_new)))
-    rest = graph.add("Sub", graph.constant(np.float32(1)), update)
-    return graph.add("Add", graph.add("Mul", rest, new), graph.add("Mul", update, state))
+        x_gates, x_new = gates_and_new(self.input_layer, self.input_gates, self.input_new, x)
+        h_gates, h_new = gates_and_new(self.hidden_layer, self.hidden_gates, self.hidden_new, state)
+        both = graph.add("Sigmoid", graph.add("Add", x_gates, h_gates))
+        start, middle, end, axis = (graph.constant(np.array([place])) for place in (0, size, 2 * size, 1))
+        reset, update = graph.add("Slice", both, start, middle, axis), graph.add("Slice", both, middle, end, axis)
+        new = graph.add("Tanh", graph.add("Add", x_new, graph.add("Mul", reset, h_new)))
+        rest = graph.add("Sub", graph.constant(np.float32(1)), update)
+        return graph.add("Add", graph.add("Mul", rest, new), graph.add("Mul", update, state))
 
 
 def _export_norm(norm: LayerNorm, graph: Graph, x: str) -> str:
@@ -109,9 +81,9 @@ class LayerNormGRU:
         check_types(self)
         check_positive(self, "hidden_size")
 
-    def build(self, inputs: int, outputs: int, *, key: PRNGKeyArray) -> LayerNormGRUNetwork:
+    def build(self, inputs: int, outputs: int, *, key: PRNGKeyArray) -> RecurrentNetwork[LayerNormGRUCell]:
         """The network, its parameters drawn from `key`."""
-        return LayerNormGRUNetwork(inputs, outputs, self.hidden_size, key=key)
+        return RecurrentNetwork(LayerNormGRUCell, inputs, outputs, self.hidden_size, key=key)
 
 
 NETWORK = LayerNormGRU

@@ -12,8 +12,10 @@ from typing import Any, Generic, Literal, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
+from dop.networks.protocols import Graph
 from dop.types import ActionKind
 
 Network = TypeVar("Network", bound=eqx.Module)
@@ -113,6 +115,22 @@ class GRUCell(eqx.Module):
         update = jax.nn.sigmoid(x_update + h_update)
         new = jnp.tanh(x_new + reset * h_new)
         return (1 - update) * new + update * h
+
+    def export(self, graph: Graph, state: str, x: str) -> str:
+        """One step of ONNX's GRU operator, whose gates are in the order update, reset, new."""
+
+        def reorder(array: Any) -> np.ndarray:
+            reset, update, new = np.split(np.asarray(array, np.float32), 3)
+            return np.concatenate([update, reset, new])
+
+        layers = (self.input_layer, self.hidden_layer)
+        weights = [graph.constant(reorder(layer.weight)[None]) for layer in layers]
+        bias = graph.constant(np.concatenate([reorder(layer.bias) for layer in layers])[None])
+        first = graph.constant(np.array([0]))
+        step, before = graph.add("Unsqueeze", x, first), graph.add("Unsqueeze", state, first)
+        size = int(self.hidden_layer.in_features)
+        after = graph.add("GRU", step, *weights, bias, "", before, hidden_size=size, linear_before_reset=1)
+        return graph.add("Squeeze", after, graph.constant(np.array([0, 1])))
 
 
 class Agent(eqx.Module):

@@ -41,6 +41,7 @@ class NetworkConfig(Protocol):
         ...
 
 
+@runtime_checkable
 class Graph(Protocol):
     """An ONNX graph under construction. Values have string names; the first axis of every value is the batch."""
 
