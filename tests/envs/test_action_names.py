@@ -11,7 +11,7 @@ import pytest
 
 import dop
 from dop.cli.commands.check_env import describe
-from dop.envs.python.base.action_names import told
+from dop.envs.python.base.action_names import names_of
 from dop.envs.python.gymnasium import Gymnasium
 from dop.envs.python.pettingzoo import PettingZoo
 from odd_games import Rounds, Tuples
@@ -108,7 +108,7 @@ def test_an_enum_is_an_attribute_and_spaces_alone_have_no_names():
     assert Gymnasium("moves", game, version="1").spec.action_names == (("go left", "go right"),) * 3
     assert Gymnasium("numbers", Tuples(), version="1").spec.action_names == ()
     game.actions = enum.Enum("Move", {"LEFT": 1, "RIGHT": 2})
-    assert told(game, ["a"], [2]) == ()
+    assert names_of(game, ["a"], [2]) == ()
 
 
 def test_check_env_shows_them():

@@ -172,7 +172,7 @@ def test_a_maker_that_fails_with_the_mode_is_used_without(caplog: pytest.LogCapt
     with drawn_pictures.wanted():
         env = drawn_pictures.ready("x", maker, maker, {})
     assert env.render_mode is None
-    assert "x cannot be made with render_mode='rgb_array', and draws nothing: ImportError" in caplog.text
+    assert "x cannot be made with render_mode='rgb_array', and renders nothing: ImportError" in caplog.text
 
 
 def test_an_environment_that_can_only_open_windows_is_left_alone():

@@ -101,7 +101,7 @@ class AdaptedTeam(ABC):
         """`EnvSpec.action_names`, as the environment's package has them, with a remark on names that cannot be used."""
         if (why := action_names.ignored(self.env, agents, sizes)) is not None:
             self._remarks += (why,)
-        return action_names.told(self.env, agents, sizes)
+        return action_names.names_of(self.env, agents, sizes)
 
     @property
     def remarks(self) -> Iterator[str]:

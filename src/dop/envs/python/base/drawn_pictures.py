@@ -1,8 +1,8 @@
-"""Pictures of environments outside JAX. They are made ready to draw only while somebody looks: training pays nothing for it.
+"""Images of Python environments. Rendering is enabled only for films and reports, so that it costs nothing in training.
 
-Gymnasium's and PettingZoo's environments are told when they are made that they will draw, `render_mode="rgb_array"`. That is done here,
-where their maker takes the argument and their `metadata["render_modes"]`, if there are any, have that mode; where they have it and the
-maker does not take it, the attribute `render_mode` is set. A `render_mode` among the options is left as it is.
+Environments of Gymnasium and PettingZoo render if they are made with `render_mode="rgb_array"`. Here they are, if their maker takes the
+argument and `metadata["render_modes"]`, where present, has that mode. If it has the mode and the maker does not take the argument, the
+attribute `render_mode` is set. A `render_mode` among the options stays.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _WANTED: ContextVar[bool] = ContextVar("pictures are wanted", default=False)
 
 @contextlib.contextmanager
 def wanted() -> Iterator[None]:
-    """Environments that are made meanwhile are to draw themselves."""
+    """Enable rendering for environments that are made in this context."""
     token = _WANTED.set(True)
     try:
         yield
@@ -33,13 +33,13 @@ def wanted() -> Iterator[None]:
 
 
 def ready(name: str, make: Callable[..., Any], maker: Callable[..., Any], options: Mapping[str, Any]) -> Any:
-    """What `make()` makes, ready to draw if that is wanted and possible.
+    """The environment of `make()`, with rendering if that is enabled and possible.
 
     Args:
-        name: of the environment, for a warning if it cannot be made so.
-        make: makes it, and takes more arguments for the maker.
-        maker: whose arguments count.
-        options: that the maker is given anyway.
+        name: of the environment, for a warning if it cannot be made with rendering.
+        make: makes it; further arguments go to the maker.
+        maker: the maker, for its signature.
+        options: the maker's options.
     """
     env = make()
     if not _WANTED.get() or "render_mode" in options:
@@ -55,13 +55,15 @@ def ready(name: str, make: Callable[..., Any], maker: Callable[..., Any], option
         close()
     try:
         return make(render_mode=MODE)
-    except Exception as error:  # somebody else's code, which works without
-        logging.getLogger("dop").warning("%s cannot be made with render_mode=%r, and draws nothing: %s", name, MODE, plugins.explain(error))
+    except Exception as error:  # user code, which works without rendering
+        logging.getLogger("dop").warning(
+            "%s cannot be made with render_mode=%r, and renders nothing: %s", name, MODE, plugins.explain(error)
+        )
         return make()
 
 
 def picture(env: Any) -> Any:
-    """What `env` draws, whatever that is; None if it cannot."""
+    """The result of rendering, not validated; None if the environment does not render."""
     render = getattr(env, "render", None)
     if not callable(render):
         return None
@@ -69,12 +71,12 @@ def picture(env: Any) -> Any:
         if getattr(env, "render_mode", None) == MODE or (_WANTED.get() and not hasattr(env, "render_mode") and not _parameters(render)):
             return render()
         return render(mode=MODE) if _names(render, "mode") else None
-    except NotImplementedError:  # how the base classes say that there is nothing
+    except NotImplementedError:  # of base classes that do not render
         return None
 
 
 def fault(given: Any) -> str | None:
-    """What is wrong with a picture; None if it is one."""
+    """Why this is not an image; None if it is."""
     if not isinstance(given, np.ndarray):
         return "None" if given is None else f"{type(given).__name__}, not an array"
     if given.dtype != np.uint8:
@@ -85,7 +87,7 @@ def fault(given: Any) -> str | None:
 
 
 def _modes(env: Any) -> tuple[Any, ...]:
-    """The modes that an environment says it can render in."""
+    """The render modes in an environment's metadata."""
     metadata = getattr(env, "metadata", None)
     modes = metadata.get("render_modes", metadata.get("render.modes")) if isinstance(metadata, Mapping) else None
     return tuple(modes) if isinstance(modes, list | tuple | set) else ()
@@ -94,15 +96,15 @@ def _modes(env: Any) -> tuple[Any, ...]:
 def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     try:
         return inspect.signature(function).parameters
-    except ValueError:  # it is not written in Python
+    except ValueError:  # not written in Python
         return {}
 
 
 def _names(function: Callable[..., Any], name: str) -> bool:
-    """Whether a function names this argument."""
+    """Whether a function has this argument."""
     return name in _parameters(function)
 
 
 def _takes(function: Callable[..., Any], name: str) -> bool:
-    """Whether a function takes this argument, also among any others."""
+    """Whether a function accepts this argument, also through `**kwargs`."""
     return _names(function, name) or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in _parameters(function).values())
