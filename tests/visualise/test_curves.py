@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.image import imread
@@ -16,6 +17,7 @@ from dop.errors import RunError
 from dop.storage.records import Record
 from dop.visualise import curves
 from dop.visualise.curves import COLOURS, Look, draw, draw_grid, figure
+from dop.visualise.texts import as_written
 
 
 def run(seeds: int, evaluations: int = 12, won: bool = True, entropy: bool = True) -> list[Record]:
@@ -128,6 +130,19 @@ def test_a_grid_of_tasks_is_drawn_where_a_label_may_lack_one_and_refused_where_a
     assert imread(path).shape[1] > imread(path).shape[0]
     with pytest.raises(RunError, match="nothing to draw"):
         draw_grid({"3m": {"dop": []}}, path, metric="test_battle_won_mean", title="none")
+
+
+def test_powers_of_ten_on_a_log_axis_are_formulae_and_other_texts_are_not():
+    picture = Figure()
+    axes = picture.subplots()
+    axes.loglog([1, 1000], [1, 10], label="$x_1$")
+    axes.set_title("$y$")
+    FigureCanvasAgg(picture).draw()
+    with as_written(picture):
+        labels = axes.get_xticklabels()
+        assert any("10^{3}" in label.get_text() for label in labels)
+        assert all(label.get_parse_math() for label in labels)
+        assert not axes.title.get_parse_math()
 
 
 def test_a_name_is_no_formula(tmp_path: Path):
