@@ -20,10 +20,15 @@ def as_json(values: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: JSON cannot represent a value.
     """
+    return _round_trip(values, f"config.json cannot store {shown(values)}", "Use numbers, strings, lists and None.")
+
+
+def _round_trip(value: Any, error: str, advice: str) -> Any:
+    """A value after a round trip through JSON; the message of a ConfigError begins with `error` and ends with `advice`."""
     try:
-        return json.loads(json.dumps(values, allow_nan=False))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ConfigError(f"config.json cannot store {shown(values)}: {error}. Use numbers, strings, lists and None.") from error
+        return json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as failure:
+        raise ConfigError(f"{error}: {failure}. {advice}") from failure
 
 
 def serialise(owner: Any) -> dict[str, Any]:
@@ -41,10 +46,7 @@ def serialise(owner: Any) -> dict[str, Any]:
 def _serialise(value: Any, error: str) -> Any:
     if parts.is_part(value):
         return {parts.KIND: parts.name_of(value)} | _fields_of_network(value)
-    try:
-        found = json.loads(json.dumps(value, allow_nan=False))
-    except (TypeError, ValueError, RecursionError) as failure:
-        raise ConfigError(f"{error}: {failure}. {_STORABLE}") from failure
+    found = _round_trip(value, error, _STORABLE)
     if _has_dict(value) or deserialise(found) != value:
         raise ConfigError(f"{error}, which resuming the run needs. {_STORABLE}")
     return found
@@ -86,9 +88,9 @@ def same_values(one: Any, other: Any) -> bool:
     """Whether two values of config.json are equal, apart from the module of a network's class."""
     if not isinstance(one, dict) or not isinstance(other, dict):
         return one == other
-    if parts.is_record(one) and parts.is_record(other) and not same_class(one[parts.KIND], other[parts.KIND]):
-        return False
     both_networks = parts.is_record(one) and parts.is_record(other)
+    if both_networks and not same_class(one[parts.KIND], other[parts.KIND]):
+        return False
     return one.keys() == other.keys() and all(same_values(one[key], other[key]) for key in one if not (both_networks and key == parts.KIND))
 
 

@@ -49,23 +49,23 @@ def moved_into_parts(**earlier: str) -> Callable[[C], C]:
         @functools.wraps(init)
         def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
             is_copy = {field.name for field in dataclasses.fields(cls) if field.init} <= kwargs.keys()  # dataclasses.replace gives all
-            given, by = dict(kwargs), {}
-            for old in [name for name in earlier if name in kwargs]:
-                part, _, field = earlier[old].partition(".")
+            old = {name: kwargs.pop(name) for name in earlier if name in kwargs}
+            changes: dict[str, dict[str, Any]] = {}
+            for name, value in old.items():
+                part, _, field = earlier[name].partition(".")
                 base = kwargs.get(part, getattr(cls, part))
-                value = kwargs.pop(old)
-                replacement = f"{part}=dop.{type(base).__name__}({field}={value!r})"
                 if not hasattr(base, field):
-                    raise TypeError(f"{cls.__name__}() got {old}, which is now {field} of {part}; {base!r} has no such field")
-                if earlier[old] in by and by[earlier[old]][1] != value:
-                    raise TypeError(f"{cls.__name__}() got both {by[earlier[old]][0]} and {old}, which are the same argument; give one")
-                by[earlier[old]] = (old, value)
-                if part in given and not is_copy and getattr(given[part], field) != value:
-                    raise TypeError(f"{cls.__name__}() got {old}={value!r} and {part}={given[part]!r}, which disagree; omit {old}")
+                    raise TypeError(f"{cls.__name__}() got {name}, which is now {field} of {part}; {base!r} has no such field")
+                if changes.setdefault(part, {}).setdefault(field, value) != value:
+                    both = " and ".join(other for other in old if earlier[other] == earlier[name])
+                    raise TypeError(f"{cls.__name__}() got both {both}, which are the same argument; give one")
+                if part in kwargs and not is_copy and getattr(base, field) != value:
+                    raise TypeError(f"{cls.__name__}() got {name}={value!r} and {part}={base!r}, which disagree; omit {name}")
+                instead = f"{part}=dop.{type(base).__name__}({field}={value!r})"
                 overrides = f" It overrides {part}={base!r}." if is_copy else ""
-                warnings.warn(f"{old} of {cls.__name__} is deprecated; write {replacement}.{overrides}", DeprecationWarning, stacklevel=2)
-                kwargs[part] = dataclasses.replace(base, **{field: value})
-            init(self, *args, **kwargs)
+                warnings.warn(f"{name} of {cls.__name__} is deprecated; write {instead}.{overrides}", DeprecationWarning, stacklevel=2)
+            parts = {part: dataclasses.replace(kwargs.get(part, getattr(cls, part)), **fields) for part, fields in changes.items()}
+            init(self, *args, **kwargs | parts)
 
         cls.__init__ = wrapper
         return cls
