@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import tyro
-
 from dop import paper
 from dop.cli.output import say
+from dop.cli.parsing import parse
 from dop.storage import files
 
 USAGE = "NAME [options]"
@@ -22,6 +21,6 @@ def run(arguments: Sequence[str]) -> None:
             say(f"  {name:14}{found.summary}")
         return
     module = paper.get(arguments[0])
-    options = tyro.cli(module.Options, args=arguments[1:], prog=f"dop reproduce {arguments[0]}")
+    options = parse(module.Options, arguments[1:], prog=f"dop reproduce {arguments[0]}")
     out = files.check_place(files.checked_path("--out", options.out), folder=True)
     module.reproduce(replace(options, out=out), say)
