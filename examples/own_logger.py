@@ -1,7 +1,7 @@
 """A custom logger that writes a table of greedy returns, and a callback that stops a run at a target return.
 
-dop train own_algorithm:Reinforce --env two-step --logger own_logger:Table        # in this file's folder
-python own_logger.py                                                              # with the callback, from Python only
+dop train own_algorithm:Reinforce --env two-step --logger own_logger:Table --callback own_logger:StopAtReturn     # in this file's folder
+python own_logger.py                                                                                              # from Python
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Table:
 class StopAtReturn(dop.Callback):
     """Stops when every seed's mean exploring return reaches `target`."""
 
-    def __init__(self, target: float) -> None:
+    def __init__(self, target: float = 6.9) -> None:
         self.target = target
 
     def on_chunk(self, event: dop.TrainingEvent) -> bool:

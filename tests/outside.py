@@ -130,6 +130,16 @@ class OwnLogger:
         self.calls.append(("close", None))
 
 
+class StopsAtOnce(dop.Callback):
+    """Stops the run at its first evaluation or chunk."""
+
+    def on_evaluation(self, event: dop.TrainingEvent) -> bool:
+        return True
+
+    def on_chunk(self, event: dop.TrainingEvent) -> bool:
+        return True
+
+
 class TwoStates(eqx.Module):
     """A network whose hidden state is two arrays in a structure of its own (LSTM)."""
 

@@ -186,7 +186,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("train", {"loggers": None}, r"loggers must be a list of names or objects, for example \['wandb'\], or empty; got None"),
     ("train", {"loggers": "wandb"}, "loggers must be a list of names.*got 'wandb'"),
     ("train", {"loggers": [3]}, "int is not a logger: it has no open, write, close"),
-    ("train", {"callbacks": print}, "callbacks must be a list of objects"),
+    ("train", {"callbacks": print}, "callbacks must be a list of objects like dop.Callback, or names"),
     ("train", {"callbacks": [print]}, "is not a callback: it has no on_chunk, on_evaluation, on_checkpoint"),
     ("train", {"callbacks": [dop.Callback]}, "the class Callback; pass an instance"),
     ("train", {"quiet": "no"}, "quiet must be True or False, got 'no'"),

@@ -14,7 +14,8 @@ import pytest
 
 import dop
 from dop.loggers import lookup
-from outside import OwnLogger, OwnQ
+from dop.training import callbacks
+from outside import OwnLogger, OwnQ, StopsAtOnce
 from test_cli import run
 from test_own_algorithm import GAME, SHORT
 
@@ -171,11 +172,54 @@ def test_a_logger_that_cannot_be_opened_refuses_the_run(tmp_path: Path):
     assert dop.resume(tmp_path / "run", algorithm=OwnQ, quiet=True, env_steps=12).outcome.finished
 
 
-def test_loggers_are_found_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+@pytest.fixture
+def own_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An installed package that offers a logger and a callback, both called `own`."""
     (tmp_path / "x-1.0.dist-info").mkdir()
     (tmp_path / "x-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: x\nVersion: 1.0\n")
-    (tmp_path / "x-1.0.dist-info" / "entry_points.txt").write_text("[dop.loggers]\nown = outside:OwnLogger\n")
+    points = "[dop.loggers]\nown = outside:OwnLogger\n[dop.callbacks]\nown = outside:StopsAtOnce\n"
+    (tmp_path / "x-1.0.dist-info" / "entry_points.txt").write_text(points)
     monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.usefixtures("own_package")
+def test_callbacks_are_found_by_name():
+    given = StopsAtOnce()
+    found = callbacks.chosen(["own", "outside:StopsAtOnce", given])
+    assert [type(callback) for callback in found] == [StopsAtOnce] * 3
+    assert found[2] is given
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("outside:OwnLogger", "OwnLogger is not a callback: it has no on_chunk, on_evaluation, on_checkpoint"),
+        ("outside:values", r"The callback outside:values cannot be made: TypeError.* gets no arguments; .* callbacks=\[values\(...\)\]"),
+        ("outside", r"There is no callback \(one of your own is named outside:Outside\) 'outside'. Known: none"),
+        ("no_such_module:X", "Cannot load the callback 'no_such_module:X'"),
+        (StopsAtOnce, r"the class StopsAtOnce; pass an instance: StopsAtOnce\(\)"),
+        (3, "int is not a callback"),
+    ],
+)
+def test_what_is_no_callback_is_refused(given: Any, words: str, tmp_path: Path):
+    with pytest.raises(dop.ConfigError, match=words):
+        train(tmp_path / "run", callbacks=[given])
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_command_line_takes_callbacks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """It stops the run at once, and again when it is named again; without it, the run ends."""
+    words = [*GAME, *SHORT, "--env-steps=40", "--run-dir", tmp_path / "run"]
+    assert run(monkeypatch, "train", "outside:OwnQ", *words, "--callback", "outside:StopsAtOnce") == 0
+    assert "Interrupted." in capsys.readouterr().out
+    assert run(monkeypatch, "resume", tmp_path / "run", "--trust", "--callback", "outside:StopsAtOnce") == 0
+    assert "resume with" in capsys.readouterr().out
+    assert run(monkeypatch, "resume", tmp_path / "run", "--trust") == 0
+    assert "finished after" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("own_package")
+def test_loggers_are_found_by_name():
     found: list[Any] = lookup.chosen(["own", "outside:OwnLogger", "tensorboard", "own", OwnLogger()], online=False)
     assert [type(logger._logger) for logger in found] == [OwnLogger] * 3
 

@@ -63,7 +63,7 @@ class UnknownNameError(ConfigError):
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        super().__init__(f"There is no {kind} {shown(name)}.{hint} Known: {', '.join(names)}.")
+        super().__init__(f"There is no {kind} {shown(name)}.{hint} Known: {', '.join(names) or 'none'}.")
 
 
 def check_types(config: Any, where: str = "") -> None:

@@ -10,15 +10,16 @@ import contextlib
 import functools
 import importlib
 import importlib.util
+import inspect
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from dop.errors import ConfigError, DopError
+from dop.errors import ConfigError, DopError, UnknownNameError, shown
 
 _INSTALLED = (str(Path(__file__).parent), *(sysconfig.get_paths()[kind] for kind in ("stdlib", "purelib", "platlib")))
 """Folders of code that is not the user's own: this library, the standard library, installed packages."""
@@ -80,6 +81,45 @@ def get_imported(path: str) -> Any:
     """The object at `module:Name` if its module has been imported, else None."""
     module, _, name = path.partition(":")
     return functools.reduce(lambda found, part: getattr(found, part, None), name.split("."), sys.modules.get(module))
+
+
+def construct(kind: str, name: str, group: str, own: Iterable[str] = ()) -> Any:
+    """An object of the class called `name`: `module:Class`, or an entry point of the group. It gets no arguments.
+
+    Args:
+        kind: its kind in error messages, for example `logger`.
+        name: the class, or a function that makes the object.
+        group: the group of entry points.
+        own: the library's own names of this kind, for a suggestion.
+
+    Raises:
+        UnknownNameError: no such name.
+        ConfigError: it cannot be imported, or called without arguments.
+    """
+    points = entry_points(group)
+    path = name if is_import_path(name) else points.get(name)
+    if path is None:
+        raise UnknownNameError(kind + class_hint(name), name, (*own, *points))
+    make = load(kind, path)
+    if not callable(make):
+        raise ConfigError(f"The {kind} {name} is {shown(make)}; it must be a class, or a function that makes a {kind}.")
+    _check_arguments(kind, make, name)
+    with named(f"The {kind} {name} cannot be made"):
+        return make()
+
+
+def _check_arguments(kind: str, make: Callable[..., Any], name: str) -> None:
+    """Raise ConfigError if the class or function called `name` needs arguments."""
+    try:
+        signature = inspect.signature(make)
+    except ValueError:  # not written in Python
+        return
+    try:
+        signature.bind()
+    except TypeError as error:
+        own = name.rpartition(":")[2]
+        advice = f"A named class gets no arguments; from Python pass an object: {kind}s=[{own}(...)]"
+        raise ConfigError(f"The {kind} {name} cannot be made: TypeError: {error}. {advice}.") from error
 
 
 def entry_points(group: str) -> dict[str, str]:

@@ -27,7 +27,8 @@ from dop.renamed import formerly
 from dop.storage import files, initial, records
 from dop.storage.config import TrainConfig
 from dop.storage.run_directory import RunFolder
-from dop.training.callbacks import Callback, checked
+from dop.training import callbacks as callback_lookup
+from dop.training.callbacks import Callback
 from dop.training.preflight import Preflight, measure
 from dop.training.program import RunState
 from dop.training.silence import without_compiler_logs
@@ -69,7 +70,7 @@ def train(
     quiet: bool = False,
     loggers: Sequence[Logger | str] = (),
     logger_online: bool = False,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Sequence[Callback | str] = (),
     **train_config: Any,
 ) -> Run:
     """Train, and write a run directory.
@@ -90,8 +91,8 @@ def train(
         loggers: further loggers, besides the files in the run directory: `wandb`, `mlflow`, or your own object (`dop.Logger`). A logger
             that fails during the run is disabled with a warning.
         logger_online: let `wandb` and `mlflow` use the network; by default they write into the run directory.
-        callbacks: objects that are called after chunks, evaluations and checkpoints, and may stop the run (`dop.Callback`). An exception
-            in one ends the run, after a checkpoint.
+        callbacks: objects that are called after chunks, evaluations and checkpoints, and may stop the run (`dop.Callback`), or names of
+            their classes, `my_module:MyCallback`. An exception in one ends the run, after a checkpoint.
         **train_config: the other fields of `dop.TrainConfig`.
 
     Raises:
@@ -99,7 +100,7 @@ def train(
         RunError: the directory exists, or training failed.
     """
     check_flags(quiet=quiet)
-    observers = _Observers(loggers=chosen(loggers, online=logger_online), callbacks=checked(callbacks), quiet=quiet)
+    observers = _Observers(loggers=chosen(loggers, online=logger_online), callbacks=callback_lookup.chosen(callbacks), quiet=quiet)
     plan = make_plan(algorithm, environment, env_steps, seeds, run_dir, environment_options, train_config, init_from)
     plan.needs.check()
     trainer = Trainer(plan.program, plan.config, plan.folder)
@@ -141,7 +142,7 @@ def resume(
     quiet: bool = False,
     loggers: Sequence[Logger | str] = (),
     logger_online: bool = False,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Sequence[Callback | str] = (),
 ) -> Run:
     """Resume a run exactly from its newest checkpoint, to its `env_steps` or a new goal.
 
@@ -168,7 +169,7 @@ def resume(
             it names code that needs `trust`.
     """
     check_flags(quiet=quiet)
-    observers = _Observers(loggers=chosen(loggers, online=logger_online), callbacks=checked(callbacks), quiet=quiet)
+    observers = _Observers(loggers=chosen(loggers, online=logger_online), callbacks=callback_lookup.chosen(callbacks), quiet=quiet)
     folder = RunFolder(files.checked_path("run_dir", run_dir))
     changes = {"env_steps": env_steps, "on_non_finite": on_non_finite, "threads": threads}
     config, program = rebuild(folder, environment, algorithm=algorithm, trust=trust, changes=changes)

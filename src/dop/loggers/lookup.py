@@ -6,13 +6,12 @@ A logger that fails during training does not stop the run; `metrics.jsonl` has a
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dop import plugins
-from dop.errors import ConfigError, MissingExtraError, UnknownNameError, check_flags, shown
+from dop.errors import ConfigError, MissingExtraError, check_flags, shown
 from dop.loggers.mlflow import MLflow
 from dop.loggers.protocol import LoggedRun, Logger
 from dop.loggers.wandb import WandB
@@ -47,31 +46,7 @@ def _made(name: str, online: bool) -> Logger:
         if importlib.util.find_spec(name) is None:
             raise MissingExtraError(name, name, f"--logger {name}")
         return LOGGERS[name](online)
-    points = plugins.entry_points(GROUP)
-    place = name if plugins.is_import_path(name) else points.get(name)
-    if place is None:
-        raise UnknownNameError("logger" + plugins.class_hint(name), name, (*LOGGERS, ALWAYS, *points))
-    make = plugins.load("logger", place)
-    if not callable(make):
-        raise ConfigError(f"The logger {name} is {shown(make)}; it must be a class, or a function that makes a logger.")
-    _check_arguments(make, name)
-    with plugins.named(f"The logger {name} cannot be made"):
-        made = make()
-    return _checked(made, name)[1]
-
-
-def _check_arguments(make: Callable[..., Any], name: str) -> None:
-    """Raise ConfigError if the class or function called `name` needs arguments."""
-    try:
-        signature = inspect.signature(make)
-    except ValueError:  # not written in Python
-        return
-    try:
-        signature.bind()
-    except TypeError as error:
-        own = name.rpartition(":")[2]
-        advice = f"A named class gets no arguments; from Python pass an object: loggers=[{own}(...)]"
-        raise ConfigError(f"The logger {name} cannot be made: TypeError: {error}. {advice}.") from error
+    return _checked(plugins.construct("logger", name, GROUP, (*LOGGERS, ALWAYS)), name)[1]
 
 
 def _checked(logger: Any, name: str) -> tuple[str, Logger]:

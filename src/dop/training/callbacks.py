@@ -14,10 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
+from dop import plugins
 from dop.errors import ConfigError, RunError, plain, shown
 from dop.storage.records import Record
 
 Method: TypeAlias = Literal["on_chunk", "on_evaluation", "on_checkpoint"]
+GROUP = "dop.callbacks"
+"""The group of entry points."""
 METHODS: tuple[Method, ...] = ("on_chunk", "on_evaluation", "on_checkpoint")
 
 
@@ -51,21 +54,23 @@ class Callback(Protocol):
         """After a checkpoint."""
 
 
-def checked(callbacks: Any) -> Sequence[Callback]:
-    """The callbacks, validated.
+def chosen(given: Any) -> Sequence[Callback]:
+    """The callbacks given as objects or by name, validated.
 
     Raises:
-        ConfigError: one is not a callback.
+        UnknownNameError: no such callback.
+        ConfigError: it is not a callback, or cannot be constructed.
     """
-    if isinstance(callbacks, str) or not isinstance(callbacks, Sequence):
-        raise ConfigError(f"callbacks must be a list of objects like dop.Callback; got {shown(callbacks)}.")
-    for callback in callbacks:
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise ConfigError(f"callbacks must be a list of objects like dop.Callback, or names; got {shown(given)}.")
+    found = [plugins.construct("callback", callback, GROUP) if isinstance(callback, str) else callback for callback in given]
+    for callback in found:
         if isinstance(callback, type):
             raise ConfigError(f"callbacks has the class {callback.__name__}; pass an instance: {callback.__name__}().")
         lacking = [method for method in METHODS if not callable(getattr(callback, method, None))]
         if lacking:
             raise ConfigError(f"{type(callback).__name__} is not a callback: it has no {', '.join(lacking)}. Subclass dop.Callback.")
-    return callbacks
+    return found
 
 
 def asks_to_stop(callback: Callback, method: Method, event: TrainingEvent) -> bool:

@@ -28,6 +28,8 @@ class Options(RunOptions):
     """Further loggers, as in `dop train`."""
     logger_online: bool = False
     """Let wandb and mlflow use the network."""
+    callback: tuple[str, ...] = ()
+    """Your own callbacks, as in `dop train`."""
     quiet: bool = False
     """No progress on the terminal."""
 
@@ -37,4 +39,4 @@ def run(arguments: Sequence[str]) -> None:
     options = parse(Options, arguments, prog="dop resume")
     names = ("env_steps", "on_non_finite", "threads", "quiet", "logger_online")
     chosen = {name: getattr(options, name) for name in names}
-    run_summary(dop.resume(options.run, loggers=options.logger, **chosen, **options.source))
+    run_summary(dop.resume(options.run, loggers=options.logger, callbacks=options.callback, **chosen, **options.source))

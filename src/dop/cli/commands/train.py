@@ -52,6 +52,8 @@ class Options:
     """Further loggers: wandb, mlflow, or your own `my_module:MyLogger`. Records are always in the run directory and TensorBoard."""
     logger_online: bool = False
     """Let wandb and mlflow use the network. By default they write into the run directory and send nothing."""
+    callback: tuple[str, ...] = ()
+    """Your own callbacks, `my_module:MyCallback`, which may stop the run."""
     quiet: bool = False
     """No progress on the terminal, and no logs of JAX and XLA."""
 
@@ -133,5 +135,5 @@ def _train(algorithm: Any, options: Options, config: dict[str, Any]) -> None:
         say(needs)
         needs.check()
         return
-    logging = {"loggers": options.logger, **{name: getattr(options, name) for name in ("quiet", "logger_online")}}
-    run_summary(dop.train(algorithm, options.env, **logging, **given))
+    observers = {"loggers": options.logger, "callbacks": options.callback, "logger_online": options.logger_online, "quiet": options.quiet}
+    run_summary(dop.train(algorithm, options.env, **observers, **given))
