@@ -104,7 +104,7 @@ def collect(options: argparse.Namespace, workers: int) -> Measurement:
 
 def timed(driver: PythonDriver, state: Any, iterations: int, workers: int) -> Measurement:
     start = np.array([time.perf_counter(), processor_seconds()])
-    summaries = [driver.collect(state)[1].summary for _ in range(iterations)]
+    summaries = [driver.collect(state)[2] for _ in range(iterations)]
     wall, processor = np.array([time.perf_counter(), processor_seconds()]) - start
     inside = np.sum([np.asarray(summary.metrics).sum(axis=(0, 1)) for summary in summaries], axis=0)
     steps = sum(int(summary.length.sum()) for summary in summaries)

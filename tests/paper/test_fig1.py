@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from dop import envs, policies
+from dop.devices import compilation
 from dop.networks.gru import GRU
 from dop.networks.teams import recurrent
 from dop.paper import fig1, pieces
@@ -32,8 +33,8 @@ def test_relaxed_methods_start_at_the_given_policy(variant: str) -> None:
     program = fig1.program_of(case, options)
     small: Any = replace(program.algorithm, warmup_episodes=4, episodes_per_iteration=4, replay_capacity=8)  # type: ignore[call-arg]
     program = replace(program, algorithm=small)
-    state = jax.jit(lambda key: fig1.initial_state(program, "retention", key), compiler_options=pieces.COMPILE_FAST)(KEY)
-    found = jax.jit(lambda s: program.evaluate(s, 1)["test_return_mean"], compiler_options=pieces.COMPILE_FAST)(state)
+    state = jax.jit(lambda key: fig1.initial_state(program, "retention", key), compiler_options=compilation.options(compilation.ONCE))(KEY)
+    found = jax.jit(lambda s: program.evaluate(s, 1)["test_return_mean"], compiler_options=compilation.options(compilation.ONCE))(state)
     assert float(found) == pytest.approx(10 if variant == "maac" else -10 + 20 * 0.64, rel=1e-5)
 
 

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 
+from dop.devices import compilation
 from dop.errors import UnknownNameError
 from dop.paper import games, pieces
 from dop.paper.games import PUBLISHED, PUBLISHED_TABLES, Options, Piece, Published
@@ -50,7 +51,9 @@ def test_a_sum_of_values_misses_the_optimum_of_climbing(monkeypatch: pytest.Monk
 def test_the_values_of_dop_are_a_sum_over_agents() -> None:
     piece = Piece(game="climbing", method="dop")
     program = games.program_of(piece, Options(), {**games.changes_of(piece), "critic.hidden_size": 8, "actor.hidden_size": 8})
-    make = jax.jit(lambda key: games.value_table(program, program.start(key).learner, ()), compiler_options=pieces.COMPILE_FAST)
+    make = jax.jit(
+        lambda key: games.value_table(program, program.start(key).learner, ()), compiler_options=compilation.options(compilation.ONCE)
+    )
     table = np.asarray(make(jax.random.key(0)))
     assert np.ptp(table) > 0
     np.testing.assert_allclose(table, table[:, :1] + table[:1] - table[0, 0], atol=1e-6)

@@ -233,3 +233,22 @@ def test_shapes_and_sizes_are_known_before_collecting():
     described = functools.partial(jax.tree.map, lambda x: (x.shape, x.dtype))
     assert described(jax.tree.map(lambda x: x[0], episodes)) == described(shape)
     assert size_in_bytes(shape, EPISODES) == sum(x.nbytes for x in jax.tree.leaves(episodes))
+
+
+@pytest.mark.parametrize("explore", [True, False])
+def test_one_program_plays_with_and_without_exploration(explore: bool):
+    """As one that is compiled for either; the policy without exploration may have smaller integers."""
+
+    class Small(Script):
+        def act(self, learner: None, carry: Array, step: TimeStep, key: PRNGKeyArray, *, explore: bool) -> tuple[PolicyOutput, Array]:
+            output, carry = super().act(learner, carry, step, key, explore=explore)
+            return (output if explore else PolicyOutput(output.action.astype(jnp.int8), output.behaviour_prob)), carry
+
+    script: Any = Small()
+    learner: Any = None
+    either = compiled(lambda key, explore: collect(script, Walk(), learner, key, episodes=EPISODES, explore=explore))
+    for found, expected in zip(
+        jax.tree.leaves(either(KEY, jnp.asarray(explore))), jax.tree.leaves(run(Walk(), explore=explore)), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype == expected.dtype

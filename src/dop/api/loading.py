@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from dop import algorithms, envs, hyper_parameters, plugins
 from dop.api.programs import AnyEnvironment, make_program
-from dop.devices import cpu_threads
+from dop.devices import compilation, cpu_threads
 from dop.devices.parallel import use_host_devices
 from dop.errors import (
     ConfigError,
@@ -55,6 +55,7 @@ def rebuild(
     # Before JAX starts.
     use_host_devices(folder.devices(len(config.train_config.seeds)))
     cpu_threads.use(config.train_config.threads or cpu_threads.default())
+    compilation.use_cache(cpu_threads.in_use())
     for change in folder.changed_surroundings():
         logging.getLogger("dop").warning("%s: %s; the results may differ.", folder.path, change)
     is_restored = algorithm is None or isinstance(algorithm, str | type)

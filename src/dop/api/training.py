@@ -14,7 +14,7 @@ import jax
 from dop.api.loading import AnyAlgorithm, rebuild
 from dop.api.planning import make_plan
 from dop.api.programs import AnyEnvironment
-from dop.devices import cpu_threads
+from dop.devices import compilation, cpu_threads
 from dop.errors import (
     ConfigError,
     check_flags,
@@ -103,6 +103,7 @@ def train(
     observers = _Observers(loggers=chosen(loggers, online=logger_online), callbacks=callback_lookup.chosen(callbacks), quiet=quiet)
     plan = make_plan(algorithm, environment, env_steps, seeds, run_dir, environment_options, train_config, init_from)
     plan.needs.check()
+    compilation.use_cache(cpu_threads.in_use())
     trainer = Trainer(plan.program, plan.config, plan.folder)
     with plan.folder.created(plan.config):
         if plan.initial_networks is not None:

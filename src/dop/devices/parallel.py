@@ -6,7 +6,8 @@ devices run in parallel on the cores, each with its own loops (docs/architecture
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -14,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
+
+from dop.devices import compilation
 
 AXIS = "seed"
 
@@ -33,12 +36,19 @@ def mesh(seeds: int) -> Mesh:
     return Mesh(np.array(devices[:count]), (AXIS,))
 
 
-def over_seeds(function: Callable[..., Any], devices: Mesh, *, donate: bool = False, small: bool = False) -> Callable[..., Any]:
+def over_seeds(
+    function: Callable[..., Any], devices: Mesh, *, donate: bool = False, options: Mapping[str, bool | int] | None = None
+) -> Callable[..., Any]:
     """`function` of one seed's state, jitted over the leading seed axis of its arguments and results.
 
-    `small` marks a computation that is slower with several CPU threads than with one.
+    Args:
+        function: takes and returns pytrees of arrays.
+        devices: those of `mesh`.
+        donate: reuse the memory of the first argument.
+        options: compiler options, for example `compilation.LIGHT`.
     """
 
+    @functools.wraps(function)
     def block(*args: PyTree) -> PyTree:
         seeds = jax.tree.leaves(args)[0].shape[0]
         if seeds > 1:
@@ -48,8 +58,7 @@ def over_seeds(function: Callable[..., Any], devices: Mesh, *, donate: bool = Fa
 
     spec = PartitionSpec(AXIS)
     mapped = jax.shard_map(block, mesh=devices, in_specs=spec, out_specs=spec, check_vma=False)
-    one_thread = {"xla_cpu_multi_thread_eigen": False} if small and jax.devices()[0].platform == "cpu" else None
-    return jax.jit(mapped, donate_argnums=(0,) if donate else (), compiler_options=one_thread)
+    return jax.jit(mapped, donate_argnums=(0,) if donate else (), compiler_options=compilation.options(options or {}))
 
 
 def place(tree: PyTree, devices: Mesh) -> PyTree:

@@ -32,6 +32,7 @@ from matplotlib.figure import Figure
 
 from dop import envs
 from dop.analysis import statistics
+from dop.devices import compilation
 from dop.errors import check_positive
 from dop.hyper_parameters import changed
 from dop.networks.teams import recurrent
@@ -216,7 +217,10 @@ def tables_of(piece: Piece, program: Program, state: RunState) -> dict[str, Any]
     def of_seed(state: RunState) -> dict[str, Array]:
         return {name: value_table(program, state.learner, actions) for name, actions in prefixes.items()}
 
-    return {name: np.asarray(x).tolist() for name, x in jax.jit(jax.vmap(of_seed), compiler_options=pieces.COMPILE_FAST)(state).items()}
+    return {
+        name: np.asarray(x).tolist()
+        for name, x in jax.jit(jax.vmap(of_seed), compiler_options=compilation.options(compilation.ONCE))(state).items()
+    }
 
 
 def value_table(program: Program, learner: Any, actions: tuple[tuple[int, int], ...]) -> Float[Array, "action action"]:

@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dop.analysis import statistics
+from dop.devices import compilation
 from dop.errors import ConfigError, RunError, UnknownNameError
 from dop.storage import files
 from dop.storage.records import Record
@@ -26,12 +27,6 @@ from dop.training.program import Program, RunState
 from dop.visualise import curves
 
 Log = Callable[[str], None]
-COMPILE_FAST: dict[str, Any] = {
-    "xla_backend_optimization_level": 0,
-    "xla_cpu_use_fusion_emitters": False,
-    "xla_llvm_disable_expensive_passes": True,
-}
-"""XLA options for code that runs once or is tiny: it runs slower but compiles four times faster."""
 
 
 def check_names(kind: str, chosen: Sequence[str], known: Iterable[str]) -> None:
@@ -145,9 +140,9 @@ def train_seeds(
     """
     each = program.algorithm.episodes_per_iteration
     iterations = max(1, episodes // (points * each))
-    state = jax.jit(jax.vmap(begin), compiler_options=COMPILE_FAST)(jax.random.split(jax.random.key(0), seeds))
+    state = jax.jit(jax.vmap(begin), compiler_options=compilation.options(compilation.ONCE))(jax.random.split(jax.random.key(0), seeds))
     chunk = jax.jit(jax.vmap(lambda s: program.chunk(s, iterations)), donate_argnums=0)
-    measure_all = jax.jit(jax.vmap(measure), compiler_options=COMPILE_FAST)
+    measure_all = jax.jit(jax.vmap(measure), compiler_options=compilation.options(compilation.ONCE))
     measured, exploring = [measure_all(state)], []
     for _ in range(points):
         state, metrics = chunk(state)

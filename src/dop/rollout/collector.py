@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, DTypeLike, Float32, Int, PRNGKeyArray, PyTree, Shaped, UInt32
 
-from dop.devices import parallel
+from dop.devices import compilation, parallel
 from dop.envs.making.seeding import mixed
 from dop.rollout.shared_memory import IDLE, RESET, STEP
 from dop.rollout.workers import Workers
@@ -68,7 +68,7 @@ class Collector:
         leaves, tree = jax.tree.flatten(learner)
         if self._act is None:
             act = _act(self._algorithm, self._spec, tree, explore=self._explore)
-            self._act = parallel.over_seeds(act, self._devices, donate=True, small=True)
+            self._act = parallel.over_seeds(act, self._devices, donate=True, options=compilation.ONE_THREAD)
         rollout_buffer = _RolloutBuffer(self._spec, self._n_envs, episode_seeds, dtype)
         key_data = jax.random.key_data(key)
         for group in self._groups:

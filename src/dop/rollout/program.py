@@ -11,17 +11,16 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int, PRNGKeyArray
 
 from dop import envs
-from dop.devices import parallel
 from dop.envs.making import foreign
 from dop.envs.validation.repeats import all_start_alike
 from dop.errors import ConfigError
@@ -32,8 +31,8 @@ from dop.rollout.worker_ray import RayWorkers
 from dop.rollout.workers import Job, Workers, local
 from dop.storage import config
 from dop.training.collect import EpisodeSummary
-from dop.training.program import Learning, RunState
-from dop.types import Algorithm, EnvSpec, Learner, Metrics
+from dop.training.program import Driver, Learning, RunState
+from dop.types import Algorithm, EnvSpec, Episode, Learner, Metrics
 
 
 @dataclass(frozen=True)
@@ -83,53 +82,31 @@ class PythonProgram(Learning):
             )
 
 
-class PythonDriver:
-    """The `Driver` of a `PythonProgram`.
+class PythonDriver(Driver):
+    """The driver of a `PythonProgram`.
 
     There are separate environments for training and evaluation, as many of each as an iteration has episodes. The same workers make them
     when they are first needed.
     """
 
     def __init__(self, program: PythonProgram) -> None:
-        self.program = program
+        super().__init__(program)
+        self._source = program.environment
         self._n_envs = program.algorithm.episodes_per_iteration
-        self._devices = devices = parallel.mesh(len(self.program.train_config.seeds))
-        self._start = parallel.over_seeds(program.start, devices)
-        self._add = parallel.over_seeds(program.add, devices, donate=True)
-        self._learn = parallel.over_seeds(program.learn, devices, donate=True)
-        self._over_iterations = parallel.over_seeds(program.over_iterations, devices)
-        self._report = parallel.over_seeds(program.evaluation_report, devices)
-        self._collection_keys = parallel.over_seeds(program.collection_keys, devices)
-        self._evaluation_key = parallel.over_seeds(program.evaluation_key, devices)
         self._dropped = np.zeros(len(self.program.train_config.seeds), np.int32)
         """Number of lost episodes since the last report."""
         self._warned = False
         """Whether missing metrics have been reported."""
 
-    def start(self, keys: PRNGKeyArray, prepare: Callable[[RunState], RunState] = lambda state: state) -> RunState:
-        state = prepare(self._start(keys))
-        for _ in range(self.program.warmup_iterations):
-            key, played = self.collect(state)
-            state, _ = self._add(state, key, played.episodes, played.summary)
-        return state
-
-    def collect(self, state: RunState) -> tuple[PRNGKeyArray, Played]:
-        """The next key, and the episodes of one iteration, without learning."""
-        key, key_collect = self._collection_keys(state)
-        return key, self._play(self._training, state.learner, key_collect, self._n_envs)
+    def collect(self, state: RunState) -> tuple[PRNGKeyArray, Episode, EpisodeSummary]:
+        keys, keys_collect = self._collection_keys(state)
+        played = self._play(self._training, state.learner, keys_collect, self._n_envs)
+        return keys, played.episodes, played.summary
 
     def chunk(self, state: RunState) -> tuple[RunState, Metrics]:
-        reports = []
-        for _ in range(self.program.train_config.iterations_per_chunk):
-            key, played = self.collect(state)
-            state, report = self._learn(state, key, played.episodes, played.summary)
-            reports.append(report)
+        state, metrics = super().chunk(state)
         dropped, self._dropped = self._dropped, np.zeros_like(self._dropped)
-        metrics = self._over_iterations(state.learner, jax.tree.map(lambda *x: np.stack(x, axis=1), *reports))
-        return state, metrics | {"episodes_dropped": dropped}
-
-    def evaluate(self, state: RunState) -> Metrics:
-        return self._report(self.play(state, self._evaluation_key(state), self.program.train_config.eval_episodes, sampled=False))
+        return state, metrics | {"episodes_dropped": jnp.asarray(dropped)}
 
     def play(self, state: RunState, keys: PRNGKeyArray, episodes: int, *, sampled: bool) -> EpisodeSummary:
         summary = self._play(self._sampling if sampled else self._evaluating, state.learner, keys, episodes).summary
@@ -150,10 +127,10 @@ class PythonDriver:
 
     def close(self) -> None:
         """Close all environments; if they are needed again, new ones are made."""
-        if "_workers" in self.__dict__:
+        if "_workers" in vars(self):
             self._workers.close()
         for name in ("_workers", "_training", "_evaluating", "_sampling"):
-            self.__dict__.pop(name, None)
+            vars(self).pop(name, None)
 
     def _play(self, collector: Collector, learner: Learner, keys: PRNGKeyArray, episodes: int) -> Played:
         played = collector.play(learner, keys, _episode_seeds(keys, episodes), self.program.episode.obs.dtype)
@@ -175,7 +152,7 @@ class PythonDriver:
     def _collector(self, algorithm: Algorithm[Any, Any], half: int, *, explore: bool) -> Collector:
         """A collector in the training environments, the first half of the workers' groups, or in those for evaluation, the second."""
         groups = np.split(np.arange(len(self._workers.groups)), 2)[half].tolist()
-        return Collector(algorithm, self.program.spec, self._workers, groups, n_envs=self._n_envs, explore=explore, devices=self._devices)
+        return Collector(algorithm, self.program.spec, self._workers, groups, n_envs=self._n_envs, explore=explore, devices=self.devices)
 
     @functools.cached_property
     def _workers(self) -> Workers:
@@ -186,7 +163,7 @@ class PythonDriver:
         training = slots_of(n_seeds, self._n_envs, halves, 0)
         evaluating = slots_of(n_seeds, self._n_envs, halves, n_seeds * self._n_envs)
         job = Job(
-            make=self.program.environment.make,
+            make=self._source.make,
             spec=self.program.spec,
             n_slots=2 * n_seeds * self._n_envs,
             groups=(*training, *evaluating),

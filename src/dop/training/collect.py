@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, DTypeLike, Float, Int, PRNGKeyArray, PyTree
 
 from dop.errors import ConfigError
-from dop.types import Algorithm, Environment, EnvSpec, Episode, Learner, TimeStep
+from dop.types import Algorithm, Environment, EnvSpec, Episode, Learner, PolicyOutput, TimeStep
 
 
 class EpisodeSummary(eqx.Module):
@@ -103,14 +104,17 @@ def collect(
     key: PRNGKeyArray,
     *,
     episodes: int,
-    explore: bool,
+    explore: bool | Bool[Array, ""],
     dtype: DTypeLike = jnp.float32,
 ) -> tuple[Episode, EpisodeSummary]:
-    """Collect `episodes` episodes in parallel; both results have a leading episode axis."""
+    """Collect `episodes` episodes in parallel; both results have a leading episode axis.
+
+    If `explore` is an array, one compiled program plays both with and without exploration.
+    """
     key_reset, key_final, key_play = jax.random.split(key, 3)
     env_state, step = jax.vmap(environment.reset)(jax.random.split(key_reset, episodes))
     carry = jax.tree.map(lambda x: jnp.broadcast_to(x, (episodes, *x.shape)), algorithm.initial_carry(environment.spec))
-    act = jax.vmap(lambda h, s, k: algorithm.act(learner, h, s, k, explore=explore))
+    act = _acting(algorithm, learner, explore)
     play = _Play(
         t=jnp.zeros((), jnp.int32),
         key=key_play,
@@ -129,6 +133,26 @@ def collect(
     record = eqx.tree_at(lambda e: e.final_action, play.record, final.action)
     length = jnp.sum(record.mask, axis=1, dtype=jnp.int32)
     return record, EpisodeSummary(undiscounted_return=play.total, length=length, metrics=play.step.metrics)
+
+
+Act: TypeAlias = Callable[..., tuple[PolicyOutput, PyTree]]
+"""`Algorithm.act` for a batch of episodes: of carries, time steps and keys."""
+
+
+def _acting(algorithm: Algorithm[Any, Any], learner: Learner, explore: bool | Bool[Array, ""]) -> Act:
+    def act(*, explore: bool) -> Act:
+        return jax.vmap(lambda carry, step, key: algorithm.act(learner, carry, step, key, explore=explore))
+
+    if isinstance(explore, bool):
+        return act(explore=explore)
+
+    def either(*x: PyTree) -> tuple[PolicyOutput, PyTree]:
+        types = jax.eval_shape(act(explore=True), *x)
+        # Both branches must return the same types; integers of actions may differ in size.
+        alike = lambda act: lambda *x: jax.tree.map(lambda value, like: jnp.asarray(value, like.dtype), act(*x), types)  # noqa: E731
+        return jax.lax.cond(explore, alike(act(explore=True)), alike(act(explore=False)), *x)
+
+    return either
 
 
 def _first_record(spec: EnvSpec, step: TimeStep, episodes: int, dtype: DTypeLike) -> Episode:

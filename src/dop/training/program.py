@@ -1,26 +1,27 @@
 """The training loop: collect, add, sample, update.
 
-`Learning` is the part that does not depend on where episodes come from. `Program` adds collection in JAX environments; all of it is one
-jitted chunk of fixed length. `dop.rollout.program` is the counterpart for Python environments.
+`Learning` is the part that does not depend on where episodes come from, and `Driver` runs it for all seeds of a run. `Program` adds
+collection in JAX environments; `dop.rollout.program` is the counterpart for Python environments.
 
 `RunState` is all that a run needs to resume; evaluations, records and checkpoints take place between chunks, on the host.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
+import functools
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from dop import envs
-from dop.devices import parallel
+from dop.devices import compilation, parallel
 from dop.errors import ConfigError
 from dop.learning.normalisation import RunningMeanVar
 from dop.learning.replay import Replay, allocate, size_in_bytes
@@ -45,30 +46,6 @@ class RunState(eqx.Module):
     """Constant: evaluations fold the iteration into it and do not affect training."""
     rewards: RunningMeanVar | None = None
     """Running mean and variance of all collected rewards, if rewards are normalised."""
-
-
-class Driver(Protocol):
-    """All seeds of a run in parallel, for a `Trainer`. Arrays of states, metrics and keys have a leading seed axis."""
-
-    def start(self, keys: PRNGKeyArray, prepare: Callable[[RunState], RunState] = lambda state: state) -> RunState:
-        """A new state, after `prepare` and the warm-up."""
-        ...
-
-    def chunk(self, state: RunState) -> tuple[RunState, Metrics]:
-        """`TrainConfig.iterations_per_chunk` iterations, and their mean metrics. `state` is donated."""
-        ...
-
-    def evaluate(self, state: RunState) -> Metrics:
-        """Metrics of `TrainConfig.eval_episodes` greedy episodes, which do not affect training."""
-        ...
-
-    def play(self, state: RunState, keys: PRNGKeyArray, episodes: int, *, sampled: bool) -> EpisodeSummary:
-        """Episodes with the given keys, greedy or by `Learning.sampling`; axes: seed, episode."""
-        ...
-
-    def close(self) -> None:
-        """Close environments and worker processes. Closing twice is allowed."""
-        ...
 
 
 class Learning(eqx.Module):
@@ -183,6 +160,56 @@ class Learning(eqx.Module):
         return {f"test_{name}": value for name, value in self.report(summary).items()}
 
 
+class Driver(ABC):
+    """All seeds of a run in parallel, for a `Trainer`: collection and learning in turns, each a compiled call.
+
+    Arrays of states, metrics and keys have a leading seed axis.
+    """
+
+    def __init__(self, program: Learning) -> None:
+        self.program = program
+        self.devices = parallel.mesh(len(program.train_config.seeds))
+        self._start = parallel.over_seeds(program.start, self.devices, options=compilation.ONCE)
+        self._add = parallel.over_seeds(program.add, self.devices, donate=True)
+        self._learn = parallel.over_seeds(program.learn, self.devices, donate=True)
+        self._over_iterations = parallel.over_seeds(program.over_iterations, self.devices)
+        self._report = parallel.over_seeds(program.evaluation_report, self.devices)
+        self._collection_keys = parallel.over_seeds(program.collection_keys, self.devices)
+        self._evaluation_key = parallel.over_seeds(program.evaluation_key, self.devices)
+
+    @abstractmethod
+    def collect(self, state: RunState) -> tuple[PRNGKeyArray, Episode, EpisodeSummary]:
+        """The next key, and the episodes of one iteration: the arguments of `Learning.add` and `Learning.learn` after the state."""
+
+    @abstractmethod
+    def play(self, state: RunState, keys: PRNGKeyArray, episodes: int, *, sampled: bool) -> EpisodeSummary:
+        """Episodes with the given keys, greedy or by `Learning.sampling`; axes: seed, episode."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close environments and worker processes. Closing twice is allowed."""
+
+    def start(self, keys: PRNGKeyArray, prepare: Callable[[RunState], RunState] = lambda state: state) -> RunState:
+        """A new state, after `prepare` and the warm-up."""
+        state = prepare(self._start(keys))
+        for _ in range(self.program.warmup_iterations):
+            state, _ = self._add(state, *self.collect(state))
+        return state
+
+    def chunk(self, state: RunState) -> tuple[RunState, Metrics]:
+        """`TrainConfig.iterations_per_chunk` iterations, and their mean metrics. `state` is donated."""
+        reports = []
+        for _ in range(self.program.train_config.iterations_per_chunk):
+            state, report = self._learn(state, *self.collect(state))
+            reports.append(report)
+        stacked = jax.tree.map(lambda *x: np.stack(x, axis=1), *jax.device_get(reports))
+        return state, self._over_iterations(state.learner, stacked)
+
+    def evaluate(self, state: RunState) -> Metrics:
+        """Metrics of `TrainConfig.eval_episodes` greedy episodes, which do not affect training."""
+        return self._report(self.play(state, self._evaluation_key(state), self.program.train_config.eval_episodes, sampled=False))
+
+
 class Program(Learning):
     """Learning in a JAX environment; collection is part of the compiled program."""
 
@@ -227,52 +254,60 @@ class Program(Learning):
 
     def play(self, learner: Learner, key: PRNGKeyArray, episodes: int, *, sampled: bool = False) -> EpisodeSummary:
         """Parallel episodes, greedy or by `sampling`."""
+        return self.rollout(learner, key, sampled, episodes=episodes, sampled=sampled)[1]
+
+    def rollout(
+        self, learner: Learner, key: PRNGKeyArray, explore: bool | Bool[Array, ""], *, episodes: int, sampled: bool = False
+    ) -> tuple[Episode, EpisodeSummary]:
+        """Parallel episodes of the algorithm, or of `sampling`, with or without exploration."""
         algorithm = self.sampling if sampled else self.algorithm
-        return collect(algorithm, self.environment, learner, key, episodes=episodes, explore=sampled)[1]
+        return collect(algorithm, self.environment, learner, key, episodes=episodes, explore=explore, dtype=self.episode.obs.dtype)
 
     def _collect(self, state: RunState) -> tuple[PRNGKeyArray, Episode, EpisodeSummary]:
         """The arguments of `add` and `learn` after the state."""
         key, key_collect = self.collection_keys(state)
-        episodes, summary = collect(
-            self.algorithm,
-            self.environment,
-            state.learner,
-            key_collect,
-            episodes=self.algorithm.episodes_per_iteration,
-            explore=True,
-            dtype=self.episode.obs.dtype,
-        )
-        return key, episodes, summary
+        return key, *self.rollout(state.learner, key_collect, True, episodes=self.algorithm.episodes_per_iteration)
 
 
-class CompiledDriver:
-    """The `Driver` of a `Program`: every method is one compiled call for all seeds."""
+class CompiledDriver(Driver):
+    """The driver of a `Program`.
+
+    On a CPU one compiled rollout, of an iteration's episodes, serves training and greedy evaluation.
+    """
 
     def __init__(self, program: Program) -> None:
-        self._program, train_config = program, program.train_config
-        self._devices = devices = parallel.mesh(len(train_config.seeds))
-        self._start = parallel.over_seeds(program.start, devices)
-        self._warm_up = parallel.over_seeds(program.warm_up, devices, donate=True)
-        self._chunk = parallel.over_seeds(lambda s: program.chunk(s, train_config.iterations_per_chunk), devices, donate=True)
-        self._evaluate = parallel.over_seeds(lambda s: program.evaluate(s, train_config.eval_episodes), devices)
+        super().__init__(program)
+        self._environment = program
+        self._rollouts: dict[tuple[int, bool], Callable[..., tuple[Episode, EpisodeSummary]]] = {}
 
-    def start(self, keys: PRNGKeyArray, prepare: Callable[[RunState], RunState] = lambda state: state) -> RunState:
-        return self._warm_up(prepare(self._start(keys)))
-
-    def chunk(self, state: RunState) -> tuple[RunState, Metrics]:
-        return self._chunk(state)
-
-    def evaluate(self, state: RunState) -> Metrics:
-        return self._evaluate(state)
+    def collect(self, state: RunState) -> tuple[PRNGKeyArray, Episode, EpisodeSummary]:
+        keys, keys_collect = self._collection_keys(state)
+        return keys, *self._rollout(self.program.algorithm.episodes_per_iteration, sampled=False)(
+            state.learner, keys_collect, self._flags(True)
+        )
 
     def play(self, state: RunState, keys: PRNGKeyArray, episodes: int, *, sampled: bool) -> EpisodeSummary:
         """In batches of equal size, the first with `keys` themselves; surplus episodes of the last are dropped."""
-        batches = -(-episodes // MAX_PARALLEL_EPISODES)
-        size = -(-episodes // batches)
-        play = parallel.over_seeds(lambda learner, key: self._program.play(learner, key, size, sampled=sampled), self._devices)
-        later = (jax.vmap(jax.random.fold_in, (0, None))(keys, batch) for batch in range(1, batches))
-        played = [jax.device_get(play(state.learner, parallel.place(each, self._devices))) for each in (keys, *later)]
+        size = self._batch_size(episodes)
+        rollout, flags = self._rollout(size, sampled=sampled), self._flags(sampled)
+        later = (jax.vmap(jax.random.fold_in, (0, None))(keys, batch) for batch in range(1, -(-episodes // size)))
+        played = [jax.device_get(rollout(state.learner, parallel.place(each, self.devices), flags)[1]) for each in (keys, *later)]
         return jax.tree.map(lambda *x: np.concatenate(x, axis=1)[:, :episodes], *played)
 
     def close(self) -> None:
         """Nothing to close."""
+
+    def _batch_size(self, episodes: int) -> int:
+        if self.devices.devices.flat[0].platform == "cpu":
+            return self.program.algorithm.episodes_per_iteration
+        return -(-episodes // -(-episodes // MAX_PARALLEL_EPISODES))
+
+    def _rollout(self, episodes: int, *, sampled: bool) -> Callable[..., tuple[Episode, EpisodeSummary]]:
+        """The compiled rollout of so many parallel episodes, by the algorithm or by `Learning.sampling`."""
+        if (episodes, sampled) not in self._rollouts:
+            roll = functools.partial(self._environment.rollout, episodes=episodes, sampled=sampled)
+            self._rollouts[episodes, sampled] = parallel.over_seeds(roll, self.devices, options=compilation.LIGHT)
+        return self._rollouts[episodes, sampled]
+
+    def _flags(self, flag: bool) -> Bool[np.ndarray, " seed"]:
+        return np.full(len(self.program.train_config.seeds), flag)

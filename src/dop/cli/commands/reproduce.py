@@ -8,6 +8,7 @@ from dataclasses import replace
 from dop import paper
 from dop.cli.output import say
 from dop.cli.parsing import parse
+from dop.devices import compilation, cpu_threads
 from dop.storage import files
 
 USAGE = "NAME [options]"
@@ -23,4 +24,5 @@ def run(arguments: Sequence[str]) -> None:
     module = paper.get(arguments[0])
     options = parse(module.Options, arguments[1:], prog=f"dop reproduce {arguments[0]}")
     out = files.check_place(files.checked_path("--out", options.out), folder=True)
+    compilation.use_cache(cpu_threads.in_use())
     module.reproduce(replace(options, out=out), say)

@@ -1,0 +1,92 @@
+"""Compilation: how much XLA optimises a program, and the cache on disk, so that a program compiles once for all processes.
+
+JAX's persistent cache is off unless a user sets it up. `use_cache` gives it a folder, `~/.cache/dop/compiled`. An entry is used for the
+same program, options, version of jaxlib and kind of processor only; the rest of what decides about a program's bits, the number of threads,
+is in the folder's name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import jax
+
+VARIABLE = "DOP_COMPILATION_CACHE"
+"""Environment variable: a folder for the cache, or `off`."""
+MOST_BYTES = 1 << 30
+"""The cache's size, from which its oldest entries are deleted."""
+_DIRECTORY, _ENABLED = "jax_compilation_cache_dir", "jax_enable_compilation_cache"
+_LEAST_SECONDS = "jax_persistent_cache_min_compile_time_secs"
+
+ONCE: Mapping[str, bool | int] = MappingProxyType({"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False})
+"""Compiler options of programs that run once: a quarter of the time to compile, and slower."""
+LIGHT: Mapping[str, bool | int] = MappingProxyType({"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False})
+"""Compiler options of programs with many small operations, as environments are: half the time to compile, and as fast to a tenth."""
+
+ONE_THREAD: Mapping[str, bool | int] = MappingProxyType({"xla_cpu_multi_thread_eigen": False})
+"""Compiler options of small programs, which are slower with several CPU threads than with one."""
+
+
+def options(wanted: Mapping[str, bool | int]) -> dict[str, bool | int] | None:
+    """The compiler options, on a CPU; without those that the user has set in XLA_FLAGS."""
+    if jax.devices()[0].platform != "cpu":
+        return None
+    flags = os.environ.get("XLA_FLAGS", "")
+    return {name: value for name, value in wanted.items() if f"--{name}=" not in flags} or None
+
+
+def use_cache(threads: int) -> None:
+    """Keep compiled programs on disk for later processes, unless the user has set up JAX's cache or turned it off.
+
+    Programs, not libraries, should change JAX's configuration: `dop.train` and the other functions that compile whole programs call it,
+    `import dop` does not. Without a folder that can be written, and that only this user can write, nothing is cached.
+
+    Args:
+        threads: JAX's CPU threads, on which the bits of a compiled program depend.
+    """
+    chosen = os.environ.get(VARIABLE, "")
+    if chosen.lower() in ("off", "0", "none") or getattr(jax.config, _DIRECTORY) is not None or not getattr(jax.config, _ENABLED):
+        return
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = (Path(chosen).expanduser() if chosen else home / "dop" / "compiled") / f"{threads}-threads"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not _is_private(folder):
+            raise PermissionError(f"others can write in {folder}")
+        _shrink(folder.parent)
+    except (OSError, RuntimeError) as error:  # no home, no space, no permission
+        logging.getLogger("dop").info("Compiled programs are not kept for later runs: %s", error)
+        return
+    jax.config.update(_DIRECTORY, str(folder))
+    jax.config.update(_LEAST_SECONDS, 0.1)
+
+
+def _is_private(folder: Path) -> bool:
+    """Whether only this user can write in the folder: what is in it is run."""
+    if not hasattr(os, "getuid"):
+        return True
+    found = folder.stat()
+    return found.st_uid == os.getuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _shrink(folder: Path) -> None:
+    """Delete the oldest entries, until the rest has at most half of `MOST_BYTES`; nothing if all have less than that."""
+    entries = []
+    for path in folder.glob("*-threads/*-cache"):
+        with contextlib.suppress(FileNotFoundError):  # another process deletes, too
+            found = path.stat()
+            entries.append((found.st_mtime, found.st_size, path))
+    total = sum(size for _, size, _ in entries)
+    if total <= MOST_BYTES:
+        return
+    for _, size, path in sorted(entries):
+        if total <= MOST_BYTES // 2:
+            break
+        path.unlink(missing_ok=True)
+        total -= size
