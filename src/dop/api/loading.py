@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from dop import algorithms, envs, hyper_parameters, plugins
 from dop.api.programs import AnyEnvironment, make_program
-from dop.devices import compilation, cpu_threads
+from dop.devices import compilation, cpu_threads, parallel
 from dop.devices.parallel import use_host_devices
 from dop.errors import (
     ConfigError,
@@ -53,7 +53,10 @@ def rebuild(
     config.train_config.check()
     environment = _given_environment(folder, config.environment, environment, trust)
     # Before JAX starts.
-    use_host_devices(folder.devices(len(config.train_config.seeds)))
+    seeds = len(config.train_config.seeds)
+    devices = folder.devices(seeds) if "devices" not in wanted else wanted["devices"]
+    use_host_devices(parallel.wanted(devices, seeds))
+    config = replace(config, train_config=replace(config.train_config, devices=devices))
     cpu_threads.use(config.train_config.threads or cpu_threads.default())
     compilation.use_cache(cpu_threads.in_use())
     for change in folder.changed_surroundings():

@@ -15,7 +15,7 @@ import jax
 from dop import algorithms, envs, hyper_parameters
 from dop.api.loading import check_algorithm
 from dop.api.programs import AnyEnvironment, make_program
-from dop.devices import cpu_threads
+from dop.devices import cpu_threads, parallel
 from dop.devices.parallel import use_host_devices
 from dop.errors import (
     ConfigError,
@@ -25,6 +25,7 @@ from dop.errors import (
     shown,
 )
 from dop.hyper_parameters import as_json
+from dop.learning import split
 from dop.rollout.program import PythonProgram
 from dop.storage import files, initial
 from dop.storage.config import MOST_SEEDS, RunConfig, TrainConfig
@@ -71,8 +72,9 @@ def make_plan(
                 f"environment_options {shown(environment_options)} need an environment given by name; "
                 "a function or an object has its options already."
             )
-    use_host_devices(len(train_config.seeds))
+    use_host_devices(parallel.wanted(train_config.devices, len(train_config.seeds)))
     train_config = replace(train_config, threads=_threads(train_config.threads))
+    train_config = replace(train_config, devices=parallel.settled(train_config.devices, len(train_config.seeds)))
     program = make_program(algorithm, environment, environment_options or {}, train_config)
     spec = program.spec
     if not isinstance(spec, EnvSpec):
@@ -151,6 +153,12 @@ def _resolved(program: Program | PythonProgram) -> Program | PythonProgram:
     train_config = program.train_config.settled(steps=steps, warm_up=program.warmup_iterations * steps)
     if (remark := train_config.remark(steps=steps)) is not None:
         logging.getLogger("dop").warning("%s", remark)
+    parts = parallel.mesh(len(train_config.seeds), train_config.devices).shape[split.AXIS]
+    if (episodes := program.algorithm.episodes_per_iteration) % parts:
+        logging.getLogger("dop").warning(
+            "Each of the %s devices of a seed plays all %s episodes of an iteration: they are split only if their number is a multiple.",
+            *(parts, episodes),
+        )
     return replace(program, train_config=train_config)
 
 

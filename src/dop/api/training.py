@@ -140,6 +140,7 @@ def resume(
     trust: bool = False,
     on_non_finite: Literal["stop", "skip"] | None = None,
     threads: int | None = None,
+    devices: int | Literal["all"] | None = None,
     quiet: bool = False,
     loggers: Sequence[Logger | str] = (),
     logger_online: bool = False,
@@ -159,6 +160,7 @@ def resume(
             importing runs their code.
         on_non_finite: a new reaction to numbers that are not finite; see `dop.TrainConfig`.
         threads: a new number of threads, which changes the last digits of results; see `dop.TrainConfig`.
+        devices: a new number of devices, which changes the last digits of results; see `dop.TrainConfig`.
         quiet: as in `train`.
         loggers: as in `train`.
         logger_online: as in `train`.
@@ -172,7 +174,7 @@ def resume(
     check_flags(quiet=quiet)
     observers = _Observers(loggers=chosen(loggers, online=logger_online), callbacks=callback_lookup.chosen(callbacks), quiet=quiet)
     folder = RunFolder(files.checked_path("run_dir", run_dir))
-    changes = {"env_steps": env_steps, "on_non_finite": on_non_finite, "threads": threads}
+    changes = {"env_steps": env_steps, "on_non_finite": on_non_finite, "threads": threads, "devices": devices}
     config, program = rebuild(folder, environment, algorithm=algorithm, trust=trust, changes=changes)
     measure(program, folder).check()
     trainer = Trainer(program, config, folder)
@@ -187,7 +189,7 @@ def _warn_of_changed_resources(folder: RunFolder, train_config: TrainConfig, dev
     before, now = folder.devices(len(train_config.seeds)), cpu_threads.in_use()
     if devices != before:
         logging.getLogger("dop").warning(
-            "%s: %s devices shared its seeds, now %s; results may differ in their last digits. A new process gives the same bits.",
+            "%s: it had %s devices, now %s; results may differ in their last digits. A new process gives the same bits.",
             *(folder.path, before, devices),
         )
     if now != was and jax.devices()[0].platform == "cpu":
@@ -234,7 +236,7 @@ def _train(trainer: Trainer, observers: _Observers, *, resumed: bool) -> Outcome
         for progress in shown:
             progress.message(f"run directory: {run.path}; compiling, about half a minute ...")
             if trainer.shared_devices:
-                progress.message("several seeds share a host device, which is slower: call dop.train before anything else uses JAX")
+                progress.message("several seeds share a host device, which is slower: raise devices, before anything else uses JAX")
         # Includes the start: a run that is interrupted while it compiles is saved after it.
         stop = stack.enter_context(stop_requested())
         outcome = trainer.run(trainer.start() if state is None else state, stop)

@@ -1,14 +1,15 @@
-"""Several seeds in one process, as a leading axis: `vmap` on an accelerator, one host device per seed on a CPU.
+"""Several seeds in one process, as a leading axis, on a mesh of devices: seeds first, then the parts of each seed (`learning.split`).
 
-On a CPU `vmap` would run all branches, and every loop as long as the longest seed's, and `lax.map` would copy the replay in and out; host
-devices run in parallel on the cores, each with its own loops (docs/architecture.md).
+Seeds of one device are mapped by `vmap`. On a CPU `vmap` would run all branches, and every loop as long as the longest seed's, and
+`lax.map` would copy the replay in and out; host devices run in parallel on the cores, each with its own loops (docs/architecture.md).
 """
 
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -16,24 +17,63 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
-from dop.devices import compilation
+from dop.devices import compilation, cpu_threads
+from dop.errors import ConfigError
+from dop.learning import split
 
 AXIS = "seed"
 
 
-def use_host_devices(seeds: int) -> None:
-    """Request one host device per seed. Works only before JAX has started; later, the existing devices are shared."""
+def use_host_devices(count: int) -> None:
+    """Request so many host devices on a CPU. Works only before JAX has started; later, the existing devices are shared."""
     try:
-        jax.config.update("jax_num_cpu_devices", seeds)
+        jax.config.update("jax_num_cpu_devices", count)
     except RuntimeError:
         return
 
 
-def mesh(seeds: int) -> Mesh:
-    """The devices of the seeds: on a CPU the largest number of them that divides the number of seeds, elsewhere one."""
-    devices = jax.devices()
-    count = max(d for d in range(1, min(seeds, len(devices)) + 1) if seeds % d == 0) if devices[0].platform == "cpu" else 1
-    return Mesh(np.array(devices[:count]), (AXIS,))
+Devices: TypeAlias = int | Literal["all"] | None
+"""`TrainConfig.devices`."""
+
+
+def wanted(devices: Devices, seeds: int) -> int:
+    """The number of host devices to request for `TrainConfig.devices`; GPUs need no request."""
+    if devices == "all":
+        return cpu_threads.allowed_cores()
+    return seeds if devices is None else devices
+
+
+def settled(devices: Devices, seeds: int) -> int:
+    """The number of devices of a new run with `TrainConfig.devices`.
+
+    Raises:
+        ConfigError: there are not so many.
+    """
+    found = len(jax.devices())
+    if isinstance(devices, int) and devices > found:
+        advice = " Train before anything else in the process uses JAX." if jax.devices()[0].platform == "cpu" else ""
+        raise ConfigError(f"devices={devices} is not possible: JAX has started with {found} in this process.{advice}")
+    used = mesh(seeds, devices).size
+    count = found if devices == "all" else devices or used
+    if used < count:
+        logging.getLogger("dop").warning(
+            "%s of %s devices are idle: seeds are split first, and %s seeds share %s devices evenly.", count - used, count, seeds, used
+        )
+    return used
+
+
+def mesh(seeds: int, devices: Devices = None) -> Mesh:
+    """The devices of a run, with the axes `AXIS` and `split.AXIS`.
+
+    Args:
+        seeds: the number of seeds; their axis divides it.
+        devices: `TrainConfig.devices`; some may be left over. None: all of an accelerator; of a CPU at most one for each seed.
+    """
+    found = jax.devices()
+    limit = min(devices, len(found)) if isinstance(devices, int) else len(found)
+    of_seeds = max(d for d in range(1, min(seeds, limit) + 1) if seeds % d == 0)
+    shape = of_seeds, 1 if devices is None and found[0].platform == "cpu" else limit // of_seeds
+    return Mesh(np.array(found[: shape[0] * shape[1]]).reshape(shape), (AXIS, split.AXIS))
 
 
 def over_seeds(

@@ -2,6 +2,8 @@
 
 `jax.lax.scan` always runs all T steps, and `jax.lax.while_loop` cannot be differentiated in reverse. `scan` here runs `length` steps
 forwards and backwards. It stores one carry per step and recomputes the rest.
+
+The axis of `xs` after time, and the first of carries and outputs, is that of episodes, which devices of one seed share (`learning.split`).
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
+
+from dop.learning import split
 
 Step = Callable[[Any, Any, Any], tuple[Any, Any]]
 
@@ -37,11 +41,11 @@ def zeros_of(function: Callable[..., Any], *args: Any) -> Any:
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def scan(step: Step, params: PyTree, carry: PyTree, xs: PyTree, length: Int[Array, ""]) -> PyTree:
-    """The outputs y_t of `carry, y_t = step(params, carry, xs[t])` for t < length, and 0 afterwards.
+    """The outputs y_t, over episodes, of `carry, y_t = step(params, carry, xs[t])` for t < length, and 0 afterwards.
 
     Reverse-mode gradients flow to `params` and `carry`; `xs` is data and gets none. `step` must not close over traced values.
     """
-    return _forward(step, params, carry, xs, length, keep_carries=False)[0]
+    return _scan_forward(step, params, carry, xs, length, keep_carries=False)[0]
 
 
 def _forward(step: Step, params: PyTree, carry: PyTree, xs: PyTree, length: Int[Array, ""], *, keep_carries: bool) -> tuple[PyTree, PyTree]:
@@ -59,13 +63,19 @@ def _forward(step: Step, params: PyTree, carry: PyTree, xs: PyTree, length: Int[
     return ys, carries
 
 
-def _scan_forward(step: Step, params: PyTree, carry: PyTree, xs: PyTree, length: Int[Array, ""]) -> tuple[PyTree, tuple]:
-    ys, carries = _forward(step, params, carry, xs, length, keep_carries=True)
-    return ys, (params, carries, xs, length)
+def _scan_forward(
+    step: Step, params: PyTree, carry: PyTree, xs: PyTree, length: Int[Array, ""], *, keep_carries: bool = True
+) -> tuple[PyTree, tuple]:
+    episodes = split.rows_of(xs, 1)
+    carry, xs = split.part(carry, 0, episodes), split.part(xs, 1, episodes)
+    ys, carries = _forward(step, params, carry, xs, length, keep_carries=keep_carries)
+    return split.gathered(ys, 1, episodes), (params, carries, xs, length)
 
 
 def _scan_backward(step: Step, residuals: tuple, y_bars: PyTree) -> tuple[PyTree, PyTree, None, None]:
     params, carries, xs, length = residuals
+    episodes = split.rows_of(y_bars, 1)
+    y_bars = split.part(y_bars, 1, episodes)
 
     def body(i: Int[Array, ""], bars: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
         params_bar, carry_bar = bars
@@ -76,12 +86,12 @@ def _scan_backward(step: Step, residuals: tuple, y_bars: PyTree) -> tuple[PyTree
 
     zeros = jax.tree.map(jnp.zeros_like, (params, jax.tree.map(lambda x: x[0], carries)))
     params_bar, carry_bar = jax.lax.fori_loop(0, length, body, zeros)
-    return params_bar, carry_bar, None, None
+    return split.summed(params_bar, episodes), split.gathered(carry_bar, 0, episodes), None, None
 
 
 scan.defvjp(_scan_forward, _scan_backward)
 
 
 def map_steps(f: Callable[[Any, Any], Any], params: PyTree, xs: PyTree, length: Int[Array, ""]) -> PyTree:
-    """`f(params, xs[t])` for t < length, and 0 afterwards. Not differentiable in reverse."""
-    return _forward(lambda p, carry, x: (carry, f(p, x)), params, (), xs, length, keep_carries=False)[0]
+    """`f(params, xs[t])`, over episodes, for t < length, and 0 afterwards. Not differentiable in reverse."""
+    return _scan_forward(lambda p, carry, x: (carry, f(p, x)), params, (), xs, length, keep_carries=False)[0]

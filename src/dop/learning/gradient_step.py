@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PyTree
 
-from dop.learning import dynamic_scan
+from dop.learning import dynamic_scan, split
 from dop.types import Metrics
 
 Params = TypeVar("Params")
@@ -22,21 +22,29 @@ Loss: TypeAlias = tuple[Float[Array, ""], Metrics]
 
 
 def gradient_step(
-    loss: Callable[[Params], Loss], params: Params, optimiser: optax.GradientTransformation, state: PyTree, *, name: str
+    loss: Callable[..., Loss],
+    params: Params,
+    optimiser: optax.GradientTransformation,
+    state: PyTree,
+    rows: PyTree = None,
+    *,
+    name: str,
 ) -> tuple[Params, PyTree, Metrics]:
     """One optimiser step on the gradient of `loss` at `params`.
 
     Args:
-        loss: function of the parameters.
+        loss: function of the parameters, or of them and `rows`.
         params: the parameters.
         optimiser: the optimiser.
         state: the optimiser's state.
+        rows: the data of a loss that is, like its metrics, a sum over rows (leading axis). Devices of a seed share the rows.
         name: the name of the parameters in the metric `{name}_grad_norm`.
 
     Returns:
         The new parameters, the optimiser's new state, and the loss's metrics with the gradient norm before clipping.
     """
-    gradient, metrics = jax.grad(loss, has_aux=True)(params)
+    gradient_of = jax.grad(loss, has_aux=True)
+    gradient, metrics = gradient_of(params) if rows is None else _gradient_of_rows(gradient_of, params, rows)
     return _apply_gradient(params, gradient, metrics, optimiser, state, name)
 
 
@@ -50,18 +58,26 @@ def gradient_step_of_sum(
     *,
     name: str,
 ) -> tuple[Params, PyTree, Metrics]:
-    """One optimiser step on the sum of `loss` over the first `count` minibatches (leading axis), accumulated to save memory.
+    """One optimiser step on the sum of `loss` over the first `count` minibatches (leading axis; then rows), accumulated to save memory.
 
-    Arguments and results are as in `gradient_step`; the metrics are sums, too.
+    Arguments and results are as in `gradient_step`; the loss and its metrics are sums over rows.
     """
     gradient_of = jax.grad(loss, has_aux=True)
+    rows = split.rows_of(minibatches, 1)
+    own = lambda minibatch: split.part(minibatch, 0, rows)  # noqa: E731
 
     def accumulate(j: Int[Array, ""], sums: PyTree) -> PyTree:
-        return jax.tree.map(jnp.add, sums, gradient_of(params, dynamic_scan.at(minibatches, j)))
+        return jax.tree.map(jnp.add, sums, gradient_of(params, own(dynamic_scan.at(minibatches, j))))
 
     start = dynamic_scan.zeros_of(lambda: gradient_of(params, dynamic_scan.at(minibatches, jnp.zeros((), jnp.int32))))
-    gradient, metrics = jax.lax.fori_loop(0, count, accumulate, start)
+    gradient, metrics = split.summed(jax.lax.fori_loop(0, count, accumulate, start), rows)
     return _apply_gradient(params, gradient, metrics, optimiser, state, name)
+
+
+def _gradient_of_rows(gradient_of: Callable[..., tuple[Params, Metrics]], params: Params, rows: PyTree) -> tuple[Params, Metrics]:
+    """The gradient, and metrics, of a loss that is a sum over rows."""
+    count = split.rows_of(rows, 0)
+    return split.summed(gradient_of(params, split.part(rows, 0, count)), count)
 
 
 def _apply_gradient(

@@ -76,7 +76,7 @@ def fit(
     """Gradient steps on the first `count` minibatches: one each, in order, or one on their sum (`full_batch`).
 
     Args:
-        loss: function of model and minibatch.
+        loss: function of model and minibatch; like its metrics a sum over the minibatch's rows.
         optimiser: the optimiser.
         model: the model to fit.
         state: the optimiser's state.
@@ -91,7 +91,7 @@ def fit(
         return gradient_step_of_sum(loss, model, optimiser, state, minibatches, count, name="critic")
 
     def step(j: Int[Array, ""], model: Model, state: PyTree) -> tuple[Model, PyTree, Metrics]:
-        return gradient_step(lambda model: loss(model, dynamic_scan.at(minibatches, j)), model, optimiser, state, name="critic")
+        return gradient_step(loss, model, optimiser, state, dynamic_scan.at(minibatches, j), name="critic")
 
     def body(j: Int[Array, ""], carry: tuple) -> tuple:
         model, state, sums = carry

@@ -18,7 +18,7 @@ from dop.types import LABELS
 WorkerKind: TypeAlias = Literal["local", "processes", "ray"]
 _FREE = (
     *("env_steps", "eval_interval", "eval_episodes", "checkpoint_interval", "snapshots"),
-    *("env_workers", "env_timeout", "on_non_finite", "threads"),
+    *("env_workers", "env_timeout", "on_non_finite", "threads", "devices"),
 )
 """Fields of `TrainConfig` that may change when a run resumes."""
 _USUAL_CHUNK, _FEWEST_CHUNKS = 20, 8
@@ -70,6 +70,10 @@ class TrainConfig:
     threads: int | None = None
     """JAX's CPU threads; the last bits of large sums depend on it. None: one per core that the process may use. A run keeps its number of
     threads when it resumes, on any machine."""
+    devices: int | Literal["all"] | None = None
+    """Devices of the run: GPUs, or on a CPU host devices, which run on its cores in parallel. Seeds are split over them first; what is left
+    splits the episodes and minibatches of each seed. all: every GPU, or a host device for each core that the process may use. None: every
+    GPU, or a host device for each seed. A run keeps its number of devices when it resumes; the last bits depend on it."""
     chunk_iterations: int | None = None
     """Iterations per chunk, a compiled call; evaluations, checkpoints and Ctrl-C wait for its end. None: 20, or fewer, so that `env_steps`
     has at least 8 chunks, however long episodes are. A run keeps its chunk size when it resumes."""
@@ -131,6 +135,8 @@ class TrainConfig:
             raise ConfigError(f"reward_scale must be a number that float32 holds, got {self.reward_scale}.")
         if self.threads is not None and not 0 < self.threads <= cpu_threads.MOST:
             raise ConfigError(f"threads must be between 1 and {cpu_threads.MOST}, got {self.threads}.")
+        if isinstance(self.devices, int) and not 0 < self.devices <= MOST_SEEDS:
+            raise ConfigError(f"devices must be between 1 and {MOST_SEEDS}, or all; got {self.devices}.")
         _ = self.workers
         for name in ("env_steps", "eval_interval", "eval_episodes", "checkpoint_interval", "chunk_iterations"):
             if getattr(self, name) is not None and getattr(self, name) <= 0:

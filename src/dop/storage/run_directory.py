@@ -160,7 +160,7 @@ class RunFolder:
 
     def write_config(self, config: RunConfig) -> None:
         """Write config.json atomically."""
-        devices = {"devices": mesh(len(config.train_config.seeds)).size}
+        devices = {"devices": mesh(len(config.train_config.seeds), config.train_config.devices).size}
         text = json.dumps({"format": FORMAT, **dataclasses.asdict(config), **surroundings(), **devices}, indent=2)
         files.write_text(self.config, text + "\n")
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, DTypeLike, Float, Int, PRNGKeyArray, PyTree
 
 from dop.errors import ConfigError
+from dop.learning import split
 from dop.types import Algorithm, Environment, EnvSpec, Episode, Learner, PolicyOutput, TimeStep
 
 
@@ -112,7 +113,11 @@ def collect(
     If `explore` is an array, one compiled program plays both with and without exploration.
     """
     key_reset, key_final, key_play = jax.random.split(key, 3)
-    env_state, step = jax.vmap(environment.reset)(jax.random.split(key_reset, episodes))
+    total = episodes
+    own = lambda keys: split.part(keys, 0, total)  # noqa: E731
+    reset_keys = own(jax.random.split(key_reset, total))
+    episodes = len(reset_keys)
+    env_state, step = jax.vmap(environment.reset)(reset_keys)
     carry = jax.tree.map(lambda x: jnp.broadcast_to(x, (episodes, *x.shape)), algorithm.initial_carry(environment.spec))
     act = _acting(algorithm, learner, explore)
     play = _Play(
@@ -126,13 +131,16 @@ def collect(
         total=jnp.zeros((episodes,)),
     )
     play = jax.lax.while_loop(
-        lambda play: jnp.any(play.live) & (play.t < environment.spec.time_limit), lambda play: _advance(act, environment, play), play
+        lambda play: jnp.any(play.live) & (play.t < environment.spec.time_limit),
+        lambda play: _advance(act, environment, play, lambda key: own(jax.random.split(key, total))),
+        play,
     )
     # Ended episodes do not change any more: each is at its last step.
-    final, _ = act(play.carry, play.step, jax.random.split(key_final, episodes))
+    final, _ = act(play.carry, play.step, own(jax.random.split(key_final, total)))
     record = eqx.tree_at(lambda e: e.final_action, play.record, final.action)
     length = jnp.sum(record.mask, axis=1, dtype=jnp.int32)
-    return record, EpisodeSummary(undiscounted_return=play.total, length=length, metrics=play.step.metrics)
+    summary = EpisodeSummary(undiscounted_return=play.total, length=length, metrics=play.step.metrics)
+    return split.gathered((record, summary), 0, total)
 
 
 Act: TypeAlias = Callable[..., tuple[PolicyOutput, PyTree]]
@@ -162,12 +170,11 @@ def _first_record(spec: EnvSpec, step: TimeStep, episodes: int, dtype: DTypeLike
     return eqx.tree_at(seen, record, tuple(x.at[:, 0].set(y.astype(x.dtype)) for x, y in zip(seen(record), seen(step), strict=True)))
 
 
-def _advance(act: Any, environment: Environment, play: _Play) -> _Play:
-    """One step of every live episode."""
+def _advance(act: Any, environment: Environment, play: _Play, keys_of: Callable[[PRNGKeyArray], PRNGKeyArray]) -> _Play:
+    """One step of every live episode; `keys_of` splits a key into those of the episodes."""
     key, key_act, key_env = jax.random.split(play.key, 3)
-    episodes = play.live.shape[0]
-    choice, carry = act(play.carry, play.step, jax.random.split(key_act, episodes))
-    env_state, step = jax.vmap(environment.step)(jax.random.split(key_env, episodes), play.env_state, choice.action)
+    choice, carry = act(play.carry, play.step, keys_of(key_act))
+    env_state, step = jax.vmap(environment.step)(keys_of(key_env), play.env_state, choice.action)
 
     def if_live(new: Array, old: Array | float) -> Array:
         return jnp.where(play.live.reshape(-1, *(1,) * (new.ndim - 1)), new, old)

@@ -17,7 +17,9 @@ import equinox as eqx
 import jax
 import psutil
 
+from dop.devices import parallel
 from dop.errors import ConfigError
+from dop.learning import split
 from dop.storage.checkpoints import KEPT
 from dop.storage.run_directory import RunFolder
 from dop.training.collect import storage_words
@@ -53,6 +55,8 @@ class Preflight:
     """Free space on the disk of the run directory."""
     disk_used: int
     """Size of this run's existing checkpoints, which will be replaced."""
+    states: int | None = None
+    """Number of seeds' states in the device's memory; if devices split a seed, each has its whole state. None: one for each seed."""
     storage: str = ""
     """Precision of observations in the replay, in words."""
 
@@ -64,7 +68,7 @@ class Preflight:
     @property
     def device(self) -> int:
         """Memory of the device."""
-        return self.seeds * (self.replay + self.learner + self.batch)
+        return (self.seeds if self.states is None else self.states) * (self.replay + self.learner + self.batch)
 
     @property
     def host(self) -> int:
@@ -132,6 +136,8 @@ class Preflight:
 
 def measure(program: Learning, folder: RunFolder) -> Preflight:
     """The needs of a run of `program`; computes and writes nothing."""
+    seeds, on_cpu = program.train_config.seeds, jax.devices()[0].platform == "cpu"
+    mesh = parallel.mesh(len(seeds), program.train_config.devices)
     state = jax.eval_shape(program.start, jax.random.key(0))
     batch = jax.eval_shape(program.algorithm.sample, state.replay, jax.random.key(0))
     learner: Any = state.learner
@@ -142,16 +148,17 @@ def measure(program: Learning, folder: RunFolder) -> Preflight:
             for field in dataclasses.fields(learner)
             if isinstance(getattr(learner, field.name), eqx.Module)
         },
-        seeds=len(program.train_config.seeds),
+        seeds=len(seeds),
         episodes=program.algorithm.replay_capacity,
         replay=_bytes(state.replay),
         learner=_bytes(learner),
         batch=_bytes(batch),
-        on_cpu=jax.devices()[0].platform == "cpu",
+        on_cpu=on_cpu,
         device_free=free_device_memory(),
         host_free=free_memory(),
         disk_free=free_disk(folder.path),
         disk_used=used,
+        states=len(seeds) * mesh.shape[split.AXIS] if on_cpu else len(seeds) // mesh.shape[parallel.AXIS],
         storage=storage_words(program.spec, program.train_config.precision),
     )
 

@@ -168,7 +168,7 @@ class Driver(ABC):
 
     def __init__(self, program: Learning) -> None:
         self.program = program
-        self.devices = parallel.mesh(len(program.train_config.seeds))
+        self.devices = parallel.mesh(len(program.train_config.seeds), program.train_config.devices)
         self._start = parallel.over_seeds(program.start, self.devices, options=compilation.ONCE)
         self._add = parallel.over_seeds(program.add, self.devices, donate=True)
         self._learn = parallel.over_seeds(program.learn, self.devices, donate=True)

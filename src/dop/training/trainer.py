@@ -73,7 +73,7 @@ class Trainer:
         self.train_config = train_config = program.train_config
         self.loggers: Sequence[Logger] = ()
         self.callbacks: Sequence[callbacks.Callback] = ()
-        self.devices: Mesh = parallel.mesh(len(train_config.seeds))
+        self.devices: Mesh = parallel.mesh(len(train_config.seeds), train_config.devices)
         self.driver = program.drive()
         self._started = time.monotonic()
         self._saved_at = self._evaluated_at = -1
@@ -87,7 +87,7 @@ class Trainer:
     @property
     def shared_devices(self) -> bool:
         """Whether several seeds share one device of a CPU."""
-        return jax.devices()[0].platform == "cpu" and self.devices.size < len(self.train_config.seeds)
+        return jax.devices()[0].platform == "cpu" and self.devices.shape[parallel.AXIS] < len(self.train_config.seeds)
 
     def start(self) -> RunState:
         """A new state, warmed up, evaluated and saved, so that there is always a checkpoint to resume from."""

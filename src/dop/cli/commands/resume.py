@@ -24,6 +24,8 @@ class Options(RunOptions):
     """A new reaction to numbers that are not finite: stop, or skip and count them. Default: the run's own."""
     threads: int | None = None
     """A new number of JAX's CPU threads. Default: the run's own, on any machine, which gives the same bits."""
+    devices: int | Literal["all"] | None = None
+    """A new number of devices. Default: the run's own, which gives the same bits."""
     logger: tuple[str, ...] = ()
     """Further loggers, as in `dop train`."""
     logger_online: bool = False
@@ -37,6 +39,6 @@ class Options(RunOptions):
 def run(arguments: Sequence[str]) -> None:
     """`dop resume RUN`"""
     options = parse(Options, arguments, prog="dop resume")
-    names = ("env_steps", "on_non_finite", "threads", "quiet", "logger_online")
+    names = ("env_steps", "on_non_finite", "threads", "devices", "quiet", "logger_online")
     chosen = {name: getattr(options, name) for name in names}
     run_summary(dop.resume(options.run, loggers=options.logger, callbacks=options.callback, **chosen, **options.source))
