@@ -1,0 +1,219 @@
+"""Time to a trained team, this checkout beside version 0.1 (tag v0.1.0): start-up, learning, cores, memory.
+
+    python bench/speed.py start                      until the first training record, with an empty cache and with a full one
+    python bench/speed.py learn --maps 2s3z 3s5z 3m  environment steps and processor seconds to a greedy win rate, start-up included
+    python bench/speed.py cores --devices 1 2        wall time of one seed over devices
+    python bench/speed.py table                      the kept results
+
+Every run is a process of its own. Processor seconds are user and system time of all its threads, read where its records appear, so other
+processes distort them little; `cores` needs an idle machine. Results are kept in OUT/speed.jsonl, and `learn` goes on where it stopped.
+The tag is checked out into OUT/baseline.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from dop.analysis.statistics import mean_interval
+from machine import describe
+
+HERE = Path(__file__).parent.parent
+TAG = "v0.1.0"
+GOALS = {"3m": 0.8}
+"""The greedy win rate to reach on a map; elsewhere 90%."""
+TRAIN = """
+import json, sys
+import dop
+environment, steps, seed, path, options = sys.argv[1:]
+dop.train(dop.StochasticDOP(), environment, env_steps=int(steps), seeds=[int(seed)], run_dir=path, quiet=True, **json.loads(options))
+"""
+
+
+@dataclass
+class Measured:
+    """One run."""
+
+    what: str
+    version: str
+    """`now` or the tag."""
+    map: str
+    seed: int
+    cache: str
+    """empty or full."""
+    devices: int
+    machine: str
+    date: str
+    first_record: list[float] = field(default_factory=list)
+    """Wall and processor seconds until the first training record."""
+    memory: float = 0.0
+    """Resident memory at the end, in GB."""
+    curve: list[list[float]] = field(default_factory=list)
+    """Environment steps, wall seconds, processor seconds and greedy win rate of each evaluation."""
+
+
+def tree(version: str, out: Path) -> Path:
+    """The folder of a version's source."""
+    if version == "now":
+        return HERE
+    folder = out / "baseline"
+    if not folder.exists():
+        subprocess.run(["git", "-C", str(HERE), "worktree", "add", "--detach", str(folder.absolute()), version], check=True)
+    return folder
+
+
+@contextlib.contextmanager
+def training(source: Path, cache: Path, run: Path, options: argparse.Namespace, job: dict[str, Any]) -> Iterator[psutil.Popen]:
+    """A process that trains, with one thread on one core for each device; it is ended at the end."""
+    devices = job["devices"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("XLA_", "JAX_", "DOP_"))}
+    environment |= {"PYTHONPATH": str(source / "src"), "DOP_COMPILATION_CACHE": str(cache), "PJRT_NPROC": str(devices)}
+    further = {"devices": devices} if devices > 1 else {}
+    arguments = (f"smax:{job['map']}", str(options.env_steps), str(job["seed"]), str(run), json.dumps(further))
+    process = psutil.Popen([sys.executable, "-c", TRAIN, *arguments], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process.cpu_affinity(options.cores[:devices])
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def measure(options: argparse.Namespace, what: str, version: str, cache: Path, **job: Any) -> Measured:
+    """Train until the goal is reached, or, except for `learn`, until the first training record or `--records` of them."""
+    out = Measured(what, version, job["map"], job["seed"], job["cache"], job["devices"], describe(), f"{datetime.date.today()}")
+    goal = GOALS.get(job["map"], 0.9)
+    with tempfile.TemporaryDirectory() as folder:
+        run, seen = Path(folder) / "run", 0
+        started = time.perf_counter()
+        with training(tree(version, options.out), cache, run, options, job) as process:
+            while process.poll() is None:
+                time.sleep(0.05)
+                lines = (run / "metrics.jsonl").read_text().splitlines() if (run / "metrics.jsonl").exists() else []
+                used = process.cpu_times()
+                clock = [time.perf_counter() - started, used.user + used.system]
+                for line in lines[seen:]:
+                    try:
+                        record = json.loads(line)
+                    except ValueError:  # half a line
+                        break
+                    seen += 1
+                    out.memory = process.memory_info().rss / 1e9
+                    if record["kind"] == "train" and not out.first_record:
+                        out.first_record = clock
+                    if record["kind"] == "evaluation":
+                        out.curve.append([record["env_steps"], *clock, record["test_battle_won_mean"]])
+                wins = [win for *_, win in out.curve]
+                if what == "learn" and len(wins) >= 3 and np.mean(wins[-3:]) >= goal:
+                    break
+                if what == "start" and out.first_record:
+                    break
+                if what == "cores" and len(out.curve) > options.evaluations:
+                    break
+            else:
+                if process.returncode:
+                    raise SystemExit(process.stderr.read().decode()[-2000:])
+    return out
+
+
+def keep(options: argparse.Namespace, found: Measured) -> None:
+    options.out.mkdir(parents=True, exist_ok=True)
+    with (options.out / "speed.jsonl").open("a") as file:
+        file.write(json.dumps(asdict(found)) + "\n")
+
+
+def kept(options: argparse.Namespace) -> list[Measured]:
+    path = options.out / "speed.jsonl"
+    return [Measured(**json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def run_all(options: argparse.Namespace) -> None:
+    """The runs of a measurement, the two versions in turns; those of `learn` that are kept are not repeated."""
+    done = {(m.version, m.map, m.seed, m.cache) for m in kept(options) if m.what == options.what == "learn"}
+    for map_name in options.maps:
+        for seed in range(options.seeds):
+            for version in options.versions:
+                caches = ("empty", "full") if version == "now" and options.what == "start" else ("empty",)
+                with tempfile.TemporaryDirectory() as folder:
+                    for cache in caches:
+                        for devices in options.devices if version == "now" else (1,):
+                            if (version, map_name, seed, cache) in done:
+                                continue
+                            job = {"map": map_name, "seed": seed, "cache": cache, "devices": devices}
+                            found = measure(options, options.what, version, Path(folder), **job)
+                            keep(options, found)
+                            print(words(found), flush=True)
+
+
+def reached(found: Measured) -> list[float] | None:
+    """Environment steps, wall and processor seconds where the mean of three evaluations first reaches the goal."""
+    wins = [win for *_, win in found.curve]
+    ends = [end for end in range(2, len(wins)) if np.mean(wins[end - 2 : end + 1]) >= GOALS.get(found.map, 0.9)]
+    return found.curve[ends[0]][:3] if ends else None
+
+
+def words(found: Measured) -> str:
+    """One line about a run."""
+    where = f"{found.what:6}{found.version:8}{found.map:8}seed {found.seed} cache {found.cache:6}devices {found.devices}"
+    start = "first record after {:5.1f} s, {:5.1f} processor s".format(*found.first_record) if found.first_record else ""
+    goal = reached(found)
+    end = f"  goal after {goal[0]:,.0f} steps, {goal[2]:.0f} processor s" if goal else ""
+    (first, *_, last) = found.curve if len(found.curve) > 1 else (None, None)
+    rate = f"  {(last[0] - first[0]) / (last[2] - first[2]):,.0f} steps/processor s" if first and last else ""
+    wall = f", {(last[0] - first[0]) / (last[1] - first[1]):,.0f} steps/s" if first and last else ""
+    return f"{where}  {start}{end}{rate}{wall}  {found.memory:.2f} GB"
+
+
+def table(options: argparse.Namespace) -> None:
+    """Every kept run, and means over seeds with 95% intervals."""
+    found = kept(options)
+    for measured in found:
+        print(words(measured))
+    print()
+    for map_name in sorted({m.map for m in found}):
+        for version in (TAG, "now"):
+            ends = [goal for m in found if (m.what, m.map, m.version) == ("learn", map_name, version) and (goal := reached(m))]
+            if ends:
+                steps, _, seconds = zip(*ends, strict=True)
+                print(f"{map_name:8}{version:8}{len(ends)} seeds: {interval(steps)} steps, {interval(seconds)} processor s")
+
+
+def interval(values: Any) -> str:
+    if len(values) < 2:
+        return f"{values[0]:,.0f}"
+    mean, low, high = mean_interval(np.asarray(values, float))
+    return f"{mean:,.0f} [{low:,.0f}, {high:,.0f}]"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("start", "learn", "cores", "table"))
+    parser.add_argument("--maps", nargs="+", default=["2s3z"])
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--versions", nargs="+", default=[TAG, "now"])
+    parser.add_argument("--devices", nargs="+", type=int, default=[1])
+    parser.add_argument("--cores", nargs="+", type=int, default=sorted(os.sched_getaffinity(0)))
+    parser.add_argument("--env-steps", type=int, default=400_000)
+    parser.add_argument("--evaluations", type=int, default=4, help="evaluations after the first that `cores` waits for")
+    parser.add_argument("--out", type=Path, default=Path("results/speed"))
+    options = parser.parse_args()
+    table(options) if options.what == "table" else run_all(options)
+
+
+if __name__ == "__main__":
+    main()
