@@ -148,7 +148,7 @@ def run_all(options: argparse.Namespace) -> None:
     for map_name in options.maps:
         for seed in range(options.seeds):
             for version in options.versions:
-                caches = ("empty", "full") if version == "now" and options.what == "start" else ("empty",)
+                caches = ("empty", "full") if version == "now" and options.what != "cores" else ("empty",)
                 with tempfile.TemporaryDirectory() as folder:
                     for cache in caches:
                         for devices in options.devices if version == "now" else (1,):
@@ -186,11 +186,13 @@ def table(options: argparse.Namespace) -> None:
         print(words(measured))
     print()
     for map_name in sorted({m.map for m in found}):
-        for version in (TAG, "now"):
-            ends = [goal for m in found if (m.what, m.map, m.version) == ("learn", map_name, version) and (goal := reached(m))]
+        for version, cache in ((TAG, "empty"), ("now", "empty"), ("now", "full")):
+            runs = [m for m in found if (m.what, m.map, m.version, m.cache) == ("learn", map_name, version, cache)]
+            ends = [goal for m in runs if (goal := reached(m))]
             if ends:
                 steps, _, seconds = zip(*ends, strict=True)
-                print(f"{map_name:8}{version:8}{len(ends)} seeds: {interval(steps)} steps, {interval(seconds)} processor s")
+                which = f"{map_name:8}{version:8}cache {cache:7}{len(ends)} of {len(runs)} seeds"
+                print(f"{which}: {interval(steps)} steps, {interval(seconds)} processor s")
 
 
 def interval(values: Any) -> str:

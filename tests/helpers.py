@@ -117,7 +117,8 @@ MAX_SIZES = {"hidden": 8, "batch": 3, "capacity": 12, "iteration": 4}
 def toy(algorithm: Any, **changes: Any) -> Any:
     """The algorithm with small networks, which must be the library's, batches and replay."""
     endings = {field.name: field.name.rpartition("_")[2] for field in dataclasses.fields(algorithm)}
-    sizes = {name: min(MAX_SIZES[ending], getattr(algorithm, name)) for name, ending in endings.items() if ending in MAX_SIZES}
+    given = {name: (MAX_SIZES[ending], getattr(algorithm, name)) for name, ending in endings.items() if ending in MAX_SIZES}
+    sizes = {name: min(most, value) for name, (most, value) in given.items() if value is not None}
     networks = {field.name: getattr(algorithm, field.name) for field in dataclasses.fields(algorithm) if field.name in ("actor", "critic")}
     sizes |= {name: dataclasses.replace(network, hidden_size=MAX_SIZES["hidden"]) for name, network in networks.items()}
     return dataclasses.replace(algorithm, **{**sizes, **changes})

@@ -89,7 +89,7 @@ def step_of(learner: DOPLearner, environment_steps: int = 0) -> DOPLearner:
 
 def test_presets_have_the_values_of_the_paper_and_of_the_released_code():
     """Design, section 8, row by row."""
-    assert {"default", "paper", "released", "on-policy", "undecomposed"} == StochasticDOP.presets().keys()
+    assert {"default", "v0.1", "paper", "released", "on-policy", "undecomposed"} == StochasticDOP.presets().keys()
     paper, released = StochasticDOP.presets()["paper"], StochasticDOP.presets()["released"]
     rows = {
         "mixer_bias": (True, False),
@@ -119,6 +119,7 @@ def test_presets_have_the_values_of_the_paper_and_of_the_released_code():
         "rms_eps": 1e-5,
         "max_grad_norm": 20.0,
         "actor_steps": 1,
+        "actor_batch": None,
         "actor_ema_decay": 0.0,
         "policy_gradient": "sampled",
         "normalise_state": False,
@@ -148,6 +149,7 @@ def test_presets_have_the_values_of_the_paper_and_of_the_released_code():
         ({"episodes_per_iteration": 6000}, "replay_capacity"),
         ({"actor_episodes": "off_policy", "off_policy_batch": 0}, "off_policy_batch"),
         ({"kappa": 1.5}, "kappa"),
+        ({"actor_batch": 0}, "actor_batch"),
         ({"tb_steps": 0}, "tb_steps"),
     ],
 )
@@ -425,6 +427,17 @@ def test_actors_take_as_many_steps_as_they_are_told():
     once = compiled(lambda learner: SMALL._update_actors(learner, batch().actor)[0])
     twice = compiled(lambda learner: replace(SMALL, actor_steps=2)._update_actors(learner, batch().actor)[0])
     assert_trees_close(once(once(start())).actor, twice(start()).actor, rtol=1e-4, atol=1e-6)
+
+
+def test_actor_steps_take_the_episodes_in_turns():
+    """Two steps on two of four episodes each are a step on the first and third, and then one on the second and fourth."""
+    spec = make_spec(n_agents=2, time_limit=4)
+    learner = compiled(SMALL.init, static_argnums=1)(KEY, spec)
+    episodes = make_episodes(jax.random.key(2), spec, (2, 4, 3, 1))
+    half = lambda first: jax.tree.map(lambda x: x[first::2], episodes)  # noqa: E731
+    by_hand = compiled(lambda learner: SMALL._update_actors(SMALL._update_actors(learner, half(0))[0], half(1))[0])
+    turns = compiled(lambda learner: replace(SMALL, actor_steps=2, actor_batch=2)._update_actors(learner, episodes)[0])
+    assert_trees_close(by_hand(learner).actor, turns(learner).actor, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("who", ["latest", "on_policy", "off_policy"])

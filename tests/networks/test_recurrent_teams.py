@@ -48,3 +48,14 @@ def test_max_length_and_flatten_time() -> None:
     by_time = recurrent.time_first(EPISODES)
     assert int(recurrent.max_length(by_time)) == 3
     np.testing.assert_array_equal(recurrent.flatten_time(by_time.mask), [True, True, True, True, False, True, False, False])
+
+
+@pytest.mark.parametrize(
+    ("episodes", "size", "turns"), [(6, 2, [[0, 3], [1, 4], [2, 5], [3, 0]]), (5, 2, [[0, 2], [1, 3], [2, 4], [3, 0]])]
+)
+def test_episodes_in_turns(episodes: int, size: int, turns: list[list[int]]) -> None:
+    batch = {"x": jnp.arange(3)[:, None] * 10 + jnp.arange(episodes)}
+    for first, expected in enumerate(turns):
+        np.testing.assert_array_equal(recurrent.spread(batch, size, jnp.asarray(first))["x"][1], np.asarray(expected) + 10)
+    assert recurrent.spread(batch, None, jnp.asarray(1)) is batch
+    assert recurrent.spread(batch, episodes + 1, jnp.asarray(1)) is batch

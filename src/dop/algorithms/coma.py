@@ -70,6 +70,8 @@ class COMA(ActorCritic[Critic]):
     """Critic steps per iteration: one per timestep, forwards or backwards (PyMARL), one per shuffled minibatch, or one in all."""
     critic: NetworkConfig = MLP(hidden_size=128)
     """Network of the critic; feed-forward (PyMARL: 128 units)."""
+    critic_lr: float = 5e-4
+    """Learning rate of the critic (PyMARL: 5e-4)."""
     normalise_state: bool = False
     """Normalise the global state by the running mean and variance of the on-policy episodes. PyMARL: no."""
 
@@ -78,6 +80,10 @@ class COMA(ActorCritic[Critic]):
     """Gradient from the sampled actions (published), or in expectation over each agent's own actions."""
     actor_steps: int = 1
     """Gradient steps of the actors per iteration (PyMARL: 1)."""
+    actor_batch: int | None = None
+    """Episodes per gradient step of the actors, in turns, out of those of the update. None: all (PyMARL)."""
+    actor_lr: float = 5e-4
+    """Learning rate of the actors (PyMARL: 5e-4)."""
     scale_advantage: bool = False
     """Divide the advantages by their root mean square over available actions. PyMARL: no."""
     actor_ema_decay: float = 0.0
@@ -86,6 +92,8 @@ class COMA(ActorCritic[Critic]):
     """Weight of the policy entropy in the actors' objective. PyMARL: 0."""
 
     # Exploration
+    epsilon_start: float = 0.5
+    """Probability of a uniform action at the start, in [0, 1] (PyMARL: 0.5)."""
     epsilon_end: float = 0.01
     """Probability of a uniform action after annealing, in [0, 1] (PyMARL: 0.01)."""
     epsilon_anneal_steps: int = 100_000

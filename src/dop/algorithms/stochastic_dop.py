@@ -125,8 +125,8 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
     # Critic
     critic_inputs: Literal["state", "state_obs_id"] = "state_obs_id"
     """Inputs of a local critic: the global state (paper), or also its agent's observation and id (released)."""
-    critic: NetworkConfig = MLP(hidden_size=256)
-    """Network of a local critic; feed-forward (App. G.1). The mixer is always linear."""
+    critic: NetworkConfig = MLP(hidden_size=128)
+    """Network of a local critic; feed-forward (App. G.1: 256 units). The mixer is always linear."""
     dueling: bool = False
     """Add a learned state value to each Q_i(a) (released)."""
     mixer_weights: Literal["linear", "product"] = "linear"
@@ -155,8 +155,19 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
     @classmethod
     def presets(cls) -> Mapping[str, StochasticDOP]:
         """`default`; `paper`: the text of Sec. 4.1 and App. G.1; `released`: the authors' released code; and the ablations of Sec. 5.1.1:
-        `on-policy` without tree backup, `undecomposed` with a sampled expectation."""
-        common = cls(
+        `on-policy` without tree backup, `undecomposed` with a sampled expectation. `v0.1`: the default of version 0.1."""
+        earlier = cls(
+            critic=MLP(hidden_size=256),
+            critic_lr=5e-4,
+            actor_lr=5e-4,
+            actor_batch=None,
+            epsilon_start=0.5,
+            actor_ema_decay=0.97,
+            epsilon_anneal_steps=50_000,
+            episodes_per_iteration=4,
+        )
+        common = replace(
+            earlier,
             td_lambda=0.8,
             critic_lr=1e-4,
             normalise_state=False,
@@ -190,6 +201,7 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
         )
         return {
             "default": cls(),
+            "v0.1": earlier,
             "paper": paper,
             "released": released,
             "on-policy": cls(off_policy_batch=0),

@@ -21,7 +21,7 @@ _FREE = (
     *("env_workers", "env_timeout", "on_non_finite", "threads", "devices"),
 )
 """Fields of `TrainConfig` that may change when a run resumes."""
-_USUAL_CHUNK, _FEWEST_CHUNKS = 20, 8
+_USUAL_CHUNK, _FEWEST_CHUNKS = 10, 8
 """Default iterations per chunk; minimum chunks per run."""
 MOST_SEEDS = 256
 """Maximum number of seeds in one process."""
@@ -75,7 +75,7 @@ class TrainConfig:
     splits the episodes and minibatches of each seed. all: every GPU, or a host device for each core that the process may use. None: every
     GPU, or a host device for each seed. A run keeps its number of devices when it resumes; the last bits depend on it."""
     chunk_iterations: int | None = None
-    """Iterations per chunk, a compiled call; evaluations, checkpoints and Ctrl-C wait for its end. None: 20, or fewer, so that `env_steps`
+    """Iterations per chunk, a compiled call; evaluations, checkpoints and Ctrl-C wait for its end. None: 10, or fewer, so that `env_steps`
     has at least 8 chunks, however long episodes are. A run keeps its chunk size when it resumes."""
     on_non_finite: Literal["stop", "skip"] = "stop"
     """Reaction to a reward, observation, loss or gradient that is not finite. stop: end the run, whose earlier checkpoints are kept; skip:

@@ -194,7 +194,7 @@ class Trainer:
     def run(self, state: RunState, stop: threading.Event) -> Outcome:
         """Train until every seed has its `env_steps`, `stop` is set, or a callback asks to stop; then save."""
         train_config, evaluation = self.train_config, None
-        steps = lowest_steps(state)
+        steps, chunks = lowest_steps(state), 0
         if steps >= train_config.env_steps and iteration_of(state) == 0:
             logging.getLogger("dop").warning(
                 "%s: nothing is learned: the warm-up alone took %s environment steps, and the run has %s. Raise env_steps, or lower "
@@ -203,7 +203,9 @@ class Trainer:
             )
         while steps < train_config.env_steps and not (stop.is_set() or self.stopped_by):
             state, metrics = self.driver.chunk(state)
-            new_records = self._record("train", state, metrics)
+            if not chunks:
+                memory.give_back()  # what the compilation of the update leaves
+            new_records, chunks = self._record("train", state, metrics), chunks + 1
             before, steps = steps, lowest_steps(state)
             evaluation = None
             if crossed(before, steps, train_config.eval_interval):

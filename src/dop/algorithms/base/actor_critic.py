@@ -92,9 +92,9 @@ class ActorCritic(Generic[Critic]):
     """Unit of `target_interval`; checked at the end of each iteration."""
     critic_schedule: Schedule = "shuffled"
     """Critic steps per iteration: one per timestep, forwards (released) or backwards, one per shuffled minibatch, or one in all (paper)."""
-    critic: NetworkConfig = MLP(hidden_size=256)
-    """Network of the critic; feed-forward."""
-    critic_lr: float = 5e-4
+    critic: NetworkConfig = MLP(hidden_size=128)
+    """Network of the critic; feed-forward. Paper and released: 256 units."""
+    critic_lr: float = 1e-3
     """Learning rate of the critic. Paper and released: 1e-4."""
     normalise_state: bool = True
     """Normalise the global state by the running mean and variance of the on-policy episodes. Published: no."""
@@ -108,27 +108,29 @@ class ActorCritic(Generic[Critic]):
     """Gradient in expectation over each agent's own actions, or from sampled actions (released), biased if `epsilon_in="behaviour"`."""
     actor_steps: int = 4
     """Gradient steps of the actors per iteration. Published: 1."""
-    actor_lr: float = 5e-4
-    """Learning rate of the actors."""
+    actor_batch: int | None = 4
+    """Episodes per gradient step of the actors, in turns, out of those of the update. None: all (published)."""
+    actor_lr: float = 1e-3
+    """Learning rate of the actors. Paper and released: 5e-4."""
     scale_advantage: bool = True
     """Divide the utilities by their root mean square over available actions. Published: no."""
-    actor_ema_decay: float = 0.97
+    actor_ema_decay: float = 0.96
     """Decay per iteration of the actors' exponential moving average, used for greedy evaluation. 0: the newest actors (released)."""
     entropy_bonus: float = 0.1
     """Weight of the policy entropy in the actors' objective. Published: 0."""
 
     # Exploration
-    epsilon_start: float = 0.5
-    """Probability of a uniform action at the start, in [0, 1]. Paper: 1."""
+    epsilon_start: float = 0.2
+    """Probability of a uniform action at the start, in [0, 1]. Paper: 1, released: 0.5."""
     epsilon_end: float = 0.05
     """Probability of a uniform action after annealing, in [0, 1] (App. G.1: 0.05)."""
-    epsilon_anneal_steps: int = 50_000
+    epsilon_anneal_steps: int = 20_000
     """Environment steps of the linear annealing of epsilon. Paper and released: 500,000."""
     epsilon_in: Literal["behaviour", "policy"] = "behaviour"
     """Mix epsilon into the behaviour policy only, or also into the learned policy (released)."""
 
     # Data
-    episodes_per_iteration: int = 4
+    episodes_per_iteration: int = 6
     """Parallel environments, with one episode each per iteration."""
     on_policy_batch: int = 16
     """On-policy episodes per update."""
@@ -167,6 +169,8 @@ class ActorCritic(Generic[Critic]):
             raise ConfigError(f"{name} needs discrete actions, but those of {spec.name} are a {spec.action_kind}.")
         sizes = ("actor_steps", "target_interval", "episodes_per_iteration", "on_policy_batch")
         check_positive(self, *sizes, "critic_lr", "actor_lr", "max_grad_norm")
+        if self.actor_batch is not None:
+            check_positive(self, "actor_batch")
         check_fractions(self, "gamma", "td_lambda", "actor_ema_decay", "epsilon_start", "epsilon_end", "rms_decay")
         check_not_negative(self, "epsilon_anneal_steps", "entropy_bonus", "rms_eps")
         if self.actor_ema_decay == 1 or self.rms_decay == 1:
@@ -257,19 +261,19 @@ class ActorCritic(Generic[Critic]):
         return self._update_target(learner, critic_steps), critic_metrics | actor_metrics
 
     def _update_actors(self, learner: ActorCriticLearner[Critic], batch: Episode) -> tuple[ActorCriticLearner[Critic], Metrics]:
-        """`actor_steps` steps of the policy gradient with the current critic; metrics of the last step."""
+        """`actor_steps` steps of the policy gradient with the current critic, on `actor_batch` episodes each; metrics of the last step."""
         episodes = recurrent.time_first(batch)
-        length = recurrent.max_length(episodes)
-        values = self._values(learner, learner.critic, episodes, length)
+        values = self._values(learner, learner.critic, episodes, recurrent.max_length(episodes))
 
-        def step(carry: tuple, _: None) -> tuple[tuple, Metrics]:
+        def step(carry: tuple, j: Int[Array, ""]) -> tuple[tuple, Metrics]:
             actor, optimiser = carry
-            loss = lambda actor: self._actor_loss(actor, self._epsilon(learner), episodes, values, length)  # noqa: E731
+            some, own = recurrent.spread((episodes, values), self.actor_batch, j)
+            loss = lambda actor: self._actor_loss(actor, self._epsilon(learner), some, own, recurrent.max_length(some))  # noqa: E731
             actor, optimiser, metrics = gradient_step(loss, actor, self._actor_optimiser, optimiser, name="actor")
             return (actor, optimiser), metrics
 
         start = (learner.actor, learner.actor_optimiser)
-        (actor, optimiser), metrics = jax.lax.scan(step, start, length=self.actor_steps)
+        (actor, optimiser), metrics = jax.lax.scan(step, start, jnp.arange(self.actor_steps))
         average = optimisers.incremental_update(learner.actor_ema, actor, 1 - self.actor_ema_decay)
         learner = replace(learner, actor=actor, actor_ema=average, actor_optimiser=optimiser)
         return learner, jax.tree.map(lambda x: x[-1], metrics)

@@ -81,6 +81,15 @@ def time_first(episodes: Episode) -> Episode:
     return jax.tree.map(lambda x: x.swapaxes(0, 1), episodes)
 
 
+def spread(batch: PyTree, size: int | None, first: Int[Array, ""]) -> PyTree:
+    """`size` episodes of a batch (axes: time, episode), at equal distances from the one numbered `first`; None: all of them."""
+    episodes = jax.tree.leaves(batch)[0].shape[1]
+    if size is None or size >= episodes:
+        return batch
+    chosen = (first + jnp.arange(size) * (episodes // size)) % episodes
+    return jax.tree.map(lambda x: x[:, chosen], batch)
+
+
 def actions(episode: Episode) -> Int[Array, "time+1 agent"]:
     """The joint action at each step of one episode, followed by `final_action`."""
     length = jnp.sum(episode.mask, dtype=jnp.int32)
