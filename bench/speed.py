@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
+import functools
 import json
 import os
 import subprocess
@@ -66,6 +67,11 @@ class Measured:
     """Environment steps, wall seconds, processor seconds and greedy win rate of each evaluation."""
 
 
+@functools.cache
+def machine() -> str:
+    return describe()
+
+
 def tree(version: str, out: Path) -> Path:
     """The folder of a version's source."""
     if version == "now":
@@ -94,14 +100,20 @@ def training(source: Path, cache: Path, run: Path, options: argparse.Namespace, 
         process.wait()
 
 
-def measure(options: argparse.Namespace, what: str, version: str, cache: Path, **job: Any) -> Measured:
-    """Train until the goal is reached, or, except for `learn`, until the first training record or `--records` of them."""
-    out = Measured(what, version, job["map"], job["seed"], job["cache"], job["devices"], describe(), f"{datetime.date.today()}")
+def measure(options: argparse.Namespace, version: str, compiled: Path, **job: Any) -> Measured:
+    """Train until the goal is reached (`learn`), until the first training record (`start`), or for some evaluations (`cores`).
+
+    Args:
+        compiled: the folder of the compilation cache.
+        job: map, seed, cache and devices, as in `Measured`.
+    """
+    what = options.what
+    out = Measured(what=what, version=version, machine=machine(), date=f"{datetime.date.today()}", **job)
     goal = GOALS.get(job["map"], 0.9)
     with tempfile.TemporaryDirectory() as folder:
         run, seen = Path(folder) / "run", 0
         started = time.perf_counter()
-        with training(tree(version, options.out), cache, run, options, job) as process:
+        with training(tree(version, options.out), compiled, run, options, job) as process:
             while process.poll() is None:
                 time.sleep(0.05)
                 lines = (run / "metrics.jsonl").read_text().splitlines() if (run / "metrics.jsonl").exists() else []
@@ -155,7 +167,7 @@ def run_all(options: argparse.Namespace) -> None:
                             if (version, map_name, seed, cache) in done:
                                 continue
                             job = {"map": map_name, "seed": seed, "cache": cache, "devices": devices}
-                            found = measure(options, options.what, version, Path(folder), **job)
+                            found = measure(options, version, Path(folder), **job)
                             keep(options, found)
                             print(words(found), flush=True)
 
