@@ -295,4 +295,4 @@ def assert_records(folder: Path, *, until: int) -> None:
     expected = {"return_mean", "optimal_mean", "ep_length_mean", "critic_loss", "policy_entropy", "epsilon"} | spread
     assert all(expected <= record.metrics.keys() for record in learned)
     for record in learned:
-        assert record.metrics["epsilon"] == pytest.approx(0.5 - 0.45 * record.env_steps / 50_000, rel=1e-6)
+        assert record.metrics["epsilon"] == pytest.approx(0.2 - 0.15 * record.env_steps / 20_000, rel=1e-6)

@@ -22,12 +22,12 @@ VDN = dop.VDN(actor=dop.GRU(hidden_size=4), replay_batch=4, replay_capacity=4, e
 @pytest.mark.parametrize(
     ("env_steps", "steps", "warm_up", "iterations"),
     [
-        (200_000, 4 * 60, 32 * 60, 20),  # `make train`
-        (300_000, 8 * 100, 32 * 100, 20),  # COMA and the fine-tuned QMIX in Fig. 3
-        (500_000, 4 * 1000, 32_000, 14),  # 468,000 steps are left: 8 chunks of 14 x 4,000, and some
+        (200_000, 6 * 60, 36 * 60, 10),  # `make train`
+        (300_000, 8 * 100, 32 * 100, 10),  # COMA and the fine-tuned QMIX in Fig. 3
+        (500_000, 6 * 1000, 36_000, 9),  # 464,000 steps are left: 8 chunks of 9 x 6,000, and some
         (100_000, 4 * 1000, 32_000, 2),
         (10_000, 4 * 1000, 32_000, 1),
-        (4000, 4, 32, 20),  # a game of one step
+        (4000, 4, 32, 10),  # a game of one step
         (64, 4, 16, 1),
     ],
 )
@@ -42,7 +42,7 @@ def test_what_is_asked_for_is_kept():
     assert dop.TrainConfig(env_steps=100, chunk_iterations=50).settled(steps=1000, warm_up=0).chunk_iterations == 50
     with pytest.raises(ConfigError, match="chunk_iterations must be positive"):
         dop.TrainConfig(chunk_iterations=0).check()
-    assert dop.TrainConfig().iterations_per_chunk == 20
+    assert dop.TrainConfig().iterations_per_chunk == 10
 
 
 @pytest.mark.parametrize(

@@ -96,9 +96,9 @@ def test_a_chunk_reports_the_spread_of_all_its_episodes():
 
 
 def test_a_chunk_reports_epsilon_where_it_ends():
-    """It falls from 0.5 to 0.05 over 50,000 steps, of which 20 episodes of 2 have been made."""
+    """It falls from 0.2 to 0.05 over 20,000 steps, of which 20 episodes of 2 have been made."""
     _, metrics = chunk(2)(warm())
-    assert float(metrics["epsilon"]) == pytest.approx(0.5 - 0.45 * 40 / 50_000, rel=1e-6)
+    assert float(metrics["epsilon"]) == pytest.approx(0.2 - 0.15 * 40 / 20_000, rel=1e-6)
 
 
 def test_counters_are_of_real_steps():
