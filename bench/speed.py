@@ -2,8 +2,8 @@
 
     python bench/speed.py start                      until the first training record, with an empty cache and with a full one
     python bench/speed.py learn --maps 2s3z 3s5z 3m  environment steps and processor seconds to a greedy win rate, start-up included
-    python bench/speed.py cores --devices 1 2        wall time of one seed over devices
-    python bench/speed.py table                      the kept results
+    python bench/speed.py cores --devices 1 2        wall time of one seed over devices, and what more devices would bring
+    python bench/speed.py table                      the kept results, and OUT/speed.png
 
 Every run is a process of its own. Processor seconds are user and system time of all its threads, read where its records appear, so other
 processes distort them little; `cores` needs an idle machine. Results are kept in OUT/speed.jsonl, and `learn` goes on where it stopped.
@@ -27,10 +27,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import psutil
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, PercentFormatter
 
+import dop
+from dop import envs
 from dop.analysis.statistics import mean_interval
+from dop.loggers.progress import compact
+from dop.training.program import Program
+from dop.visualise import curves
 from machine import describe
 
 HERE = Path(__file__).parent.parent
@@ -42,6 +50,24 @@ import json, sys
 import dop
 environment, steps, seed, path, options = sys.argv[1:]
 dop.train(dop.StochasticDOP(), environment, env_steps=int(steps), seeds=[int(seed)], run_dir=path, quiet=True, **json.loads(options))
+"""
+
+
+SYNC = """
+import sys, time
+import jax
+devices, floats = map(int, sys.argv[1:])
+jax.config.update("jax_num_cpu_devices", devices)
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec as P
+mesh = jax.sharding.Mesh(jax.devices(), ("part",))
+loop = lambda x: jax.lax.fori_loop(0, 300, lambda _, x: 0.5 * jax.lax.psum(x, "part"), x)
+add = jax.shard_map(loop, mesh=mesh, in_specs=P(), out_specs=P(), check_vma=False)
+run, x = jax.jit(add), jnp.ones(floats)
+jax.block_until_ready(run(x))
+start = time.perf_counter()
+jax.block_until_ready(run(x))
+print((time.perf_counter() - start) / 300)
 """
 
 
@@ -170,6 +196,43 @@ def run_all(options: argparse.Namespace) -> None:
                             found = measure(options, version, Path(folder), **job)
                             keep(options, found)
                             print(words(found), flush=True)
+    if options.what == "cores":
+        model(options)
+
+
+def rate(found: Measured) -> float:
+    """Environment steps per second of wall time between its first evaluation and its last."""
+    (first, *_, last) = found.curve
+    return (last[0] - first[0]) / (last[1] - first[1])
+
+
+def model(options: argparse.Namespace) -> None:
+    """Seconds of 1,000 steps on more devices: a part that all do, a part that is split, and sums of gradients.
+
+        T(N) = common + split / N + sums (N - 1)
+
+    `common + split` is the time on one device, `sums` measured alone, and `common` what is then left of the time on two.
+    """
+    runs = [m for m in kept(options) if m.what == "cores" and len(m.curve) > 1]
+    for map_name in dict.fromkeys(m.map for m in runs):
+        times = {n: np.mean([1000 / rate(m) for m in runs if (m.map, m.devices) == (map_name, n)]) for n in (1, 2) if n in options.devices}
+        if len(times) < 2:
+            continue
+        algorithm = dop.StochasticDOP()
+        program = Program(algorithm=algorithm, environment=envs.make(f"smax:{map_name}"))
+        learner = jax.eval_shape(program.start, jax.random.key(0)).learner
+        sizes = [sum(x.size for x in jax.tree.leaves(part)) for part in (learner.critic, learner.actor)]
+        each = [float(subprocess.check_output([sys.executable, "-c", SYNC, "2", str(size)], stderr=subprocess.DEVNULL)) for size in sizes]
+        # One sum of the critic's gradient for each step of an episode (48 rows of 48 episodes), and few of the actors'.
+        sums = 1000 * (each[0] + algorithm.actor_steps * each[1] / program.spec.time_limit) / algorithm.episodes_per_iteration
+        common = 2 * (times[2] - sums) - times[1]
+        split = times[1] - common
+        print(
+            f"{map_name}: 1,000 steps: common {common:.3f} s, split {split:.3f} s, sums of gradients {sums:.3f} s for each further device"
+        )
+        for n in (1, 2, 4, 8):
+            total = common + split / n + sums * (n - 1)
+            print(f"  {n} devices: {total:.3f} s, {times[1] / total:.2f} times faster{' (measured)' if n <= 2 else ' by the model'}")
 
 
 def reached(found: Measured) -> list[float] | None:
@@ -186,9 +249,9 @@ def words(found: Measured) -> str:
     goal = reached(found)
     end = f"  goal after {goal[0]:,.0f} steps, {goal[2]:.0f} processor s" if goal else ""
     (first, *_, last) = found.curve if len(found.curve) > 1 else (None, None)
-    rate = f"  {(last[0] - first[0]) / (last[2] - first[2]):,.0f} steps/processor s" if first and last else ""
-    wall = f", {(last[0] - first[0]) / (last[1] - first[1]):,.0f} steps/s" if first and last else ""
-    return f"{where}  {start}{end}{rate}{wall}  {found.memory:.2f} GB"
+    used = f"  {(last[0] - first[0]) / (last[2] - first[2]):,.0f} steps/processor s" if first and last else ""
+    wall = f", {rate(found):,.0f} steps/s" if first and last else ""
+    return f"{where}  {start}{end}{used}{wall}  {found.memory:.2f} GB"
 
 
 def table(options: argparse.Namespace) -> None:
@@ -196,6 +259,7 @@ def table(options: argparse.Namespace) -> None:
     found = kept(options)
     for measured in found:
         print(words(measured))
+    draw(found, options.out / "speed.png")
     print()
     for map_name in sorted({m.map for m in found}):
         for version, cache in ((TAG, "empty"), ("now", "empty"), ("now", "full")):
@@ -205,6 +269,41 @@ def table(options: argparse.Namespace) -> None:
                 steps, _, seconds = zip(*ends, strict=True)
                 which = f"{map_name:8}{version:8}cache {cache:7}{len(ends)} of {len(runs)} seeds"
                 print(f"{which}: {interval(steps)} steps, {interval(seconds)} processor s")
+
+
+def draw(found: list[Measured], path: Path) -> None:
+    """Greedy win rates over processor seconds and environment steps, a line for each seed, to where it reached the goal."""
+    maps = list(dict.fromkeys(m.map for m in found if m.what == "learn"))
+    if not maps:
+        return
+    picture = Figure(figsize=(4.6 * len(maps), 6.4), layout="constrained", facecolor="white")
+    grid = picture.subplots(2, len(maps), squeeze=False)
+    lines = {"0.1": (TAG, "empty", "-"), "now": ("now", "empty", "-"), "now, second start": ("now", "full", "--")}
+    for column, map_name in enumerate(maps):
+        for row, (place, label) in enumerate(((2, "processor seconds, start-up included"), (0, "environment steps"))):
+            axes = grid[row, column]
+            for index, (name, (version, cache, dash)) in enumerate(lines.items()):
+                if row == 1 and cache == "full":
+                    continue
+                for m in found:
+                    if (m.what, m.map, m.version, m.cache) == ("learn", map_name, version, cache) and m.curve:
+                        points = np.asarray(m.curve)
+                        smooth = np.convolve(points[:, 3], np.ones(3) / 3, "valid")
+                        axes.plot(points[2:, place], smooth, dash, color=curves.COLOURS[index], linewidth=1.2, label=name)
+                        axes.plot(points[-1, place], smooth[-1], "o", color=curves.COLOURS[index], markersize=3.5)
+            axes.set_title(f"{map_name}: mean of three evaluations", loc="left", fontsize=10.5)
+            axes.set_xlabel(label, fontsize=9)
+            axes.set_xlim(left=0)
+            if row == 1:
+                axes.xaxis.set_major_formatter(FuncFormatter(lambda steps, _: compact(steps)))
+            axes.set_ylim(-0.02, 1.02)
+            axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
+            axes.grid(color="#e6e6e6", linewidth=0.8)
+            axes.spines[["top", "right"]].set_visible(False)
+    handles = dict(zip(*reversed(grid[0, 0].get_legend_handles_labels()), strict=True))
+    grid[0, 0].legend(handles.values(), handles.keys(), fontsize=8.5, frameon=False, loc="lower right")
+    grid[0, 0].set_ylabel("greedy win rate", fontsize=9)
+    curves.save(picture, path)
 
 
 def interval(values: Any) -> str:
