@@ -4,6 +4,7 @@
     python bench/speed.py learn --maps 2s3z 3s5z 3m  environment steps and processor seconds to a greedy win rate, start-up included
     python bench/speed.py cores --devices 1 2        wall time of one seed over devices, and what more devices would bring
     python bench/speed.py table                      the kept results, and OUT/speed.png
+    python bench/speed.py levers --out docs/results/speed   settings tried on the way, by the records in levers.jsonl
 
 Every run is a process of its own. Processor seconds are user and system time of all its threads, read where its records appear, so other
 processes distort them little; `cores` needs an idle machine. Results are kept in OUT/speed.jsonl, and `learn` goes on where it stopped.
@@ -271,6 +272,26 @@ def table(options: argparse.Namespace) -> None:
                 print(f"{which}: {interval(steps)} steps, {interval(seconds)} processor s")
 
 
+def levers(options: argparse.Namespace) -> None:
+    """Settings that were tried: the mean greedy win rate between 20k and 115k steps, and when it first is 90% over three evaluations.
+
+    Each line of levers.jsonl is a run of stochastic DOP, changed from the preset `v0.1`: environment steps, processor seconds since the
+    first evaluation and greedy win rate of its evaluations.
+    """
+    rows: dict[tuple[str, str], list[np.ndarray]] = {}
+    for line in (options.out / "levers.jsonl").read_text().splitlines():
+        run = json.loads(line)
+        changes = " ".join(f"{name}={value}" for name, value in sorted(run["changes"].items())) or "none"
+        rows.setdefault((run["map"], changes), []).append(np.asarray(run["curve"]))
+    grid = np.linspace(20_000, 115_000, 50)
+    for (map_name, changes), runs in sorted(rows.items()):
+        wins = [np.interp(grid, steps, win).mean() for steps, _, win in (run.T for run in runs)]
+        speed = [run[-1, 0] / run[-1, 1] for run in runs]
+        ends = [next((run[end] for end in range(2, len(run)) if run[end - 2 : end + 1, 2].mean() >= 0.9), None) for run in runs]
+        goal = ", ".join("-" if end is None else f"{end[0] / 1000:.0f}k/{end[1]:.0f} s" for end in ends)
+        print(f"{map_name}  {np.mean(wins):.1%} of {len(runs)}, {min(speed):,.0f}-{max(speed):,.0f} steps/s, 90%: {goal}  {changes}")
+
+
 def draw(found: list[Measured], path: Path) -> None:
     """Greedy win rates over processor seconds and environment steps, a line for each seed, to where it reached the goal."""
     maps = list(dict.fromkeys(m.map for m in found if m.what == "learn"))
@@ -315,7 +336,7 @@ def interval(values: Any) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("start", "learn", "cores", "table"))
+    parser.add_argument("what", choices=("start", "learn", "cores", "table", "levers"))
     parser.add_argument("--maps", nargs="+", default=["2s3z"])
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--versions", nargs="+", default=[TAG, "now"])
@@ -325,7 +346,7 @@ def main() -> None:
     parser.add_argument("--evaluations", type=int, default=4, help="evaluations after the first that `cores` waits for")
     parser.add_argument("--out", type=Path, default=Path("results/speed"))
     options = parser.parse_args()
-    table(options) if options.what == "table" else run_all(options)
+    {"table": table, "levers": levers}.get(options.what, run_all)(options)
 
 
 if __name__ == "__main__":

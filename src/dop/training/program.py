@@ -211,7 +211,7 @@ class Driver(ABC):
 
 
 class Program(Learning):
-    """Learning in a JAX environment; collection is part of the compiled program."""
+    """Learning in a JAX environment, whose rollouts are compiled."""
 
     environment: Environment = eqx.field(static=True)
 
@@ -277,14 +277,13 @@ class CompiledDriver(Driver):
 
     def __init__(self, program: Program) -> None:
         super().__init__(program)
-        self._environment = program
+        self._rollout_of = program.rollout
         self._rollouts: dict[tuple[int, bool], Callable[..., tuple[Episode, EpisodeSummary]]] = {}
 
     def collect(self, state: RunState) -> tuple[PRNGKeyArray, Episode, EpisodeSummary]:
         keys, keys_collect = self._collection_keys(state)
-        return keys, *self._rollout(self.program.algorithm.episodes_per_iteration, sampled=False)(
-            state.learner, keys_collect, self._flags(True)
-        )
+        rollout = self._rollout(self.program.algorithm.episodes_per_iteration, sampled=False)
+        return keys, *rollout(state.learner, keys_collect, self._flags(True))
 
     def play(self, state: RunState, keys: PRNGKeyArray, episodes: int, *, sampled: bool) -> EpisodeSummary:
         """In batches of equal size, the first with `keys` themselves; surplus episodes of the last are dropped."""
@@ -298,6 +297,7 @@ class CompiledDriver(Driver):
         """Nothing to close."""
 
     def _batch_size(self, episodes: int) -> int:
+        """The number of parallel episodes when so many are to be played."""
         if self.devices.devices.flat[0].platform == "cpu":
             return self.program.algorithm.episodes_per_iteration
         return -(-episodes // -(-episodes // MAX_PARALLEL_EPISODES))
@@ -305,7 +305,7 @@ class CompiledDriver(Driver):
     def _rollout(self, episodes: int, *, sampled: bool) -> Callable[..., tuple[Episode, EpisodeSummary]]:
         """The compiled rollout of so many parallel episodes, by the algorithm or by `Learning.sampling`."""
         if (episodes, sampled) not in self._rollouts:
-            roll = functools.partial(self._environment.rollout, episodes=episodes, sampled=sampled)
+            roll = functools.partial(self._rollout_of, episodes=episodes, sampled=sampled)
             self._rollouts[episodes, sampled] = parallel.over_seeds(roll, self.devices, options=compilation.LIGHT)
         return self._rollouts[episodes, sampled]
 
