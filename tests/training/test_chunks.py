@@ -22,9 +22,9 @@ VDN = dop.VDN(actor=dop.GRU(hidden_size=4), replay_batch=4, replay_capacity=4, e
 @pytest.mark.parametrize(
     ("env_steps", "steps", "warm_up", "iterations"),
     [
-        (200_000, 6 * 60, 36 * 60, 10),  # `make train`
+        (200_000, 4 * 60, 32 * 60, 10),  # `make train`
         (300_000, 8 * 100, 32 * 100, 10),  # COMA and the fine-tuned QMIX in Fig. 3
-        (500_000, 6 * 1000, 36_000, 9),  # 464,000 steps are left: 8 chunks of 9 x 6,000, and some
+        (500_000, 8 * 1000, 32_000, 7),  # 468,000 steps are left: 8 chunks of 7 x 8,000, and some
         (100_000, 4 * 1000, 32_000, 2),
         (10_000, 4 * 1000, 32_000, 1),
         (4000, 4, 32, 10),  # a game of one step

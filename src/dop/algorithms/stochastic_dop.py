@@ -162,9 +162,7 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
             actor_lr=5e-4,
             actor_batch=None,
             epsilon_start=0.5,
-            actor_ema_decay=0.97,
             epsilon_anneal_steps=50_000,
-            episodes_per_iteration=4,
         )
         common = replace(
             earlier,

@@ -114,7 +114,7 @@ class ActorCritic(Generic[Critic]):
     """Learning rate of the actors. Paper and released: 5e-4."""
     scale_advantage: bool = True
     """Divide the utilities by their root mean square over available actions. Published: no."""
-    actor_ema_decay: float = 0.96
+    actor_ema_decay: float = 0.97
     """Decay per iteration of the actors' exponential moving average, used for greedy evaluation. 0: the newest actors (released)."""
     entropy_bonus: float = 0.1
     """Weight of the policy entropy in the actors' objective. Published: 0."""
@@ -130,7 +130,7 @@ class ActorCritic(Generic[Critic]):
     """Mix epsilon into the behaviour policy only, or also into the learned policy (released)."""
 
     # Data
-    episodes_per_iteration: int = 6
+    episodes_per_iteration: int = 4
     """Parallel environments, with one episode each per iteration."""
     on_policy_batch: int = 16
     """On-policy episodes per update."""
