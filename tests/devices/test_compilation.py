@@ -96,3 +96,32 @@ def test_flags_of_the_user_are_kept(monkeypatch: pytest.MonkeyPatch):
     found = compilation.options(compilation.LIGHT)
     assert found == dict(compilation.LIGHT)
     assert jax.jit(lambda x: x + 1, compiler_options=found)(1) == 2
+
+
+def test_without_a_home_nothing_is_kept(tmp_path: Path):
+    assert compiled(tmp_path, DOP_COMPILATION_CACHE="~nobody-of-this-name/cache") == (0, "None")
+    assert compiled(tmp_path, DOP_COMPILATION_CACHE=" off") == compiled(tmp_path, DOP_COMPILATION_CACHE="false") == (0, "None")
+
+
+def test_a_folder_below_one_that_others_can_write_is_not_used(tmp_path: Path):
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    (tmp_path / "link").symlink_to(tmp_path / "open")
+    for name in ("open", "link"):
+        assert compiled(tmp_path, DOP_COMPILATION_CACHE=str(tmp_path / name)) == (0, "None")
+
+
+def test_only_entries_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """No file elsewhere, through a link, and nothing that is not an entry; odd entries do not turn the cache off."""
+    monkeypatch.setattr(compilation, "MOST_BYTES", 10)
+    own, elsewhere = tmp_path / "1-threads", tmp_path / "elsewhere"
+    for folder in (own, elsewhere, own / "folder-cache"):
+        folder.mkdir()
+    (elsewhere / "precious-cache").write_bytes(bytes(50))
+    (tmp_path / "2-threads").symlink_to(elsewhere)
+    (own / "loop-cache").symlink_to(own / "loop-cache")
+    (own / "link-cache").symlink_to(elsewhere / "precious-cache")
+    (own / "old-cache").write_bytes(bytes(20))
+    compilation._shrink(tmp_path)
+    assert (elsewhere / "precious-cache").exists()
+    assert sorted(path.name for path in own.iterdir()) == ["folder-cache", "link-cache", "loop-cache"]

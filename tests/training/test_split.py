@@ -107,7 +107,7 @@ def test_a_run_on_two_devices_resumes_exactly(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("seeds", "devices", "shape"),
-    [(1, None, (1, 1)), (2, None, (2, 1)), (2, 4, (2, 2)), (3, 2, (1, 2)), (4, 3, (2, 1)), (3, "all", (3, 1))],
+    [(1, None, (1, 1)), (2, None, (2, 1)), (2, 4, (2, 2)), (3, 2, (1, 1)), (4, 3, (2, 1)), (3, "all", (3, 1))],
 )
 def test_seeds_are_split_first(monkeypatch: pytest.MonkeyPatch, seeds: int, devices: parallel.Devices, shape: tuple[int, int]):
     found = [types.SimpleNamespace(platform="cpu", id=i) for i in range(5)]
@@ -132,14 +132,14 @@ def test_idle_devices_are_named(monkeypatch: pytest.MonkeyPatch, caplog: pytest.
     monkeypatch.setattr(jax, "devices", lambda: [types.SimpleNamespace(platform="cpu")] * 6)
     monkeypatch.setattr(parallel, "Mesh", lambda devices, names: devices)
     assert parallel.settled(6, 4) == 4
-    assert "2 of 6 devices are idle: seeds are split first, and 4 seeds share 4 devices evenly." in caplog.text
+    assert "2 of 6 devices are idle: 4 seeds can share 4 evenly. Use as many devices as seeds, or a multiple." in caplog.text
 
 
 @pytest.mark.parametrize(
     ("devices", "words"),
     [
         (0, "devices must be between 1 and 256, or all; got 0"),
-        ("two", "devices.*'two'"),
+        ("two", "devices must be a number, or 'all'; got 'two'"),
         (200, "devices=200 is not possible: JAX has started with [0-9]+ in this process. Train before anything else"),
     ],
 )
@@ -159,3 +159,34 @@ def test_a_number_of_episodes_that_cannot_be_split_is_named(tmp_path: Path):
     done = child(program)
     assert "Each of the 3 devices of a seed plays all 4 episodes" in done.stderr
     assert done.returncode == 0
+
+
+def test_resuming_where_jax_has_started_keeps_the_number(tmp_path: Path):
+    """A notebook's process has one device; the run keeps its two, and a new number is refused there."""
+    assert child(RUN, "train", tmp_path / "run", 160).returncode == 0
+    notebook = """
+        import sys
+        import jax
+        jax.devices()
+        import dop
+        try:
+            dop.resume(sys.argv[1], devices=4, quiet=True)
+        except dop.ConfigError as error:
+            print(error)
+        dop.resume(sys.argv[1], env_steps=240, quiet=True)
+    """
+    done = child(notebook, tmp_path / "run")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "devices=4 is not possible: JAX has started with 1" in done.stdout
+    assert "it had 2 devices, now 1" in done.stderr
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (config["devices"], config["train_config"]["devices"]) == (2, 2)
+    more = """
+        import sys
+        import dop
+        dop.resume(sys.argv[1], env_steps=320, devices=3, quiet=True)
+    """
+    done = child(more, tmp_path / "run")
+    assert "it had 2 devices, now 3; results may differ in their last digits. This was requested." in done.stderr
+    assert "Each of the 3 devices of a seed plays all 8 episodes" in done.stderr
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["devices"] == 3

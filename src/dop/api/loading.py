@@ -56,8 +56,10 @@ def rebuild(
     seeds = len(config.train_config.seeds)
     devices = folder.devices(seeds) if "devices" not in wanted else wanted["devices"]
     use_host_devices(parallel.wanted(devices, seeds))
-    config = replace(config, train_config=replace(config.train_config, devices=devices))
     cpu_threads.use(config.train_config.threads or cpu_threads.default())
+    if "devices" in wanted:
+        devices = parallel.settled(devices, seeds)
+    config = replace(config, train_config=replace(config.train_config, devices=devices))
     compilation.use_cache(cpu_threads.in_use())
     for change in folder.changed_surroundings():
         logging.getLogger("dop").warning("%s: %s; the results may differ.", folder.path, change)

@@ -153,13 +153,19 @@ def _resolved(program: Program | PythonProgram) -> Program | PythonProgram:
     train_config = program.train_config.settled(steps=steps, warm_up=program.warmup_iterations * steps)
     if (remark := train_config.remark(steps=steps)) is not None:
         logging.getLogger("dop").warning("%s", remark)
+    warn_of_whole_episodes(program)
+    return replace(program, train_config=train_config)
+
+
+def warn_of_whole_episodes(program: Program | PythonProgram) -> None:
+    """Warn if the devices of a seed cannot share the episodes of an iteration. Python environments are not shared anyway."""
+    train_config, episodes = program.train_config, program.algorithm.episodes_per_iteration
     parts = parallel.mesh(len(train_config.seeds), train_config.devices).shape[split.AXIS]
-    if (episodes := program.algorithm.episodes_per_iteration) % parts:
+    if isinstance(program, Program) and episodes % parts:
         logging.getLogger("dop").warning(
             "Each of the %s devices of a seed plays all %s episodes of an iteration: they are split only if their number is a multiple.",
             *(parts, episodes),
         )
-    return replace(program, train_config=train_config)
 
 
 def _threads(wanted: int | None) -> int:

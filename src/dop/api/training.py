@@ -12,7 +12,7 @@ from typing import Any, Literal
 import jax
 
 from dop.api.loading import AnyAlgorithm, rebuild
-from dop.api.planning import make_plan
+from dop.api.planning import make_plan, warn_of_whole_episodes
 from dop.api.programs import AnyEnvironment
 from dop.devices import compilation, cpu_threads
 from dop.errors import (
@@ -179,6 +179,7 @@ def resume(
     measure(program, folder).check()
     trainer = Trainer(program, config, folder)
     _warn_of_changed_resources(folder, config.train_config, trainer.devices.size)
+    warn_of_whole_episodes(program)
     with folder.locked():
         return _run(trainer, observers, resumed=True)
 
@@ -188,9 +189,9 @@ def _warn_of_changed_resources(folder: RunFolder, train_config: TrainConfig, dev
     was = folder.read_config().train_config.threads
     before, now = folder.devices(len(train_config.seeds)), cpu_threads.in_use()
     if devices != before:
+        advice = "This was requested." if devices == train_config.devices else "A new process gives the same bits."
         logging.getLogger("dop").warning(
-            "%s: it had %s devices, now %s; results may differ in their last digits. A new process gives the same bits.",
-            *(folder.path, before, devices),
+            "%s: it had %s devices, now %s; results may differ in their last digits. %s", folder.path, before, devices, advice
         )
     if now != was and jax.devices()[0].platform == "cpu":
         advice = (

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ VARIABLE = "DOP_COMPILATION_CACHE"
 """Environment variable: a folder for the cache, or `off`."""
 MOST_BYTES = 1 << 30
 """The cache's size, from which its oldest entries are deleted."""
+_OFF = ("off", "0", "no", "none", "false")
 _DIRECTORY, _ENABLED = "jax_compilation_cache_dir", "jax_enable_compilation_cache"
 _LEAST_SECONDS = "jax_persistent_cache_min_compile_time_secs"
 
@@ -50,21 +52,30 @@ def use_cache(threads: int) -> None:
     Args:
         threads: JAX's CPU threads, on which the bits of a compiled program depend.
     """
-    chosen = os.environ.get(VARIABLE, "")
-    if chosen.lower() in ("off", "0", "none") or getattr(jax.config, _DIRECTORY) is not None or not getattr(jax.config, _ENABLED):
+    chosen = os.environ.get(VARIABLE, "").strip()
+    if chosen.lower() in _OFF or getattr(jax.config, _DIRECTORY) is not None or not getattr(jax.config, _ENABLED):
         return
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = (Path(chosen).expanduser() if chosen else home / "dop" / "compiled") / f"{threads}-threads"
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not _is_private(folder):
-            raise PermissionError(f"others can write in {folder}")
-        _shrink(folder.parent)
+        folder = _folder(chosen)
+        own = folder / f"{threads}-threads"
+        own.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for each in (folder.resolve(), own):
+            if not _is_private(each):
+                raise PermissionError(f"others can write in {each}")
+        _shrink(folder)
     except (OSError, RuntimeError) as error:  # no home, no space, no permission
         logging.getLogger("dop").info("Compiled programs are not kept for later runs: %s", error)
         return
-    jax.config.update(_DIRECTORY, str(folder))
+    jax.config.update(_DIRECTORY, str(own))
     jax.config.update(_LEAST_SECONDS, 0.1)
+
+
+def _folder(chosen: str) -> Path:
+    """The cache's folder: the one that is chosen, or the usual one."""
+    if chosen:
+        return Path(chosen).expanduser()
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "dop" / "compiled"
 
 
 def _is_private(folder: Path) -> bool:
@@ -78,10 +89,13 @@ def _is_private(folder: Path) -> bool:
 def _shrink(folder: Path) -> None:
     """Delete the oldest entries, until the rest has at most half of `MOST_BYTES`; nothing if all have less than that."""
     entries = []
-    for path in folder.glob("*-threads/*-cache"):
-        with contextlib.suppress(FileNotFoundError):  # another process deletes, too
-            found = path.stat()
-            entries.append((found.st_mtime, found.st_size, path))
+    for own in folder.iterdir():
+        if re.fullmatch("[0-9]+-threads", own.name) and own.is_dir() and not own.is_symlink() and _is_private(own):
+            for entry in os.scandir(own):
+                if entry.name.endswith("-cache") and entry.is_file(follow_symlinks=False):
+                    with contextlib.suppress(FileNotFoundError):  # another process deletes, too
+                        found = entry.stat(follow_symlinks=False)
+                        entries.append((found.st_mtime, found.st_size, Path(entry.path)))
     total = sum(size for _, size, _ in entries)
     if total <= MOST_BYTES:
         return

@@ -57,7 +57,8 @@ def settled(devices: Devices, seeds: int) -> int:
     count = found if devices == "all" else devices or used
     if used < count:
         logging.getLogger("dop").warning(
-            "%s of %s devices are idle: seeds are split first, and %s seeds share %s devices evenly.", count - used, count, seeds, used
+            "%s of %s devices are idle: %s seeds can share %s evenly. Use as many devices as seeds, or a multiple.",
+            *(count - used, count, seeds, used),
         )
     return used
 
@@ -67,12 +68,14 @@ def mesh(seeds: int, devices: Devices = None) -> Mesh:
 
     Args:
         seeds: the number of seeds; their axis divides it.
-        devices: `TrainConfig.devices`; some may be left over. None: all of an accelerator; of a CPU at most one for each seed.
+        devices: `TrainConfig.devices`; some may be left over: on a CPU only seeds with a device of their own are split further. None: all
+            of an accelerator; of a CPU at most one for each seed.
     """
     found = jax.devices()
     limit = min(devices, len(found)) if isinstance(devices, int) else len(found)
     of_seeds = max(d for d in range(1, min(seeds, limit) + 1) if seeds % d == 0)
-    shape = of_seeds, 1 if devices is None and found[0].platform == "cpu" else limit // of_seeds
+    splits = found[0].platform != "cpu" or (devices is not None and of_seeds == seeds)
+    shape = of_seeds, limit // of_seeds if splits else 1
     return Mesh(np.array(found[: shape[0] * shape[1]]).reshape(shape), (AXIS, split.AXIS))
 
 

@@ -129,6 +129,8 @@ class TrainConfig:
 
     def check(self) -> None:
         """Raise ConfigError or UnknownNameError for invalid values. NumPy numbers become Python numbers."""
+        if isinstance(self.devices, str) and self.devices != "all":
+            raise ConfigError(f"devices must be a number, or 'all'; got {shown(self.devices)}.")
         check_types(self)
         check_positive(self, "env_timeout", "reward_scale")
         if not float(np.finfo(np.float32).tiny) <= self.reward_scale <= float(np.finfo(np.float32).max):

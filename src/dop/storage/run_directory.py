@@ -160,8 +160,10 @@ class RunFolder:
 
     def write_config(self, config: RunConfig) -> None:
         """Write config.json atomically."""
-        devices = {"devices": mesh(len(config.train_config.seeds), config.train_config.devices).size}
-        text = json.dumps({"format": FORMAT, **dataclasses.asdict(config), **surroundings(), **devices}, indent=2)
+        wanted = config.train_config.devices
+        # A run keeps its number where a process has fewer.
+        devices = wanted if isinstance(wanted, int) else mesh(len(config.train_config.seeds), wanted).size
+        text = json.dumps({"format": FORMAT, **dataclasses.asdict(config), **surroundings(), "devices": devices}, indent=2)
         files.write_text(self.config, text + "\n")
 
     def read_config(self) -> RunConfig:
