@@ -136,7 +136,7 @@ def test_train_by_name_and_quietly(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert run.path.parent == Path("runs/matrix-game/stochastic-dop")
     config = RunFolder(run.path).read_config()
     assert config.environment_options == options
-    assert config.train_config == dop.TrainConfig(env_steps=16, seeds=(0,), threads=cpu_threads.in_use(), **PROTOCOL)
+    assert config.train_config == dop.TrainConfig(env_steps=16, seeds=(0,), threads=cpu_threads.in_use(), devices=1, **PROTOCOL)
     given = {name: hyper_parameters.deserialise(value) for name, value in config.hyper_parameters.items()}
     assert dop.StochasticDOP(**given) == TINY
 

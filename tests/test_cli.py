@@ -64,7 +64,7 @@ def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
 def test_list(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     assert run(monkeypatch, "list") == 0
     shown = capsys.readouterr().out
-    for name in (*algorithms(), *dop.environments(), "default, paper, released"):
+    for name in (*algorithms(), *dop.environments(), "default, v0.1, paper, released"):
         assert name in shown
 
 

@@ -550,7 +550,7 @@ def test_help_is_in_sections_with_the_options_of_the_chosen_network(monkeypatch:
     assert {"Environment", "Run", "Evaluation", "Records", "Machine", "Critic", "Actors", "Exploration", "Data", "Optimisation"} <= {*boxes}
     assert len(boxes) == len(set(boxes))
     critic = text(whole.split("Critic options")[1].split("╰")[0])
-    assert "--critic.hidden-size INT Units of each hidden layer. (default: 256)" in critic
+    assert "--critic.hidden-size INT Units of each hidden layer. (default: 128)" in critic
     assert "--actor.hidden-size INT Hidden units of the GRU and of the layer before it. (default: 64)" in text(whole)
     assert "--actor.layers" not in whole
     assert "--actor.layers INT Number of hidden layers. (default: 2)" in text(shown("stochastic-dop", "--actor", "mlp"))

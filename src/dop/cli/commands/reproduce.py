@@ -8,7 +8,6 @@ from dataclasses import replace
 from dop import paper
 from dop.cli.output import say
 from dop.cli.parsing import parse
-from dop.devices import compilation, cpu_threads
 from dop.storage import files
 
 USAGE = "NAME [options]"
@@ -24,5 +23,7 @@ def run(arguments: Sequence[str]) -> None:
     module = paper.get(arguments[0])
     options = parse(module.Options, arguments[1:], prog=f"dop reproduce {arguments[0]}")
     out = files.check_place(files.checked_path("--out", options.out), folder=True)
+    from dop.devices import compilation, cpu_threads  # noqa: PLC0415  (imports JAX, which the list needs not)
+
     compilation.use_cache(cpu_threads.in_use())
     module.reproduce(replace(options, out=out), say)
