@@ -61,8 +61,8 @@ devices, floats = map(int, sys.argv[1:])
 jax.config.update("jax_num_cpu_devices", devices)
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
-mesh = jax.sharding.Mesh(jax.devices(), ("part",))
-loop = lambda x: jax.lax.fori_loop(0, 300, lambda _, x: 0.5 * jax.lax.psum(x, "part"), x)
+mesh = jax.sharding.Mesh(jax.devices(), ("shard",))
+loop = lambda x: jax.lax.fori_loop(0, 300, lambda _, x: 0.5 * jax.lax.psum(x, "shard"), x)
 add = jax.shard_map(loop, mesh=mesh, in_specs=P(), out_specs=P(), check_vma=False)
 run, x = jax.jit(add), jnp.ones(floats)
 jax.block_until_ready(run(x))

@@ -19,7 +19,8 @@ COMPILE = """
     from dop.devices import compilation, cpu_threads
     hits = []
     jax.monitoring.register_event_listener(lambda event, **_: hits.append(event) if event.endswith("cache_hits") else None)
-    compilation.use_cache(int(sys.argv[1]))
+    cpu_threads.use(int(sys.argv[1]))
+    compilation.use_cache()
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.jit(lambda x: jnp.sin(x) @ x)(jnp.ones((3, 3)))
     print(len(hits), jax.config.jax_compilation_cache_dir)
@@ -82,10 +83,10 @@ def test_the_oldest_entries_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
         entry.parent.mkdir(exist_ok=True)
         entry.write_bytes(bytes(25))
         os.utime(entry, (1e9 - age, 1e9 - age))
-    compilation._shrink(tmp_path)
+    compilation._evict(tmp_path)
     assert len(list(tmp_path.glob("*/*"))) == 4
     (tmp_path / "1-threads" / "new-cache").write_bytes(bytes(1))
-    compilation._shrink(tmp_path)
+    compilation._evict(tmp_path)
     assert sorted(path.name for path in tmp_path.glob("*/*")) == ["0-cache", "new-cache"]
 
 
@@ -122,6 +123,6 @@ def test_only_entries_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (own / "loop-cache").symlink_to(own / "loop-cache")
     (own / "link-cache").symlink_to(elsewhere / "precious-cache")
     (own / "old-cache").write_bytes(bytes(20))
-    compilation._shrink(tmp_path)
+    compilation._evict(tmp_path)
     assert (elsewhere / "precious-cache").exists()
     assert sorted(path.name for path in own.iterdir()) == ["folder-cache", "link-cache", "loop-cache"]

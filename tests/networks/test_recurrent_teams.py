@@ -56,6 +56,6 @@ def test_max_length_and_flatten_time() -> None:
 def test_episodes_in_turns(episodes: int, size: int, turns: list[list[int]]) -> None:
     batch = {"x": jnp.arange(3)[:, None] * 10 + jnp.arange(episodes)}
     for first, expected in enumerate(turns):
-        np.testing.assert_array_equal(recurrent.spread(batch, size, jnp.asarray(first))["x"][1], np.asarray(expected) + 10)
-    assert recurrent.spread(batch, None, jnp.asarray(1)) is batch
-    assert recurrent.spread(batch, episodes + 1, jnp.asarray(1)) is batch
+        np.testing.assert_array_equal(recurrent.strided_minibatch(batch, size, jnp.asarray(first))["x"][1], np.asarray(expected) + 10)
+    assert recurrent.strided_minibatch(batch, None, jnp.asarray(1)) is batch
+    assert recurrent.strided_minibatch(batch, episodes + 1, jnp.asarray(1)) is batch

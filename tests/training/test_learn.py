@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -19,7 +20,6 @@ import dop
 from dop.algorithms.stochastic_dop import StochasticDOP
 from dop.devices import parallel
 from dop.storage.checkpoints import flatten
-from dop.training import program
 from dop.training.program import CompiledDriver, Program, RunState
 from probes import Recurrent
 
@@ -122,18 +122,26 @@ def test_evaluation_disturbs_nothing_and_repeats_itself():
     assert (float(first["test_return_min"]), float(first["test_return_max"])) == (np.min(returns), np.max(returns))
 
 
-def test_any_number_of_episodes_is_played_in_batches(monkeypatch: pytest.MonkeyPatch):
-    """10 episodes in 3 batches of 4, of which the last has two too many; the first is what these keys have always given."""
+def test_any_number_of_episodes_is_played_in_batches():
+    """10 episodes in 3 batches of an iteration's 4, of which the last has two too many; the first is what these keys have always given."""
     driver = CompiledDriver(PROGRAM)
     state, keys = jax.tree.map(lambda x: x[None], (warm(), jax.random.key(3)))
     at_once = driver.play(state, keys, 4, sampled=True)
-    monkeypatch.setattr(program, "MAX_PARALLEL_EPISODES", 4)
     found = driver.play(state, keys, 10, sampled=True)
     assert found.undiscounted_return.shape == found.length.shape == (1, 10)
     assert found.metrics.shape == (1, 10, 0)
     np.testing.assert_array_equal(found.undiscounted_return[:, :4], at_once.undiscounted_return)
     many = driver.play(state, keys, 200, sampled=True).undiscounted_return.reshape(50, 4)
     assert len(np.unique(many, axis=0)) > 10
+
+
+@pytest.mark.parametrize(("episodes", "size"), [(1, 1), (32, 32), (1000, 1000), (2500, 834)])
+def test_an_accelerator_plays_as_many_episodes_at_a_time_as_it_may(monkeypatch: pytest.MonkeyPatch, episodes: int, size: int):
+    """At most 1,000, in batches of equal size."""
+    driver = CompiledDriver(PROGRAM)
+    assert driver._batch_size(episodes) == 4  # of this CPU
+    monkeypatch.setattr(driver, "devices", SimpleNamespace(devices=np.array([SimpleNamespace(platform="gpu")])))
+    assert driver._batch_size(episodes) == size
 
 
 def test_evaluation_is_greedy():

@@ -324,7 +324,8 @@ def test_checkpoint_of_another_configuration(copy: RunFolder, changes: dict[str,
 def test_it_goes_on_with_as_many_devices_as_it_had(tmp_path: Path):
     """Its last bits depend on them, and they can be had only as long as nothing has started JAX."""
     folder = make_run(tmp_path / "run")
-    folder.config.write_text(json.dumps(json.loads(folder.config.read_text()) | {"devices": 3}))
+    written = json.loads(folder.config.read_text())
+    folder.config.write_text(json.dumps(written | {"train_config": written["train_config"] | {"devices": 3}}))
     program = """
         import sys
         from pathlib import Path

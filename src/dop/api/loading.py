@@ -53,14 +53,12 @@ def rebuild(
     config.train_config.check()
     environment = _given_environment(folder, config.environment, environment, trust)
     # Before JAX starts.
-    seeds = len(config.train_config.seeds)
-    devices = folder.devices(seeds) if "devices" not in wanted else wanted["devices"]
+    devices, seeds = config.train_config.devices, len(config.train_config.seeds)
     use_host_devices(parallel.wanted(devices, seeds))
     cpu_threads.use(config.train_config.threads or cpu_threads.default())
     if "devices" in wanted:
-        devices = parallel.settled(devices, seeds)
-    config = replace(config, train_config=replace(config.train_config, devices=devices))
-    compilation.use_cache(cpu_threads.in_use())
+        config = replace(config, train_config=replace(config.train_config, devices=parallel.settled(devices, seeds)))
+    compilation.use_cache()
     for change in folder.changed_surroundings():
         logging.getLogger("dop").warning("%s: %s; the results may differ.", folder.path, change)
     is_restored = algorithm is None or isinstance(algorithm, str | type)

@@ -25,7 +25,7 @@ from dop.errors import (
     shown,
 )
 from dop.hyper_parameters import as_json
-from dop.learning import split
+from dop.learning import data_parallel
 from dop.rollout.program import PythonProgram
 from dop.storage import files, initial
 from dop.storage.config import MOST_SEEDS, RunConfig, TrainConfig
@@ -73,8 +73,8 @@ def make_plan(
                 "a function or an object has its options already."
             )
     use_host_devices(parallel.wanted(train_config.devices, len(train_config.seeds)))
-    train_config = replace(train_config, threads=_threads(train_config.threads))
-    train_config = replace(train_config, devices=parallel.settled(train_config.devices, len(train_config.seeds)))
+    threads = _threads(train_config.threads)  # before `settled` starts JAX
+    train_config = replace(train_config, threads=threads, devices=parallel.settled(train_config.devices, len(train_config.seeds)))
     program = make_program(algorithm, environment, environment_options or {}, train_config)
     spec = program.spec
     if not isinstance(spec, EnvSpec):
@@ -153,14 +153,14 @@ def _resolved(program: Program | PythonProgram) -> Program | PythonProgram:
     train_config = program.train_config.settled(steps=steps, warm_up=program.warmup_iterations * steps)
     if (remark := train_config.remark(steps=steps)) is not None:
         logging.getLogger("dop").warning("%s", remark)
-    warn_of_whole_episodes(program)
+    warn_of_unsharded_episodes(program)
     return replace(program, train_config=train_config)
 
 
-def warn_of_whole_episodes(program: Program | PythonProgram) -> None:
+def warn_of_unsharded_episodes(program: Program | PythonProgram) -> None:
     """Warn if the devices of a seed cannot share the episodes of an iteration. Python environments are not shared anyway."""
     train_config, episodes = program.train_config, program.algorithm.episodes_per_iteration
-    parts = parallel.mesh(len(train_config.seeds), train_config.devices).shape[split.AXIS]
+    parts = parallel.mesh(len(train_config.seeds), train_config.devices).shape[data_parallel.AXIS]
     if isinstance(program, Program) and episodes % parts:
         logging.getLogger("dop").warning(
             "Each of the %s devices of a seed plays all %s episodes of an iteration: they are split only if their number is a multiple.",

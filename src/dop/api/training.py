@@ -12,7 +12,7 @@ from typing import Any, Literal
 import jax
 
 from dop.api.loading import AnyAlgorithm, rebuild
-from dop.api.planning import make_plan, warn_of_whole_episodes
+from dop.api.planning import make_plan, warn_of_unsharded_episodes
 from dop.api.programs import AnyEnvironment
 from dop.devices import compilation, cpu_threads
 from dop.errors import (
@@ -103,7 +103,7 @@ def train(
     observers = _Observers(loggers=chosen(loggers, online=logger_online), callbacks=callback_lookup.chosen(callbacks), quiet=quiet)
     plan = make_plan(algorithm, environment, env_steps, seeds, run_dir, environment_options, train_config, init_from)
     plan.needs.check()
-    compilation.use_cache(cpu_threads.in_use())
+    compilation.use_cache()
     trainer = Trainer(plan.program, plan.config, plan.folder)
     with plan.folder.created(plan.config):
         if plan.initial_networks is not None:
@@ -179,16 +179,16 @@ def resume(
     measure(program, folder).check()
     trainer = Trainer(program, config, folder)
     _warn_of_changed_resources(folder, config.train_config, trainer.devices.size)
-    warn_of_whole_episodes(program)
+    warn_of_unsharded_episodes(program)
     with folder.locked():
         return _run(trainer, observers, resumed=True)
 
 
 def _warn_of_changed_resources(folder: RunFolder, train_config: TrainConfig, devices: int) -> None:
     """Warn if this process has another number of devices or threads than the run so far."""
-    was = folder.read_config().train_config.threads
-    before, now = folder.devices(len(train_config.seeds)), cpu_threads.in_use()
-    if devices != before:
+    earlier, now = folder.read_config().train_config, cpu_threads.in_use()
+    was, before = earlier.threads, earlier.devices
+    if before is not None and devices != before:
         advice = "This was requested." if devices == train_config.devices else "A new process gives the same bits."
         logging.getLogger("dop").warning(
             "%s: it had %s devices, now %s; results may differ in their last digits. %s", folder.path, before, devices, advice
@@ -235,7 +235,7 @@ def _train(trainer: Trainer, observers: _Observers, *, resumed: bool) -> Outcome
             logger.open(run)
             opened.append(stack.enter_context(contextlib.closing(logger)))
         for progress in shown:
-            progress.message(f"run directory: {run.path}; compiling, about half a minute ...")
+            progress.message(f"run directory: {run.path}; compiling, about half a minute the first time ...")
             if trainer.shared_devices:
                 progress.message("several seeds share a host device, which is slower: raise devices, before anything else uses JAX")
         # Includes the start: a run that is interrupted while it compiles is saved after it.

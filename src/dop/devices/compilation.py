@@ -18,6 +18,8 @@ from types import MappingProxyType
 
 import jax
 
+from dop.devices import cpu_threads
+
 VARIABLE = "DOP_COMPILATION_CACHE"
 """Environment variable: a folder for the cache, or `off`."""
 MOST_BYTES = 1 << 30
@@ -43,26 +45,23 @@ def options(wanted: Mapping[str, bool | int]) -> dict[str, bool | int] | None:
     return {name: value for name, value in wanted.items() if f"--{name}=" not in flags} or None
 
 
-def use_cache(threads: int) -> None:
+def use_cache() -> None:
     """Keep compiled programs on disk for later processes, unless the user has set up JAX's cache or turned it off.
 
     Programs, not libraries, should change JAX's configuration: `dop.train` and the other functions that compile whole programs call it,
     `import dop` does not. Without a folder that can be written, and that only this user can write, nothing is cached.
-
-    Args:
-        threads: JAX's CPU threads, on which the bits of a compiled program depend.
     """
     chosen = os.environ.get(VARIABLE, "").strip()
     if chosen.lower() in _OFF or getattr(jax.config, _DIRECTORY) is not None or not getattr(jax.config, _ENABLED):
         return
     try:
         folder = _folder(chosen)
-        own = folder / f"{threads}-threads"
+        own = folder / f"{cpu_threads.in_use()}-threads"
         own.mkdir(mode=0o700, parents=True, exist_ok=True)
         for each in (folder.resolve(), own):
             if not _is_private(each):
                 raise PermissionError(f"others can write in {each}")
-        _shrink(folder)
+        _evict(folder)
     except (OSError, RuntimeError) as error:  # no home, no space, no permission
         logging.getLogger("dop").info("Compiled programs are not kept for later runs: %s", error)
         return
@@ -86,7 +85,7 @@ def _is_private(folder: Path) -> bool:
     return found.st_uid == os.getuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
-def _shrink(folder: Path) -> None:
+def _evict(folder: Path) -> None:
     """Delete the oldest entries, until the rest has at most half of `MOST_BYTES`; nothing if all have less than that."""
     entries = []
     for own in folder.iterdir():

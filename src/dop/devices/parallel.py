@@ -1,4 +1,4 @@
-"""Several seeds in one process, as a leading axis, on a mesh of devices: seeds first, then the parts of each seed (`learning.split`).
+"""Several seeds in one process, as a leading axis, on a mesh of devices: seeds first, then each seed's data (`learning.data_parallel`).
 
 Seeds of one device are mapped by `vmap`. On a CPU `vmap` would run all branches, and every loop as long as the longest seed's, and
 `lax.map` would copy the replay in and out; host devices run in parallel on the cores, each with its own loops (docs/architecture.md).
@@ -19,7 +19,7 @@ from jaxtyping import PyTree
 
 from dop.devices import compilation, cpu_threads
 from dop.errors import ConfigError
-from dop.learning import split
+from dop.learning import data_parallel
 
 AXIS = "seed"
 
@@ -64,7 +64,7 @@ def settled(devices: Devices, seeds: int) -> int:
 
 
 def mesh(seeds: int, devices: Devices = None) -> Mesh:
-    """The devices of a run, with the axes `AXIS` and `split.AXIS`.
+    """The devices of a run, with the axes `AXIS` and `data_parallel.AXIS`.
 
     Args:
         seeds: the number of seeds; their axis divides it.
@@ -76,7 +76,7 @@ def mesh(seeds: int, devices: Devices = None) -> Mesh:
     of_seeds = max(d for d in range(1, min(seeds, limit) + 1) if seeds % d == 0)
     splits = found[0].platform != "cpu" or (devices is not None and of_seeds == seeds)
     shape = of_seeds, limit // of_seeds if splits else 1
-    return Mesh(np.array(found[: shape[0] * shape[1]]).reshape(shape), (AXIS, split.AXIS))
+    return Mesh(np.array(found[: shape[0] * shape[1]]).reshape(shape), (AXIS, data_parallel.AXIS))
 
 
 def over_seeds(

@@ -3,7 +3,8 @@
 `jax.lax.scan` always runs all T steps, and `jax.lax.while_loop` cannot be differentiated in reverse. `scan` here runs `length` steps
 forwards and backwards. It stores one carry per step and recomputes the rest.
 
-The axis of `xs` after time, and the first of carries and outputs, is that of episodes, which devices of one seed share (`learning.split`).
+The axis of `xs` after time, and the first of carries and outputs, is that of episodes, which the devices of one seed share
+(`learning.data_parallel`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
-from dop.learning import split
+from dop.learning import data_parallel
 
 Step = Callable[[Any, Any, Any], tuple[Any, Any]]
 
@@ -66,16 +67,16 @@ def _forward(step: Step, params: PyTree, carry: PyTree, xs: PyTree, length: Int[
 def _scan_forward(
     step: Step, params: PyTree, carry: PyTree, xs: PyTree, length: Int[Array, ""], *, keep_carries: bool = True
 ) -> tuple[PyTree, tuple]:
-    episodes = split.rows_of(xs, 1)
-    carry, xs = split.part(carry, 0, episodes), split.part(xs, 1, episodes)
+    episodes = data_parallel.rows_of(xs, 1)
+    carry, xs = data_parallel.shard(carry, 0, episodes), data_parallel.shard(xs, 1, episodes)
     ys, carries = _forward(step, params, carry, xs, length, keep_carries=keep_carries)
-    return split.gathered(ys, 1, episodes), (params, carries, xs, length)
+    return data_parallel.all_gather(ys, 1, episodes), (params, carries, xs, length)
 
 
 def _scan_backward(step: Step, residuals: tuple, y_bars: PyTree) -> tuple[PyTree, PyTree, None, None]:
     params, carries, xs, length = residuals
-    episodes = split.rows_of(y_bars, 1)
-    y_bars = split.part(y_bars, 1, episodes)
+    episodes = data_parallel.rows_of(y_bars, 1)
+    y_bars = data_parallel.shard(y_bars, 1, episodes)
 
     def body(i: Int[Array, ""], bars: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
         params_bar, carry_bar = bars
@@ -86,7 +87,7 @@ def _scan_backward(step: Step, residuals: tuple, y_bars: PyTree) -> tuple[PyTree
 
     zeros = jax.tree.map(jnp.zeros_like, (params, jax.tree.map(lambda x: x[0], carries)))
     params_bar, carry_bar = jax.lax.fori_loop(0, length, body, zeros)
-    return split.summed(params_bar, episodes), split.gathered(carry_bar, 0, episodes), None, None
+    return data_parallel.all_reduce(params_bar, episodes), data_parallel.all_gather(carry_bar, 0, episodes), None, None
 
 
 scan.defvjp(_scan_forward, _scan_backward)

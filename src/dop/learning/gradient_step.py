@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PyTree
 
-from dop.learning import dynamic_scan, split
+from dop.learning import data_parallel, dynamic_scan
 from dop.types import Metrics
 
 Params = TypeVar("Params")
@@ -63,21 +63,21 @@ def gradient_step_of_sum(
     Arguments and results are as in `gradient_step`; the loss and its metrics are sums over rows.
     """
     gradient_of = jax.grad(loss, has_aux=True)
-    rows = split.rows_of(minibatches, 1)
-    own = lambda minibatch: split.part(minibatch, 0, rows)  # noqa: E731
+    rows = data_parallel.rows_of(minibatches, 1)
+    own = lambda minibatch: data_parallel.shard(minibatch, 0, rows)  # noqa: E731
 
     def accumulate(j: Int[Array, ""], sums: PyTree) -> PyTree:
         return jax.tree.map(jnp.add, sums, gradient_of(params, own(dynamic_scan.at(minibatches, j))))
 
     start = dynamic_scan.zeros_of(lambda: gradient_of(params, dynamic_scan.at(minibatches, jnp.zeros((), jnp.int32))))
-    gradient, metrics = split.summed(jax.lax.fori_loop(0, count, accumulate, start), rows)
+    gradient, metrics = data_parallel.all_reduce(jax.lax.fori_loop(0, count, accumulate, start), rows)
     return _apply_gradient(params, gradient, metrics, optimiser, state, name)
 
 
 def _gradient_of_rows(gradient_of: Callable[..., tuple[Params, Metrics]], params: Params, rows: PyTree) -> tuple[Params, Metrics]:
     """The gradient, and metrics, of a loss that is a sum over rows."""
-    count = split.rows_of(rows, 0)
-    return split.summed(gradient_of(params, split.part(rows, 0, count)), count)
+    count = data_parallel.rows_of(rows, 0)
+    return data_parallel.all_reduce(gradient_of(params, data_parallel.shard(rows, 0, count)), count)
 
 
 def _apply_gradient(

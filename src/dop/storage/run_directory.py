@@ -22,10 +22,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dop.devices.parallel import mesh
 from dop.errors import ConfigError, RunError, UnknownNameError, check_types, is_nested_deeper
 from dop.storage import files, records
-from dop.storage.config import MOST_SEEDS, RunConfig, TrainConfig
+from dop.storage.config import RunConfig, TrainConfig
 from dop.storage.surroundings import _flat, check_version, differences, surroundings
 
 FORMAT = 2
@@ -160,10 +159,7 @@ class RunFolder:
 
     def write_config(self, config: RunConfig) -> None:
         """Write config.json atomically."""
-        wanted = config.train_config.devices
-        # A run keeps its number where a process has fewer.
-        devices = wanted if isinstance(wanted, int) else mesh(len(config.train_config.seeds), wanted).size
-        text = json.dumps({"format": FORMAT, **dataclasses.asdict(config), **surroundings(), "devices": devices}, indent=2)
+        text = json.dumps({"format": FORMAT, **dataclasses.asdict(config), **surroundings()}, indent=2)
         files.write_text(self.config, text + "\n")
 
     def read_config(self) -> RunConfig:
@@ -191,11 +187,6 @@ class RunFolder:
             return config
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError, ConfigError, UnknownNameError) as error:
             raise RunError(f"{self.config} is damaged: {type(error).__name__}: {error}") from error
-
-    def devices(self, seeds: int) -> int:
-        """Number of devices for the run's seeds, on which the last bits depend; one per seed if config.json does not contain it."""
-        found = json.loads(files.read_text(self.config)).get("devices")
-        return found if type(found) is int and 0 < found <= MOST_SEEDS else seeds
 
     def changed_surroundings(self) -> list[str]:
         """Differences in versions, JAX settings and kind of device from those of the run, in words. Starts JAX."""

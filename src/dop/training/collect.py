@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, DTypeLike, Float, Int, PRNGKeyArray, PyTree
 
 from dop.errors import ConfigError
-from dop.learning import split
+from dop.learning import data_parallel
 from dop.types import Algorithm, Environment, EnvSpec, Episode, Learner, PolicyOutput, TimeStep
 
 
@@ -114,7 +114,7 @@ def collect(
     """
     key_reset, key_final, key_play = jax.random.split(key, 3)
     total = episodes
-    own = lambda keys: split.part(keys, 0, total)  # noqa: E731
+    own = lambda keys: data_parallel.shard(keys, 0, total)  # noqa: E731
     reset_keys = own(jax.random.split(key_reset, total))
     episodes = len(reset_keys)
     env_state, step = jax.vmap(environment.reset)(reset_keys)
@@ -140,7 +140,7 @@ def collect(
     record = eqx.tree_at(lambda e: e.final_action, play.record, final.action)
     length = jnp.sum(record.mask, axis=1, dtype=jnp.int32)
     summary = EpisodeSummary(undiscounted_return=play.total, length=length, metrics=play.step.metrics)
-    return split.gathered((record, summary), 0, total)
+    return data_parallel.all_gather((record, summary), 0, total)
 
 
 Act: TypeAlias = Callable[..., tuple[PolicyOutput, PyTree]]

@@ -19,7 +19,7 @@ import psutil
 
 from dop.devices import parallel
 from dop.errors import ConfigError
-from dop.learning import split
+from dop.learning import data_parallel
 from dop.storage.checkpoints import KEPT
 from dop.storage.run_directory import RunFolder
 from dop.training.collect import storage_words
@@ -158,7 +158,7 @@ def measure(program: Learning, folder: RunFolder) -> Preflight:
         host_free=free_memory(),
         disk_free=free_disk(folder.path),
         disk_used=used,
-        states=len(seeds) * mesh.shape[split.AXIS] if on_cpu else len(seeds) // mesh.shape[parallel.AXIS],
+        states=len(seeds) * mesh.shape[data_parallel.AXIS] if on_cpu else len(seeds) // mesh.shape[parallel.AXIS],
         storage=storage_words(program.spec, program.train_config.precision),
     )
 

@@ -18,7 +18,6 @@ from typing import Any, Literal, TypeAlias
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
 from dop.devices import memory, parallel
 from dop.errors import ConfigError, RunError, plain, shown
@@ -70,11 +69,11 @@ class Trainer:
 
     def __init__(self, program: Learning, config: RunConfig, folder: RunFolder) -> None:
         self.program, self.config, self.folder = program, config, folder
-        self.train_config = train_config = program.train_config
+        self.train_config = program.train_config
         self.loggers: Sequence[Logger] = ()
         self.callbacks: Sequence[callbacks.Callback] = ()
-        self.devices: Mesh = parallel.mesh(len(train_config.seeds), train_config.devices)
         self.driver = program.drive()
+        self.devices = self.driver.devices
         self._started = time.monotonic()
         self._saved_at = self._evaluated_at = -1
         self._warned: set[str] = set()
@@ -194,7 +193,7 @@ class Trainer:
     def run(self, state: RunState, stop: threading.Event) -> Outcome:
         """Train until every seed has its `env_steps`, `stop` is set, or a callback asks to stop; then save."""
         train_config, evaluation = self.train_config, None
-        steps, chunks = lowest_steps(state), 0
+        steps = lowest_steps(state)
         if steps >= train_config.env_steps and iteration_of(state) == 0:
             logging.getLogger("dop").warning(
                 "%s: nothing is learned: the warm-up alone took %s environment steps, and the run has %s. Raise env_steps, or lower "
@@ -203,14 +202,13 @@ class Trainer:
             )
         while steps < train_config.env_steps and not (stop.is_set() or self.stopped_by):
             state, metrics = self.driver.chunk(state)
-            if not chunks:
-                memory.give_back()  # what the compilation of the update leaves
-            new_records, chunks = self._record("train", state, metrics), chunks + 1
+            new_records = self._record("train", state, metrics)
             before, steps = steps, lowest_steps(state)
             evaluation = None
             if crossed(before, steps, train_config.eval_interval):
                 evaluation = self.driver.evaluate(state)
                 evaluated = self._record("evaluation", state, evaluation)
+                memory.give_back()  # after the first one, above all what compiling has left
                 self.snapshots.save(steps, state.learner)
                 self._keep_best(state, evaluated)
                 self._call("on_evaluation", state, evaluated)

@@ -267,7 +267,7 @@ class ActorCritic(Generic[Critic]):
 
         def step(carry: tuple, j: Int[Array, ""]) -> tuple[tuple, Metrics]:
             actor, optimiser = carry
-            some, own = recurrent.spread((episodes, values), self.actor_batch, j)
+            some, own = recurrent.strided_minibatch((episodes, values), self.actor_batch, j)
             loss = lambda actor: self._actor_loss(actor, self._epsilon(learner), some, own, recurrent.max_length(some))  # noqa: E731
             actor, optimiser, metrics = gradient_step(loss, actor, self._actor_optimiser, optimiser, name="actor")
             return (actor, optimiser), metrics

@@ -23,7 +23,7 @@ def run(arguments: Sequence[str]) -> None:
     module = paper.get(arguments[0])
     options = parse(module.Options, arguments[1:], prog=f"dop reproduce {arguments[0]}")
     out = files.check_place(files.checked_path("--out", options.out), folder=True)
-    from dop.devices import compilation, cpu_threads  # noqa: PLC0415  (imports JAX, which the list needs not)
+    from dop.devices import compilation  # noqa: PLC0415  (imports JAX, which the list does not need)
 
-    compilation.use_cache(cpu_threads.in_use())
+    compilation.use_cache()
     module.reproduce(replace(options, out=out), say)

@@ -81,7 +81,7 @@ def time_first(episodes: Episode) -> Episode:
     return jax.tree.map(lambda x: x.swapaxes(0, 1), episodes)
 
 
-def spread(batch: PyTree, size: int | None, first: Int[Array, ""]) -> PyTree:
+def strided_minibatch(batch: PyTree, size: int | None, first: Int[Array, ""]) -> PyTree:
     """`size` episodes of a batch (axes: time, episode), at equal distances from the one numbered `first`; None: all of them."""
     episodes = jax.tree.leaves(batch)[0].shape[1]
     if size is None or size >= episodes:

@@ -44,7 +44,7 @@ SPLIT = """
     found = {}
     for count in (1, 2, 4, 8):
         devices = parallel.mesh(1, count)
-        assert dict(devices.shape) == {"seed": 1, "part": count}
+        assert dict(devices.shape) == {"seed": 1, "shard": count}
         run = parallel.over_seeds(lambda key: program.chunk(program.warm_up(program.start(key)), 3), devices)
         state, metrics = run(parallel.place(parallel.keys((7,)), devices))
         for array in jax.tree.leaves(state):
@@ -97,7 +97,7 @@ def test_a_run_on_two_devices_resumes_exactly(tmp_path: Path):
         done = child(RUN, mode, tmp_path / path, steps)
         assert done.returncode == 0, done.stderr[-3000:]
     whole, broken = (RunFolder(tmp_path / name) for name in ("whole", "broken"))
-    assert json.loads(broken.config.read_text())["devices"] == 2
+    assert json.loads(broken.config.read_text())["train_config"]["devices"] == 2
     found, expected = ([replace(record, wall_seconds=0) for record in records.read(run.metrics)] for run in (broken, whole))
     assert found == expected
     assert len(found) > 8
@@ -117,7 +117,7 @@ def test_seeds_are_split_first(monkeypatch: pytest.MonkeyPatch, seeds: int, devi
         parallel, "Mesh", lambda devices, names: made.append((devices.shape, names)) or types.SimpleNamespace(size=devices.size)
     )
     parallel.mesh(seeds, devices)
-    assert made == [(shape, ("seed", "part"))]
+    assert made == [(shape, ("seed", "shard"))]
 
 
 def test_an_accelerator_has_all_its_devices_without_a_word(monkeypatch: pytest.MonkeyPatch):
@@ -179,8 +179,7 @@ def test_resuming_where_jax_has_started_keeps_the_number(tmp_path: Path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert "devices=4 is not possible: JAX has started with 1" in done.stdout
     assert "it had 2 devices, now 1" in done.stderr
-    config = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert (config["devices"], config["train_config"]["devices"]) == (2, 2)
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["train_config"]["devices"] == 2
     more = """
         import sys
         import dop
@@ -189,4 +188,4 @@ def test_resuming_where_jax_has_started_keeps_the_number(tmp_path: Path):
     done = child(more, tmp_path / "run")
     assert "it had 2 devices, now 3; results may differ in their last digits. This was requested." in done.stderr
     assert "Each of the 3 devices of a seed plays all 8 episodes" in done.stderr
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["devices"] == 3
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["train_config"]["devices"] == 3
