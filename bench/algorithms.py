@@ -36,7 +36,7 @@ from dop.learning.replay import allocate
 from dop.policies import sample_many
 from dop.returns import expected_q, sampled_q
 from dop.visualise import curves
-from learner import SHAPES, Shape, episodes, needed_operations
+from learner import SHAPES, Shape, actor_fraction, episodes, needed_operations
 from machine import describe, matmul_rate, seconds, units
 
 REPLAY_EPISODES = 160
@@ -58,7 +58,11 @@ def coma_operations(algorithm: COMA, shape: Shape, steps: float) -> dict[str, fl
     forward = shape.state * c + shape.n * shape.obs * c + hidden
     return {
         "critic: critics": 2.0 * steps * (forward + 2 * forward + hidden),
-        "actors: agents": 2.0 * steps * algorithm.actor_steps * sum(agent_operations(units(algorithm.actor), shape)),
+        "actors: agents": 2.0
+        * steps
+        * algorithm.actor_steps
+        * actor_fraction(algorithm)
+        * sum(agent_operations(units(algorithm.actor), shape)),
         "actors: critics": 2.0 * steps * forward,
     }
 
@@ -93,7 +97,7 @@ def products(algorithm: Any, shape: Shape) -> dict[str, tuple[int, int]]:
         return {
             "critic: agents": (every * shape.n, units(algorithm.actor)),
             "critic: critics": critics,
-            "actors: agents": (algorithm.on_policy_batch * shape.n, units(algorithm.actor)),
+            "actors: agents": (round(actor_fraction(algorithm) * algorithm.on_policy_batch) * shape.n, units(algorithm.actor)),
             "actors: critics": critics,
         }
     if isinstance(algorithm, COMA):

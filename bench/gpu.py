@@ -1,10 +1,10 @@
-"""Training on an accelerator: environment steps per second over parallel environments and seeds, memory, and share of the peak.
+"""Training on an accelerator: environment steps per second over parallel environments and seeds, memory, and fraction of the peak.
 
     python bench/gpu.py            a few minutes on a GPU; no downloads
     python bench/gpu.py --toy      seconds, on any machine
 
 Stochastic DOP on SMAX; one iteration is a rollout of `environments` episodes for each seed, and one update of each seed. Seeds of one
-device are mapped by `vmap`; several devices share seeds, and then each seed's work (`dop.devices.parallel`). The share is that of the
+device are mapped by `vmap`; several devices share seeds, and then each seed's work (`dop.devices.parallel`). The fraction is that of the
 update's necessary products (as in algorithms.py) at the rate of large float32 products, which is measured first.
 """
 
@@ -59,10 +59,10 @@ def case(map_name: str, environments: int, seeds: int, rate: float, options: arg
     spec = driver.program.spec
     shape = Shape(n=spec.n_agents, obs=spec.obs_size, state=spec.state_size, actions=spec.action_size, steps=spec.time_limit)
     needed = operations(driver.program.algorithm, shape, float(metrics["ep_length_mean"].mean()))
-    share = options.iterations * seeds * sum(needed.values()) / taken / rate / driver.devices.size
+    fraction = options.iterations * seeds * sum(needed.values()) / taken / rate / driver.devices.size
     return (
         f"{map_name:10}{environments:13}{seeds:7}{played / taken:14,.0f}{1e3 * taken / options.iterations:14.1f}"
-        f"{share:10.2%}{peak_memory():12.2f}{compiled - started:12.1f}"
+        f"{fraction:10.2%}{peak_memory():12.2f}{compiled - started:12.1f}"
     )
 
 

@@ -12,10 +12,12 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from dop.algorithms.base.actor_critic import ActorCritic
 from dop.algorithms.stochastic_dop import Batch, StochasticDOP
 from dop.types import EnvSpec, Episode
 from machine import describe, matmul_rate, random_like, seconds, units
@@ -68,6 +70,11 @@ def episodes(key: jax.Array, shape: Shape, lengths: jax.Array) -> Episode:
     )
 
 
+def actor_fraction(algorithm: ActorCritic[Any]) -> float:
+    """The fraction of the on-policy episodes in each gradient step of the actors."""
+    return 1.0 if algorithm.actor_batch is None else min(1.0, algorithm.actor_batch / algorithm.on_policy_batch)
+
+
 def needed_operations(algorithm: StochasticDOP, shape: Shape, on_steps: int, off_steps: int) -> dict[str, float]:
     """Floating-point operations of one iteration's products; one-hot inputs are look-ups and cost nothing.
 
@@ -89,7 +96,7 @@ def needed_operations(algorithm: StochasticDOP, shape: Shape, on_steps: int, off
     return {
         "critic: agents": 2.0 * policy_steps * actor_forward,
         "critic: critics": 2.0 * every * (2 * critic_forward + critic_backward),
-        "actors: agents": 2.0 * algorithm.actor_steps * on_steps * (actor_forward + actor_backward),
+        "actors: agents": 2.0 * algorithm.actor_steps * actor_fraction(algorithm) * on_steps * (actor_forward + actor_backward),
         "actors: critics": 2.0 * on_steps * critic_forward,
     }
 

@@ -1,10 +1,10 @@
-"""Time to a trained team, this checkout beside version 0.1 (tag v0.1.0): start-up, learning, cores, memory.
+"""Time to a trained team, this checkout and version 0.1 (tag v0.1.0): start-up, learning, cores, memory.
 
     python bench/speed.py start                      until the first training record, with an empty cache and with a full one
     python bench/speed.py learn --maps 2s3z 3s5z 3m  environment steps and processor seconds to a greedy win rate, start-up included
     python bench/speed.py cores --devices 1 2        wall time of one seed over devices, and what more devices would bring
     python bench/speed.py table                      the kept results, and OUT/speed.png
-    python bench/speed.py levers --out docs/results/speed   settings tried on the way, by the records in levers.jsonl
+    python bench/speed.py levers --out docs/results/speed   the settings that were tried, from levers.jsonl
 
 Every run is a process of its own. Processor seconds are user and system time of all its threads, read where its records appear, so other
 processes distort them little; `cores` needs an idle machine. Results are kept in OUT/speed.jsonl, and `learn` goes on where it stopped.
@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,6 @@ def measure(options: argparse.Namespace, version: str, compiled: Path, **job: An
     """
     what = options.what
     out = Measured(what=what, version=version, machine=machine(), date=f"{datetime.date.today()}", **job)
-    goal = GOALS.get(job["map"], 0.9)
     with tempfile.TemporaryDirectory() as folder:
         run, seen = Path(folder) / "run", 0
         started = time.perf_counter()
@@ -157,8 +156,7 @@ def measure(options: argparse.Namespace, version: str, compiled: Path, **job: An
                         out.first_record = clock
                     if record["kind"] == "evaluation":
                         out.curve.append([record["env_steps"], *clock, record["test_battle_won_mean"]])
-                wins = [win for *_, win in out.curve]
-                if what == "learn" and len(wins) >= 3 and np.mean(wins[-3:]) >= goal:
+                if what == "learn" and reached(out.curve, out.map):
                     break
                 if what == "start" and out.first_record:
                     break
@@ -236,18 +234,18 @@ def model(options: argparse.Namespace) -> None:
             print(f"  {n} devices: {total:.3f} s, {times[1] / total:.2f} times faster{' (measured)' if n <= 2 else ' by the model'}")
 
 
-def reached(found: Measured) -> list[float] | None:
-    """Environment steps, wall and processor seconds where the mean of three evaluations first reaches the goal."""
-    wins = [win for *_, win in found.curve]
-    ends = [end for end in range(2, len(wins)) if np.mean(wins[end - 2 : end + 1]) >= GOALS.get(found.map, 0.9)]
-    return found.curve[ends[0]][:3] if ends else None
+def reached(curve: Sequence[Sequence[float]], map_name: str) -> Sequence[float] | None:
+    """The first evaluation that ends three with a mean at the map's goal; win rates are the last entries of evaluations."""
+    wins = [win for *_, win in curve]
+    ends = (end for end in range(2, len(wins)) if np.mean(wins[end - 2 : end + 1]) >= GOALS.get(map_name, 0.9))
+    return next((curve[end] for end in ends), None)
 
 
 def words(found: Measured) -> str:
     """One line about a run."""
     where = f"{found.what:6}{found.version:8}{found.map:8}seed {found.seed} cache {found.cache:6}devices {found.devices}"
     start = "first record after {:5.1f} s, {:5.1f} processor s".format(*found.first_record) if found.first_record else ""
-    goal = reached(found)
+    goal = reached(found.curve, found.map)
     end = f"  goal after {goal[0]:,.0f} steps, {goal[2]:.0f} processor s" if goal else ""
     (first, *_, last) = found.curve if len(found.curve) > 1 else (None, None)
     used = f"  {(last[0] - first[0]) / (last[2] - first[2]):,.0f} steps/processor s" if first and last else ""
@@ -265,9 +263,9 @@ def table(options: argparse.Namespace) -> None:
     for map_name in sorted({m.map for m in found}):
         for version, cache in ((TAG, "empty"), ("now", "empty"), ("now", "full")):
             runs = [m for m in found if (m.what, m.map, m.version, m.cache) == ("learn", map_name, version, cache)]
-            ends = [goal for m in runs if (goal := reached(m))]
+            ends = [goal for m in runs if (goal := reached(m.curve, map_name))]
             if ends:
-                steps, _, seconds = zip(*ends, strict=True)
+                steps, _, seconds, _ = zip(*ends, strict=True)
                 which = f"{map_name:8}{version:8}cache {cache:7}{len(ends)} of {len(runs)} seeds"
                 print(f"{which}: {interval(steps)} steps, {interval(seconds)} processor s")
 
@@ -287,7 +285,7 @@ def levers(options: argparse.Namespace) -> None:
     for (map_name, changes), runs in sorted(rows.items()):
         wins = [np.interp(grid, steps, win).mean() for steps, _, win in (run.T for run in runs)]
         speed = [run[-1, 0] / run[-1, 1] for run in runs]
-        ends = [next((run[end] for end in range(2, len(run)) if run[end - 2 : end + 1, 2].mean() >= 0.9), None) for run in runs]
+        ends = [reached(run.tolist(), map_name) for run in runs]
         goal = ", ".join("-" if end is None else f"{end[0] / 1000:.0f}k/{end[1]:.0f} s" for end in ends)
         print(f"{map_name}  {np.mean(wins):.1%} of {len(runs)}, {min(speed):,.0f}-{max(speed):,.0f} steps/s, 90%: {goal}  {changes}")
 
