@@ -140,7 +140,11 @@ def test_idle_devices_are_named(monkeypatch: pytest.MonkeyPatch, caplog: pytest.
     [
         (0, "devices must be between 1 and 256, or all; got 0"),
         ("two", "devices must be a number, or 'all'; got 'two'"),
-        (200, "devices=200 is not possible: JAX has started with [0-9]+ in this process. Train before anything else"),
+        (
+            200,
+            "devices=200 is not possible: JAX has started with [0-9]+ in this process. "
+            "Train before anything else in the process uses JAX, as `import jaxmarl` does",
+        ),
     ],
 )
 def test_devices_that_cannot_be_had(tmp_path: Path, devices: Any, words: str):

@@ -51,7 +51,9 @@ def settled(devices: Devices, seeds: int) -> int:
     """
     found = len(jax.devices())
     if isinstance(devices, int) and devices > found:
-        advice = " Train before anything else in the process uses JAX." if jax.devices()[0].platform == "cpu" else ""
+        advice = (
+            " Train before anything else in the process uses JAX, as `import jaxmarl` does." if jax.devices()[0].platform == "cpu" else ""
+        )
         raise ConfigError(f"devices={devices} is not possible: JAX has started with {found} in this process.{advice}")
     used = mesh(seeds, devices).size
     count = found if devices == "all" else devices or used
