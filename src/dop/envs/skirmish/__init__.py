@@ -1,0 +1,92 @@
+"""Skirmish: the battles of SMAC, its maps, units and rules, in JAX and without StarCraft II.
+
+Samvelyan et al., The StarCraft Multi-Agent Challenge (2019); Ellis et al., SMACv2 (2023) for random teams. Learning allies fight enemies
+that attack-move to the allies' start, as in SMAC. Rules, observations, states, actions and rewards are SMAC's: `observation` and
+`environment` describe them; `battle` describes a game loop; `units.toml` and `maps/` have the facts, with their sources.
+
+What is simpler than StarCraft II: attacks hit at once (no missiles, no time to aim or turn), units have no acceleration, and find ways around
+each other by pushing and turning (`motion`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import Any
+
+from dop.envs.making.options import boolean, finite, one_of, positive, positive_integer
+from dop.envs.skirmish import environment, maps
+from dop.envs.skirmish.environment import Skirmish
+from dop.envs.skirmish.maps import Map
+from dop.envs.skirmish.rules import Rules
+from dop.errors import ConfigError, shown
+
+FAMILY = "skirmish"
+
+DIFFICULTIES = {"easy": 3.0, "medium": 4.0, "hard": 5.0}
+"""How far enemies look for targets, in cells from edge to edge. 5 is the game's own distance."""
+_RANDOM = {"obs_own_pos": True, "use_unit_ranges": True}
+"""Defaults on maps of random teams, as SMACv2 configures them."""
+
+
+def variants() -> tuple[str, ...]:
+    return maps.names()
+
+
+def make(
+    variant: str | None,
+    *,
+    time_limit: int | None = None,
+    difficulty: str = "hard",
+    step_mul: int = 8,
+    move_amount: float = 2.0,
+    **options: Any,
+) -> Skirmish:
+    """A battle on the map `variant`: a listed one, or the path of a map file of one's own, `skirmish:PATH.toml`.
+
+    Args:
+        time_limit: steps; by default the map's own.
+        difficulty: how far enemies look for targets: easy 3, medium 4, hard 5 cells.
+        step_mul: game loops of one step (SMAC: 8).
+        move_amount: cells that an order to move goes (SMAC: 2).
+        options: SMAC's options of observations and rewards, by SMAC's names; the fields of `observation.Shown` and `environment.Rewards`.
+
+    Raises:
+        UnknownNameError: no such map.
+        ConfigError: an option out of range, or a map file that is not valid.
+    """
+    battlefield = maps.load(variant or "(none given)")
+    known = environment.option_fields() | (_RANDOM if battlefield.random is not None else {})
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ConfigError(f"{FAMILY}:{variant} has no option {shown(unknown[0])}; it has {', '.join(sorted(known))}.")
+    checked = {name: _checked(name, options.get(name, default), default) for name, default in known.items()}
+    shown_, rewards = environment.grouped(checked)
+    limit = battlefield.time_limit if time_limit is None else positive_integer("time_limit", time_limit)
+    rules = Rules(
+        map=battlefield,
+        time_limit=limit,
+        step_loops=positive_integer("step_mul", step_mul),
+        move_amount=positive("move_amount", move_amount),
+        acquire=DIFFICULTIES[one_of("difficulty", difficulty, tuple(DIFFICULTIES))],
+    )
+    own = {"time_limit": limit, "difficulty": difficulty, "step_mul": step_mul, "move_amount": float(move_amount)}
+    return Skirmish(
+        rules=rules,
+        shown=shown_,
+        rewards=rewards,
+        name=f"{FAMILY}:{variant}",
+        version=f"1-{_digest(battlefield)}",
+        options=(*own.items(), *environment.as_options(shown_, rewards)),
+    )
+
+
+def _checked(name: str, value: Any, default: Any) -> Any:
+    return boolean(name, value) if isinstance(default, bool) else finite(name, value)
+
+
+def _digest(battlefield: Map) -> str:
+    """Eight characters that change whenever the map or a fact about its units does."""
+    facts = [asdict(maps.UNITS[name]) for name in (*battlefield.ally_types, *battlefield.enemy_types)]
+    return hashlib.sha256(json.dumps([asdict(battlefield), facts], sort_keys=True).encode()).hexdigest()[:8]

@@ -1,0 +1,158 @@
+"""One battle: `World`, and the game loop that moves, aims, hits and heals.
+
+Game facts: liquipedia.net, StarCraft II (Legacy of the Void), as cited in `units.toml`. Orders and behaviour of both sides: the scripts and
+unit catalogues inside the maps of SMAC (Samvelyan et al. 2019; repository oxwhirl/smac, `smac/env/starcraft2/maps`). Learning units do what
+their order says and nothing else: they neither look for targets nor answer fire. Enemies have one order, to attack-move to the team's start.
+
+In each loop, all units act on what they see at its start: enemies choose targets, then who is in range with its weapon ready hits, who is
+not in range walks, then hits, healing and explosions count at once. So two units can kill each other in one loop.
+"""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from dop.envs.skirmish import damage, motion, targets
+from dop.envs.skirmish.rules import LOOPS_PER_SECOND, Facts, Rules
+from dop.envs.skirmish.units import SHIELD_DELAY, SHIELD_REGENERATION
+
+NOBODY = -1
+
+
+class World(eqx.Module):
+    """The state of a battle. A `unit` axis has the allies first, then the enemies."""
+
+    position: Float[Array, "unit 2"]
+    health: Float[Array, " unit"]
+    """0 for the dead."""
+    shield: Float[Array, " unit"]
+    energy: Float[Array, " unit"]
+    cooldown: Float[Array, " unit"]
+    """Game loops until its weapon is ready."""
+    unhurt: Float[Array, " unit"]
+    """Game loops since it was last hit."""
+    target: Int[Array, " unit"]
+    """The unit that it attacks or heals, as an index of all units, or `NOBODY`."""
+    unit_type: Int[Array, " unit"]
+    """Index into `Rules.types`."""
+    last_action: Int[Array, " ally"]
+    """The allies' last actions; 0 at the start."""
+    steps: Int[Array, ""]
+
+    @property
+    def alive(self) -> Bool[Array, " unit"]:
+        return self.health > 0.0
+
+
+class Orders(eqx.Module):
+    """What the allies are to do during one step."""
+
+    target: Int[Array, " ally"]
+    """The unit to attack or heal, or `NOBODY`."""
+    direction: Float[Array, "ally 2"]
+    """The direction to walk in; 0 for those that do not."""
+
+
+class Geometry(eqx.Module):
+    """Where units are, seen from each other: (from, to)."""
+
+    x: Float[Array, "unit unit"]
+    y: Float[Array, "unit unit"]
+    distance: Float[Array, "unit unit"]
+    gap: Float[Array, "unit unit"]
+    """The distance from edge to edge."""
+
+
+def geometry(position: Float[Array, "unit 2"], radius: Float[Array, " unit"]) -> Geometry:
+    x = position[None, :, 0] - position[:, None, 0]
+    y = position[None, :, 1] - position[:, None, 1]
+    distance = jnp.sqrt(x**2 + y**2)
+    return Geometry(x=x, y=y, distance=distance, gap=distance - radius[:, None] - radius[None, :])
+
+
+def start(rules: Rules, position: Float[Array, "unit 2"], unit_type: Int[Array, " unit"]) -> World:
+    """A battle at its start."""
+    facts, n = rules.facts(unit_type), rules.n_units
+    return World(
+        position=position,
+        health=facts.health,
+        shield=facts.shield,
+        energy=facts.start_energy,
+        cooldown=jnp.zeros(n),
+        unhurt=jnp.full(n, jnp.inf),
+        target=jnp.full(n, NOBODY, jnp.int32),
+        unit_type=unit_type,
+        last_action=jnp.zeros(rules.n_allies, jnp.int32),
+        steps=jnp.zeros((), jnp.int32),
+    )
+
+
+def fight(rules: Rules, world: World, orders: Orders, delay: Float[Array, " unit"]) -> World:
+    """One environment step: `Rules.step_loops` game loops.
+
+    Args:
+        delay: game loops that each unit's next cooldown takes longer.
+    """
+    facts = rules.facts(world.unit_type)
+    pairs = damage.pairs(rules, facts)
+    return jax.lax.fori_loop(0, rules.step_loops, lambda _, now: _game_loop(rules, facts, pairs, now, orders, delay), world)
+
+
+def _game_loop(rules: Rules, facts: Facts, pairs: damage.Pairs, world: World, orders: Orders, delay: Float[Array, " unit"]) -> World:
+    alive = world.alive
+    seen = geometry(world.position, facts.radius)
+    target = targets.choose(rules, facts, seen.gap, alive, world, orders.target)
+    aims = (target[:, None] == np.arange(rules.n_units)) & alive[:, None]
+    in_reach = jnp.any(aims & (seen.gap <= facts.reach[:, None]), axis=1)
+    shoots = in_reach & facts.fights & (world.cooldown <= 0.0)
+    position = motion.move(rules, facts, seen, alive, aims, in_reach, world, orders.direction)
+    struck = damage.struck(rules, facts, seen, shoots, aims, alive)
+    shield, health = damage.dealt(rules, facts, pairs, struck, world.shield, world.health)
+    health = jnp.where(shoots & facts.explodes, 0.0, health)
+    if rules.splash.around is not None:
+        shield, health = damage.dying_explosions(rules, facts, pairs, seen, alive, shoots, shield, health)
+    hurt = (health < world.health) | (shield < world.shield)
+    unhurt = jnp.where(hurt, 0.0, world.unhurt + 1.0)
+    health, energy = _heal(rules, facts, aims, in_reach, alive, health, world.energy)
+    dead = ~alive | (health <= 0.0)
+    if rules.has(lambda unit: unit.regeneration):
+        health = jnp.minimum(health + facts.regeneration, facts.health)
+    if rules.shielded is not None:
+        grown = jnp.where(unhurt >= SHIELD_DELAY * LOOPS_PER_SECOND, SHIELD_REGENERATION / LOOPS_PER_SECOND, 0.0)
+        shield = jnp.minimum(shield + grown, facts.shield)
+    return World(
+        position=position,
+        health=jnp.where(dead, 0.0, health),
+        shield=jnp.where(dead, 0.0, shield),
+        energy=jnp.where(dead, 0.0, energy),
+        cooldown=jnp.where(shoots, facts.cooldown + delay, jnp.maximum(world.cooldown - 1.0, 0.0)),
+        unhurt=unhurt,
+        target=target,
+        unit_type=world.unit_type,
+        last_action=world.last_action,
+        steps=world.steps,
+    )
+
+
+def _heal(
+    rules: Rules,
+    facts: Facts,
+    aims: Bool[Array, "unit unit"],
+    in_reach: Bool[Array, " unit"],
+    alive: Bool[Array, " unit"],
+    health: Float[Array, " unit"],
+    energy: Float[Array, " unit"],
+) -> tuple[Float[Array, " unit"], Float[Array, " unit"]]:
+    """Health and energy after one loop of healing. Healers cannot raise the dead; what several give beyond full health is lost."""
+    if not rules.has(lambda unit: unit.heal):
+        return health, energy
+    patients = aims & facts.heals & in_reach[:, None] & (alive & (health > 0.0))[None, :]
+    missing = jnp.max(jnp.where(patients, facts.health - health, 0.0), axis=1)
+    given = jnp.minimum(jnp.minimum(facts.heal, missing), energy / jnp.maximum(facts.heal_cost, 1e-6))
+    received = jnp.sum(jnp.where(patients, given[:, None], 0.0), axis=0)
+    left = jnp.minimum(energy - given * facts.heal_cost + facts.energy_regeneration, facts.energy)
+    return jnp.minimum(health + received, facts.health), left
