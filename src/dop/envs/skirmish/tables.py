@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dop.errors import ConfigError, check_types, shown, type_hints
+from dop.errors import ConfigError, UnknownNameError, check_types, shown, type_hints
 
 T = TypeVar("T")
 
@@ -47,7 +47,10 @@ def from_table(cls: type[T], table: Any, where: str, **given: Any) -> T:
             raise ConfigError(f"{where}{name} is missing; add a line `{name} = ...`.")
     hints = type_hints(cls)
     record = cls(**{name: _converted(value, hints[name]) for name, value in values.items()}, **given)
-    check_types(record, where)
+    try:
+        check_types(record, where)
+    except UnknownNameError as error:
+        raise ConfigError(f"{where}{error}") from None
     return record
 
 
