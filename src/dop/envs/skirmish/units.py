@@ -24,7 +24,9 @@ class Splash:
     """Damage to more than the target."""
 
     kind: Literal["line", "around"]
-    """`line`: a band at the target, across the shot. `around`: a disc around the attacker, which explodes and dies."""
+    """`line`: a band at the target, across the shot. `around`: a disc around the attacker, which explodes when it attacks or is killed.
+
+    Both spare the attacker's own team."""
     width: float = 0.0
     """Length of the band across the shot."""
     depth: float = 0.0
