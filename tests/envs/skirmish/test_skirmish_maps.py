@@ -243,6 +243,8 @@ RANDOM = '[random]\nunits = ["marine", "medivac"]\nprobabilities = [0.5, 0.5]\nn
         ("time_limit = 10", "time_limit = 10.0", "time_limit must be a whole number, got 10.0. Write 10."),
         ("time_limit = 10", "", "time_limit is missing"),
         ("time_limit = 10", "time_limits = 10", "there is no key 'time_limits'. Did you mean 'time_limit'?"),
+        ("time_limit = 10", "time_limit = 10\ntrget = [1, 1]", "there is no key 'trget'. Did you mean 'target'?"),
+        ("[6.5, 4.5]", "[1.5, 3.1]", "[[enemies]] 1: position [1.5, 3.1] overlaps the unit at [1.5, 3.0]"),
         ("time_limit = 10", "time_limit = 10\ntarget = [99, 0]", "target [99.0, 0.0] is outside of the bounds"),
         ("time_limit = 10", 'time_limit = 10\nenemy_order = "flee"', "There is no enemy_order 'flee'"),
         ("time_limit = 10", "time_limit = 10\nbounds = [5, 0, 1, 6]", "bounds must be [low x, low y, high x, high y]"),

@@ -59,6 +59,13 @@ class RandomTeams:
     """Teams and starts that are drawn anew in every episode, as in SMACv2.
 
     Every ally's type is drawn independently. The first enemies have the allies' types; any more are drawn likewise.
+
+    Starts on a map of width w and height h are of two kinds.
+    Surrounded: all allies stand in the middle (w/2, h/2). Enemies form 1 to 4 groups, each number as likely as another, and every enemy is in
+    each of them with the same probability. A group is on a diagonal of its own, at (1 - t) corner + t (middle, moved by 2 towards the corner on
+    each axis), with t uniform in [0, 1].
+    Reflected: allies are uniform, x in [0, w/2 - 1] and y in [0, h]. Enemies are at (w - x, y); more enemies than allies are uniform in the
+    right half.
     """
 
     units: tuple[str, ...]
@@ -69,9 +76,7 @@ class RandomTeams:
     n_allies: int
     n_enemies: int
     surrounded: float
-    """Probability that all allies stand in the middle and groups of enemies on the diagonals around them.
-
-    Otherwise allies are uniform in the left half, and enemies are their mirror images."""
+    """Probability of the first kind of start."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +124,7 @@ class Map:
 
     @property
     def type_bits(self) -> int:
-        """SMAC's `unit_type_bits`: the number of types within a team, or 0 if either team has a single one."""
+        """SMAC's `unit_type_bits`: the largest number of types within a team, or 0 if no team has more than one."""
         most = max(len(self.ally_types), len(self.enemy_types))
         return 0 if most == 1 else most
 
@@ -171,7 +176,8 @@ def read(path: Path) -> Map:
     terrain = _terrain(table.pop("terrain", None), size, where)
     random = _random(table.pop("random"), where) if "random" in table else None
     ground = Ground(bounds=bounds, terrain=terrain)
-    teams = {side: _team(side, table.pop(side, []), ground, where) for side in ("allies", "enemies")}
+    taken: list[Circle] = []
+    teams = {side: _team(side, table.pop(side, []), ground, taken, where) for side in ("allies", "enemies")}
     teams["allies"] = _by_type(teams["allies"])
     _check_teams(teams, random, where)
     target = table.pop("target", None) or _mean(teams["allies"]) or [(bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2]
@@ -244,12 +250,11 @@ def _terrain(text: Any, size: Point, where: str) -> tuple[str, ...] | None:
     return rows
 
 
-def _team(side: str, tables: Any, ground: Ground, where: str) -> tuple[Group, ...]:
-    """The groups of a side. Units with a position of their own come first, the others find room around them."""
+def _team(side: str, tables: Any, ground: Ground, taken: list[Circle], where: str) -> tuple[Group, ...]:
+    """The groups of a side. Units with a position of their own come first, the others find room around them; all are added to `taken`."""
     if not isinstance(tables, list):
         raise ConfigError(f"{where}{side} must be groups, each under [[{side}]], got {shown(tables)}.")
     specs = [_spec(table, f"{where}[[{side}]] {number}: ") for number, table in enumerate(tables, start=1)]
-    taken: list[Circle] = []
     for spec in specs:
         for point in spec.at:
             taken.append(_own_place(spec, point, ground, taken))

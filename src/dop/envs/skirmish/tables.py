@@ -30,7 +30,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def from_table(cls: type[T], table: Any, where: str, **given: Any) -> T:
-    """`cls` from the keys of a TOML table; `given` are fields that do not come from it. `where` opens messages, as in `3m.toml: `.
+    """`cls` from the keys of a TOML table; `given` are fields whose values were read before. `where` opens messages, as in `3m.toml: `.
 
     Lists become tuples, and whole numbers become floats where the field is one.
 
@@ -39,9 +39,10 @@ def from_table(cls: type[T], table: Any, where: str, **given: Any) -> T:
     """
     values = checked_table(table, where)
     fields = {field.name: field for field in dataclasses.fields(cls) if field.name not in given}  # pyright: ignore[reportArgumentType]
+    known = [field.name for field in dataclasses.fields(cls) if field.name != "name"]  # pyright: ignore[reportArgumentType]
     for key in values:
         if key not in fields:
-            raise ConfigError(f"{where}there is no key {shown(key)}.{_nearest(key, list(fields))} Known: {', '.join(fields)}.")
+            raise ConfigError(f"{where}there is no key {shown(key)}.{_nearest(key, known)} Known: {', '.join(known)}.")
     for name, field in fields.items():
         if name not in values and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ConfigError(f"{where}{name} is missing; add a line `{name} = ...`.")
