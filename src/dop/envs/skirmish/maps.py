@@ -61,11 +61,13 @@ class RandomTeams:
     Every ally's type is drawn independently. The first enemies have the allies' types; any more are drawn likewise.
 
     Starts on a map of width w and height h are of two kinds.
-    Surrounded: all allies stand in the middle (w/2, h/2). Enemies form 1 to 4 groups, each number as likely as another, and every enemy is in
-    each of them with the same probability. A group is on a diagonal of its own, at (1 - t) corner + t (middle, moved by 2 towards the corner on
-    each axis), with t uniform in [0, 1].
-    Reflected: allies are uniform, x in [0, w/2 - 1] and y in [0, h]. Enemies are at (w - x, y); more enemies than allies are uniform in the
-    right half.
+
+    Surrounded: all allies stand in the middle (w/2, h/2). Enemies form 1 to 4 groups, each number as likely as another, and every enemy
+    is in each of them with the same probability. A group is on a diagonal of its own, at (1 - t) corner + t (middle, moved by 2 towards
+    the corner on each axis), with t uniform in [0, 1].
+
+    Reflected: allies are uniform, x in [0, w/2 - 1] and y in [0, h]. Enemies are at (w - x, y); more enemies than allies are uniform in
+    the right half.
     """
 
     units: tuple[str, ...]
