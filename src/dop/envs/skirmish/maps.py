@@ -5,6 +5,7 @@
     size = [32, 32]             # cells; x to the right, y up
     bounds = [0, 0, 32, 32]     # the part in which units may be: low x, low y, high x, high y; the whole map by default
     target = [9, 16]            # where enemies attack-move to; the allies' mean position by default
+    enemy_order = "attack-move" # the default; or "attack-closest": every idle enemy attacks the closest ally, wherever it is
 
     [[allies]]                  # a group of units of one type; as many groups as you like
     unit = "marine"
@@ -25,7 +26,9 @@ import dataclasses
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
 
 from dop.envs.skirmish.placing import Circle, place
 from dop.envs.skirmish.tables import checked_table, from_table, read_toml
@@ -33,6 +36,7 @@ from dop.envs.skirmish.units import UNITS
 from dop.errors import ConfigError, UnknownNameError, is_finite, shown
 
 TERRAIN = {".": "floor", "#": "blocked for ground units", "^": "a cliff: blocked for ground units other than the colossus"}
+CLIFF_WALKERS = ("colossus",)
 
 _FOLDER = Path(__file__).parent / "maps"
 _RACES = ("protoss", "terran", "zerg")
@@ -55,6 +59,15 @@ class RandomTeams:
     """Teams and starts that are drawn anew in every episode, as in SMACv2.
 
     Every ally's type is drawn independently. The first enemies have the allies' types; any more are drawn likewise.
+
+    Starts on a map of width w and height h are of two kinds.
+
+    Surrounded: all allies stand in the middle (w/2, h/2). Enemies form 1 to 4 groups, each number as likely as another, and every enemy
+    is in each of them with the same probability. A group is on a diagonal of its own, at (1 - t) corner + t (middle, moved by 2 towards
+    the corner on each axis), with t uniform in [0, 1].
+
+    Reflected: allies are uniform, x in [0, w/2 - 1] and y in [0, h]. Enemies are at (w - x, y); more enemies than allies are uniform in
+    the right half.
     """
 
     units: tuple[str, ...]
@@ -65,9 +78,7 @@ class RandomTeams:
     n_allies: int
     n_enemies: int
     surrounded: float
-    """Probability that all allies stand in the middle and groups of enemies on the diagonals around them.
-
-    Otherwise allies are uniform in the left half, and enemies are their mirror images."""
+    """Probability of the first kind of start."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +86,7 @@ class Map:
     """A battlefield."""
 
     name: str
-    source: str
+    source: str = ""
     """Where the facts come from, and what is our choice."""
     time_limit: int
     """Environment steps per episode."""
@@ -83,9 +94,14 @@ class Map:
     bounds: tuple[float, float, float, float]
     """Low x, low y, high x, high y of the part in which units may be."""
     allies: tuple[Group, ...]
+    """In SMAC's order of agents: by type, then x, then y."""
     enemies: tuple[Group, ...]
+    """In the order of the file, which is that of their creation in SMAC."""
     target: Point
     """Where enemies attack-move to."""
+    enemy_order: Literal["attack-move", "attack-closest"] = "attack-move"
+    """What enemies are ordered: once, at the start, to move to the target and attack what they meet; or to attack the closest ally whenever
+    they are idle."""
     terrain: tuple[str, ...] | None
     """Rows of cells of side 1, from the highest y to the lowest; none: all floor."""
     random: RandomTeams | None
@@ -110,7 +126,7 @@ class Map:
 
     @property
     def type_bits(self) -> int:
-        """SMAC's `unit_type_bits`: the number of types within a team, or 0 if either team has a single one."""
+        """SMAC's `unit_type_bits`: the largest number of types within a team, or 0 if no team has more than one."""
         most = max(len(self.ally_types), len(self.enemy_types))
         return 0 if most == 1 else most
 
@@ -154,13 +170,17 @@ def read(path: Path) -> Map:
     """
     table, where = read_toml(path), f"{path}: "
     size = _numbers(table.pop("size", None), 2, f"{where}size")
+    if min(size) < 1.0:
+        raise ConfigError(f"{where}size must be at least 1 on each axis, got {list(size)}.")
     bounds = _numbers(table.pop("bounds", [0.0, 0.0, *size]), 4, f"{where}bounds")
     if not (0.0 <= bounds[0] < bounds[2] <= size[0] and 0.0 <= bounds[1] < bounds[3] <= size[1]):
         raise ConfigError(f"{where}bounds must be [low x, low y, high x, high y] within size {list(size)}, got {list(bounds)}.")
     terrain = _terrain(table.pop("terrain", None), size, where)
     random = _random(table.pop("random"), where) if "random" in table else None
     ground = Ground(bounds=bounds, terrain=terrain)
-    teams = {side: _team(side, table.pop(side, []), ground, where) for side in ("allies", "enemies")}
+    taken: list[Circle] = []
+    teams = {side: _team(side, table.pop(side, []), ground, taken, where) for side in ("allies", "enemies")}
+    teams["allies"] = _by_type(teams["allies"])
     _check_teams(teams, random, where)
     target = table.pop("target", None) or _mean(teams["allies"]) or [(bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2]
     found = from_table(
@@ -187,16 +207,16 @@ class Ground:
     bounds: tuple[float, ...]
     terrain: tuple[str, ...] | None
 
-    def is_free(self, unit: str, x: float, y: float) -> bool:
-        """Whether the middle of such a unit may be here."""
-        low_x, low_y, high_x, high_y = self.bounds
-        if not (low_x <= x <= high_x and low_y <= y <= high_y):
-            return False
+    def free(self, unit: str, points: np.ndarray) -> np.ndarray:
+        """At which of these points, by row x and y, the middle of such a unit may be."""
+        low, high = np.array(self.bounds[:2]), np.array(self.bounds[2:])
+        inside = np.all((low <= points) & (points <= high), axis=-1)
         if self.terrain is None or UNITS[unit].flying:
-            return True
-        row = len(self.terrain) - 1 - min(int(y), len(self.terrain) - 1)
-        cell = self.terrain[row][min(int(x), len(self.terrain[0]) - 1)]
-        return cell == "." or (cell == "^" and unit == "colossus")
+            return inside
+        cells = np.array([list(row) for row in reversed(self.terrain)])
+        x, y = np.clip(points.astype(int), 0, np.array(cells.shape[::-1]) - 1).T
+        walkable = ".^" if unit in CLIFF_WALKERS else "."
+        return inside & np.isin(cells[y, x], list(walkable))
 
 
 def _numbers(value: Any, count: int, what: str) -> tuple[Any, ...]:
@@ -232,18 +252,17 @@ def _terrain(text: Any, size: Point, where: str) -> tuple[str, ...] | None:
     return rows
 
 
-def _team(side: str, tables: Any, ground: Ground, where: str) -> tuple[Group, ...]:
-    """The groups of a side. Units with a position of their own come first, the others find room around them."""
+def _team(side: str, tables: Any, ground: Ground, taken: list[Circle], where: str) -> tuple[Group, ...]:
+    """The groups of a side. Units with a position of their own come first, the others find room around them; all are added to `taken`."""
     if not isinstance(tables, list):
         raise ConfigError(f"{where}{side} must be groups, each under [[{side}]], got {shown(tables)}.")
     specs = [_spec(table, f"{where}[[{side}]] {number}: ") for number, table in enumerate(tables, start=1)]
-    taken: list[Circle] = []
     for spec in specs:
         for point in spec.at:
             taken.append(_own_place(spec, point, ground, taken))
     groups = []
     for spec in specs:
-        at = spec.at or place(spec.unit, spec.count, spec.around, ground.is_free, taken)
+        at = spec.at or place(spec.unit, spec.count, spec.around, ground.free, taken)
         if len(at) < max(spec.count, len(spec.at)):
             raise ConfigError(
                 f"{spec.where}there is room for {len(at)} of {spec.count} units of type {spec.unit} around {list(spec.around)}."
@@ -290,13 +309,19 @@ def _spec(table: Any, where: str) -> _Spec:
 def _own_place(spec: _Spec, point: Point, ground: Ground, taken: list[Circle]) -> Circle:
     """The circle of a unit at a position of its own."""
     _inside(point, ground.bounds, f"{spec.where}position")
-    if not ground.is_free(spec.unit, *point):
+    if not ground.free(spec.unit, np.array([point]))[0]:
         raise ConfigError(f"{spec.where}position {list(point)} is not on floor; move it, or change terrain.")
     circle = Circle.of(spec.unit, point)
     other = next((other for other in taken if circle.overlaps(other)), None)
     if other is not None:
         raise ConfigError(f"{spec.where}position {list(point)} overlaps the unit at {[other.x, other.y]}; move one of them.")
     return circle
+
+
+def _by_type(groups: tuple[Group, ...]) -> tuple[Group, ...]:
+    """One group per type, in the order of `UNITS`, each sorted by x and then y."""
+    at = {unit: sorted(point for group in groups if group.unit == unit for point in group.at) for unit in UNITS}
+    return tuple(Group(unit=unit, at=tuple(points)) for unit, points in at.items() if points)
 
 
 def _check_teams(teams: dict[str, tuple[Group, ...]], random: RandomTeams | None, where: str) -> None:

@@ -35,7 +35,7 @@ class Circle:
 
 
 def place(
-    unit: str, count: int, around: tuple[float, float], is_free: Callable[[str, float, float], bool], taken: list[Circle]
+    unit: str, count: int, around: tuple[float, float], free: Callable[[str, np.ndarray], np.ndarray], taken: list[Circle]
 ) -> tuple[tuple[float, float], ...]:
     """Positions for `count` units of one type, each as close to `around` as there is room, sorted by x and then y.
 
@@ -45,7 +45,7 @@ def place(
     offsets = np.stack(np.meshgrid(steps, steps, indexing="ij"), axis=-1).reshape(-1, 2)
     nearest_first = np.lexsort((offsets[:, 1], offsets[:, 0], (offsets**2).sum(axis=-1)))
     points = offsets[nearest_first] + np.array(around)
-    room = np.array([is_free(unit, float(x), float(y)) for x, y in points])
+    room = free(unit, points)
     for other in taken:
         room &= _apart(points, other, unit)
     placed: list[tuple[float, float]] = []

@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dop.errors import ConfigError, check_types, shown, type_hints
+from dop.errors import ConfigError, UnknownNameError, check_types, shown, type_hints
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def from_table(cls: type[T], table: Any, where: str, **given: Any) -> T:
-    """`cls` from the keys of a TOML table; `given` are fields that do not come from it. `where` opens messages, as in `3m.toml: `.
+    """`cls` from the keys of a TOML table; `given` are fields whose values were read before. `where` opens messages, as in `3m.toml: `.
 
     Lists become tuples, and whole numbers become floats where the field is one.
 
@@ -39,15 +39,19 @@ def from_table(cls: type[T], table: Any, where: str, **given: Any) -> T:
     """
     values = checked_table(table, where)
     fields = {field.name: field for field in dataclasses.fields(cls) if field.name not in given}  # pyright: ignore[reportArgumentType]
+    known = [field.name for field in dataclasses.fields(cls) if field.name != "name"]  # pyright: ignore[reportArgumentType]
     for key in values:
         if key not in fields:
-            raise ConfigError(f"{where}there is no key {shown(key)}.{_nearest(key, list(fields))} Known: {', '.join(fields)}.")
+            raise ConfigError(f"{where}there is no key {shown(key)}.{_nearest(key, known)} Known: {', '.join(known)}.")
     for name, field in fields.items():
         if name not in values and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ConfigError(f"{where}{name} is missing; add a line `{name} = ...`.")
     hints = type_hints(cls)
     record = cls(**{name: _converted(value, hints[name]) for name, value in values.items()}, **given)
-    check_types(record, where)
+    try:
+        check_types(record, where)
+    except UnknownNameError as error:
+        raise ConfigError(f"{where}{error}") from None
     return record
 
 

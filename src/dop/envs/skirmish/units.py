@@ -5,6 +5,7 @@ Seconds are those of the game speed "faster", 22.4 game loops each. Lengths are 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,9 @@ class Splash:
     """Damage to more than the target."""
 
     kind: Literal["line", "around"]
-    """`line`: a band at the target, across the shot. `around`: a disc around the attacker, which explodes and dies."""
+    """`line`: a band at the target, across the shot. `around`: a disc around the attacker, which explodes when it attacks or is killed.
+
+    Both spare the attacker's own team."""
     width: float = 0.0
     """Length of the band across the shot."""
     depth: float = 0.0
@@ -81,54 +84,84 @@ class Unit:
     """SMAC's scale of a unit's cooldown in observations and states, in game loops; of a medivac, its energy."""
 
 
-def _load(path: Path) -> tuple[Mapping[str, Unit], float, float]:
-    """The units by name, and the regeneration and delay of shields.
+def read_units(path: Path) -> tuple[Mapping[str, Unit], Mapping[str, Unit]]:
+    """The units by name: as SMAC's maps have them, and as a multiplayer game has them.
 
     Raises:
         ConfigError: a key is missing, unknown, of the wrong type or out of range.
     """
-    tables = read_toml(path)
-    shields = checked_table(tables.pop("shields", None), f"{path.name}, [shields]: ")
-    rates = []
+    units, multiplayer = {}, {}
+    tables = checked_table(read_toml(path).get("units"), f"{path.name}, [units]: ")
+    for name, table in tables.items():
+        where = f"{path.name}, [units.{name}]: "
+        values = dict(checked_table(table, where))
+        changes = checked_table(values.pop("multiplayer", {}), f"{where}multiplayer: ")
+        units[name] = _unit(name, values, where)
+        multiplayer[name] = _unit(name, values | changes, where)
+    return MappingProxyType(units), MappingProxyType(multiplayer)
+
+
+def _shields(path: Path) -> tuple[float, float]:
+    """Regeneration and delay of shields.
+
+    Raises:
+        ConfigError: one of them is missing or is not a number of at least 0.
+    """
+    table = checked_table(read_toml(path).get("shields"), f"{path.name}, [shields]: ")
     for key in ("regeneration", "delay"):
-        if not is_finite(shields.get(key)) or shields[key] < 0.0:
-            raise ConfigError(f"{path.name}, [shields]: {key} must be a number of at least 0, got {shown(shields.get(key))}.")
-        rates.append(float(shields[key]))
-    units = {
-        name: _unit(name, table, f"{path.name}, [units.{name}]: ") for name, table in checked_table(tables.get("units"), path.name).items()
-    }
-    return MappingProxyType(units), rates[0], rates[1]
+        if not is_finite(table.get(key)) or table[key] < 0.0:
+            raise ConfigError(f"{path.name}, [shields]: {key} must be a number of at least 0, got {shown(table.get(key))}.")
+    return float(table["regeneration"]), float(table["delay"])
 
 
-def _unit(name: str, table: Any, where: str) -> Unit:
+def _unit(name: str, table: dict[str, Any], where: str) -> Unit:
     """One type of unit from its table."""
-    values = dict(checked_table(table, where))
-    bonus = checked_table(values.pop("bonus", {}), f"{where}bonus: ")
+    bonus = checked_table(table.get("bonus", {}), f"{where}bonus: ")
     for attribute, extra in bonus.items():
         if not is_finite(extra):
             raise ConfigError(f"{where}bonus {attribute} must be a finite number, got {shown(extra)}.")
-    splash = from_table(Splash, values.pop("splash"), f"{where}splash: ") if "splash" in values else None
-    unit = from_table(Unit, values, where, name=name, bonus=tuple((a, float(x)) for a, x in bonus.items()), splash=splash)
-    _check(unit, where)
+    splash = from_table(Splash, table["splash"], f"{where}splash: ") if "splash" in table else None
+    plain = {key: value for key, value in table.items() if key not in ("bonus", "splash")}
+    unit = from_table(Unit, plain, where, name=name, bonus=tuple((key, float(extra)) for key, extra in bonus.items()), splash=splash)
+    _check_known(unit, where)
+    _check_numbers(unit, where)
     return unit
 
 
-def _check(unit: Unit, where: str) -> None:
-    """Refuse what no unit can be."""
-    for key, known in (("hits", LAYERS), ("hit_as", LAYERS), ("attributes", ATTRIBUTES), ("bonus", ATTRIBUTES)):
-        values = [attribute for attribute, _ in unit.bonus] if key == "bonus" else getattr(unit, key)
+def _check_known(unit: Unit, where: str) -> None:
+    """Refuse layers and attributes that nothing has."""
+    bonus = tuple(attribute for attribute, _ in unit.bonus)
+    listed = (
+        ("hits", unit.hits, LAYERS),
+        ("hit_as", unit.hit_as, LAYERS),
+        ("attributes", unit.attributes, ATTRIBUTES),
+        ("bonus", bonus, ATTRIBUTES),
+    )
+    for key, values, known in listed:
         for value in values:
             if value not in known:
                 raise ConfigError(f"{where}{key} has {shown(value)}; known are {', '.join(known)}.")
-    for key in ("health", "radius", "separation", "max_cooldown"):
-        if getattr(unit, key) <= 0.0:
-            raise ConfigError(f"{where}{key} must be positive, got {getattr(unit, key)}.")
-    for key in ("shield", "armour", "damage", "cooldown", "range", "speed", "regeneration", "energy", "start_energy", "heal", "heal_cost"):
-        if getattr(unit, key) < 0.0:
-            raise ConfigError(f"{where}{key} must be at least 0, got {getattr(unit, key)}.")
     if not unit.hit_as:
         raise ConfigError(f"{where}hit_as is empty; name at least one of {', '.join(LAYERS)}.")
 
 
-UNITS, SHIELD_REGENERATION, SHIELD_DELAY = _load(Path(__file__).parent / "units.toml")
-"""The units, in the order of SMAC's types within a team; health per second that shields gain; seconds without damage before they do."""
+def _check_numbers(unit: Unit, where: str) -> None:
+    """Refuse numbers that no unit can have."""
+    for key in ("health", "radius", "separation", "max_cooldown", "attacks"):
+        if getattr(unit, key) <= 0:
+            raise ConfigError(f"{where}{key} must be positive, got {getattr(unit, key)}.")
+    for field in dataclasses.fields(unit):
+        value = getattr(unit, field.name)
+        if isinstance(value, float) and value < 0.0:
+            raise ConfigError(f"{where}{field.name} must be at least 0, got {value}.")
+    if unit.start_energy > unit.energy:
+        raise ConfigError(f"{where}start_energy is {unit.start_energy}, more than energy, {unit.energy}.")
+
+
+_FILE = Path(__file__).parent / "units.toml"
+
+UNITS, MULTIPLAYER = read_units(_FILE)
+"""The units as SMAC's maps have them, in the order of SMAC's types within a team; and as a multiplayer game of version 4.10 has them."""
+
+SHIELD_REGENERATION, SHIELD_DELAY = _shields(_FILE)
+"""Health per second that shields gain, and the seconds without damage before they do."""
