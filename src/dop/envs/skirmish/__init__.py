@@ -18,12 +18,14 @@ from typing import Any
 from dop.envs.making.options import boolean, finite, one_of, positive, positive_integer
 from dop.envs.skirmish import environment, maps
 from dop.envs.skirmish.environment import Skirmish
-from dop.envs.skirmish.maps import Map
 from dop.envs.skirmish.rules import Rules
+from dop.envs.skirmish.units import MULTIPLAYER
+from dop.envs.skirmish.units import UNITS as SMAC
 from dop.errors import ConfigError, shown
 
 FAMILY = "skirmish"
 
+UNITS = {"smac": SMAC, "multiplayer": MULTIPLAYER}
 DIFFICULTIES = {"easy": 3.0, "medium": 4.0, "hard": 5.0}
 """How far enemies look for targets, in cells from edge to edge. 5 is the game's own distance."""
 _RANDOM = {"obs_own_pos": True, "use_unit_ranges": True}
@@ -39,6 +41,7 @@ def make(
     *,
     time_limit: int | None = None,
     difficulty: str = "hard",
+    units: str = "smac",
     step_mul: int = 8,
     move_amount: float = 2.0,
     **options: Any,
@@ -48,6 +51,7 @@ def make(
     Args:
         time_limit: steps; by default the map's own.
         difficulty: how far enemies look for targets: easy 3, medium 4, hard 5 cells.
+        units: the numbers of the units that SMAC's maps use (`smac`), or those of the multiplayer game, version 4.10 (`multiplayer`).
         step_mul: game loops of one step (SMAC: 8).
         move_amount: cells that an order to move goes (SMAC: 2).
         options: SMAC's options of observations and rewards, by SMAC's names; the fields of `observation.Shown` and `environment.Rewards`.
@@ -69,15 +73,16 @@ def make(
         time_limit=limit,
         step_loops=positive_integer("step_mul", step_mul),
         move_amount=positive("move_amount", move_amount),
+        units=UNITS[one_of("units", units, tuple(UNITS))],
         acquire=DIFFICULTIES[one_of("difficulty", difficulty, tuple(DIFFICULTIES))],
     )
-    own = {"time_limit": limit, "difficulty": difficulty, "step_mul": step_mul, "move_amount": float(move_amount)}
+    own = {"time_limit": limit, "difficulty": difficulty, "units": units, "step_mul": step_mul, "move_amount": float(move_amount)}
     return Skirmish(
         rules=rules,
         shown=shown_,
         rewards=rewards,
         name=f"{FAMILY}:{variant}",
-        version=f"1-{_digest(battlefield)}",
+        version=f"1-{_digest(rules)}",
         options=(*own.items(), *environment.as_options(shown_, rewards)),
     )
 
@@ -86,7 +91,7 @@ def _checked(name: str, value: Any, default: Any) -> Any:
     return boolean(name, value) if isinstance(default, bool) else finite(name, value)
 
 
-def _digest(battlefield: Map) -> str:
-    """Eight characters that change whenever the map or a fact about its units does."""
-    facts = [asdict(maps.UNITS[name]) for name in (*battlefield.ally_types, *battlefield.enemy_types)]
-    return hashlib.sha256(json.dumps([asdict(battlefield), facts], sort_keys=True).encode()).hexdigest()[:8]
+def _digest(rules: Rules) -> str:
+    """Eight characters that change whenever the map or a number of its units does."""
+    facts = [asdict(rules.map), *(asdict(unit) for unit in rules.types)]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]

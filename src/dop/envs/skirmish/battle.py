@@ -35,6 +35,8 @@ class World(eqx.Module):
     """Game loops until its weapon is ready."""
     unhurt: Float[Array, " unit"]
     """Game loops since it was last hit."""
+    detour: Float[Array, " unit"]
+    """Game loops for which it keeps to the left (to the right, if negative) of those in its way."""
     target: Int[Array, " unit"]
     """The unit that it attacks or heals, as an index of all units, or `NOBODY`."""
     unit_type: Int[Array, " unit"]
@@ -84,6 +86,7 @@ def start(rules: Rules, position: Float[Array, "unit 2"], unit_type: Int[Array, 
         energy=facts.start_energy,
         cooldown=jnp.zeros(n),
         unhurt=jnp.full(n, jnp.inf),
+        detour=jnp.zeros(n),
         target=jnp.full(n, NOBODY, jnp.int32),
         unit_type=unit_type,
         last_action=jnp.zeros(rules.n_allies, jnp.int32),
@@ -109,7 +112,7 @@ def _game_loop(rules: Rules, facts: Facts, pairs: damage.Pairs, world: World, or
     aims = (target[:, None] == np.arange(rules.n_units)) & alive[:, None]
     in_reach = jnp.any(aims & (seen.gap <= facts.reach[:, None]), axis=1)
     shoots = in_reach & facts.fights & (world.cooldown <= 0.0)
-    position = motion.move(rules, facts, seen, alive, aims, in_reach, world, orders.direction)
+    position, detour = motion.move(rules, facts, seen, alive, aims, in_reach, world, orders.direction)
     struck = damage.struck(rules, facts, seen, shoots, aims, alive)
     shield, health = damage.dealt(rules, facts, pairs, struck, world.shield, world.health)
     health = jnp.where(shoots & facts.explodes, 0.0, health)
@@ -131,6 +134,7 @@ def _game_loop(rules: Rules, facts: Facts, pairs: damage.Pairs, world: World, or
         energy=jnp.where(dead, 0.0, energy),
         cooldown=jnp.where(shoots, facts.cooldown + delay, jnp.maximum(world.cooldown - 1.0, 0.0)),
         unhurt=unhurt,
+        detour=detour,
         target=target,
         unit_type=world.unit_type,
         last_action=world.last_action,

@@ -14,12 +14,16 @@ from dop.envs.skirmish.terrain import cell
 if TYPE_CHECKING:
     from dop.envs.skirmish.battle import Geometry, World
 
+from dop.envs.skirmish.targets import PAR
+_SOFT = PAR[3]
 _STANDS = 0.05
 """How easily a unit that stands is pushed, relative to one that walks."""
 _ARRIVED = 0.5
 """Distance to the point of an attack-move at which a unit stops."""
 _TOUCHING = 0.02
 """Distance of units that touch."""
+_COMMITTED = 12.0
+"""Game loops for which a unit that is free again keeps to the side on which it walks around others."""
 _FOLLOWED = 2.0
 """Distance that a healer without a patient keeps to the comrade that it follows."""
 
@@ -33,8 +37,8 @@ def move(
     in_reach: Bool[Array, " unit"],
     world: World,
     ordered: Float[Array, "ally 2"],
-) -> Float[Array, "unit 2"]:
-    """The positions after one game loop.
+) -> tuple[Float[Array, "unit 2"], Float[Array, " unit"]]:
+    """The positions and detours after one game loop.
 
     Who has a target out of reach walks straight to it. Other allies walk as ordered, other enemies towards the point of their attack-move.
     """
@@ -45,9 +49,9 @@ def move(
     wish = _unit(jnp.where(has_target[:, None], to_target, otherwise))
     wish = jnp.where((alive & ~(has_target & in_reach))[:, None], wish, 0.0)
     walks = jnp.any(wish != 0.0, axis=1) & (facts.speed > 0.0)
-    push, steered = _contacts(facts, seen, alive, walks, wish)
+    push, steered, detour = _contacts(facts, seen, alive, walks, wish, jnp.where(walks, world.detour, 0.0))
     step = jnp.where(walks[:, None], facts.speed[:, None] * steered, 0.0) + jnp.where((facts.speed > 0.0)[:, None], push, 0.0)
-    return _within(rules, facts, world.position, world.position + jnp.where(alive[:, None], step, 0.0))
+    return _within(rules, facts, world.position, world.position + jnp.where(alive[:, None], step, 0.0)), detour
 
 
 def _unit(vector: Float[Array, "unit 2"]) -> Float[Array, "unit 2"]:
@@ -77,28 +81,35 @@ def _attack_move(
 
 
 def _contacts(
-    facts: Facts, seen: Geometry, alive: Bool[Array, " unit"], walks: Bool[Array, " unit"], wish: Float[Array, "unit 2"]
-) -> tuple[Float[Array, "unit 2"], Float[Array, "unit 2"]]:
-    """What contacts do to each unit: the push out of overlaps, and the direction in which it walks around who stands in its way.
+    facts: Facts, seen: Geometry, alive: Bool[Array, " unit"], walks: Bool[Array, " unit"], wish: Float[Array, "unit 2"], detour: Float[Array, " unit"]
+) -> tuple[Float[Array, "unit 2"], Float[Array, "unit 2"], Float[Array, " unit"]]:
+    """What contacts do to each unit: the push out of overlaps, the direction in which it walks, and its detour.
 
     A unit that stands hardly gives way. One that walks into those that stand takes the smaller turn, to the left or to the right, that leads past
-    all of them, along the last. In SC2, paths are planned around units that stand; this is a local rule that surrounds a target without a plan.
+    all of them, along the last, and keeps to that side until it has walked freely for a while. In SC2, paths are planned around units that
+    stand; this is a local rule that surrounds a target without a plan.
     """
     n = len(alive)
     together = alive[:, None] & alive[None, :] & (facts.ground[:, None] == facts.ground[None, :]) & ~np.eye(n, dtype=bool)
     overlap = facts.separation[:, None] + facts.separation[None, :] - seen.distance
     yields = jnp.where(walks, 1.0, _STANDS)
     scale = 1.0 / jnp.maximum(seen.distance, 1e-3)
-    pushed = jnp.where(together, -jnp.maximum(overlap, 0.0) * yields[:, None] / (yields[:, None] + yields[None, :]) * scale, 0.0)
+    soft = jnp.where(walks[:, None] & walks[None, :], _SOFT, 1.0)
+    pushed = jnp.where(together, -soft * jnp.maximum(overlap, 0.0) * yields[:, None] / (yields[:, None] + yields[None, :]) * scale, 0.0)
     push = jnp.stack([jnp.sum(pushed * seen.x, axis=1), jnp.sum(pushed * seen.y, axis=1)], axis=1)
     ahead = (wish[:, :1] * seen.x + wish[:, 1:] * seen.y) * scale
     left = (wish[:, :1] * seen.y - wish[:, 1:] * seen.x) * scale
     blocks = together & (overlap > -_TOUCHING) & ~walks[None, :] & (ahead > 0.0)
     furthest_left = jnp.max(jnp.where(blocks, left, -1.0), axis=1)
     furthest_right = jnp.max(jnp.where(blocks, -left, -1.0), axis=1)
-    back = jnp.minimum(furthest_left, furthest_right)
-    sideways = jnp.sqrt(jnp.maximum(1.0 - back**2, 0.0)) * jnp.where(furthest_left <= furthest_right, 1.0, -1.0)
-    return push, jnp.stack([-back * wish[:, 0] - sideways * wish[:, 1], -back * wish[:, 1] + sideways * wish[:, 0]], axis=1)
+    smaller = jnp.where(furthest_left <= furthest_right, 1.0, -1.0)
+    side = jnp.where(detour == 0.0, smaller, jnp.sign(detour))
+    blocked = jnp.any(blocks, axis=1)
+    back = jnp.where(side > 0.0, furthest_left, furthest_right)
+    sideways = side * jnp.sqrt(jnp.maximum(1.0 - back**2, 0.0))
+    around = jnp.stack([-back * wish[:, 0] - sideways * wish[:, 1], -back * wish[:, 1] + sideways * wish[:, 0]], axis=1)
+    ends = jnp.sign(detour) * jnp.maximum(jnp.abs(detour) - 1.0, 0.0)
+    return push, jnp.where(blocked[:, None], around, wish), jnp.where(blocked, side * _COMMITTED, ends)
 
 
 def _within(rules: Rules, facts: Facts, before: Float[Array, "unit 2"], after: Float[Array, "unit 2"]) -> Float[Array, "unit 2"]:

@@ -26,7 +26,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from dop.envs.skirmish.battle import Geometry, World, geometry
-from dop.envs.skirmish.rules import Facts, Rules, has_shields
+from dop.envs.skirmish.rules import Facts, Rules
 from dop.envs.skirmish.terrain import is_floor
 
 SIGHT, SHOOTING = 9.0, 6.0
@@ -71,7 +71,7 @@ class View:
         n, allies, enemies = rules.n_allies, rules.map.ally_types, rules.map.enemy_types
         self.n_actions = FIRST_TARGET + (max(rules.map.n_enemies, n) if rules.ally_heals else rules.map.n_enemies)
         self.type_bits = rules.map.type_bits
-        self.ally_shields, self.enemy_shields = (has_shields(names) for names in (allies, enemies))
+        self.ally_shields, self.enemy_shields = (rules.has_shields(names) for names in (allies, enemies))
 
     def mask(self, facts: Facts, seen: Geometry, world: World) -> Bool[Array, "ally action"]:
         """The available actions: no-op for the dead alone, else stop, moves onto floor, and targets alive and in range."""

@@ -6,7 +6,7 @@ A `unit` axis has the allies first, then the enemies.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from dop.envs.skirmish import terrain, units
+from dop.envs.skirmish import terrain
 from dop.envs.skirmish.maps import Map
 from dop.envs.skirmish.units import Unit
 
@@ -94,11 +94,13 @@ class Rules:
     """Distance, in cells, that an order to move goes."""
     acquire: float
     """Distance, from edge to edge, within which enemies look for a target."""
+    units: Mapping[str, Unit]
+    """The numbers of all types of units, by name."""
 
     @cached_property
     def types(self) -> tuple[Unit, ...]:
-        """The types of units that can be in the battle, in the order of `units.UNITS`."""
-        return tuple(unit for name, unit in units.UNITS.items() if name in (*self.map.ally_types, *self.map.enemy_types))
+        """The types of units that can be in the battle, in the order of `units`."""
+        return tuple(unit for name, unit in self.units.items() if name in (*self.map.ally_types, *self.map.enemy_types))
 
     @property
     def n_allies(self) -> int:
@@ -123,15 +125,19 @@ class Rules:
     @cached_property
     def shielded(self) -> slice | None:
         """The range of units that can have shields; None if none has."""
-        allies, enemies = (has_shields(names) for names in (self.map.ally_types, self.map.enemy_types))
+        allies, enemies = (self.has_shields(names) for names in (self.map.ally_types, self.map.enemy_types))
         if not allies and not enemies:
             return None
         return slice(0 if allies else self.n_allies, self.n_units if enemies else self.n_allies)
 
+    def has_shields(self, names: Sequence[str]) -> bool:
+        """Whether one of these types has a shield."""
+        return any(self.units[name].shield for name in names)
+
     @property
     def ally_heals(self) -> bool:
         """Whether an ally may be one that heals."""
-        return any(units.UNITS[name].heal for name in self.map.ally_types)
+        return any(self.units[name].heal for name in self.map.ally_types)
 
     @cached_property
     def floor(self) -> np.ndarray | None:
@@ -223,11 +229,6 @@ class Rules:
         }
         comrades = ~opposed & ~np.eye(self.n_units, dtype=bool)
         return Facts(**units_of, damage=jnp.where(opposed, pairs(of_types.damage), 0.0), heals=comrades & pairs(of_types.heals))
-
-
-def has_shields(names: Sequence[str]) -> bool:
-    """Whether one of these types of units has a shield."""
-    return any(units.UNITS[name].shield for name in names)
 
 
 def _column(types: Sequence[Unit], number: Callable[[Unit], float]) -> Array:

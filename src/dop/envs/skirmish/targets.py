@@ -13,6 +13,8 @@ from dop.envs.skirmish.rules import Facts, Rules
 if TYPE_CHECKING:
     from dop.envs.skirmish.battle import World
 
+import os
+PAR=eval(os.environ.get('PAR','(1.0,0.5,1,0.1)'))
 STICKINESS = 0.5
 """By how many cells another target must be nearer than an enemy's present one."""
 
@@ -46,11 +48,11 @@ def _attack_cost(
     n = rules.n_allies
     away, reach = gap[n:, :n], facts.reach[n:, None]
     attacked_by = ordered[None, :] == np.arange(n, rules.n_units)[:, None]
-    noticed = (away <= jnp.maximum(reach, rules.acquire)) | attacked_by
+    noticed = (away <= jnp.maximum(reach, rules.acquire)) | (attacked_by & (PAR[2]>0)) | (rules.map.enemy_order == "attack-closest")
     possible = noticed & alive[None, :n] & (facts.damage[n:, :n] > 0.0)
     is_present = present[n:, None] == np.arange(n)
     walk = jnp.where(away > reach, _FAR, 0.0)
-    return jnp.where(possible, away + walk - jnp.where(is_present, STICKINESS, 0.0), jnp.inf)
+    return jnp.where(possible, away + PAR[0]*walk - jnp.where(is_present, PAR[1], 0.0), jnp.inf)
 
 
 def _heal_cost(

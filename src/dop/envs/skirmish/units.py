@@ -58,6 +58,8 @@ class Unit:
     cooldown: float = 0.0
     """Seconds from one attack to the next."""
     range: float = 0.0
+    sight: float
+    """How far it sees."""
     speed: float
     """Cells per second."""
     radius: float
@@ -66,6 +68,8 @@ class Unit:
     """The radius at which units of one layer push each other away."""
     attributes: tuple[str, ...] = ()
     flying: bool = False
+    climbs: bool = False
+    """Whether cliffs do not stop it."""
     hits: tuple[str, ...] = ()
     """The layers that it can attack; none: it cannot attack."""
     hit_as: tuple[str, ...]
