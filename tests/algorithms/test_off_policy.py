@@ -14,6 +14,7 @@ import pytest
 from jaxtyping import Array, Float
 
 from dop import policies
+from dop.algorithms.base.off_policy import Rows
 from dop.algorithms.deterministic_dop import DeterministicDOP
 from dop.algorithms.maac import MAAC, counterfactual_advantage
 from dop.algorithms.maddpg import MADDPG
@@ -94,7 +95,7 @@ def test_critic_loss_by_hand(algorithm: Any, kind: ActionKind):
     batch = jax.device_get(batch_of(kind))
     assert {float(d) for d in batch.discount} == {0.0, 1.0}
     errors = [error(jax.tree.map(lambda x, i=i: x[i], batch)) for i in range(6)]
-    loss, _ = jax.jit(algorithm._critic_loss)(learner.critic, learner, batch, KEY)
+    loss, _ = jax.jit(algorithm._critic_loss)(learner.critic, learner, Rows.of(batch_of(kind), KEY))
     np.testing.assert_allclose(loss, np.mean(np.square(errors)), rtol=1e-5)
 
 
@@ -103,7 +104,7 @@ def test_targets_are_constants_to_the_gradient(algorithm: Any):
     learner, batch = start(algorithm, "box"), batch_of("box")
 
     def loss(target: Any) -> Array:
-        return algorithm._critic_loss(learner.critic, replace(learner, target_critic=target), batch, KEY)[0]
+        return algorithm._critic_loss(learner.critic, replace(learner, target_critic=target), Rows.of(batch, KEY))[0]
 
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(jax.jit(jax.grad(loss))(learner.target_critic)))
 
@@ -115,7 +116,7 @@ def test_dops_actors_follow_eq_13():
     """With networks of their own and a box, against sum_i k_i (d pi_i)^T grad_{a_i} Q_i, made of Jacobians."""
     algorithm = replace(DOP, share_parameters="none")
     learner, batch = start(algorithm, "box"), batch_of("box")
-    gradient = jax.jit(jax.grad(lambda actor: algorithm._actor_loss(actor, learner, batch, KEY)[0]))(learner.actor)
+    gradient = jax.jit(jax.grad(lambda actor: algorithm._actor_loss(actor, learner, Rows.of(batch, KEY))[0]))(learner.actor)
 
     def eq_13(step: Transition) -> Any:
         act = lambda actor: algorithm._choose(actor, learner, step.obs, step.action_mask)  # noqa: E731
@@ -231,7 +232,7 @@ def test_the_soft_value_of_maacs_target():
     """With entropy worth more, targets rise by alpha times the surprise of the next actions; ended steps do not."""
     learner, batch = start(ATTENTION, "discrete"), batch_of("discrete")
     plain, soft = (
-        jax.jit(replace(ATTENTION, entropy_weight=weight)._critic_loss)(learner.critic, learner, batch, KEY)[1]["target_mean"]
+        jax.jit(replace(ATTENTION, entropy_weight=weight)._critic_loss)(learner.critic, learner, Rows.of(batch, KEY))[1]["target_mean"]
         for weight in (0.0, 2.0)
     )
     draw, keys, steps = jax.jit(ATTENTION._sample_actions), jax.random.split(KEY, 6), jax.device_get(batch)

@@ -18,9 +18,11 @@ import pytest
 from test_resume import arrays
 
 import dop
+from dop.api import planning
 from dop.devices import parallel
 from dop.storage import records
 from dop.storage.run_directory import RunFolder
+from dop.training.program import Program
 
 TESTS = Path(__file__).parent.parent
 SPLIT = """
@@ -163,6 +165,21 @@ def test_a_number_of_episodes_that_cannot_be_split_is_named(tmp_path: Path):
     done = child(program)
     assert "Each of the 3 devices of a seed plays all 4 episodes" in done.stderr
     assert done.returncode == 0
+
+
+def test_minibatches_that_cannot_be_split_are_named(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
+    monkeypatch.setattr(parallel, "mesh", lambda seeds, devices: types.SimpleNamespace(shape={"shard": devices}))
+
+    def warn(algorithm: Any, devices: int) -> None:
+        train_config = dop.TrainConfig(devices=devices)
+        planning.warn_of_unsharded_rows(Program(algorithm=algorithm, environment=dop.make("matrix-game"), train_config=train_config))
+
+    for algorithm in (dop.MADDPG(), dop.MAAC(), dop.QMIX(episodes_per_iteration=2), dop.StochasticDOP(episodes_per_iteration=2)):
+        warn(algorithm, 2)
+    assert not caplog.records
+    warn(dop.MADDPG(episodes_per_iteration=4), 4)
+    message = "Each of the 4 devices of a seed computes all of a minibatch: it is split only if replay_batch, 1250, is a multiple."
+    assert [record.getMessage() for record in caplog.records] == [message]
 
 
 def test_resuming_where_jax_has_started_keeps_the_number(tmp_path: Path):

@@ -21,7 +21,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from dop import policies
 from dop.algorithms.base.deterministic import Deterministic
-from dop.algorithms.base.off_policy import MOVED_FIELDS, Loss, OffPolicyLearner
+from dop.algorithms.base.off_policy import MOVED_FIELDS, Loss, OffPolicyLearner, Rows
 from dop.mixers import LinearMixer
 from dop.networks.critics import action_critic
 from dop.networks.layers import PerAgent
@@ -129,10 +129,10 @@ class DeterministicDOP(Deterministic[DecomposedActionCritic]):
         k, b = critic.mixer(step.state)
         return critic.local_q(step.state, step.obs, own), jnp.where(policies.is_active(step.action_mask), k, 0), b
 
-    def _actor_loss(self, actor: Team, learner: OffPolicyLearner[DecomposedActionCritic], batch: Transition, key: PRNGKeyArray) -> Loss:
-        loss, metrics = super()._actor_loss(actor, learner, batch, key)
-        k, _ = jax.vmap(learner.critic.mixer)(batch.state)
-        return loss, metrics | {"k_min": jnp.mean(jnp.min(k, axis=-1)), "k_max": jnp.mean(jnp.max(k, axis=-1))}
+    def _actor_loss(self, actor: Team, learner: OffPolicyLearner[DecomposedActionCritic], rows: Rows) -> Loss:
+        loss, metrics = super()._actor_loss(actor, learner, rows)
+        k, _ = jax.vmap(learner.critic.mixer)(rows.step.state)
+        return loss, metrics | {"k_min": rows.mean(jnp.min(k, axis=-1)), "k_max": rows.mean(jnp.max(k, axis=-1))}
 
 
 ALGORITHM = DeterministicDOP

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from dop import losses, policies
-from dop.algorithms.base.off_policy import MOVED_FIELDS, Loss, OffPolicy, OffPolicyLearner, td_metrics
+from dop.algorithms.base.off_policy import MOVED_FIELDS, Loss, OffPolicy, OffPolicyLearner, Rows, td_loss
 from dop.errors import ConfigError, check_not_negative, check_positive, shown
 from dop.networks.attention import AttentionCritic
 from dop.networks.mlp import MLP
@@ -140,9 +140,8 @@ class MAAC(OffPolicy[AttentionCritic]):
         policy = jax.vmap(policies.masked_softmax)(feed_forward.outputs(actor, obs), action_mask)
         return policy, jax.vmap(policies.sample)(jax.random.split(key, len(policy)), policy)
 
-    def _critic_loss(self, critic: AttentionCritic, learner: MAACLearner, batch: Transition, key: PRNGKeyArray) -> Loss:
+    def _critic_loss(self, critic: AttentionCritic, learner: MAACLearner, rows: Rows) -> Loss:
         """The squared soft TD error of every active agent (their Eq. 7)."""
-        is_active = policies.is_active(batch.action_mask)
 
         def target(step: Transition, key: PRNGKeyArray) -> Float[Array, " agent"]:
             policy, action = self._sample_actions(learner.target_actor, step.next_obs, step.next_action_mask, key)
@@ -151,13 +150,14 @@ class MAAC(OffPolicy[AttentionCritic]):
             soft = losses.gather_actions(q, action) - self.entropy_weight * log_probability(policy, action)
             return step.reward + self.gamma * step.discount * losses.agreed(soft, is_active)
 
-        action = feed_forward.as_vectors(batch.action, batch.action_mask)
-        q, logits = jax.vmap(critic)(batch.obs, action, is_active)
-        targets = jax.vmap(target)(batch, jax.random.split(key, len(batch.reward)))
-        loss, metrics = td_metrics(losses.gather_actions(q, jnp.argmax(action, axis=-1)), jax.lax.stop_gradient(targets), is_active)
-        return loss + self.attention_penalty * jnp.mean(logits**2), metrics
+        step = rows.step
+        action = feed_forward.as_vectors(step.action, step.action_mask)
+        q, logits = jax.vmap(critic)(step.obs, action, policies.is_active(step.action_mask))
+        q_taken, targets = losses.gather_actions(q, jnp.argmax(action, axis=-1)), jax.vmap(target)(step, rows.key)
+        loss, metrics = td_loss(q_taken, jax.lax.stop_gradient(targets), rows.active_weight)
+        return loss + self.attention_penalty * rows.mean(logits**2), metrics
 
-    def _actor_loss(self, actor: Team, learner: MAACLearner, batch: Transition, key: PRNGKeyArray) -> Loss:
+    def _actor_loss(self, actor: Team, learner: MAACLearner, rows: Rows) -> Loss:
         """Minus the soft policy-gradient objective (their Eq. 8); no gradient through the advantage."""
 
         def objective(step: Transition, key: PRNGKeyArray) -> tuple[Float[Array, " agent"], Float[Array, "agent action"]]:
@@ -167,9 +167,9 @@ class MAAC(OffPolicy[AttentionCritic]):
             advantage = counterfactual_advantage(policy, q, action) - self.entropy_weight * log
             return log * jax.lax.stop_gradient(advantage), policy
 
-        objectives, policy = jax.vmap(objective)(batch, jax.random.split(key, len(batch.reward)))
-        loss = -jnp.mean(objectives)
-        return loss, {"actor_loss": loss, "policy_entropy": jnp.mean(losses.entropy(policy))}
+        objectives, policy = jax.vmap(objective)(rows.step, rows.key)
+        loss = -rows.mean(objectives)
+        return loss, {"actor_loss": loss, "policy_entropy": rows.mean(losses.entropy(policy))}
 
 
 def counterfactual_advantage(

@@ -153,18 +153,28 @@ def _resolved(program: Program | PythonProgram) -> Program | PythonProgram:
     train_config = program.train_config.settled(steps=steps, warm_up=program.warmup_iterations * steps)
     if (remark := train_config.remark(steps=steps)) is not None:
         logging.getLogger("dop").warning("%s", remark)
-    warn_of_unsharded_episodes(program)
+    warn_of_unsharded_rows(program)
     return replace(program, train_config=train_config)
 
 
-def warn_of_unsharded_episodes(program: Program | PythonProgram) -> None:
-    """Warn if the devices of a seed cannot share the episodes of an iteration. Python environments are not shared anyway."""
+def warn_of_unsharded_rows(program: Program | PythonProgram) -> None:
+    """Warn if the devices of a seed cannot share the episodes of an iteration, or minibatches of `replay_batch` episodes or transitions.
+
+    Python environments are not shared anyway.
+    """
     train_config, episodes = program.train_config, program.algorithm.episodes_per_iteration
+    rows = getattr(program.algorithm, "replay_batch", 0)
     parts = parallel.mesh(len(train_config.seeds), train_config.devices).shape[data_parallel.AXIS]
     if isinstance(program, Program) and episodes % parts:
         logging.getLogger("dop").warning(
             "Each of the %s devices of a seed plays all %s episodes of an iteration: they are split only if their number is a multiple.",
             *(parts, episodes),
+        )
+    if isinstance(rows, int) and rows % parts:
+        logging.getLogger("dop").warning(
+            "Each of the %s devices of a seed computes all of a minibatch: it is split only if replay_batch, %s, is a multiple.",
+            parts,
+            rows,
         )
 
 

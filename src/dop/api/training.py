@@ -12,7 +12,7 @@ from typing import Any, Literal
 import jax
 
 from dop.api.loading import AnyAlgorithm, rebuild
-from dop.api.planning import make_plan, warn_of_unsharded_episodes
+from dop.api.planning import make_plan, warn_of_unsharded_rows
 from dop.api.programs import AnyEnvironment
 from dop.devices import compilation, cpu_threads
 from dop.errors import (
@@ -179,7 +179,7 @@ def resume(
     measure(program, folder).check()
     trainer = Trainer(program, config, folder)
     _warn_of_changed_resources(folder, config.train_config, trainer.devices.size)
-    warn_of_unsharded_episodes(program)
+    warn_of_unsharded_rows(program)
     with folder.locked():
         return _run(trainer, observers, resumed=True)
 

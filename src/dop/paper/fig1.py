@@ -33,7 +33,7 @@ from dop.hyper_parameters import changed
 from dop.networks.layers import Linear
 from dop.networks.mlp import FeedForward
 from dop.networks.teams import feed_forward, recurrent
-from dop.paper import pieces
+from dop.paper import pictures, pieces
 from dop.paper.pieces import Log
 from dop.paper.variants import METHODS, RELAXED, algorithm_of
 from dop.training.collect import collect
@@ -286,7 +286,7 @@ def summarise(options: Options, log: Log) -> None:
     lines = pieces.table(header, [row(case, piece) for case, piece in sorted(found.items(), key=lambda item: item[0].sort_key)])
     about = "| agents | seeds | Var(g_1) / Var(g_2) after 5% of training | half-way | at the end |"
     lines += ["", *pieces.table(about, [variance_row(n, ratios) for n, ratios in variances.items()])]
-    pieces.publish(options.out, "fig1", lines, figure(options, found, variances), log)
+    pictures.publish(options.out, "fig1", lines, figure(options, found, variances), log)
 
 
 def row(case: Case, piece: dict[str, Any]) -> str:
@@ -332,7 +332,7 @@ def figure(options: Options, found: dict[Case, dict[str, Any]], variances: dict[
     ordered = [name for name in METHODS if name in handles]
     picture.legend([handles[name] for name in ordered], ordered, loc="outside lower center", ncols=max(1, len(handles)), frameon=False)
     for axes in panels.flat:
-        pieces.style_axes(axes)
+        pictures.style_axes(axes)
         axes.title.set_fontsize(10)
     return picture
 
@@ -341,7 +341,7 @@ def draw_returns(axes: Axes, found: dict[Case, dict[str, Any]], which: str = "gr
     """Means over seeds with 95% intervals."""
     for case, piece in found.items():
         values = np.array(piece[which])
-        pieces.draw_mean(axes, piece["episodes"][-values.shape[1] :], values, case.variant, style(case.variant))
+        pictures.draw_mean(axes, piece["episodes"][-values.shape[1] :], values, case.variant, style(case.variant))
 
 
 def draw_sizes(axes: Axes, found: dict[Case, dict[str, Any]]) -> None:

@@ -17,7 +17,7 @@ from typing import Literal
 
 import jax
 
-from dop import api
+import dop
 from dop.analysis import statistics
 from dop.errors import RunError, check_positive
 from dop.paper import pieces
@@ -25,7 +25,6 @@ from dop.paper.variants import VARIANTS, algorithm_of
 from dop.storage import files, records
 from dop.storage.records import Record
 from dop.storage.run_directory import RunFolder
-from dop.visualise import curves
 
 WIN = "test_battle_won_mean"
 
@@ -144,8 +143,8 @@ def run_piece(piece: Piece, options: Options, log: Callable[[str], None]) -> boo
 def train(piece: Piece, folder: RunFolder) -> bool:
     """Start or resume the run. Returns whether it finished."""
     if folder.config.exists():
-        return api.resume(folder.path, env_steps=piece.env_steps).outcome.finished
-    run = api.train(algorithm_of(piece.variant), f"smax:{piece.map}", env_steps=piece.env_steps, seeds=[piece.seed], run_dir=folder.path)
+        return dop.resume(folder.path, env_steps=piece.env_steps).outcome.finished
+    run = dop.train(algorithm_of(piece.variant), f"smax:{piece.map}", env_steps=piece.env_steps, seeds=[piece.seed], run_dir=folder.path)
     return run.outcome.finished
 
 
@@ -215,6 +214,8 @@ def summarise(options: Options, log: Callable[[str], None]) -> None:
     header = "| map | variant | seeds | a third | two thirds | end | return at the end | minutes per seed |"
     rows = [row(name, variant, kept) for name, variants in by_map.items() for variant, kept in variants.items() if kept]
     table = "\n".join(pieces.table(header, rows))
+    from dop.visualise import curves  # noqa: PLC0415  # Matplotlib is slow to import
+
     log(table)
     files.write_text(options.out / "table.md", table + "\n")
     curves.draw_grid(by_map, options.out / "fig3.png", metric=WIN, title="Greedy win rate on SMAX")

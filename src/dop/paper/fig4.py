@@ -26,7 +26,7 @@ from dop.analysis.credit import POINTS as PUSHES
 from dop.analysis.credit import values_of
 from dop.errors import check_positive
 from dop.hyper_parameters import changed
-from dop.paper import pieces
+from dop.paper import pictures, pieces
 from dop.training.program import Program, RunState
 from dop.visualise import curves
 
@@ -172,7 +172,7 @@ def summarise(options: Options, log: Callable[[str], None]) -> None:
         return
     header = "| task | method | seeds | episodes | greedy return at the end | win rate at the end | best win rate | minutes per seed |"
     lines = pieces.table(header, [row(*name, runs) for name, runs in sorted(found.items(), reverse=True)])
-    pieces.publish(options.out, "fig4", lines, figure(found), log)
+    pictures.publish(options.out, "fig4", lines, figure(found), log)
 
 
 def row(task: str, method: str, runs: list[dict[str, Any]]) -> str:
@@ -195,7 +195,7 @@ def figure(found: dict[tuple[str, str], list[dict[str, Any]]]) -> Figure:
         axes.set(title=task.capitalize(), xlabel="episodes", ylabel="greedy return")
     draw_credit(right, found.get(("mill", "deterministic-dop"), []))
     for axes in (left, middle, right):
-        pieces.style_axes(axes)
+        pictures.style_axes(axes)
         if axes.lines:
             axes.legend(fontsize=8, frameon=False)
     return picture
@@ -206,7 +206,7 @@ def draw_returns(axes: Axes, runs_of: dict[str, list[dict[str, Any]]]) -> None:
     for method, runs in runs_of.items():
         returns = np.array([run["greedy_return"] for run in runs])
         style = curves.style(list(METHODS).index(method))
-        pieces.draw_mean(axes, runs[0]["episodes"], returns, f"{method} ({len(runs)})", style)
+        pictures.draw_mean(axes, runs[0]["episodes"], returns, f"{method} ({len(runs)})", style)
 
 
 def draw_credit(axes: Axes, runs: list[dict[str, Any]]) -> None:

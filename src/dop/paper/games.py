@@ -37,7 +37,7 @@ from dop.errors import check_positive
 from dop.hyper_parameters import changed
 from dop.networks.teams import recurrent
 from dop.networks.teams.recurrent import Carry
-from dop.paper import pieces
+from dop.paper import pictures, pieces
 from dop.paper.pieces import Log
 from dop.paper.variants import algorithm_of
 from dop.training.program import Program, RunState
@@ -260,7 +260,7 @@ def summarise(options: Options, log: Log) -> None:
     lines = pieces.table(header, [row(piece, run) for piece, run in found.items()])
     header = "| game | method | state | Q_tot(a_0, a_1) published | learned, mean over seeds | largest deviation of a seed from the mean |"
     rows = [table_row(piece, state, np.array(table)) for piece, run in found.items() for state, table in run["tables"].items()]
-    pieces.publish(options.out, "games", [*lines, "", *pieces.table(header, rows)], figure(found), log)
+    pictures.publish(options.out, "games", [*lines, "", *pieces.table(header, rows)], figure(found), log)
 
 
 def row(piece: Piece, run: dict[str, Any]) -> str:
@@ -308,8 +308,8 @@ def figure(found: dict[Piece, dict[str, Any]]) -> Figure:
         for piece, run in found.items():
             if piece.game == name:
                 style = curves.style(METHODS.index(piece.method))
-                pieces.draw_mean(axes, run["episodes"], np.array(run["greedy_return"]) / repetitions(piece, run), piece.method, style)
-        pieces.style_axes(axes)
+                pictures.draw_mean(axes, run["episodes"], np.array(run["greedy_return"]) / repetitions(piece, run), piece.method, style)
+        pictures.style_axes(axes)
         if axes.lines:
             for value in {game.best, *(p.mean for (g, _), p in PUBLISHED.items() if g == name)}:
                 axes.axhline(value, color="#999999", linewidth=0.8, linestyle=":")

@@ -1,4 +1,4 @@
-"""Shared code of the figures: pieces of work with one data file each, training of all seeds in parallel, tables and figures.
+"""Shared code of the figures: pieces of work with one data file each, training of all seeds in parallel, and tables.
 
 A piece with a data file is finished and never repeated. Files are written atomically, so work may be interrupted at any time.
 """
@@ -14,8 +14,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from dop.analysis import statistics
 from dop.devices import compilation
@@ -24,7 +22,6 @@ from dop.storage import files
 from dop.storage.records import Record
 from dop.storage.surroundings import surroundings
 from dop.training.program import Program, RunState
-from dop.visualise import curves
 
 Log = Callable[[str], None]
 
@@ -153,16 +150,7 @@ def train_seeds(
     return state, {"episodes": at, **found, "exploring_return": np.stack(exploring, axis=1).tolist()}
 
 
-# ------------------------------------------------------------------------------------------------------- tables and figures
-
-
-def publish(out: Path, name: str, lines: list[str], picture: Figure, log: Log) -> None:
-    """Log the table, and write it and the figure to `out`."""
-    table = "\n".join(lines)
-    log(table)
-    files.write_text(out / "table.md", table + "\n")
-    curves.save(picture, out / f"{name}.png")
-    log(f"figure: {out / name}.png")
+# ------------------------------------------------------------------------------------------------------------------- tables
 
 
 def table(header: str, rows: Iterable[str]) -> list[str]:
@@ -187,19 +175,3 @@ def minutes(kept: Sequence[Record]) -> str:
     ends = {record.seed: record.wall_seconds / 60 for record in sorted(kept, key=lambda record: record.wall_seconds)}
     low, high = min(ends.values()), max(ends.values())
     return f"{low:.1f}" if len(ends) == 1 else f"{low:.1f}-{high:.1f}"
-
-
-def draw_mean(axes: Axes, x: Any, values: np.ndarray, label: str, style: Mapping[str, Any]) -> None:
-    """Mean over seeds, with its 95% interval if there are several; axes of `values`: seed, point."""
-    found = statistics.mean_interval(values)
-    axes.plot(x, found.mean, label=label, **style)
-    if len(values) > 1:
-        axes.fill_between(x, found.low, found.high, color=style["color"], alpha=0.15, linewidth=0)
-
-
-def style_axes(axes: Axes) -> None:
-    """A faint grid, two spines, and a note on empty axes."""
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    if not any(len(np.atleast_1d(line.get_xdata())) for line in axes.lines) and not axes.patches:
-        axes.text(0.5, 0.5, "not run yet", ha="center", transform=axes.transAxes, color="#777777")

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from dop import losses, policies
-from dop.algorithms.base.off_policy import Critic, Loss, OffPolicy, OffPolicyLearner, td_metrics
+from dop.algorithms.base.off_policy import Critic, Loss, OffPolicy, OffPolicyLearner, Rows, td_loss
 from dop.errors import check_fractions, check_not_negative, check_positive
 from dop.learning import optimisers
 from dop.networks.teams import feed_forward
@@ -151,20 +151,21 @@ class Deterministic(OffPolicy[Critic]):
 
     # -------------------------------------------------------------------------------------------------------------- learning
 
-    def _critic_loss(self, critic: Critic, learner: OffPolicyLearner[Critic], batch: Transition, key: PRNGKeyArray) -> Loss:
+    def _critic_loss(self, critic: Critic, learner: OffPolicyLearner[Critic], rows: Rows) -> Loss:
         """The squared TD error (Eq. 12)."""
-        del key
 
         def target(step: Transition) -> Float[Array, " value"]:
             action = self._choose(learner.target_actor, learner, step.next_obs, step.next_action_mask)
             q_next = self._values(learner.target_critic, step.next_state, step.next_obs, action, policies.is_active(step.next_action_mask))
             return step.reward + self.gamma * step.discount * q_next
 
-        action = feed_forward.as_vectors(batch.action, batch.action_mask)
-        value = jax.vmap(self._values, (None, 0, 0, 0, 0))(critic, batch.state, batch.obs, action, policies.is_active(batch.action_mask))
-        return td_metrics(value, jax.lax.stop_gradient(jax.vmap(target)(batch)), jnp.ones_like(value, bool))
+        step = rows.step
+        action = feed_forward.as_vectors(step.action, step.action_mask)
+        value = jax.vmap(self._values, (None, 0, 0, 0, 0))(critic, step.state, step.obs, action, policies.is_active(step.action_mask))
+        weight = jnp.broadcast_to(rows.weight[:, None] / value.shape[1], value.shape)
+        return td_loss(value, jax.lax.stop_gradient(jax.vmap(target)(step)), weight)
 
-    def _actor_loss(self, actor: Team, learner: OffPolicyLearner[Critic], batch: Transition, key: PRNGKeyArray) -> Loss:
+    def _actor_loss(self, actor: Team, learner: OffPolicyLearner[Critic], rows: Rows) -> Loss:
         """Minus the actors' objective (Eq. 13 for a decomposed critic)."""
         kind, temperature = actor.network.kind, self._temperature(learner)
 
@@ -174,9 +175,10 @@ class Deterministic(OffPolicy[Critic]):
             own = jax.vmap(lambda k, x, m: feed_forward.relax(kind, k, x, m, temperature))(keys, output, step.action_mask)
             return self._actor_objective(learner.critic, step, action, own), jax.vmap(policies.masked_softmax)(output, step.action_mask)
 
-        action = feed_forward.as_vectors(batch.action, batch.action_mask)
-        value, policy = jax.vmap(objective)(batch, action, jax.random.split(key, len(batch.reward)))
-        metrics = {"actor_loss": -jnp.mean(value)}
+        action = feed_forward.as_vectors(rows.step.action, rows.step.action_mask)
+        value, policy = jax.vmap(objective)(rows.step, action, rows.key)
+        loss = -rows.mean(value)
+        metrics = {"actor_loss": loss}
         if kind != "box":
-            metrics["policy_entropy"] = jnp.mean(losses.entropy(policy))
-        return -jnp.mean(value), metrics
+            metrics["policy_entropy"] = rows.mean(losses.entropy(policy))
+        return loss, metrics

@@ -14,11 +14,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from dop import losses
+from dop import losses, policies
 from dop.errors import ConfigError, check_fractions, check_not_negative, check_positive, check_types
-from dop.learning import optimisers, transitions
+from dop.learning import minibatches, optimisers, transitions
 from dop.learning.gradient_step import Loss, gradient_step
 from dop.networks import parts
 from dop.networks.critics import CRITIC_IS_FEED_FORWARD
@@ -33,6 +33,32 @@ MOVED_FIELDS = {f"{part}_{hidden}": f"{part}.hidden_size" for part in ("actor", 
 """Arguments of earlier versions, and the fields that replace them."""
 ACTOR_IS_FEED_FORWARD = "Single transitions cannot train a recurrent actor: use dop.MLP(), or a network of your own without a hidden state."
 """Why an off-policy actor has no hidden state."""
+
+
+class Rows(eqx.Module):
+    """Transitions of a minibatch (leading axis: row): all of them, or one device's part. Losses and metrics are sums over rows."""
+
+    step: Transition
+    key: PRNGKeyArray
+    weight: Float[Array, " row"]
+    """Equal for all rows of the minibatch, with a sum of 1."""
+    active_weight: Float[Array, "row agent"]
+    """Equal for all active agents of the minibatch, with a sum of 1; 0 for the others."""
+
+    @classmethod
+    def of(cls, batch: Transition, key: PRNGKeyArray) -> Rows:
+        """All rows of a minibatch."""
+        n = len(batch.reward)
+        return cls(
+            step=batch,
+            key=jax.random.split(key, n),
+            weight=jnp.full(n, 1 / n),
+            active_weight=losses.equal_shares(policies.is_active(batch.action_mask), (0, 1)),
+        )
+
+    def mean(self, x: Float[Array, "row *rest"]) -> Float[Array, ""]:
+        """What these rows add to the mean of `x` over the minibatch and all other axes."""
+        return jnp.sum(self.weight * jnp.mean(x, axis=tuple(range(1, x.ndim))))
 
 
 class OffPolicyLearner(Learner, Generic[Critic]):
@@ -101,12 +127,12 @@ class OffPolicy(Generic[Critic]):
     def _make_critic(self, key: PRNGKeyArray, spec: EnvSpec) -> Critic: ...
 
     @abstractmethod
-    def _critic_loss(self, critic: Critic, learner: OffPolicyLearner[Critic], batch: Transition, key: PRNGKeyArray) -> Loss:
-        """The critic's loss on a minibatch (leading axis)."""
+    def _critic_loss(self, critic: Critic, learner: OffPolicyLearner[Critic], rows: Rows) -> Loss:
+        """The critic's loss, a sum over rows."""
 
     @abstractmethod
-    def _actor_loss(self, actor: Team, learner: OffPolicyLearner[Critic], batch: Transition, key: PRNGKeyArray) -> Loss:
-        """The actors' loss on a minibatch (leading axis), without the penalty on the outputs."""
+    def _actor_loss(self, actor: Team, learner: OffPolicyLearner[Critic], rows: Rows) -> Loss:
+        """The actors' loss, a sum over rows, without the penalty on the outputs."""
 
     def _check(self, spec: EnvSpec) -> None:
         """Raise ConfigError for hyper-parameters or environments that no subclass supports."""
@@ -169,22 +195,25 @@ class OffPolicy(Generic[Critic]):
     def _critic_step(
         self, learner: OffPolicyLearner[Critic], x: tuple[Transition, PRNGKeyArray]
     ) -> tuple[OffPolicyLearner[Critic], Metrics]:
-        loss = lambda critic: self._critic_loss(critic, learner, *x)  # noqa: E731
+        loss = lambda critic, rows: self._critic_loss(critic, learner, rows)  # noqa: E731
         rule = self._optimiser(self.critic_lr)
-        critic, optimiser, metrics = gradient_step(loss, learner.critic, rule, learner.critic_optimiser, name="critic")
+        critic, optimiser, metrics = gradient_step(loss, learner.critic, rule, learner.critic_optimiser, Rows.of(*x), name="critic")
         return replace(learner, critic=critic, critic_optimiser=optimiser), metrics
 
     def _actor_step(
         self, learner: OffPolicyLearner[Critic], batch: Transition, key: PRNGKeyArray
     ) -> tuple[OffPolicyLearner[Critic], Metrics]:
-        def objective(actor: Team) -> Loss:
-            loss, metrics = self._actor_loss(actor, learner, batch, key)
-            outputs = jnp.where(batch.action_mask, jax.vmap(feed_forward.outputs, (None, 0))(actor, batch.obs), 0)
-            size = jnp.mean(outputs**2)
-            return loss + self.logit_penalty * size, metrics | {"actor_output_rms": jnp.sqrt(size)}
+        def objective(actor: Team, rows: Rows) -> Loss:
+            loss, metrics = self._actor_loss(actor, learner, rows)
+            outputs = jnp.where(rows.step.action_mask, jax.vmap(feed_forward.outputs, (None, 0))(actor, rows.step.obs), 0)
+            size = rows.mean(outputs**2)
+            return loss + self.logit_penalty * size, metrics | {"actor_output_square": size}
 
         rule = self._optimiser(self.actor_lr)
-        actor, optimiser, metrics = gradient_step(objective, learner.actor, rule, learner.actor_optimiser, name="actor")
+        actor, optimiser, metrics = gradient_step(
+            objective, learner.actor, rule, learner.actor_optimiser, Rows.of(batch, key), name="actor"
+        )
+        metrics["actor_output_rms"] = jnp.sqrt(metrics.pop("actor_output_square"))  # of the sum over all devices
         return replace(learner, actor=actor, actor_optimiser=optimiser), metrics
 
     def _optimiser(self, lr: float) -> optax.GradientTransformation:
@@ -193,17 +222,11 @@ class OffPolicy(Generic[Critic]):
         return optimisers.adam(lr, eps=self.optimiser_eps, max_grad_norm=self.max_grad_norm)
 
 
-def td_metrics(value: Float[Array, "*batch"], target: Float[Array, "*batch"], mask: Bool[Array, "*batch"]) -> Loss:
-    """The mean squared TD error where `mask` holds, and its metrics."""
-    error = value - target
-    loss = losses.masked_mean(error**2, mask)
-    metrics = {
-        "critic_loss": loss,
-        "td_error_abs": losses.masked_mean(jnp.abs(error), mask),
-        "q_taken_mean": losses.masked_mean(value, mask),
-        "target_mean": losses.masked_mean(target, mask),
-    }
-    return loss, metrics
+def td_loss(value: Float[Array, "row value"], target: Float[Array, "row value"], weight: Float[Array, "row value"]) -> Loss:
+    """The weighted sum of squared TD errors, and its metrics; whatever has weight 0 is ignored."""
+    value, target = (jnp.where(weight > 0, x, 0) for x in (value, target))
+    loss, metrics = minibatches.squared_error(value - target, weight)
+    return loss, metrics | {"q_taken_mean": jnp.sum(weight * value), "target_mean": jnp.sum(weight * target)}
 
 
 def _copy(module: Any) -> Any:

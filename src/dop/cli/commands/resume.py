@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import dop
@@ -12,6 +12,8 @@ from dop.cli.parsing import parse
 from dop.cli.run import RunOptions
 
 USAGE = "RUN [options]"
+_ARGUMENTS = {"logger": "loggers", "callback": "callbacks"}
+"""Arguments of `dop.resume` that are plurals of their options; the others have the same name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,6 @@ class Options(RunOptions):
 def run(arguments: Sequence[str]) -> None:
     """`dop resume RUN`"""
     options = parse(Options, arguments, prog="dop resume")
-    names = ("env_steps", "on_non_finite", "threads", "devices", "quiet", "logger_online")
-    chosen = {name: getattr(options, name) for name in names}
-    run_summary(dop.resume(options.run, loggers=options.logger, callbacks=options.callback, **chosen, **options.source))
+    own = {field.name for field in fields(Options)} - {field.name for field in fields(RunOptions)}
+    chosen = {_ARGUMENTS.get(name, name): getattr(options, name) for name in own}
+    run_summary(dop.resume(options.run, **chosen, **options.source))
