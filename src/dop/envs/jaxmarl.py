@@ -11,8 +11,10 @@ Rutherford et al., JaxMARL: Multi-Agent RL Environments and Algorithms in JAX (2
     MPE_simple_v3              one particle reaches a landmark
     MPE_simple_facmac_*        predators hunt scripted prey; the predators are the team
 
-Observations are flattened (images row by row) and converted to float32, unscaled. State: the team's observations concatenated; on jaxnav
-preceded by the map and the robots' positions, which JaxMARL's `get_world_state` adds.
+Observations are flattened (images row by row) and converted to float32. Overcooked's are divided by the largest values, 3 for counts of
+ingredients and 20 for the time to cook; others are as they are. State: the team's observations concatenated. On jaxnav the map and the
+robots' positions are in front of them, from JaxMARL's `get_world_state`. On Overcooked, where all see the whole kitchen, it is the first
+agent's observation.
 
 Reward: the one that all agents get; on jaxnav, where each has its own, their sum, or their mean with `reward="mean"`. Overcooked:
 `shaped_reward` times the sum of the agents' shaped rewards is added, and the metric `unshaped_return` leaves them out.
@@ -79,17 +81,19 @@ def make(
     if variant in REFUSED:
         raise ConfigError(f"{FAMILY}:{variant} cannot be made: {variant} {REFUSED[variant]}")
     if variant not in TASKS:
-        raise UnknownNameError("JaxMARL environment", variant or "(none given)", (*TASKS, *REFUSED))
+        raise UnknownNameError("JaxMARL environment", variant or "(none given)", TASKS)
     name, task = f"{FAMILY}:{variant}", TASKS[variant]
     common = _common(name, task, limit_terminates, reward, shaped_reward)
     game = _game(name, task, time_limit, options)
     made_with = {"time_limit": _limit(name, task, game, time_limit), **common, **task.defaults, **options}
     with plugins.named(f"{name} cannot be made with these options"), jaxmarl.quietly():
-        spec = _spec(name, task, game, made_with)
+        highest = _highest(task, game)
+        spec = _spec(name, task, game, highest, made_with)
     return JaxMARL(
         spec=spec,
         game=game,
         task=task,
+        highest=highest,
         limit_terminates=limit_terminates,
         averaged=reward == "mean",
         shaping=float(shaped_reward or 0.0),
@@ -148,11 +152,16 @@ def _limit(name: str, task: Task, game: Any, time_limit: int | None) -> int:
     return own if time_limit is None else time_limit
 
 
-def _spec(name: str, task: Task, game: Any, options: Mapping[str, Any]) -> EnvSpec:
+def _highest(task: Task, game: Any) -> np.ndarray | None:
+    highest = None if task.highest is None else task.highest(game)
+    return None if highest is None else np.array(highest, np.float32)
+
+
+def _spec(name: str, task: Task, game: Any, highest: np.ndarray | None, options: Mapping[str, Any]) -> EnvSpec:
     agents = task.team(game)
     obs, state = jax.eval_shape(game.reset, jax.random.key(0))
-    seen = 0 if task.seen is None else jax.eval_shape(functools.partial(task.seen, game), state).size
     obs_sizes = tuple(obs[agent].size for agent in agents)
+    own = [jax.ShapeDtypeStruct((size,), jnp.float32) for size in obs_sizes]
     spaces = [game.action_space(agent) for agent in agents]
     discrete = all(hasattr(space, "n") for space in spaces)
     names = task.names(game)
@@ -163,9 +172,9 @@ def _spec(name: str, task: Task, game: Any, options: Mapping[str, Any]) -> EnvSp
         obs_sizes=obs_sizes,
         action_sizes=tuple(int(space.n) if discrete else space.shape[0] for space in spaces),
         action_kind="discrete" if discrete else "box",
-        state_size=seen + sum(obs_sizes),
+        state_size=jax.eval_shape(functools.partial(task.whole, game), state, own).size,
         time_limit=options["time_limit"],
-        obs_bound=task.obs_bound,
+        obs_bound=task.obs_bound if highest is None else 1.0,
         metrics=(*(("unshaped_return",) if task.shaped else ()), *task.metrics),
         action_names=(names,) * len(agents) if names else (),
         options=tuple((option, tuple(value) if isinstance(value, list) else value) for option, value in options.items()),
@@ -189,6 +198,8 @@ class JaxMARL:
     game: Any
     """A `jaxmarl.environments.MultiAgentEnv`; everything in it is constant."""
     task: Task
+    highest: np.ndarray | None
+    """What the channels of observations are divided by, if they are."""
     limit_terminates: bool
     averaged: bool
     shaping: float
@@ -234,18 +245,22 @@ class JaxMARL:
     def _time_step(
         self, state: Progress, obs: Mapping[str, Array], reward: Float[Array, ""], terminated: Bool[Array, ""], truncated: Bool[Array, ""]
     ) -> TimeStep:
-        task, own = self.task, [obs[agent].astype(jnp.float32).ravel() for agent in self.spec.agents]
-        seen = [] if task.seen is None else [task.seen(self.game, state.inner)]
+        task, own = self.task, [self._flat(obs[agent]) for agent in self.spec.agents]
         unshaped = [state.unshaped_return] if task.shaped else []
         return TimeStep(
             obs=jnp.stack([jnp.pad(o, (0, self.spec.obs_size - len(o))) for o in own]),
-            state=jnp.concatenate([*seen, *own]),
+            state=task.whole(self.game, state.inner, own),
             action_mask=self._action_mask(state.inner),
             reward=reward,
             terminated=terminated,
             truncated=truncated,
             metrics=jnp.array([*unshaped, *(metric(state.inner) for metric in task.metrics.values())], jnp.float32),
         )
+
+    def _flat(self, obs: Array) -> Float[Array, " own"]:
+        """An agent's observation in the form of the library."""
+        whole = obs.astype(jnp.float32)
+        return (whole if self.highest is None else whole / self.highest).ravel()
 
     def _action_mask(self, inner: Any) -> Bool[Array, "agent action"]:
         task = self.task

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,11 @@ Active = Bool[Array, " agent"]
 def _never(before: Any, after: Any, actions: Mapping[str, Array]) -> Bool[Array, ""]:
     del before, after, actions
     return jnp.zeros((), bool)
+
+
+def _all_observations(game: Any, state: Any, own: Sequence[Float[Array, " own"]]) -> Float[Array, " state"]:
+    del game, state
+    return jnp.concatenate(own)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +44,10 @@ class Task:
     """The available actions (game, state) by agent; None: all."""
     active: Callable[[Any, Any], Active] | None = None
     """Which agents (game, state) still act; None: all."""
-    seen: Callable[[Any, Any], Float[Array, " seen"]] | None = None
-    """What the state (game, state) has in addition to the observations."""
+    highest: Callable[[Any], tuple[float, ...] | None] | None = None
+    """The largest value of each channel of the observed images (game), by which they are divided; None: observations stay as they are."""
+    whole: Callable[[Any, Any, Sequence[Float[Array, " own"]]], Float[Array, " state"]] = _all_observations
+    """The global state (game, state, the team's observations)."""
     shared: bool = True
     """Whether all agents of the team get the same reward."""
     shaped: bool = False
@@ -97,16 +104,50 @@ def _all_arrived_or_crashed(before: Any, after: Any, actions: Mapping[str, Array
     return jnp.all(before.done | after.goal_reached | after.move_term)
 
 
-def _map_and_robots(game: Any, state: Any) -> Float[Array, " seen"]:
-    """The part of `get_world_state` that is the same for all robots; in front of it is their index, behind it their observation."""
-    rows, n = game.get_world_state(state), game.num_agents
-    return rows[0, n : rows.shape[1] - game.lidar_num_beams - 5]
+def _map_and_robots(game: Any, state: Any, own: Sequence[Float[Array, " own"]]) -> Float[Array, " state"]:
+    """The part of `get_world_state` that is the same for all robots, then their observations. There it has a robot's index in front of it
+    and the robot's observation behind it."""
+    rows = game.get_world_state(state)
+    return jnp.concatenate([rows[0, game.num_agents : rows.shape[1] - len(own[0])], *own])
 
 
 def _jaxnav_actions(game: Any) -> tuple[str, ...]:
     if game._act_type != "Discrete":  # JaxMARL has no public name for it
         return "speed", "turn"
     return tuple(f"speed {speed} turn {turn}" for speed in (0, 0.5, 1) for turn in (0.5, 0.25, 0, -0.25, -0.5))
+
+
+# -------------------------------------------------------------------------------------------------------------------- Overcooked
+
+_INGREDIENTS, _COOKING = 3.0, 20.0
+"""Most ingredients in one place, and the longest time to cook."""
+
+
+def _overcooked_highest(game: Any) -> tuple[float, ...]:
+    """Layers 16 and 18 count onions in pots and soups, layer 20 is the time to cook."""
+    return tuple({16: _INGREDIENTS, 18: _INGREDIENTS, 20: _COOKING}.get(layer, 1.0) for layer in range(game.obs_shape[2]))
+
+
+def _overcooked_v2_highest(game: Any) -> tuple[float, ...] | None:
+    """In the order of `get_obs_default`: the agent, the others, objects, piles, items, the recipe, the time to cook, a delivery."""
+    if game.observation_type != "default":
+        return None  # features, not an image
+    n = game.layout.num_ingredients
+    items = (1.0, 1.0, *(_INGREDIENTS,) * n)
+    agent, ones = (*(1.0,) * 5, *items), (1.0,) * (6 + n)
+    return (*agent, *agent, *ones, *items, *items, _COOKING, *(1.0,) * game.indicate_successful_delivery)
+
+
+def _one_observation(game: Any, state: Any, own: Sequence[Float[Array, " own"]]) -> Float[Array, " state"]:
+    """Each cook sees the whole kitchen."""
+    del game, state
+    return own[0]
+
+
+def _kitchen(game: Any, state: Any, own: Sequence[Float[Array, " own"]]) -> Float[Array, " state"]:
+    """Each cook sees the whole kitchen, if it has no `agent_view_size` and no ingredients under other names."""
+    partial = game.agent_view_size or game.op_ingredient_permutations or game.observation_type != "default"
+    return (_all_observations if partial else _one_observation)(game, state, own)
 
 
 # ------------------------------------------------------------------------------------------------------------------- other tasks
@@ -131,11 +172,15 @@ TASKS: dict[str, Task] = {
     ),
     "overcooked": Task(
         cls="Overcooked",
+        highest=_overcooked_highest,
+        whole=_one_observation,
         shaped=True,
         action_names=("up", "down", "right", "left", "stay", "interact"),
     ),
     "overcooked_v2": Task(
         cls="OvercookedV2",
+        highest=_overcooked_v2_highest,
+        whole=_kitchen,
         shaped=True,
         action_names=("right", "down", "left", "up", "stay", "interact"),
     ),
@@ -153,7 +198,7 @@ TASKS: dict[str, Task] = {
         defaults={"act_type": "Discrete"},
         ended=_all_arrived_or_crashed,
         active=_moving,
-        seen=_map_and_robots,
+        whole=_map_and_robots,
         shared=False,
         metrics={
             "arrived": lambda state: jnp.mean(state.goal_reached, dtype=jnp.float32),
