@@ -22,7 +22,7 @@ from helpers import assert_trees_equal
 
 compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # compiles in half the time
 NOTHING, SWITCH, TELL = range(3)
-DOCUMENTED = Path("docs/environments.md").read_text()
+DOCUMENTED = (Path(__file__).parents[2] / "docs" / "environments.md").read_text()
 FAST_LIDAR = {"lidar_num_beams": 4, "lidar_max_range": 0.5}
 
 
