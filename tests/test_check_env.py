@@ -408,7 +408,7 @@ def test_pettingzoo_and_gymnasium_environments_are_adapted():
         ("odd_games:Marl", {}, "returned Marl, .* use the name pymarl:odd_games:Marl"),
         ("odd_games:silent", {"nams": ["x"]}, "odd_games:silent cannot be made with these options: .*nams"),
         ("python_games:Lights", {"team": "left"}, "python_games:Lights cannot be made with these options: .*team"),
-        ("jaxmarl:make", {"env_id": "MPE_simple_spread_v3"}, r"JaxMARL's environments cannot be used directly. smax:.* mpe:"),
+        ("jaxmarl:make", {"env_id": "MPE_simple_spread_v3"}, r"JaxMARL's environments cannot be used directly. jaxmarl:.* smax:.* mpe:"),
         ("test_check_env:jaxmarls", {}, r"returned SimpleSpreadMPE.* spec, reset and step"),
     ],
 )

@@ -20,7 +20,10 @@ from probes import PROBES
 
 N_EPISODES = 32
 FAST_MAPS = ("smax:3m", "smax:smacv2_5_units")  # the latter starts some units outside of the map
-NAMES = tuple(name for name in dop.envs.names() if not name.startswith(("mabrax:", "jumanji:")))  # extras; tests/envs plays them
+TESTED_ELSEWHERE = tuple(  # by tests/envs: extras, and what takes long
+    name for name in dop.envs.names() if name.startswith(("mabrax:", "jumanji:", "jaxmarl:")) and name != "jaxmarl:hanabi"
+)
+NAMES = tuple(name for name in dop.envs.names() if name not in TESTED_ELSEWHERE)
 PROBE_NAMES = tuple(f"probe:{probe.__name__}" for probe in PROBES)
 PLAYED = (*(name for name in NAMES if not name.startswith("smax:") or name in FAST_MAPS), *PROBE_NAMES)
 

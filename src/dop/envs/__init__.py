@@ -19,6 +19,7 @@ from typing import Any
 
 from dop import plugins, registry
 from dop.envs import python
+from dop.envs.common import jaxmarl
 from dop.envs.making import makers
 from dop.envs.making.places import place_of
 from dop.envs.python.base import recognise
@@ -97,7 +98,7 @@ def checked_options(options: Any) -> dict[str, Any]:
 def _import_environment(module_name: str, function_name: str, options: dict[str, Any]) -> Environment | PythonEnvironment:
     spec = f"{module_name}:{function_name}"
     if module_name.partition(".")[0] == "jaxmarl":
-        raise ConfigError(f"{spec!r}: {recognise.JAXMARL}")
+        raise ConfigError(f"{spec!r}: {jaxmarl.ADVICE}")
     maker = makers.load(module_name, function_name)
     with plugins.named(f"{spec!r} cannot be made"):
         environment = made_by(maker, spec, options)

@@ -11,12 +11,25 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+ADVICE = (
+    "JaxMARL's environments cannot be used directly. jaxmarl:..., smax:..., mpe:... and, with an extra, mabrax:... are available by name "
+    "(dop list). Wrap any other in a class with spec, reset and step (see dop.Environment)."
+)
+"""Advice for an environment or a function of JaxMARL's own."""
+
 
 def import_quietly(module: str) -> Any:
     """Import `module` of JaxMARL without its output and warnings about missing or deprecated parts."""
+    with quietly():
+        return importlib.import_module(module)
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Discard the output and the warnings of JaxMARL's code."""
     with _silence(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return importlib.import_module(module)
+        yield
 
 
 @contextlib.contextmanager

@@ -10,18 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
+from dop.envs.common import jaxmarl
 from dop.envs.making import makers, seeding
 from dop.envs.python import gymnasium, pettingzoo, pymarl
 from dop.envs.python.base import drawn_pictures, reseeded
 from dop.envs.python.base.adapted_team import AdaptedTeam
 from dop.envs.python.base.common import Common
 from dop.types import EnvSpec
-
-JAXMARL = (
-    "JaxMARL's environments cannot be used directly. smax:..., mpe:... and, with an extra, mabrax:... are available by name (dop list). "
-    "Wrap any other in a class with spec, reset and step (see dop.Environment)."
-)
-"""Advice for an environment of JaxMARL."""
 
 
 def adapt(name: str, maker: Callable[..., Any], options: Mapping[str, Any]) -> Any:
@@ -55,7 +50,7 @@ def way_out(name: str, made: Any) -> str:
     if hasattr(made, "agent_iter"):
         return f"Its agents act in turn (AEC). {pettingzoo.PARALLEL}"
     if any(kind.__module__.partition(".")[0] == "jaxmarl" for kind in type(made).__mro__):
-        return JAXMARL
+        return jaxmarl.ADVICE
     if all(callable(getattr(made, method, None)) for method in pymarl.REQUIRED):
         return f"It has PyMARL's interface: use the name {pymarl.FAMILY}:{name}."
     if _adapter(made) is not None:
