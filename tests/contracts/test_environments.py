@@ -19,13 +19,17 @@ from helpers import assert_trees_close, assert_trees_equal
 from probes import PROBES
 
 N_EPISODES = 32
-FAST_MAPS = ("smax:3m", "smax:smacv2_5_units")  # the latter starts some units outside of the map
+BATTLES = ("smax:", "skirmish:")
+FAST_MAPS = (
+    *("smax:3m", "smax:smacv2_5_units"),  # the latter starts some units outside of the map
+    *("skirmish:3m", "skirmish:terran_5_vs_5"),
+)
 TESTED_ELSEWHERE = tuple(  # by tests/envs: extras, and what takes long
     name for name in dop.envs.names() if name.startswith(("mabrax:", "jumanji:", "jaxmarl:")) and name != "jaxmarl:hanabi"
 )
 NAMES = tuple(name for name in dop.envs.names() if name not in TESTED_ELSEWHERE)
 PROBE_NAMES = tuple(f"probe:{probe.__name__}" for probe in PROBES)
-PLAYED = (*(name for name in NAMES if not name.startswith("smax:") or name in FAST_MAPS), *PROBE_NAMES)
+PLAYED = (*(name for name in NAMES if not name.startswith(BATTLES) or name in FAST_MAPS), *PROBE_NAMES)
 
 compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # compiles in half the time
 

@@ -4,8 +4,8 @@ Samvelyan et al., The StarCraft Multi-Agent Challenge (2019); Ellis et al., SMAC
 that attack-move to the allies' start, as in SMAC. Rules, observations, states, actions and rewards are SMAC's: `observation` and
 `environment` describe them; `battle` describes a game loop; `units.toml` and `maps/` have the facts, with their sources.
 
-What is simpler than StarCraft II: attacks hit at once (no missiles, no time to aim or turn), units have no acceleration, and find ways around
-each other by pushing and turning (`motion`).
+What is simpler than StarCraft II: attacks hit at once (no missiles, no time to aim or turn), units have no acceleration, and they find
+ways around each other by pushing and turning (`motion`).
 """
 
 from __future__ import annotations
@@ -26,8 +26,11 @@ from dop.errors import ConfigError, shown
 FAMILY = "skirmish"
 
 UNITS = {"smac": SMAC, "multiplayer": MULTIPLAYER}
-DIFFICULTIES = {"easy": 3.0, "medium": 4.0, "hard": 5.0}
-"""How far enemies look for targets, in cells from edge to edge. 5 is the game's own distance."""
+DIFFICULTIES = {"easy": 24, "medium": 12, "hard": 6, "very-hard": 2}
+"""Game loops between an enemy's looks around itself. With 6, scripted allies win about as often as in StarCraft II on 3s5z and 10m_vs_11m
+(`bench/skirmish.py`)."""
+_ACQUIRE = 5.0
+"""How far enemies look for targets, from edge to edge; the game's own distance."""
 _RANDOM = {"obs_own_pos": True, "use_unit_ranges": True}
 """Defaults on maps of random teams, as SMACv2 configures them."""
 
@@ -50,7 +53,7 @@ def make(
 
     Args:
         time_limit: steps; by default the map's own.
-        difficulty: how far enemies look for targets: easy 3, medium 4, hard 5 cells.
+        difficulty: how often enemies look around themselves: easy every 24 game loops, medium 12, hard 6, very-hard 2.
         units: the numbers of the units that SMAC's maps use (`smac`), or those of the multiplayer game, version 4.10 (`multiplayer`).
         step_mul: game loops of one step (SMAC: 8).
         move_amount: cells that an order to move goes (SMAC: 2).
@@ -74,7 +77,8 @@ def make(
         step_loops=positive_integer("step_mul", step_mul),
         move_amount=positive("move_amount", move_amount),
         units=UNITS[one_of("units", units, tuple(UNITS))],
-        acquire=DIFFICULTIES[one_of("difficulty", difficulty, tuple(DIFFICULTIES))],
+        acquire=_ACQUIRE,
+        reaction=DIFFICULTIES[one_of("difficulty", difficulty, tuple(DIFFICULTIES))],
     )
     own = {"time_limit": limit, "difficulty": difficulty, "units": units, "step_mul": step_mul, "move_amount": float(move_amount)}
     return Skirmish(

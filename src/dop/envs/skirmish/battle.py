@@ -1,8 +1,8 @@
 """One battle: `World`, and the game loop that moves, aims, hits and heals.
 
-Game facts: liquipedia.net, StarCraft II (Legacy of the Void), as cited in `units.toml`. Orders and behaviour of both sides: the scripts and
-unit catalogues inside the maps of SMAC (Samvelyan et al. 2019; repository oxwhirl/smac, `smac/env/starcraft2/maps`). Learning units do what
-their order says and nothing else: they neither look for targets nor answer fire. Enemies have one order, to attack-move to the team's start.
+Facts about units: `units.toml`. Orders and behaviour of both sides: the scripts and unit catalogues inside SMAC's maps (Samvelyan et al.
+2019; repository oxwhirl/smac, `smac/env/starcraft2/maps`). Learning units do what their order says and nothing else: they neither look for
+targets nor answer fire. Enemies have one order, to attack-move to the team's start.
 
 In each loop, all units act on what they see at its start: enemies choose targets, then who is in range with its weapon ready hits, who is
 not in range walks, then hits, healing and explosions count at once. So two units can kill each other in one loop.
@@ -101,14 +101,26 @@ def fight(rules: Rules, world: World, orders: Orders, delay: Float[Array, " unit
         delay: game loops that each unit's next cooldown takes longer.
     """
     facts = rules.facts(world.unit_type)
-    pairs = damage.pairs(rules, facts)
-    return jax.lax.fori_loop(0, rules.step_loops, lambda _, now: _game_loop(rules, facts, pairs, now, orders, delay), world)
+    pairs, first = damage.pairs(facts), world.steps * rules.step_loops
+
+    def one(loop: Int[Array, ""], now: World) -> World:
+        return _game_loop(rules, facts, pairs, now, orders, delay, first + loop)
+
+    return jax.lax.fori_loop(0, rules.step_loops, one, world)
 
 
-def _game_loop(rules: Rules, facts: Facts, pairs: damage.Pairs, world: World, orders: Orders, delay: Float[Array, " unit"]) -> World:
+def _game_loop(
+    rules: Rules,
+    facts: Facts,
+    pairs: damage.Pairs,
+    world: World,
+    orders: Orders,
+    delay: Float[Array, " unit"],
+    loop: Int[Array, ""],
+) -> World:
     alive = world.alive
     seen = geometry(world.position, facts.radius)
-    target = targets.choose(rules, facts, seen.gap, alive, world, orders.target)
+    target = targets.choose(rules, facts, seen.gap, alive, world, orders.target, loop)
     aims = (target[:, None] == np.arange(rules.n_units)) & alive[:, None]
     in_reach = jnp.any(aims & (seen.gap <= facts.reach[:, None]), axis=1)
     shoots = in_reach & facts.fights & (world.cooldown <= 0.0)

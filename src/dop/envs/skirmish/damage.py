@@ -24,8 +24,7 @@ class Pairs(eqx.Module):
     """All its hits on a target without a shield."""
 
 
-def pairs(rules: Rules, facts: Facts) -> Pairs:
-    del rules
+def pairs(facts: Facts) -> Pairs:
     hits, hit = facts.hits[:, None], facts.damage
     bare = jnp.where(hit > 0.0, jnp.maximum(hit - facts.armour[None, :], LEAST_DAMAGE), 0.0)
     return Pairs(raw=hits * hit, bare=hits * bare)

@@ -30,9 +30,9 @@ LEAST_DELAY, MOST_DELAY = -1.0, 2.0
 class Rewards:
     """SMAC's rewards; its options of the same names.
 
-    A step's reward is the health and shields that enemies lost (what they regain counts against it), plus `reward_death_value` per enemy killed; without
-    `reward_only_positive` also, times `reward_negative_scale`, minus the same for allies. A sum below 0 counts as its absolute value if
-    `reward_only_positive`, as in SMAC. The end adds `reward_win` or `reward_defeat`.
+    A step's reward is the health and shields that enemies lost (less what they regained), plus `reward_death_value` per enemy killed. With
+    `reward_only_positive` its absolute value counts, as in SMAC; without, the same sum of the allies, times `reward_negative_scale`, is
+    taken off. The end adds `reward_win` or `reward_defeat`.
     """
 
     reward_sparse: bool = False
@@ -101,7 +101,7 @@ class Skirmish:
     def reset(self, key: PRNGKeyArray) -> tuple[World, TimeStep]:
         world = self._start(key)
         no = jnp.zeros((), bool)
-        return world, self._time_step(self.rules.facts(world.unit_type), world, jnp.zeros(()), won=no, lost=no)
+        return world, self._time_step(self.rules.facts(world.unit_type), world, jnp.zeros(()), won=no)
 
     def step(self, key: PRNGKeyArray, state: World, action: Int[Array, " agent"]) -> tuple[World, TimeStep]:
         facts = self.rules.facts(state.unit_type)
@@ -109,7 +109,7 @@ class Skirmish:
         world = battle.fight(self.rules, state, self._orders(facts, action), delay)
         world = World(**{**vars(world), "last_action": action.astype(jnp.int32), "steps": state.steps + 1})
         won, lost = self._outcome(facts, world)
-        return world, self._time_step(facts, world, self._reward(facts, state, world, won, lost), won=won, lost=lost)
+        return world, self._time_step(facts, world, self._reward(facts, state, world, won, lost), won=won)
 
     def _orders(self, facts: Facts, action: Int[Array, " ally"]) -> Orders:
         n = self.rules.n_allies
@@ -154,9 +154,7 @@ class Skirmish:
         obs = self.view.obs(facts, seen, world, mask)
         return mask, obs, self.view.state(facts, world, obs)
 
-    def _time_step(
-        self, facts: Facts, world: World, reward: Float[Array, ""], *, won: Bool[Array, ""], lost: Bool[Array, ""]
-    ) -> TimeStep:
+    def _time_step(self, facts: Facts, world: World, reward: Float[Array, ""], *, won: Bool[Array, ""]) -> TimeStep:
         n, alive = self.rules.n_allies, world.alive
         mask, obs, state = self._seen(facts, world)
         fighting = alive & facts.fights

@@ -14,8 +14,8 @@ from dop.envs.skirmish.terrain import cell
 if TYPE_CHECKING:
     from dop.envs.skirmish.battle import Geometry, World
 
-from dop.envs.skirmish.targets import PAR
-_SOFT = PAR[3]
+_SOFT = 0.1
+"""How hard units that walk push each other, relative to others."""
 _STANDS = 0.05
 """How easily a unit that stands is pushed, relative to one that walks."""
 _ARRIVED = 0.5
@@ -81,13 +81,18 @@ def _attack_move(
 
 
 def _contacts(
-    facts: Facts, seen: Geometry, alive: Bool[Array, " unit"], walks: Bool[Array, " unit"], wish: Float[Array, "unit 2"], detour: Float[Array, " unit"]
+    facts: Facts,
+    seen: Geometry,
+    alive: Bool[Array, " unit"],
+    walks: Bool[Array, " unit"],
+    wish: Float[Array, "unit 2"],
+    detour: Float[Array, " unit"],
 ) -> tuple[Float[Array, "unit 2"], Float[Array, "unit 2"], Float[Array, " unit"]]:
     """What contacts do to each unit: the push out of overlaps, the direction in which it walks, and its detour.
 
-    A unit that stands hardly gives way. One that walks into those that stand takes the smaller turn, to the left or to the right, that leads past
-    all of them, along the last, and keeps to that side until it has walked freely for a while. In SC2, paths are planned around units that
-    stand; this is a local rule that surrounds a target without a plan.
+    A unit that stands hardly gives way. One that walks into those that stand takes the smaller turn, to the left or to the right, that
+    leads past all of them, along the last, and keeps to that side until it has walked freely for a while. In SC2, paths are planned around
+    units that stand; this is a local rule that surrounds a target without a plan.
     """
     n = len(alive)
     together = alive[:, None] & alive[None, :] & (facts.ground[:, None] == facts.ground[None, :]) & ~np.eye(n, dtype=bool)

@@ -9,12 +9,12 @@ Observation of a living ally; zeros when dead:
     own            health, shield, with `obs_own_pos` its position, type
     1              with `obs_timestep_number`: the time
 
-State: for each ally health, cooldown (a medivac's energy), x, y from the middle of the map, shield, type; for each enemy the same without the
-cooldown; zeros for the dead; then the allies' last actions, one-hot; then, with `state_timestep_number`, the time.
+State: for each ally health, cooldown (a medivac's energy), x, y from the middle of the map, shield, type; for each enemy the same without
+the cooldown; zeros for the dead; then the allies' last actions, one-hot; then, with `state_timestep_number`, the time.
 
-Distances are divided by the sight range, positions by the size of the map, health, shield and cooldown by their largest values, time by the time
-limit. Shields stand where the side's race is Protoss, types where a side has more than one. One-hot types have the same order on both sides;
-SMAC reverses stalkers and zealots on one of them.
+Distances are divided by the sight range, positions by the size of the map, health, shield and cooldown by their largest values, time by the
+time limit. Shields stand where the side's race is Protoss, types where a side has more than one. One-hot types have the same order on both
+sides; SMAC reverses stalkers and zealots on one of them.
 """
 
 from __future__ import annotations

@@ -94,6 +94,8 @@ class Rules:
     """Distance, in cells, that an order to move goes."""
     acquire: float
     """Distance, from edge to edge, within which enemies look for a target."""
+    reaction: int
+    """Game loops from one look of an enemy around itself to the next."""
     units: Mapping[str, Unit]
     """The numbers of all types of units, by name."""
 
@@ -224,9 +226,7 @@ class Rules:
         def pairs(table: Array) -> Array:
             return jnp.asarray(table)[chosen[:, None], chosen[None, :]]
 
-        units_of = {
-            name: jnp.asarray(value)[chosen] for name, value in vars(of_types).items() if name not in ("damage", "heals")
-        }
+        units_of = {name: jnp.asarray(value)[chosen] for name, value in vars(of_types).items() if name not in ("damage", "heals")}
         comrades = ~opposed & ~np.eye(self.n_units, dtype=bool)
         return Facts(**units_of, damage=jnp.where(opposed, pairs(of_types.damage), 0.0), heals=comrades & pairs(of_types.heals))
 
