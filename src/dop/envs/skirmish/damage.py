@@ -76,7 +76,7 @@ def dealt(
     """Shield and health after these attacks, which may be below 0.
 
     A shield takes a hit first, without armour; what is left of the hit is reduced by the armour, to no less than 0.5. Attacks on one target
-    count one after another, in the order of the units; of the hits of one attack that reach the health, only the first can be a part of one.
+    count one after another, in the order of the units; only the first hit of an attack to reach the health can be a part of one.
     """
     if rules.shielded is None:
         return shield, health - jnp.sum(jnp.where(hit, pair.bare, 0.0), axis=0)
