@@ -135,7 +135,7 @@ def test_what_holds_in_every_battle(name: str) -> None:
     env = skirmish.make(name, difficulty="very-hard")
     world, step = played(env, 3, 40)
     n, (low_x, low_y, high_x, high_y) = env.rules.n_allies, env.rules.map.bounds
-    facts = jax.vmap(env.rules.facts)(jnp.asarray(world.unit_type[:, 0]))
+    facts = jax.tree.map(lambda *each: np.stack(each), *(env.rules.facts(types) for types in world.unit_type[:, 0]))
     most = {
         key: np.broadcast_to(np.asarray(getattr(facts, key)), world.health[:, 0].shape)[:, None] for key in ("health", "shield", "energy")
     }
