@@ -10,26 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import dop
 from dop.envs import skirmish
 from dop.envs.skirmish import battle, damage
 from dop.envs.skirmish.battle import NOBODY, Orders, World
 from dop.envs.skirmish.environment import Skirmish
 from dop.envs.skirmish.units import UNITS
+from skirmish_maps import written
 
 STOP, NORTH, EAST, FIRST_TARGET = 1, 2, 4, 6
-
-
-def written(folder: Path, allies: dict[str, list[list[float]]], enemies: dict[str, list[list[float]]], more: str = "") -> Skirmish:
-    """The environment of a map with these units at these positions."""
-    groups = [
-        f'[[{side}]]\nunit = "{unit}"\nat = {positions}\n'
-        for side, team in (("allies", allies), ("enemies", enemies))
-        for unit, positions in team.items()
-    ]
-    path = folder / "map.toml"
-    path.write_text(f'source = "a test"\ntime_limit = 50\nsize = [32, 32]\n{more}\n' + "\n".join(groups))
-    return dop.make(f"skirmish:{path}", difficulty="very-hard")
 
 
 @functools.lru_cache(maxsize=4)

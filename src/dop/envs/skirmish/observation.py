@@ -3,7 +3,7 @@
 Observation of a living ally; zeros when dead:
 
     4              whether it can move north, south, east, west
-    8              with `obs_pathing_grid`: whether the cells around it are floor
+    8              with `obs_pathing_grid`: whether the cells around it are floor; cells outside of the map count as floor, as in SMAC
     each enemy     whether it can be attacked, distance, x, y relative to the ally, health, shield, type     if alive and in sight
     each other ally  in sight (1), distance, x, y relative to the ally, health, shield, type, last action    if alive and in sight
     own            health, shield, with `obs_own_pos` its position, type
@@ -13,8 +13,11 @@ State: for each ally health, cooldown (a medivac's energy), x, y from the middle
 the cooldown; zeros for the dead; then the allies' last actions, one-hot; then, with `state_timestep_number`, the time.
 
 Distances are divided by the sight range, positions by the size of the map, health, shield and cooldown by their largest values, time by the
-time limit. Shields stand where the side's race is Protoss, types where a side has more than one. One-hot types have the same order on both
-sides; SMAC reverses stalkers and zealots on one of them.
+time limit. Shields stand where the side's race is Protoss, types where a side has more than one. Cooldowns that a random delay makes longer
+than SMAC's largest exceed 1.
+
+What differs from SMAC: one-hot types have the same order on both sides, where SMAC reverses stalkers and zealots on one of them; flyers may
+move over all ground, and colossi over cliffs; a medivac cannot heal machines; the dead do not see the time.
 """
 
 from __future__ import annotations
@@ -56,7 +59,7 @@ class Shown:
     obs_own_pos: bool = False
     """Its own position."""
     use_unit_ranges: bool = False
-    """Units see and attack as far as their own type can (attacks at least 2), not 9 and 6."""
+    """Units see and attack as far as their own type can (attacks at least 2), not 9 and 6. A colossus has 6, in SMACv2 7."""
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -83,24 +86,25 @@ class View:
             heal = may[:, :n] & facts.heals[:n, :n]
             width = self.n_actions - FIRST_TARGET
             attack = _padded(attack, width) | _padded(heal, width)
-        moves = is_floor(self.rules, facts, world.position[:n, None] + 0.5 * self.rules.move_amount * DIRECTIONS)
+        moves = is_floor(self.rules, facts, _towards_zero(world.position[:n, None] + 0.5 * self.rules.move_amount * DIRECTIONS))
         living = jnp.concatenate([jnp.zeros((n, 1), bool), jnp.ones((n, 1), bool), moves, attack], axis=1)
         return jnp.where(alive[:n, None], living, np.arange(self.n_actions) == NO_OP)
 
     def obs(self, facts: Facts, seen: Geometry, world: World, mask: Bool[Array, "ally action"]) -> Float[Array, "ally obs"]:
         n, shown, alive = self.rules.n_allies, self.shown, world.alive
+        attackable = mask[:, FIRST_TARGET : FIRST_TARGET + self.rules.map.n_enemies].astype(jnp.float32)
         sight = self._sight(facts)
         visible = (seen.distance[:n] < sight[:, None]) & alive[None, :]
-        enemies = self._others(facts, seen, world, visible, sight, slice(n, None), self._attackable(facts, seen, world))
+        enemies = self._others(facts, seen, world, visible, sight, slice(n, None), attackable)
         allies = self._others(facts, seen, world, visible, sight, slice(0, n), jnp.ones((n, n)))
         if shown.obs_last_action:
-            last = jnp.where(visible[:, :n, None], _one_hot(world.last_action, self.n_actions)[None], 0.0)
+            last = jnp.where(visible[:, :n, None], self._last_actions(world)[None], 0.0)
             allies = jnp.concatenate([allies, last], axis=-1)
         others = np.array([[j for j in range(n) if j != i] for i in range(n)], int).reshape(n, n - 1)
         allies = jnp.take_along_axis(allies, others[:, :, None], axis=1)
         parts = [mask[:, FIRST_MOVE:FIRST_TARGET].astype(jnp.float32)]
         if shown.obs_pathing_grid:
-            parts.append(is_floor(self.rules, facts, world.position[:n, None] + self.rules.move_amount * _AROUND).astype(jnp.float32))
+            parts.append(self._pathing_grid(facts, world))
         parts += [enemies.reshape(n, -1), allies.reshape(n, -1), *self._own(facts, world)]
         if shown.obs_timestep_number:
             parts.append(jnp.broadcast_to(world.steps / self.rules.time_limit, (n, 1)))
@@ -122,17 +126,20 @@ class View:
             jnp.where(alive[n:], jnp.concatenate(enemies, axis=1), 0.0).flatten(),
         ]
         if shown.state_last_action:
-            last = _one_hot(world.last_action, self.n_actions)
-            parts.append(jnp.where(world.steps > 0, last, 0.0).flatten())
+            parts.append(self._last_actions(world).flatten())
         if shown.state_timestep_number:
             parts.append((world.steps / self.rules.time_limit)[None])
-        return jnp.clip(jnp.concatenate(parts), -1.0, 1.0)
+        return jnp.concatenate(parts)
 
-    def _attackable(self, facts: Facts, seen: Geometry, world: World) -> Float[Array, "ally enemy"]:
-        """Of a healer: whether it can heal the ally of that number, since SMAC shows the availability of the action of that number."""
-        n = self.rules.n_allies
-        targets = self.mask(facts, seen, world)[:, FIRST_TARGET : FIRST_TARGET + self.rules.map.n_enemies]
-        return targets[:n].astype(jnp.float32)
+    def _last_actions(self, world: World) -> Float[Array, "ally action"]:
+        """One-hot; zeros before the first step."""
+        return jnp.where(world.steps > 0, _one_hot(world.last_action, self.n_actions), 0.0)
+
+    def _pathing_grid(self, facts: Facts, world: World) -> Float[Array, "ally 8"]:
+        """Whether the cells around each ally's are floor, or outside of the map."""
+        around = jnp.floor(world.position[: self.rules.n_allies, None]) + self.rules.move_amount * _AROUND
+        outside = jnp.any((around < 0.0) | (around >= np.array(self.rules.map.size, np.float32)), axis=-1)
+        return (is_floor(self.rules, facts, around) | outside).astype(jnp.float32)
 
     def _others(
         self,
@@ -144,7 +151,11 @@ class View:
         side: slice,
         first: Float[Array, "ally other"],
     ) -> Float[Array, "ally other number"]:
-        """The numbers of the units of one side, as each ally sees them."""
+        """The numbers of the units of one side, as each ally sees them.
+
+        Args:
+            first: the first number of each; of enemies, whether the action of that number is available. (Of a healer it heals an ally.)
+        """
         n, scale = self.rules.n_allies, sight[:, None]
         numbers = [first, seen.distance[:n, side] / scale, seen.x[:n, side] / scale, seen.y[:n, side] / scale]
         columns = [part[..., None] for part in numbers]
@@ -184,6 +195,11 @@ class View:
 
 _AROUND = np.array([[0, 2], [0, -2], [2, 0], [-2, 0], [1, 1], [-1, -1], [1, -1], [-1, 1]], np.float32)
 """SMAC's points of the pathing grid, in units of `move_amount`."""
+
+
+def _towards_zero(point: Float[Array, "ally point 2"]) -> Float[Array, "ally point 2"]:
+    """Points less than a cell beyond the low edges of the map count as on them, since SMAC finds a point's cell by rounding to zero."""
+    return jnp.where(point > -1.0, jnp.maximum(point, 0.0), point)
 
 
 def _one_hot(index: Array, size: int) -> Array:

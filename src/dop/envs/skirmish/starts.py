@@ -84,15 +84,20 @@ def _reflected(rules: Rules, key: PRNGKeyArray) -> Float[Array, "unit 2"]:
 
 
 def _spread(rules: Rules, facts: Facts, position: Float[Array, "unit 2"], key: PRNGKeyArray) -> Float[Array, "unit 2"]:
-    """The positions after units that overlap have pushed each other apart."""
+    """The positions after units that overlap have pushed each other apart.
+
+    Units that the bounds hold at one corner have no direction from one to the other, so each is seen a little off its place.
+    """
     low_x, low_y, high_x, high_y = rules.map.bounds
     low, high = jnp.array([low_x, low_y]), jnp.array([high_x, high_y])
-    position = position + 0.1 * jax.random.uniform(key, position.shape, minval=-1.0)
+    noise = jax.random.uniform(key, position.shape, minval=-1.0)
+    position = position + 0.1 * noise
     room = facts.separation[:, None] + facts.separation[None, :]
     together = (facts.ground[:, None] == facts.ground[None, :]) & ~np.eye(rules.n_units, dtype=bool)
 
     def push(_: int, at: Float[Array, "unit 2"]) -> Float[Array, "unit 2"]:
-        apart = at[:, None] - at[None, :]
+        seen = at + 0.01 * noise
+        apart = seen[:, None] - seen[None, :]
         distance = jnp.sqrt(jnp.sum(apart**2, axis=-1))
         overlap = jnp.where(together, jnp.maximum(room - distance, 0.0), 0.0)
         moved = at + 0.5 * jnp.sum((overlap / jnp.maximum(distance, 1e-3))[..., None] * apart, axis=1)

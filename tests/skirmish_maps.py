@@ -1,0 +1,25 @@
+"""Maps of skirmishes for tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dop
+from dop.envs.skirmish.environment import Skirmish
+
+
+def written(
+    folder: Path, allies: dict[str, list[list[float]]], enemies: dict[str, list[list[float]]], more: str = "", **options: Any
+) -> Skirmish:
+    """The environment of a map with these units at these positions."""
+    groups = [
+        f'[[{side}]]\nunit = "{unit}"\nat = {positions}\n'
+        for side, team in (("allies", allies), ("enemies", enemies))
+        for unit, positions in team.items()
+    ]
+    path = folder / "map.toml"
+    path.write_text(f'source = "a test"\ntime_limit = 50\nsize = [32, 32]\n{more}\n' + "\n".join(groups))
+    made = dop.make(f"skirmish:{path}", **{"difficulty": "very-hard", **options})
+    assert isinstance(made, Skirmish)
+    return made
