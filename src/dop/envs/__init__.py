@@ -3,6 +3,7 @@
     FAMILY: str                                     the part of the name before the colon
     make(variant: str | None, **options) -> Environment | PythonEnvironment
     variants() -> tuple[str, ...]                   the parts after the colon; empty if the family has no variants
+    READS_DATA = True                               if other variants are paths of files of data; no code is imported for them
 or
     ADAPTS: str                                     the form of the part after the colon, for example MODULE, of an adapter
 
@@ -51,8 +52,9 @@ def names() -> tuple[str, ...]:
 
 
 def imports_code(name: str) -> bool:
-    """Whether making this environment imports code from outside the library, as every name that is not listed does."""
-    return name not in names()
+    """Whether making this environment imports code from outside the library, as unlisted names do, except in families that read data."""
+    module = families().get(name.partition(":")[0])
+    return name not in names() and not getattr(module, "READS_DATA", False)
 
 
 def adapters() -> tuple[str, ...]:
