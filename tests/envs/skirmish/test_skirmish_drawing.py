@@ -48,12 +48,16 @@ def widths(axes: Axes, colour: str) -> list[float]:
     return [patch.get_width() for patch in axes.patches if isinstance(patch, Rectangle) and to_hex(patch.get_facecolor()) == colour]
 
 
+def points(line: Any) -> list[list[float]]:
+    return np.asarray(line.get_xydata()).tolist()
+
+
 def lines(axes: Axes) -> list[Any]:
-    return [line for line in axes.lines if len(line.get_xydata()) == 2]
+    return [line for line in axes.lines if len(points(line)) == 2]
 
 
 def crosses(axes: Axes) -> list[tuple[Any, list[float]]]:
-    return [(line.get_marker(), list(line.get_xydata()[0])) for line in axes.lines if len(line.get_xydata()) == 1]
+    return [(line.get_marker(), points(line)[0]) for line in axes.lines if len(points(line)) == 1]
 
 
 @pytest.mark.parametrize("name", ["MMM", "2s_vs_1sc"])
@@ -89,7 +93,7 @@ def test_lines_go_from_units_to_their_targets_and_are_dotted_from_healers():
     drawn = lines(axes)
     assert [line.get_linestyle() for line in drawn] == ["-", ":", "-"]
     for line, (unit, target) in zip(drawn, ((0, 12), (9, 1), (12, 0)), strict=True):
-        first, last = np.asarray(line.get_xydata())
+        first, last = np.array(points(line))
         assert np.linalg.norm(first - position[unit]) <= 1.1 * radius[unit]
         assert np.linalg.norm(last - position[target]) < radius[target]
     assert [line.get_alpha() < 0.5 for line in drawn] == [True, False, True], "only the medivac has its target in range"
