@@ -36,6 +36,9 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_its_name_is_its_absolute_path_and_its_version_is_its_content(path: Path):
     one = dop.make("skirmish:./own.toml")
     assert one.name == f"skirmish:{path}"
+    assert one.name == envs.full_name("skirmish:./own.toml") == envs.full_name(one.name)
+    assert envs.full_name("skirmish:MMM") == "skirmish:MMM"
+    assert envs.full_name("smax:3m") == "smax:3m"
     assert dop.make(one.name).version == one.version
     path.write_text(MAP.replace("count = 2", "count = 3"))
     assert dop.make(one.name).version != one.version

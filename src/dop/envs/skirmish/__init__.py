@@ -45,6 +45,9 @@ def variants() -> tuple[str, ...]:
     return maps.names()
 
 
+full_name = maps.full_name
+
+
 def make(
     variant: str | None,
     *,
@@ -73,7 +76,7 @@ def make(
         raise ConfigError(
             f"{FAMILY} needs a map, for example {FAMILY}:MMM, or {FAMILY}:PATH.toml for one of your own. `dop list` names them."
         )
-    variant = maps.full_name(variant)
+    variant = full_name(variant)
     battlefield = maps.load(variant)
     known = environment.option_fields() | (_RANDOM if battlefield.random is not None else {})
     unknown = sorted(set(options) - set(known))
