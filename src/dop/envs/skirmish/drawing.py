@@ -43,16 +43,16 @@ def draw(axes: Axes, rules: Rules, world: World, action: np.ndarray | None, colo
     canvas.scene(axes, *view(position))
     _draw_ground(axes, rules)
     alive = np.asarray(world.health) > 0.0
-    for unit in np.argsort(~np.asarray(facts.ground), kind="stable"):  # flying units over those on the ground
+    for unit in np.argsort(~np.asarray(facts.ground), kind="stable").tolist():  # flying units over those on the ground
         colour = colours[unit] if unit < rules.n_allies else ENEMY
         if alive[unit]:
-            _draw_unit(axes, rules, facts, world, int(unit), colour)
+            _draw_unit(axes, rules, facts, world, unit, colour)
         else:
             axes.plot(*position[unit], "x" if unit < rules.n_allies else "+", color=colour, markersize=5, alpha=0.6, zorder=0.5)
-    for unit in np.flatnonzero(alive):
+    for unit in np.flatnonzero(alive).tolist():
         target = int(world.target[unit])
         if target >= 0 and alive[target]:
-            _draw_line(axes, facts, position, int(unit), target, colours[unit] if unit < rules.n_allies else ENEMY)
+            _draw_line(axes, facts, position, unit, target, colours[unit] if unit < rules.n_allies else ENEMY)
 
 
 def view(position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
