@@ -43,7 +43,8 @@ def draw(axes: Axes, rules: Rules, world: World, action: np.ndarray | None, colo
     canvas.scene(axes, *view(position))
     _draw_ground(axes, rules)
     alive = np.asarray(world.health) > 0.0
-    for unit in np.argsort(~np.asarray(facts.ground), kind="stable").tolist():  # flying units over those on the ground
+    order: list[int] = np.argsort(~np.asarray(facts.ground), kind="stable").tolist()
+    for unit in order:  # flying units over those on the ground
         colour = colours[unit] if unit < rules.n_allies else ENEMY
         if alive[unit]:
             _draw_unit(axes, rules, facts, world, unit, colour)
