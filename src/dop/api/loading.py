@@ -158,7 +158,7 @@ def _given_environment(folder: RunFolder, named: str, given: AnyEnvironment | st
     """
     if given is not None and not isinstance(given, str):
         return given
-    if given not in (None, named):
+    if given is not None and envs.full_name(given) != named:
         raise RunError(f"{folder.path} was trained in the environment {named!r}, not in {given!r}. Omit --env, or give the original name.")
     if given is None and named and ":" not in named and named not in envs.names():
         raise RunError(

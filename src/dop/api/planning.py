@@ -89,7 +89,7 @@ def make_plan(
         initial_networks, origin = initial.read(
             RunFolder(files.checked_path("init_from", init_from)), algorithm_name, learner, train_config.seeds
         )
-    name = environment if isinstance(environment, str) else spec.name
+    name = envs.full_name(environment) if isinstance(environment, str) else spec.name
     options = environment_options if environment_options is not None else dict(spec.options)
     config = RunConfig(
         algorithm=algorithm_name,

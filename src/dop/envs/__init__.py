@@ -3,6 +3,8 @@
     FAMILY: str                                     the part of the name before the colon
     make(variant: str | None, **options) -> Environment | PythonEnvironment
     variants() -> tuple[str, ...]                   the parts after the colon; empty if the family has no variants
+    READS_DATA = True                               if other variants are paths of files of data; no code is imported for them
+    full_name(variant: str) -> str                  with READS_DATA: the variant with an absolute path
 or
     ADAPTS: str                                     the form of the part after the colon, for example MODULE, of an adapter
 
@@ -51,8 +53,16 @@ def names() -> tuple[str, ...]:
 
 
 def imports_code(name: str) -> bool:
-    """Whether making this environment imports code from outside the library, as every name that is not listed does."""
-    return name not in names()
+    """Whether making this environment imports code from outside the library, as unlisted names do, except in families that read data."""
+    module = families().get(name.partition(":")[0])
+    return name not in names() and not getattr(module, "READS_DATA", False)
+
+
+def full_name(name: str) -> str:
+    """The name that means the same environment in every working directory: the path of a file of data becomes absolute."""
+    family, _, variant = name.partition(":")
+    module = families().get(family)
+    return f"{family}:{module.full_name(variant)}" if variant and getattr(module, "READS_DATA", False) and module else name
 
 
 def adapters() -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Figures of Aggregation and Mill (Sec. 5.2.1), and win rates of scripted and random policies.
+"""Figures of Aggregation, Mill (Sec. 5.2.1) and skirmishes, and win rates of scripted and random policies.
 
 `docs/environments.md` shows them: `dop reproduce environments --out docs/results/environments`.
 """
@@ -21,10 +21,14 @@ from matplotlib.patches import Circle, Rectangle
 
 from dop import envs, policies
 from dop.envs import aggregation, mill
+from dop.envs.skirmish.battle import World
+from dop.envs.skirmish.environment import Skirmish
+from dop.envs.skirmish.scripted import attack_closest
 from dop.errors import check_not_negative
 from dop.types import Environment, EnvState, TimeStep
 from dop.visualise import curves
 from dop.visualise.curves import COLOURS
+from dop.visualise.film import colours_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +49,7 @@ class Options:
 def reproduce(options: Options, log: Callable[[str], None]) -> None:
     """Draw the figures and print the win rates."""
     options.out.mkdir(parents=True, exist_ok=True)
-    for name, draw in (("aggregation", draw_aggregation), ("mill", draw_mill)):
+    for name, draw in (("aggregation", draw_aggregation), ("mill", draw_mill), ("skirmish", draw_skirmish)):
         path, picture = options.out / f"{name}.png", draw(jax.random.key(options.seed))
         curves.save(picture, path)
         log(f"figure: {path}")
@@ -217,3 +221,35 @@ def pushing(*, wrong: int) -> Policy:
         return jax.nn.one_hot((jnp.arange(len(step.obs)) < wrong).astype(jnp.int32), 2)
 
     return policy
+
+
+# ----------------------------------------------------------------------------------------------------------------- skirmishes
+
+SKIRMISHES = {"MMM": 12, "2s_vs_1sc": 14, "corridor": 14, "27m_vs_30m": 14}
+"""Maps, and the step of the battle that is drawn."""
+
+
+def draw_skirmish(key: PRNGKeyArray) -> Figure:
+    """One state of a battle on each map of `SKIRMISHES`, with allies that attack the closest enemy."""
+    picture = Figure(figsize=(10, 10.4), layout="constrained", facecolor="white")
+    for axes, (name, step) in zip(picture.subplots(2, 2).flat, SKIRMISHES.items(), strict=True):
+        game = envs.make(f"skirmish:{name}")
+        game.draw(axes, battle_after(game, key, step), None, colours_of(game.spec.n_agents))
+        axes.set_title(f"skirmish:{name}, step {step}")
+    return picture
+
+
+def battle_after(game: Skirmish, key: PRNGKeyArray, steps: int) -> World:
+    """The state after so many steps in which allies attack the closest enemy."""
+
+    def advance(carry: tuple[World, Array], key: PRNGKeyArray) -> tuple[tuple[World, Array], None]:
+        action, target = attack_closest(game, *carry)
+        return (game.step(key, carry[0], action)[0], target), None
+
+    @jax.jit
+    def play(key: PRNGKeyArray) -> World:
+        k_reset, k_steps = jax.random.split(key)
+        start = game.reset(k_reset)[0], jnp.full(game.spec.n_agents, -1, jnp.int32)
+        return jax.lax.scan(advance, start, jax.random.split(k_steps, steps))[0][0]
+
+    return play(key)

@@ -230,7 +230,7 @@ RANDOM = '[random]\nunits = ["marine", "medivac"]\nprobabilities = [0.5, 0.5]\nn
     [
         ('"marine"', '"marin"', "There is no unit (in "),
         ('unit = "marine"\n', "", "[[allies]] 1: unit must be the name of a unit, got None"),
-        ("count = 2", "count = 0", "[[allies]] 1: count must be a whole number of at least 1, got 0"),
+        ("count = 2", "count = 0", "[[allies]] 1: count must be a whole number from 1 to 200, got 0"),
         ("count = 2", "count = 2\ncolour = 1", "[[allies]] 1: there is no key 'colour'"),
         ("count = 2\n", "", "give either at = [[x, y], ...], or count and around = [x, y]; got around, unit"),
         ("count = 2", "count = 2000", "there is room for"),

@@ -10,6 +10,7 @@ ways around each other by pushing and turning (`motion`).
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 from dataclasses import asdict
@@ -24,11 +25,16 @@ from dop.envs.skirmish.units import UNITS as SMAC
 from dop.errors import ConfigError, shown
 
 FAMILY = "skirmish"
+READS_DATA = True
+"""A name that is not listed is the path of a map, which is read as data; no code is imported."""
 
 UNITS = {"smac": SMAC, "multiplayer": MULTIPLAYER}
 DIFFICULTIES = {"easy": 24, "medium": 12, "hard": 6, "very-hard": 2}
 """Game loops between an enemy's looks around itself. With 6, scripted allies win about as often as in StarCraft II on 3s5z and 10m_vs_11m
 (`bench/skirmish.py`)."""
+OWN_OPTIONS = ("time_limit", "difficulty", "units", "step_mul", "move_amount")
+MOST_LOOPS = 1000
+"""The largest `step_mul`."""
 _ACQUIRE = 5.0
 """How far enemies look for targets, from edge to edge; the game's own distance."""
 _RANDOM = {"obs_own_pos": True, "use_unit_ranges": True}
@@ -37,6 +43,9 @@ _RANDOM = {"obs_own_pos": True, "use_unit_ranges": True}
 
 def variants() -> tuple[str, ...]:
     return maps.names()
+
+
+full_name = maps.full_name
 
 
 def make(
@@ -63,31 +72,41 @@ def make(
         UnknownNameError: no such map.
         ConfigError: an option out of range, or a map file that is not valid.
     """
-    battlefield = maps.load(variant or "(none given)")
+    if variant is None:
+        raise ConfigError(
+            f"{FAMILY} needs a map, for example {FAMILY}:MMM, or {FAMILY}:PATH.toml for one of your own. `dop list` names them."
+        )
+    variant = full_name(variant)
+    battlefield = maps.load(variant)
     known = environment.option_fields() | (_RANDOM if battlefield.random is not None else {})
     unknown = sorted(set(options) - set(known))
     if unknown:
-        raise ConfigError(f"{FAMILY}:{variant} has no option {shown(unknown[0])}; it has {', '.join(sorted(known))}.")
+        names = (*OWN_OPTIONS, *known)
+        near = difflib.get_close_matches(unknown[0], names, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"{FAMILY}:{variant} has no option {shown(unknown[0])}.{hint} It has {', '.join(sorted(names))}.")
     checked = {name: _checked(name, options.get(name, default), default) for name, default in known.items()}
     shown_, rewards = environment.grouped(checked)
+    if positive_integer("step_mul", step_mul) > MOST_LOOPS:
+        raise ConfigError(f"step_mul is {step_mul}; it must be at most {MOST_LOOPS}.")
     limit = battlefield.time_limit if time_limit is None else positive_integer("time_limit", time_limit)
     rules = Rules(
         map=battlefield,
         time_limit=limit,
-        step_loops=positive_integer("step_mul", step_mul),
+        step_loops=step_mul,
         move_amount=positive("move_amount", move_amount),
         units=UNITS[one_of("units", units, tuple(UNITS))],
         acquire=_ACQUIRE,
         reaction=DIFFICULTIES[one_of("difficulty", difficulty, tuple(DIFFICULTIES))],
     )
-    own = {"time_limit": limit, "difficulty": difficulty, "units": units, "step_mul": step_mul, "move_amount": float(move_amount)}
+    own = zip(OWN_OPTIONS, (limit, difficulty, units, step_mul, float(move_amount)), strict=True)
     return Skirmish(
         rules=rules,
         shown=shown_,
         rewards=rewards,
         name=f"{FAMILY}:{variant}",
         version=f"1-{_digest(rules)}",
-        options=(*own.items(), *environment.as_options(shown_, rewards)),
+        options=(*own, *environment.as_options(shown_, rewards)),
     )
 
 

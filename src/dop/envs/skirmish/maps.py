@@ -38,6 +38,9 @@ from dop.errors import ConfigError, UnknownNameError, is_finite, shown
 TERRAIN = {".": "floor", "#": "blocked for ground units", "^": "a cliff: blocked for ground units other than the colossus"}
 CLIFF_WALKERS = ("colossus",)
 
+_SUFFIX = ".toml"
+MOST_CELLS, MOST_UNITS = 256, 200
+"""Of a map on each axis, as in StarCraft II; and of a team. Larger numbers are typing errors that would exhaust the memory."""
 _FOLDER = Path(__file__).parent / "maps"
 _RACES = ("protoss", "terran", "zerg")
 _SIZES = ((5, 5), (10, 10), (10, 11), (20, 20), (20, 23))
@@ -141,6 +144,11 @@ def names() -> tuple[str, ...]:
     return (*fixed, *(f"{race}_{allies}_vs_{enemies}" for race in _RACES for allies, enemies in _SIZES))
 
 
+def full_name(name: str) -> str:
+    """The name that means the same map in every working directory: that of a file is its absolute path."""
+    return str(Path(name).expanduser().absolute()) if name.endswith(_SUFFIX) else name
+
+
 def load(name: str) -> Map:
     """A listed map, or the map in a file of one's own, whose name ends in `.toml`.
 
@@ -148,9 +156,16 @@ def load(name: str) -> Map:
         UnknownNameError: there is no such map; the message has the nearest name.
         ConfigError: a file that does not describe a map; the message names the file, the key and the value.
     """
-    if name.endswith(".toml"):
+    if name.endswith(_SUFFIX):
+        if not Path(name).exists():
+            raise ConfigError(
+                f"There is no map file {shown(name, 300)}. A run with a map of your own needs its file at that place; put it back."
+            )
         return read(Path(name))
     if name not in names():
+        other_case = next((known for known in names() if known.lower() == name.lower()), None)
+        if other_case is not None:
+            raise ConfigError(f"There is no map {shown(name)}. Did you mean {other_case!r}?")
         raise UnknownNameError("map", name, names())
     race, _, size = name.partition("_")
     if race not in _RACES:
@@ -172,6 +187,8 @@ def read(path: Path) -> Map:
     size = _numbers(table.pop("size", None), 2, f"{where}size")
     if min(size) < 1.0:
         raise ConfigError(f"{where}size must be at least 1 on each axis, got {list(size)}.")
+    if max(size) > MOST_CELLS:
+        raise ConfigError(f"{where}size must be at most {MOST_CELLS} on each axis, got {list(size)}.")
     bounds = _numbers(table.pop("bounds", [0.0, 0.0, *size]), 4, f"{where}bounds")
     if not (0.0 <= bounds[0] < bounds[2] <= size[0] and 0.0 <= bounds[1] < bounds[3] <= size[1]):
         raise ConfigError(f"{where}bounds must be [low x, low y, high x, high y] within size {list(size)}, got {list(bounds)}.")
@@ -301,8 +318,8 @@ def _spec(table: Any, where: str) -> _Spec:
             raise ConfigError(f"{where}at must be a list of positions [[x, y], ...], got {shown(at)}.")
         return _Spec(unit=unit, at=tuple(_numbers(point, 2, f"{where}at") for point in at), count=0, around=(0.0, 0.0), where=where)
     count = values["count"]
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise ConfigError(f"{where}count must be a whole number of at least 1, got {shown(count)}.")
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MOST_UNITS:
+        raise ConfigError(f"{where}count must be a whole number from 1 to {MOST_UNITS}, got {shown(count)}.")
     return _Spec(unit=unit, at=(), count=count, around=_numbers(values["around"], 2, f"{where}around"), where=where)
 
 
@@ -326,6 +343,9 @@ def _by_type(groups: tuple[Group, ...]) -> tuple[Group, ...]:
 
 def _check_teams(teams: dict[str, tuple[Group, ...]], random: RandomTeams | None, where: str) -> None:
     for side, groups in teams.items():
+        drawn = 0 if random is None else random.n_allies if side == "allies" else random.n_enemies
+        if max(drawn, sum(len(group.at) for group in groups)) > MOST_UNITS:
+            raise ConfigError(f"{where}there are more than {MOST_UNITS} {side}; make the team smaller.")
         if random is None and not groups:
             raise ConfigError(f"{where}there are no {side}; add a group under [[{side}]], or a table [random].")
         if random is not None and groups:

@@ -12,19 +12,28 @@ from dop.errors import ConfigError, UnknownNameError, check_types, shown, type_h
 
 T = TypeVar("T")
 
+MOST_BYTES = 1 << 20
+"""The largest file that is read."""
+
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a TOML file.
 
     Raises:
-        ConfigError: there is no such file, or it is not TOML; the message names the file and the line.
+        ConfigError: there is no such file, it is larger than `MOST_BYTES`, or it is not TOML; the message names the file and the line.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise ConfigError(f"{path} is not a file; give the path of a TOML file.")
+        if path.stat().st_size > MOST_BYTES:
+            raise ConfigError(f"{path} has {path.stat().st_size:,} bytes; a file may have at most {MOST_BYTES:,}.")
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"There is no file {shown(str(path), 300)}.") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
+    except RecursionError:
+        raise ConfigError(f"{path} nests lists or tables too deeply.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}.") from None
 

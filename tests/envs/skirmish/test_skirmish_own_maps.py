@@ -1,0 +1,88 @@
+"""A map of one's own is data: read from any working directory, of limited size, and without permission to import code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import dop
+from dop import envs
+from dop.envs.skirmish import maps, tables
+from dop.errors import ConfigError
+
+MAP = """
+time_limit = 20
+size = [12, 8]
+[[allies]]
+unit = "marine"
+count = 2
+around = [2, 4]
+[[enemies]]
+unit = "zealot"
+count = 1
+around = [9, 4]
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "own.toml"
+    path.write_text(MAP)
+    monkeypatch.chdir(tmp_path)
+    return path
+
+
+def test_its_name_is_its_absolute_path_and_its_version_is_its_content(path: Path):
+    one = dop.make("skirmish:./own.toml")
+    assert one.name == f"skirmish:{path}"
+    assert one.name == envs.full_name("skirmish:./own.toml") == envs.full_name(one.name)
+    assert envs.full_name("skirmish:MMM") == "skirmish:MMM"
+    assert envs.full_name("smax:3m") == "smax:3m"
+    assert dop.make(one.name).version == one.version
+    path.write_text(MAP.replace("count = 2", "count = 3"))
+    assert dop.make(one.name).version != one.version
+
+
+def test_it_imports_no_code():
+    assert not envs.imports_code("skirmish:./own.toml")
+    assert not envs.imports_code("smax:3m")
+    assert envs.imports_code("my_package.mine:make")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("skirmish", "needs a map, for example skirmish:MMM"),
+        ("skirmish:", "needs a map, for example skirmish:MMM"),
+        ("skirmish:mmm", "Did you mean 'MMM'"),
+        ("skirmish:gone.toml", "no map file .*put it back"),
+        ("skirmish:folder.toml", "is not a file"),
+    ],
+)
+def test_what_is_no_map_is_refused_with_a_way_out(path: Path, name: str, message: str):
+    (path.parent / "folder.toml").mkdir()
+    with pytest.raises(ConfigError, match=message):
+        dop.make(name)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("count = 2", "count = 1000000000", "from 1 to 200"),
+        ("size = [12, 8]", "size = [1e9, 8]", "at most 256"),
+        ("time_limit = 20", f"time_limit = {'[' * 5000}", "nests|not TOML"),
+        ("time_limit = 20", "#" * tables.MOST_BYTES, "bytes; a file may have at most"),
+    ],
+)
+def test_files_that_would_exhaust_the_machine_are_refused(path: Path, old: str, new: str, message: str):
+    path.write_text(MAP.replace(old, new))
+    with pytest.raises(ConfigError, match=message):
+        maps.load(str(path))
+
+
+def test_wrong_options_are_refused_with_the_nearest_name_and_limits():
+    with pytest.raises(ConfigError, match="Did you mean 'reward_sparse'"):
+        dop.make("skirmish:3m", rewardsparse=True)
+    with pytest.raises(ConfigError, match="at most 1000"):
+        dop.make("skirmish:3m", step_mul=1_000_000)
