@@ -20,7 +20,7 @@ from dop.storage.records import Record
 from dop.storage.run_directory import RunFolder
 
 GOAL = 300_000
-SKIRMISH_MAPS = "MMM so_many_baneling 2s_vs_1sc 3s_vs_3z 2s3z 3s5z 10m_vs_11m 1c3s5z"
+SKIRMISH_MAPS = "MMM so_many_baneling 2s_vs_1sc 3s_vs_3z 2s3z 3s5z 10m_vs_11m MMM2"
 
 
 def options(folder: Path, **changes: Any) -> Options:

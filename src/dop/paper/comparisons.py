@@ -39,7 +39,8 @@ class Comparison:
 
 _PAPER_METHODS = ("dop", "on-policy-dop", "undecomposed-dop", "coma", "qmix")
 """The methods of the paper's Fig. 3 that exist here."""
-_SKIRMISH_MAPS = ("MMM", "so_many_baneling", "2s_vs_1sc", "3s_vs_3z", "2s3z", "3s5z", "10m_vs_11m", "1c3s5z")
+_SKIRMISH_MAPS = ("MMM", "so_many_baneling", "2s_vs_1sc", "3s_vs_3z", "2s3z", "3s5z", "10m_vs_11m", "MMM2")
+"""The maps that the paper's text names, and others of up to ten agents; MMM, 10m_vs_11m and MMM2 have ten."""
 
 
 def _smax(maps: tuple[str, ...], env_steps: int, seeds: int) -> Comparison:
