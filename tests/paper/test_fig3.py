@@ -10,8 +10,9 @@ import pytest
 
 from dop import envs
 from dop.algorithms import algorithms
-from dop.errors import RunError, UnknownNameError
+from dop.errors import ConfigError, RunError, UnknownNameError
 from dop.paper import fig3
+from dop.paper.comparisons import SCALES
 from dop.paper.fig3 import Options, Piece
 from dop.paper.variants import VARIANTS, algorithm_of
 from dop.storage.config import RunConfig, TrainConfig
@@ -19,6 +20,7 @@ from dop.storage.records import Record
 from dop.storage.run_directory import RunFolder
 
 GOAL = 300_000
+SKIRMISH_MAPS = "MMM so_many_baneling 2s_vs_1sc 3s_vs_3z 2s3z 3s5z 10m_vs_11m MMM2"
 
 
 def options(folder: Path, **changes: Any) -> Options:
@@ -30,7 +32,7 @@ def write_run(piece: Piece, folder: RunFolder, steps: int = GOAL) -> None:
     config = RunConfig(
         algorithm="stochastic-dop",
         hyper_parameters={"gamma": 0.99},
-        environment=f"smax:{piece.map}",
+        environment=piece.environment,
         environment_options={},
         environment_spec={},
         train_config=TrainConfig(seeds=(piece.seed,)),
@@ -51,7 +53,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     done: list[str] = []
 
     def train(piece: Piece, folder: RunFolder) -> bool:
-        write_run(piece, folder)
+        write_run(piece, folder, steps=piece.env_steps)
         done.append(str(piece))
         return True
 
@@ -66,7 +68,8 @@ def test_every_variant_is_a_preset_that_exists() -> None:
 
 def test_every_map_of_every_scale_exists() -> None:
     known = envs.names()
-    assert all(f"smax:{name}" in known for scale in fig3.SCALES.values() for name in scale.maps)
+    compared = [comparison for scale in SCALES.values() for comparison in scale]
+    assert all(f"{comparison.family}:{name}" in known for comparison in compared for name in comparison.env_steps)
 
 
 def test_seeds_are_outermost(tmp_path: Path) -> None:
@@ -169,6 +172,82 @@ def test_a_summary_without_finished_pieces_says_so(tmp_path: Path) -> None:
     lines: list[str] = []
     fig3.reproduce(options(tmp_path, only_summary=True), lines.append)
     assert lines == ["nothing has finished yet"]
+
+
+def test_skirmish_is_the_papers_maps_and_methods() -> None:
+    found = list(fig3.all_pieces(Options(maps=("skirmish",))))
+    assert len(found) == 8 * 5 * 5
+    assert {piece.environment for piece in found} == {f"skirmish:{name}" for name in SKIRMISH_MAPS.split()}
+    assert {piece.variant for piece in found} == {"dop", "on-policy-dop", "undecomposed-dop", "coma", "qmix"}
+    assert [piece.seed for piece in found] == sorted(piece.seed for piece in found)
+
+
+def test_single_maps_of_skirmish_and_any_variant_can_be_requested() -> None:
+    chosen = Options(maps=("skirmish:MMM", "skirmish:2s_vs_1sc"), variants=("vdn",), seeds=1)
+    assert [str(piece) for piece in fig3.all_pieces(chosen)] == ["skirmish:MMM vdn seed 0", "skirmish:2s_vs_1sc vdn seed 0"]
+
+
+def test_families_have_folders_tables_and_figures_of_their_own(tmp_path: Path, trained: list[str]) -> None:
+    """2s3z is a map of both."""
+    lines: list[str] = []
+    fig3.reproduce(options(tmp_path, maps=("2s3z", "skirmish:2s3z"), variants=("dop",)), lines.append)
+    assert trained == ["2s3z dop seed 0", "skirmish:2s3z dop seed 0", "2s3z dop seed 1", "skirmish:2s3z dop seed 1"]
+    out = tmp_path / "out"
+    data = sorted(str(path.relative_to(out / "data")) for path in out.rglob("*.json"))
+    assert data == [f"{folder}/dop/seed-{seed}.json" for folder in ("2s3z", "skirmish/2s3z") for seed in (0, 1)]
+    about = json.loads((out / "data/skirmish/2s3z/dop/seed-0.json").read_text())["about"]
+    assert (about["family"], about["map"], about["env_steps"]) == ("skirmish", "2s3z", SCALES["small"][1].env_steps["2s3z"])
+    assert sorted(path.name for path in out.iterdir() if path.is_file()) == [
+        "fig3-skirmish.png",
+        "fig3.png",
+        "table-skirmish.md",
+        "table.md",
+    ]
+    assert not any(":" in path.name for path in tmp_path.rglob("*"))
+    assert sum(text.startswith("| map") for text in lines) == 2
+
+
+def test_a_long_run_of_coma_is_made_on_request_alone_and_continues_the_short_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[int] = []
+
+    def train(piece: Piece, folder: RunFolder) -> bool:
+        write_run(piece, folder, steps=piece.env_steps)
+        trained.append(piece.env_steps)
+        return True
+
+    monkeypatch.setattr(fig3, "train", train)
+    long = options(tmp_path, scale="long-coma", maps=(), variants=(), seeds=None)
+    assert [str(piece) for piece in fig3.all_pieces(long)] == [f"skirmish:so_many_baneling coma seed {seed}" for seed in (0, 1)]
+    short = options(tmp_path, maps=("skirmish:so_many_baneling",), variants=("coma",))
+    for chosen in (short, long, short):
+        fig3.reproduce(chosen, lambda _: None)
+    length = SCALES["small"][1].env_steps["so_many_baneling"]
+    assert trained == [length, length, 2_000_000, 2_000_000]
+    assert "2000k:" in (tmp_path / "out" / "table-long-coma.md").read_text()
+    assert "2000k:" not in (tmp_path / "out" / "table-skirmish.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("maps", "words"),
+    [
+        (("skirmish", "skirmish:MMM"), "skirmish has all of its maps, also skirmish:MMM: give one of the two"),
+        (("skirmish:MMM", "skirmish:MMM"), "The map skirmish:MMM is given 2 times"),
+        (("MMM",), "no map 'MMM'.*Did you mean 'skirmish:MMM'"),
+        (("skirmish:MMN",), "Did you mean 'skirmish:MMM'"),
+        (("skirmish:corridor",), "no map 'skirmish:corridor'"),
+        (("skirmish:",), "no map 'skirmish:'"),
+        (("",), "no map ''"),
+    ],
+)
+def test_maps_that_cannot_be_chosen_are_refused_before_training(tmp_path: Path, maps: tuple[str, ...], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        fig3.reproduce(options(tmp_path, maps=maps), lambda _: None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_long_run_of_coma_has_no_other_map(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="no map '3m'"):
+        fig3.reproduce(options(tmp_path, scale="long-coma", maps=("3m",)), lambda _: None)
 
 
 @pytest.mark.parametrize(("changes", "words"), [({"maps": ("2s3y",)}, "2s3z"), ({"variants": ("qmx",)}, "qmix")])

@@ -1,4 +1,4 @@
-"""Fig. 3 and Sec. 5.1: stochastic DOP, its ablations and its baselines on SMAX maps.
+"""Fig. 3 and Sec. 5.1: stochastic DOP, its ablations and its baselines on maps of SMAX, and on the paper's own maps in `skirmish`.
 
 Every piece (map, variant, seed) is one run. A finished run leaves a small data file, from which table and figure are made. Finished pieces
 are not repeated, interrupted ones are resumed, and several processes may share the work. A longer scale continues the runs of a shorter
@@ -21,40 +21,29 @@ import dop
 from dop.analysis import statistics
 from dop.errors import RunError, check_positive
 from dop.paper import pieces
+from dop.paper.comparisons import SKIRMISH, SMAX, Comparison, chosen
 from dop.paper.variants import VARIANTS, algorithm_of
 from dop.storage import files, records
 from dop.storage.records import Record
 from dop.storage.run_directory import RunFolder
 
 WIN = "test_battle_won_mean"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scale:
-    """Maps, run length and seeds."""
-
-    maps: tuple[str, ...]
-    env_steps: int
-    seeds: int
-
-
-SCALES = {
-    "small": Scale(maps=("3m", "2s3z", "3s_vs_3z", "3s5z"), env_steps=300_000, seeds=5),
-    "paper": Scale(maps=("2s3z", "3s_vs_3z", "3s5z", "5m_vs_6m", "10m_vs_11m", "27m_vs_30m"), env_steps=3_000_000, seeds=12),
-}
+TITLES = {SMAX: "SMAX", SKIRMISH: "skirmish"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """Options of `dop reproduce fig3`."""
 
-    scale: Literal["small", "paper"] = "small"
-    """small: 300,000 environment steps and 5 seeds, hours on two cores. paper: 3 million, 12 seeds and more maps, weeks on two cores."""
+    scale: Literal["small", "paper", "long-coma"] = "small"
+    """small: 300,000 environment steps and 5 seeds, hours on two cores. paper: 3 million, 12 seeds and more maps, weeks on two cores.
+    long-coma: COMA alone on skirmish:so_many_baneling, 2 million steps and 2 seeds."""
     maps: tuple[str, ...] = ()
-    """Only these of the scale's SMAX maps."""
+    """Only these of the scale's maps: those of SMAX by their names, or `skirmish` for the paper's own maps, or single ones as
+    `skirmish:MMM`. Default: all of SMAX."""
     variants: tuple[str, ...] = ()
     """Only these of the variants: dop, dop-paper, on-policy-dop, undecomposed-dop, coma, coma-as-dop, qmix, qmix-fine-tuned, qmix-jaxmarl,
-    vdn."""
+    vdn. Default: all; on skirmish dop, on-policy-dop, undecomposed-dop, coma and qmix."""
     seeds: int | None = None
     """Number of seeds; default: all of the scale."""
     only_summary: bool = False
@@ -73,19 +62,31 @@ class Options:
 class Piece:
     """One run of the comparison."""
 
+    family: str
     map: str
     variant: str
     seed: int
     env_steps: int
 
     def __str__(self) -> str:
-        return f"{self.map} {self.variant} seed {self.seed}"
+        task = self.map if self.family == SMAX else self.environment
+        return f"{task} {self.variant} seed {self.seed}"
+
+    @property
+    def environment(self) -> str:
+        return f"{self.family}:{self.map}"
+
+    @property
+    def place(self) -> Path:
+        """Its place within a folder of pieces. Maps of SMAX have no folder of their family: they were the first."""
+        family = Path() if self.family == SMAX else Path(self.family)
+        return family / self.map / self.variant / f"seed-{self.seed}"
 
     def folder(self, options: Options) -> RunFolder:
-        return RunFolder(options.runs / self.map / self.variant / f"seed-{self.seed}")
+        return RunFolder(options.runs / self.place)
 
     def data(self, options: Options) -> Path:
-        return options.out / "data" / self.map / self.variant / f"seed-{self.seed}.json"
+        return (options.out / "data" / self.place).with_suffix(".json")
 
 
 def reproduce(options: Options, log: Callable[[str], None]) -> None:
@@ -95,25 +96,32 @@ def reproduce(options: Options, log: Callable[[str], None]) -> None:
         UnknownNameError: a map or variant that the scale does not have.
         ConfigError: a map or variant given twice.
     """
-    check(options)
+    comparisons = check(options)
     for piece in [] if options.only_summary else all_pieces(options):
         if not finished_evaluations(piece, options) and not run_piece(piece, options, log):
             break
-    summarise(options, log)
+    for comparison in comparisons:
+        summarise(comparison, options, log)
 
 
-def check(options: Options) -> None:
-    """Refuse unknown and repeated maps and variants."""
-    pieces.check_names("map", options.maps, SCALES[options.scale].maps)
+def check(options: Options) -> tuple[Comparison, ...]:
+    """The requested comparisons. Unknown and repeated maps and variants are refused."""
     pieces.check_names("variant", options.variants, VARIANTS)
+    return chosen(options.scale, options.maps)
 
 
 def all_pieces(options: Options) -> Iterator[Piece]:
     """All requested pieces, with seeds outermost, so that all comparisons have equally many seeds at any time."""
-    scale = SCALES[options.scale]
-    seeds = range(scale.seeds if options.seeds is None else options.seeds)
-    for seed, name, variant in itertools.product(seeds, options.maps or scale.maps, options.variants or VARIANTS):
-        yield Piece(map=name, variant=variant, seed=seed, env_steps=scale.env_steps)
+    by_comparison = [list(pieces_of(comparison, options)) for comparison in chosen(options.scale, options.maps)]
+    yield from sorted(itertools.chain(*by_comparison), key=lambda piece: piece.seed)
+
+
+def pieces_of(comparison: Comparison, options: Options) -> Iterator[Piece]:
+    """The requested pieces of one comparison, seed by seed."""
+    seeds = range(comparison.seeds if options.seeds is None else options.seeds)
+    variants = options.variants or comparison.variants
+    for seed, (name, env_steps), variant in itertools.product(seeds, comparison.env_steps.items(), variants):
+        yield Piece(family=comparison.family, map=name, variant=variant, seed=seed, env_steps=env_steps)
 
 
 def finished_evaluations(piece: Piece, options: Options) -> list[Record]:
@@ -144,7 +152,7 @@ def train(piece: Piece, folder: RunFolder) -> bool:
     """Start or resume the run. Returns whether it finished."""
     if folder.config.exists():
         return dop.resume(folder.path, env_steps=piece.env_steps).outcome.finished
-    run = dop.train(algorithm_of(piece.variant), f"smax:{piece.map}", env_steps=piece.env_steps, seeds=[piece.seed], run_dir=folder.path)
+    run = dop.train(algorithm_of(piece.variant), piece.environment, env_steps=piece.env_steps, seeds=[piece.seed], run_dir=folder.path)
     return run.outcome.finished
 
 
@@ -194,10 +202,10 @@ def up_to(kept: list[Record], env_steps: int) -> list[Record]:
     return [record for record in kept if record.env_steps <= end]
 
 
-def read_data(options: Options) -> dict[str, dict[str, list[Record]]]:
-    """The evaluations of all finished pieces, by map, then by variant."""
+def read_data(comparison: Comparison, options: Options) -> dict[str, dict[str, list[Record]]]:
+    """The evaluations of a comparison's finished pieces, by map, then by variant."""
     kept: dict[str, dict[str, list[Record]]] = {}
-    for piece in all_pieces(options):
+    for piece in pieces_of(comparison, options):
         kept.setdefault(piece.map, {}).setdefault(piece.variant, []).extend(finished_evaluations(piece, options))
     return kept
 
@@ -205,9 +213,9 @@ def read_data(options: Options) -> dict[str, dict[str, list[Record]]]:
 # ------------------------------------------------------------------------------------------------------------------ summary
 
 
-def summarise(options: Options, log: Callable[[str], None]) -> None:
-    """Log and write the table, and write the figure."""
-    by_map = {name: variants for name, variants in read_data(options).items() if any(variants.values())}
+def summarise(comparison: Comparison, options: Options, log: Callable[[str], None]) -> None:
+    """Log and write a comparison's table, and write its figure."""
+    by_map = {name: variants for name, variants in read_data(comparison, options).items() if any(variants.values())}
     if not by_map:
         log("nothing has finished yet")
         return
@@ -217,9 +225,10 @@ def summarise(options: Options, log: Callable[[str], None]) -> None:
     from dop.visualise import curves  # noqa: PLC0415  # Matplotlib is slow to import
 
     log(table)
-    files.write_text(options.out / "table.md", table + "\n")
-    curves.draw_grid(by_map, options.out / "fig3.png", metric=WIN, title="Greedy win rate on SMAX")
-    log(f"figure: {options.out / 'fig3.png'}")
+    files.write_text(options.out / f"table{comparison.suffix}.md", table + "\n")
+    picture = options.out / f"fig3{comparison.suffix}.png"
+    curves.draw_grid(by_map, picture, metric=WIN, title=f"Greedy win rate on {TITLES[comparison.family]}")
+    log(f"figure: {picture}")
 
 
 def row(name: str, variant: str, kept: list[Record]) -> str:
