@@ -81,7 +81,8 @@ def compiled(name: str, count: int, steps: int) -> Case:
     start = time.process_time()
     program = jax.jit(run).lower(first, first, jax.random.key(0)).compile()
     taken = time.process_time() - start
-    return Case(name, count, steps, program, first, taken, program.memory_analysis().temp_size_in_bytes)
+    memory = program.memory_analysis()
+    return Case(name, count, steps, program, first, taken, memory.temp_size_in_bytes if memory else 0)
 
 
 def take_turns(cases: Sequence[Case], turns: int) -> np.ndarray:
@@ -142,7 +143,7 @@ def player(env: Any) -> Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Ar
     def one(state: Any, attack: jax.Array, key: jax.Array) -> Any:
         now, target, (won, total, length), running = state
         k_act, k_env = jax.random.split(key)
-        action, target = decide(*now, target, attack, k_act)
+        action, target = decide(now[0], now[1], target, attack, k_act)
         world, seen = env.step(k_env, now[0], action)
         sums = (won | (running & (seen.metrics[0] > 0.0)), total + running * seen.reward, length + running)
         return (world, seen), target, sums, running & ~(seen.terminated | seen.truncated)
@@ -170,7 +171,7 @@ def played(map_name: str, difficulty: str, policies: Sequence[str], episodes: in
     play, found = player(env), []
     batches = np.array_split(np.arange(episodes), -(-episodes // _AT_ONCE))
     for policy in policies:
-        parts = [play(jax.vmap(jax.random.key)(batch), policy == POLICIES[1]) for batch in batches]
+        parts = [play(jax.vmap(jax.random.key)(batch), jnp.asarray(policy == POLICIES[1])) for batch in batches]
         won, total, length = (np.concatenate(part) for part in zip(*parts, strict=True))
         result = Result(
             map=map_name,
