@@ -75,8 +75,8 @@ def dealt(
 ) -> tuple[Float[Array, " unit"], Float[Array, " unit"]]:
     """Shield and health after these attacks, which may be below 0.
 
-    A shield takes a hit first, without armour; what is left of the hit is reduced by the armour, to no less than 0.5 each. Attacks on one
-    target count one after another, in the order of the units.
+    A shield takes a hit first, without armour; what is left of the hit is reduced by the armour, to no less than 0.5. Attacks on one target
+    count one after another, in the order of the units; only the first hit of an attack to reach the health can be a part of one.
     """
     if rules.shielded is None:
         return shield, health - jnp.sum(jnp.where(hit, pair.bare, 0.0), axis=0)
@@ -85,8 +85,10 @@ def dealt(
     raw = jnp.where(hit[:, some], pair.raw[:, some], 0.0)
     until = jnp.asarray(np.tri(len(raw), dtype=np.float32)) @ raw
     through = jnp.maximum(until - shield[some], 0.0) - jnp.maximum(until - raw - shield[some], 0.0)
-    touching = jnp.ceil(through / jnp.maximum(facts.damage[:, some], 1e-6) - 1e-4)
-    armoured = jnp.maximum(through - touching * facts.armour[some], LEAST_DAMAGE * touching)
+    hit_size, armour = jnp.maximum(facts.damage[:, some], 1e-6), facts.armour[some]
+    whole = jnp.maximum(jnp.ceil(through / hit_size - 1e-4) - 1.0, 0.0)
+    first = jnp.where(through > 1e-4, jnp.maximum(through - whole * hit_size - armour, LEAST_DAMAGE), 0.0)
+    armoured = first + whole * jnp.maximum(hit_size - armour, LEAST_DAMAGE)
     loss = loss.at[some].set(jnp.sum(jnp.where(raw > 0.0, armoured, 0.0), axis=0))
     left = jnp.maximum(shield[some] - until[-1], 0.0)
     return shield.at[some].set(left), health - loss

@@ -96,7 +96,7 @@ class View:
         if shown.obs_last_action:
             last = jnp.where(visible[:, :n, None], _one_hot(world.last_action, self.n_actions)[None], 0.0)
             allies = jnp.concatenate([allies, last], axis=-1)
-        others = np.array([[j for j in range(n) if j != i] for i in range(n)]).reshape(n, n - 1)
+        others = np.array([[j for j in range(n) if j != i] for i in range(n)], int).reshape(n, n - 1)
         allies = jnp.take_along_axis(allies, others[:, :, None], axis=1)
         parts = [mask[:, FIRST_MOVE:FIRST_TARGET].astype(jnp.float32)]
         if shown.obs_pathing_grid:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -182,7 +183,7 @@ class Rules:
     def _facts(self) -> Facts:
         """One row for each type."""
         types, per_loop = self.types, 1.0 / LOOPS_PER_SECOND
-        damage = np.array([[_damage(attacker, target) for target in types] for attacker in types])
+        damage = np.array([[_damage(attacker, target) for target in types] for attacker in types], np.float32)
         return Facts(
             health=_column(types, lambda unit: unit.health),
             shield=_column(types, lambda unit: unit.shield),
@@ -206,29 +207,41 @@ class Rules:
             fights=_flags(types, lambda unit: unit.hits),
             explodes=_flags(types, lambda unit: unit.splash is not None and unit.splash.kind == "around"),
             line=_flags(types, lambda unit: unit.splash is not None and unit.splash.kind == "line"),
-            type_bit=np.array([self._type_bit(unit) for unit in types]),  # pyright: ignore[reportArgumentType]  # NumPy until a battle's units are known
+            type_bit=np.zeros(len(types), np.int32),  # pyright: ignore[reportArgumentType]  # NumPy until a battle's units are known
             damage=damage,  # pyright: ignore[reportArgumentType]
             heals=np.array([[_heals(healer, target) for target in types] for healer in types]),  # pyright: ignore[reportArgumentType]
         )
 
-    def _type_bit(self, unit: Unit) -> int:
-        """The place of a unit's type among those of its side."""
-        side = self.map.ally_types if unit.name in self.map.ally_types else self.map.enemy_types
-        return side.index(unit.name)
+    @cached_property
+    def _type_bits(self) -> np.ndarray:
+        """The place of each type among those of the allies, and among those of the enemies."""
+        sides = (self.map.ally_types, self.map.enemy_types)
+        return np.array([[side.index(unit.name) if unit.name in side else 0 for unit in self.types] for side in sides], np.int32)
+
+    @cached_property
+    def _fixed_facts(self) -> Facts:
+        return self._facts_of(self.fixed_types, np)
 
     def facts(self, unit_type: Int[Array, " unit"]) -> Facts:
         """The numbers of the units with these types; constants where the map fixes the types."""
+        return self._fixed_facts if self.fixed_types is not None else self._facts_of(unit_type, jnp)
+
+    def _facts_of(self, unit_type: Any, numpy: Any) -> Facts:
+        """The rows and pairs of these types, by NumPy or by JAX's."""
         of_types = self._facts
-        chosen = unit_type if self.fixed_types is None else self.fixed_types
         is_ally = np.arange(self.n_units) < self.n_allies
         opposed = is_ally[:, None] != is_ally[None, :]
-
-        def pairs(table: Array) -> Array:
-            return jnp.asarray(table)[chosen[:, None], chosen[None, :]]
-
-        units_of = {name: jnp.asarray(value)[chosen] for name, value in vars(of_types).items() if name not in ("damage", "heals")}
         comrades = ~opposed & ~np.eye(self.n_units, dtype=bool)
-        return Facts(**units_of, damage=jnp.where(opposed, pairs(of_types.damage), 0.0), heals=comrades & pairs(of_types.heals))
+
+        def pairs(table: Any) -> Any:
+            return numpy.asarray(table)[unit_type[:, None], unit_type[None, :]]
+
+        rows = {name: numpy.asarray(value)[unit_type] for name, value in vars(of_types).items() if name not in _PAIRS}
+        rows["type_bit"] = numpy.where(is_ally, numpy.asarray(self._type_bits[0])[unit_type], numpy.asarray(self._type_bits[1])[unit_type])
+        return Facts(**rows, damage=pairs(of_types.damage) * opposed, heals=comrades & pairs(of_types.heals))
+
+
+_PAIRS = ("damage", "heals")
 
 
 def _column(types: Sequence[Unit], number: Callable[[Unit], float]) -> Array:
