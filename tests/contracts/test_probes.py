@@ -19,8 +19,10 @@ from dop import losses
 from dop.algorithms import algorithms
 from dop.algorithms.coma import COMA
 from dop.algorithms.deterministic_dop import DeterministicDOP
+from dop.algorithms.ippo import IPPO
 from dop.algorithms.maac import MAAC
 from dop.algorithms.maddpg import MADDPG
+from dop.algorithms.mappo import MAPPO
 from dop.algorithms.qmix import QMIX
 from dop.algorithms.stochastic_dop import StochasticDOP
 from dop.algorithms.vdn import VDN
@@ -76,6 +78,13 @@ def maac_value(learner: Any, state: Array, obs: Array, action: Array) -> Float[A
     return jnp.mean(losses.gather_actions(q, action))
 
 
+def ppo_value(learner: Any, state: Array, obs: Array, action: Array) -> Float[Array, ""]:
+    """V of what was observed, whatever the action: the policy's own is the best one in the end. The state's critic has no memory."""
+    active, critic = jnp.ones(len(action), bool), learner.critic
+    _, values = jax.lax.scan(lambda hidden, obs: critic(hidden, state, obs, active), critic.init_state(), obs)
+    return jnp.mean(learner.value_normaliser.denormalise(values[-1]))
+
+
 def number_of_actions(learner: Any) -> int:
     """How many actions there are."""
     return learner.actor.network.action_size
@@ -114,6 +123,18 @@ Q_LEARNING: dict[str, Any] = {
 }
 
 
+PPO: dict[str, Any] = {
+    "gamma": 0.9,
+    "actor": dop.GRU(hidden_size=32),
+    "actor_lr": 3e-3,
+    "critic_lr": 3e-3,
+    "entropy_bonus": 0.05,  # the teams go on exploring
+    "episodes_per_iteration": 16,
+    "minibatches": 2,
+    "epochs": 2,
+}
+
+
 ADAPTERS = {
     "stochastic-dop": Adapter(
         algorithm=StochasticDOP(
@@ -148,6 +169,8 @@ ADAPTERS = {
         ),
         value=coma_value,
     ),
+    "mappo": Adapter(algorithm=MAPPO(**PPO, critic=dop.MLP(hidden_size=32)), value=ppo_value),
+    "ippo": Adapter(algorithm=IPPO(**PPO, critic=dop.GRU(hidden_size=32)), value=ppo_value),
     "qmix": Adapter(algorithm=QMIX(**Q_LEARNING), value=q_value),
     "vdn": Adapter(algorithm=VDN(**Q_LEARNING), value=q_value),
     "deterministic-dop": Adapter(
