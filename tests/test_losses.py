@@ -257,3 +257,42 @@ def test_critic_weights_of_a_missing_kind_are_lost() -> None:
     only_on = jnp.array([[True, True, False, False], [False, False, False, False]])
     np.testing.assert_allclose(losses.critic_weights(only_on, OFF_POLICY, 0.75, 1), [[1 / 8, 1 / 8, 0, 0], [0, 0, 0, 0]])
     np.testing.assert_allclose(losses.critic_weights(only_on, OFF_POLICY, None, 1), [[1 / 2, 1 / 2, 0, 0], [0, 0, 0, 0]])
+
+
+# --------------------------------------------------------------------------------------------------------------------- PPO
+
+
+def test_clipped_actor_by_hand() -> None:
+    # clip 0.2; min(rho A, clip(rho) A): 1.1 2 = 2.2;  1.2 2 = 2.4 for rho = 1.5;  -1.5 2 = -3;  0.8 (-1) = -0.8 for rho = 0.5
+    # mean (2.2 + 2.4 - 3 - 0.8) / 4 = 0.2; the last entry does not count
+    ratio, advantage = jnp.array([1.1, 1.5, 1.5, 0.5, NAN]), jnp.array([2.0, 2.0, -2.0, -1.0, NAN])
+    mask = jnp.array([True, True, True, True, False])
+    assert float(losses.clipped_actor(ratio, advantage, 0.2, mask)) == pytest.approx(-0.2, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "slope"),
+    [(1.19, 1.0, -1), (1.21, 1.0, 0), (1.21, -1.0, 1), (0.81, -1.0, 1), (0.79, -1.0, 0), (0.79, 1.0, -1)],
+)
+def test_a_ratio_beyond_the_clip_has_no_gradient_on_its_advantages_side(ratio: float, advantage: float, slope: float) -> None:
+    loss = lambda ratio, advantage: losses.clipped_actor(ratio, advantage, 0.2, jnp.ones(1, bool))  # noqa: E731
+    of_ratio, of_advantage = jax.grad(loss, (0, 1))(jnp.array([ratio]), jnp.array([advantage]))
+    np.testing.assert_allclose(of_ratio, [slope * abs(advantage)])
+    assert float(of_advantage[0]) == 0
+
+
+def test_clipped_critic_by_hand() -> None:
+    # clip 0.5, old 0. V = 0.4, y = 1: 0.36;  V = 2, y = 1: clipped 0.5, max(1, 0.25) = 1;  V = 2, y = 2: max(0, 2.25) = 2.25
+    # 1/2 mean = (0.36 + 1 + 2.25) / 6; the last entry does not count
+    value, target, old = jnp.array([0.4, 2.0, 2.0, NAN]), jnp.array([1.0, 1.0, 2.0, NAN]), jnp.zeros(4)
+    mask = jnp.array([True, True, True, False])
+    assert float(losses.clipped_critic(value, old, target, 0.5, mask)) == pytest.approx(3.61 / 6, rel=1e-6)
+    assert float(losses.clipped_critic(value, old, target, None, mask)) == pytest.approx(1.36 / 6, rel=1e-6)
+
+
+@pytest.mark.parametrize(("value", "target", "slope"), [(0.4, 1.0, -0.6), (0.6, 1.0, 0.0), (0.6, 0.2, 0.4), (-0.6, -1.0, 0.0)])
+def test_a_value_beyond_the_clip_has_no_gradient_towards_its_target(value: float, target: float, slope: float) -> None:
+    loss = lambda value, target: losses.clipped_critic(value, jnp.zeros(1), target, 0.5, jnp.ones(1, bool))  # noqa: E731
+    of_value, of_target = jax.grad(loss, (0, 1))(jnp.array([value]), jnp.array([target]))
+    np.testing.assert_allclose(of_value, [slope], rtol=1e-5)
+    assert float(of_target[0]) == 0

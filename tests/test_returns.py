@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dop import policies
-from dop.returns import expected_q, sampled_q, td_lambda, tree_backup
+from dop.returns import expected_q, gae, sampled_q, td_lambda, tree_backup
 
 SEEDS = st.integers(0, 2**31 - 1)
 REWARD = jnp.array([1.0, 2.0, 3.0])
@@ -49,6 +49,34 @@ def test_td_lambda_per_step_ignores_padding() -> None:
     lambdas = jnp.array([0.5, 0.5, 0.0, 0.5, 0.5])
     got = td_lambda(jnp.append(REWARD, garbage), jnp.full(5, 0.5), jnp.append(Q_NEXT, garbage), lambdas)
     np.testing.assert_allclose(got[:3], td_lambda(REWARD, jnp.full(3, 0.5), Q_NEXT, 0.5))
+
+
+def test_gae_by_hand() -> None:
+    # gamma = lambda = 1/2, V = (2, 4, 6), cut by the time limit after the third step, where V = 8:
+    #   delta = r + 1/2 V' - V = (1 + 2 - 2, 2 + 3 - 4, 3 + 4 - 6) = (1, 1, 1)
+    #   A_2 = 1,   A_1 = 1 + 1/4 1 = 1.25,   A_0 = 1 + 1/4 1.25 = 1.3125
+    value = jnp.array([2.0, 4.0, 6.0])
+    np.testing.assert_allclose(gae(REWARD, jnp.full(3, 0.5), value, Q_NEXT, 0.5), [1.3125, 1.25, 1.0])
+    # Terminated instead: delta_2 = 3 - 6 = -3,   A_1 = 1 - 3/4 = 0.25,   A_0 = 1 + 1/16 = 1.0625
+    np.testing.assert_allclose(gae(REWARD, jnp.array([0.5, 0.5, 0.0]), value, Q_NEXT, 0.5), [1.0625, 0.25, -3.0])
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=SEEDS, lambda_=st.sampled_from([0.0, 0.3, 0.95, 1.0]))
+def test_gae_is_the_decayed_sum_of_td_errors(seed: int, lambda_: float) -> None:
+    """By brute force. At lambda 0 it is the TD error, at 1 the discounted return with its bootstrap, minus the value."""
+    rng = np.random.default_rng(seed)
+    reward, values, gamma = rng.normal(size=6), rng.normal(size=7), 0.9
+    delta = reward + gamma * values[1:] - values[:-1]
+    expected = [sum((gamma * lambda_) ** (j - t) * delta[j] for j in range(t, 6)) for t in range(6)]
+    given = {"reward": reward, "discount": np.full(6, gamma), "value": values[:-1], "value_next": values[1:]}
+    got = gae(**{name: jnp.asarray(x) for name, x in given.items()}, lambda_=lambda_)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+    if lambda_ == 0:
+        np.testing.assert_allclose(got, delta, rtol=1e-4, atol=1e-5)
+    if lambda_ == 1:
+        returned = [sum(gamma ** (j - t) * reward[j] for j in range(t, 6)) + gamma ** (6 - t) * values[6] for t in range(6)]
+        np.testing.assert_allclose(got, returned - values[:-1], rtol=1e-4, atol=1e-5)
 
 
 # delta = r + 1/2 E - q = (1 + 2 - 2, 3 + 3 - 4, 5 + 4 - 6) = (1, 2, 3);  decay_t = 1/2 trace_{t+1} = (1/4, 1/8)

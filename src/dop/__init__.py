@@ -20,8 +20,10 @@ if TYPE_CHECKING:  # the same as `_HOMES`, for type checkers
     from dop import training as training
     from dop.algorithms.coma import COMA
     from dop.algorithms.deterministic_dop import DeterministicDOP
+    from dop.algorithms.ippo import IPPO
     from dop.algorithms.maac import MAAC
     from dop.algorithms.maddpg import MADDPG
+    from dop.algorithms.mappo import MAPPO
     from dop.algorithms.qmix import QMIX
     from dop.algorithms.stochastic_dop import StochasticDOP
     from dop.algorithms.vdn import VDN
@@ -47,8 +49,10 @@ logging.getLogger("dop").addFilter(PrintableLog())
 _HOMES = {
     "COMA": "dop.algorithms.coma",
     "GRU": "dop.networks.gru",
+    "IPPO": "dop.algorithms.ippo",
     "MAAC": "dop.algorithms.maac",
     "MADDPG": "dop.algorithms.maddpg",
+    "MAPPO": "dop.algorithms.mappo",
     "MLP": "dop.networks.mlp",
     "QMIX": "dop.algorithms.qmix",
     "VDN": "dop.algorithms.vdn",
@@ -91,8 +95,10 @@ _NAME_IN_HOME = {"environments": "names"}
 __all__ = [
     "COMA",
     "GRU",
+    "IPPO",
     "MAAC",
     "MADDPG",
+    "MAPPO",
     "MLP",
     "QMIX",
     "VDN",

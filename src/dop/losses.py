@@ -1,4 +1,4 @@
-"""Losses of critics and actors (Wang et al., Eqs. 6 and 9, Theorem 7). One episode in, one number out.
+"""Losses of critics and actors (Wang et al., Eqs. 6 and 9, Theorem 7; PPO). One episode in, one number out.
 
 No loss depends on the order of steps. The learner therefore concatenates a batch of episodes into one long episode, in which longer
 episodes weigh more. `mask` marks the valid steps; values on other steps are ignored, NaN included.
@@ -75,6 +75,45 @@ def stochastic_dop_actor_expected(
     """
     utility = jnp.where(mask.astype(bool)[:, None, None], jax.lax.stop_gradient(aristocrat_utility(policy, q, k)), 0)
     return -masked_mean(jnp.sum(policy * utility, axis=-1), mask)
+
+
+def clipped_actor(
+    ratio: Float[Array, "*step"], advantage: Float[Array, "*step"], clip: float, mask: Bool[Array, "*step"]
+) -> Float[Array, ""]:
+    """PPO's loss of the actors (Schulman et al. 2017, Eq. 7). Once a ratio has left [1 - clip, 1 + clip] to its advantage's side, there
+    is no gradient.
+
+        - mean_{t, i} min(ratio A, clip(ratio, 1 - clip, 1 + clip) A),   no gradient through A
+
+    Args:
+        ratio: pi_i(a_i | tau_i) / beta_i(a_i | tau_i) of the action taken; the gradient flows through it.
+        advantage: A.
+        clip: the largest distance of a ratio from 1.
+        mask: the steps, or agents at steps, that count.
+    """
+    advantage = jax.lax.stop_gradient(advantage)
+    return -masked_mean(jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - clip, 1 + clip) * advantage), mask)
+
+
+def clipped_critic(
+    value: Float[Array, "*step"], old: Float[Array, "*step"], target: Float[Array, "*step"], clip: float | None, mask: Bool[Array, "*step"]
+) -> Float[Array, ""]:
+    """PPO's loss of a critic of states: the larger squared error of the value and of the value no further than `clip` from the old one.
+
+        1/2 mean max((V - y)^2, (old + clip(V - old, -clip, clip) - y)^2)
+
+    Args:
+        value: V; the gradient flows through it.
+        old: V before the update's first step.
+        target: y; no gradient flows through it.
+        clip: the largest change of a value in an update; None: no limit.
+        mask: the steps, or agents at steps, that count.
+    """
+    target, old = jax.lax.stop_gradient((target, old))
+    error = (value - target) ** 2
+    if clip is not None:
+        error = jnp.maximum(error, (old + jnp.clip(value - old, -clip, clip) - target) ** 2)
+    return masked_mean(error, mask) / 2
 
 
 def entropy(policy: Float[Array, "*batch action"]) -> Float[Array, "*batch"]:

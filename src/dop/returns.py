@@ -1,4 +1,4 @@
-"""Targets for critics: lambda-returns and tree backup (Wang et al., Eqs. 5, 7 and 8). One episode in, one out.
+"""Targets for critics: lambda-returns, advantages and tree backup (Wang et al., Eqs. 5, 7 and 8). One episode in, one out.
 
 Time is in the name: `discount[t]` is gamma, or 0 if step t terminated; a time limit is not termination. `q_next[t]` belongs to step t+1.
 Nothing here stops gradients: the caller computes targets with target networks, whose parameters are not differentiated.
@@ -37,6 +37,30 @@ def td_lambda(
     lambdas = jnp.broadcast_to(jnp.asarray(lambda_, q_next.dtype), q_next.shape)
     _, g = jax.lax.scan(backward, q_next[-1], (reward, discount, q_next, lambdas), reverse=True)
     return g
+
+
+def gae(
+    reward: Float[Array, " time"],
+    discount: Float[Array, " time"],
+    value: Float[Array, " time"],
+    value_next: Float[Array, " time"],
+    lambda_: float | Float[Array, ""] | Float[Array, " time"],
+) -> Float[Array, " time"]:
+    """Generalised advantage estimation, GAE(lambda), of every step (Schulman et al. 2016, High-dimensional continuous control, Eq. 16).
+
+        A_t     = delta_t + discount_t lambda_t A_{t+1}
+        delta_t = r_t + discount_t value_next_t - value_t
+
+    Where value_next_t is value_{t+1}, that is the lambda-return minus the value, which is how it is computed.
+
+    Args:
+        reward: r_t.
+        discount: gamma (1 - terminated_t).
+        value: V of the state before the step.
+        value_next: V of the state after the step; at a time limit its bootstrap.
+        lambda_: as in `td_lambda`; 0 at an episode's last step.
+    """
+    return td_lambda(reward, discount, value_next, lambda_) - value
 
 
 def tree_backup(

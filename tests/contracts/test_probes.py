@@ -19,8 +19,10 @@ from dop import losses
 from dop.algorithms import algorithms
 from dop.algorithms.coma import COMA
 from dop.algorithms.deterministic_dop import DeterministicDOP
+from dop.algorithms.ippo import IPPO
 from dop.algorithms.maac import MAAC
 from dop.algorithms.maddpg import MADDPG
+from dop.algorithms.mappo import MAPPO
 from dop.algorithms.qmix import QMIX
 from dop.algorithms.stochastic_dop import StochasticDOP
 from dop.algorithms.vdn import VDN
@@ -42,6 +44,8 @@ class Adapter(NamedTuple):
     """Of learner, state, what the agents saw up to now (time, agent, obs) and joint action."""
     remembers: bool = True
     """Whether its agents have a memory."""
+    explores: bool = True
+    """Whether its exploring agents stay random; else their own policy becomes deterministic."""
 
 
 def dop_value(learner: Any, state: Array, obs: Array, action: Array) -> Float[Array, ""]:
@@ -74,6 +78,13 @@ def maac_value(learner: Any, state: Array, obs: Array, action: Array) -> Float[A
     """What the agents' critics say of it, which is the same in the end, averaged."""
     q, _ = learner.critic(obs[-1], jax.nn.one_hot(action, number_of_actions(learner)), jnp.ones(len(action), bool))
     return jnp.mean(losses.gather_actions(q, action))
+
+
+def ppo_value(learner: Any, state: Array, obs: Array, action: Array) -> Float[Array, ""]:
+    """V of what was observed, whatever the action: the policy's own is the best one in the end. The state's critic has no memory."""
+    active, critic = jnp.ones(len(action), bool), learner.critic
+    _, values = jax.lax.scan(lambda hidden, obs: critic(hidden, state, obs, active), critic.init_state(), obs)
+    return jnp.mean(learner.value_normaliser.denormalise(values[-1]))
 
 
 def number_of_actions(learner: Any) -> int:
@@ -114,6 +125,17 @@ Q_LEARNING: dict[str, Any] = {
 }
 
 
+PPO: dict[str, Any] = {
+    "gamma": 0.9,
+    "actor": dop.GRU(hidden_size=32),
+    "actor_lr": 3e-3,
+    "critic_lr": 3e-3,
+    "episodes_per_iteration": 16,
+    "minibatches": 2,
+    "epochs": 2,
+}
+
+
 ADAPTERS = {
     "stochastic-dop": Adapter(
         algorithm=StochasticDOP(
@@ -148,6 +170,8 @@ ADAPTERS = {
         ),
         value=coma_value,
     ),
+    "mappo": Adapter(algorithm=MAPPO(**PPO, critic=dop.MLP(hidden_size=32)), value=ppo_value, explores=False),
+    "ippo": Adapter(algorithm=IPPO(**PPO, critic=dop.GRU(hidden_size=32)), value=ppo_value, explores=False),
     "qmix": Adapter(algorithm=QMIX(**Q_LEARNING), value=q_value),
     "vdn": Adapter(algorithm=VDN(**Q_LEARNING), value=q_value),
     "deterministic-dop": Adapter(
@@ -257,7 +281,7 @@ def test_time_limit_bootstraps(name: str):
 def test_agents_coordinate(name: str):
     trained = train(name, Coordination(), 200)
     assert float(trained.evaluation["test_return_mean"]) == 1
-    assert float(trained.metrics["return_mean"]) < 1  # the exploring agents, with a fifth of random actions
+    assert (float(trained.metrics["return_mean"]) < 1) == ADAPTERS[name].explores  # with a fifth of random actions, or without
 
 
 @pytest.mark.parametrize("name", [name for name, adapter in ADAPTERS.items() if adapter.remembers])

@@ -64,3 +64,17 @@ def test_standardise_is_bounded_by_default() -> None:
 def test_start_changes_little() -> None:
     x = jnp.array([1.0, -2.0])
     np.testing.assert_allclose(RunningMeanVar.start(2).normalise(x, floor=0.0), x)
+
+
+def test_targets_are_normalised_and_back() -> None:
+    # mean 3, standard deviation 2, no limits
+    moments = RunningMeanVar.start(1).update(jnp.array([[1.0], [5.0]]), jnp.ones(2, bool))
+    targets, normalised = jnp.array([[3.0, 5.0], [-997.0, 1.0]]), jnp.array([[0.0, 1.0], [-500.0, -1.0]])
+    np.testing.assert_allclose(moments.normalise_target(targets), normalised, rtol=1e-6)
+    np.testing.assert_allclose(moments.denormalise(normalised), targets, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("constant", "scale"), [(7.0, 7.0), (0.0, 1.0)])
+def test_constant_targets_are_divided_by_their_magnitude(constant: float, scale: float) -> None:
+    moments = RunningMeanVar.start(1).update(jnp.full((3, 1), constant), jnp.ones(3, bool))
+    np.testing.assert_allclose(moments.normalise_target(jnp.array([constant, constant + scale])), [0, 1], atol=1e-6)

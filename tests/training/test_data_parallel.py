@@ -75,6 +75,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("stochastic-dop", ACTOR_CRITIC),
     ("stochastic-dop", {**ACTOR_CRITIC, "critic_schedule": "full"}),
     ("coma", {"on_policy_batch": 8}),
+    ("ippo", {"minibatches": 1}),
     ("qmix", {"replay_batch": 8, "replay_capacity": 32}),
     ("maddpg", {"replay_batch": 16, "replay_capacity": 32, "warmup_episodes": 8}),
 ]

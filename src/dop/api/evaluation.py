@@ -68,9 +68,9 @@ def evaluate_episodes(
         run_dir: a run directory.
         episodes: number of episodes for each of the run's seeds.
         seed: seed of the episodes. Each of the run's seeds has different episodes.
-        sampled: draw actions from the stochastic policy of the newest actors, without epsilon's uniform actions: stochastic DOP, COMA, MAAC
-            from their softmax, deterministic DOP and MADDPG with noise on actions. QMIX and VDN have no such policy and explore with their
-            current epsilon. Default: greedy policies, as in the evaluations of a run.
+        sampled: draw actions from the stochastic policy of the newest actors, without epsilon's uniform actions: stochastic DOP, COMA,
+            MAAC, MAPPO and IPPO from their softmax, deterministic DOP and MADDPG with noise on actions. QMIX and VDN have no such policy
+            and explore with their current epsilon. Default: greedy policies, as in the evaluations of a run.
         at: `latest`, the newest checkpoint; `best`, each seed at its best greedy evaluation (win rate, then return); or the environment
             steps of one of the run's snapshots.
         environment: as in `resume`.

@@ -1,4 +1,4 @@
-"""Normalisation of inputs by running mean and variance."""
+"""Normalisation of inputs and targets by running mean and variance."""
 
 from __future__ import annotations
 
@@ -44,3 +44,11 @@ class RunningMeanVar(eqx.Module):
     def normalise(self, x: Num[Array, "*batch feature"], *, floor: float = 0.02, limit: float = 5.0) -> Float[Array, "*batch feature"]:
         """(x - mean) / (standard deviation + floor), clipped to [-limit, limit]. The floor bounds nearly constant features."""
         return jnp.clip((x - self.mean) / (jnp.sqrt(self.variance) + floor), -limit, limit)
+
+    def normalise_target(self, x: Float[Array, "*any"]) -> Float[Array, "*any"]:
+        """(x - mean) / scale of the one feature, without limits, so that `denormalise` inverts it."""
+        return (x - self.mean[0]) / self.scale[0]
+
+    def denormalise(self, x: Float[Array, "*any"]) -> Float[Array, "*any"]:
+        """scale x + mean of the one feature: a normalised target in its own units."""
+        return self.scale[0] * x + self.mean[0]

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Float
 
 Params = TypeVar("Params")
 
@@ -23,7 +23,7 @@ def rmsprop(lr: float, *, decay: float, eps: float, max_grad_norm: float) -> opt
     )
 
 
-def adam(lr: float, *, eps: float, max_grad_norm: float, rectified: bool = False) -> optax.GradientTransformation:
+def adam(lr: float | Float[Array, ""], *, eps: float, max_grad_norm: float, rectified: bool = False) -> optax.GradientTransformation:
     """Clip the joint gradient norm, then Adam (Kingma and Ba 2015), or rectified Adam (Liu et al. 2020)."""
     make = optax.radam if rectified else optax.adam
     return optax.chain(optax.clip_by_global_norm(max_grad_norm), make(lr, eps=eps))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from dop import returns
 from dop.learning import dynamic_scan
@@ -101,8 +101,17 @@ def lambda_return(episode: Episode, q_next: Float[Array, " time"], *, gamma: flo
 
     The last step bootstraps from its `q_next` if the episode was truncated, but not if it terminated. Later entries are ignored.
     """
-    continues = jnp.append(episode.mask[1:], False)
-    return returns.td_lambda(episode.reward, gamma * (1.0 - episode.terminated), q_next, lambda_ * continues)
+    return returns.td_lambda(episode.reward, gamma * (1.0 - episode.terminated), q_next, lambda_ * _continues(episode))
+
+
+def advantages(episode: Episode, value: Float[Array, " time+1"], *, gamma: float, lambda_: float) -> Float[Array, " time"]:
+    """GAE(lambda) of every step of one episode, from the value before each step and after the last one; ends as in `lambda_return`."""
+    return returns.gae(episode.reward, gamma * (1.0 - episode.terminated), value[:-1], value[1:], lambda_ * _continues(episode))
+
+
+def _continues(episode: Episode) -> Bool[Array, " time"]:
+    """Whether another step of the episode follows."""
+    return jnp.append(episode.mask[1:], False)
 
 
 def max_length(episodes: Episode) -> Int[Array, ""]:
