@@ -28,7 +28,7 @@ def choose(
     ordered: Int[Array, " ally"],
     loop: Int[Array, ""],
 ) -> Int[Array, " unit"]:
-    """The target of each unit, -1 for none: of allies as ordered while it lives, of enemies the nearest that they can hit.
+    """The target of each unit, -1 for none: of allies as ordered while it lives and they can hit or heal it, of enemies the nearest that they can hit.
 
     An enemy looks around every `Rules.reaction` game loops, not all in the same one; in between it keeps its target while that lives and is
     near. It looks within `Rules.acquire`, or within its range if that is longer, and at any distance at whoever attacks it. Targets that
@@ -39,7 +39,8 @@ def choose(
         loop: the number of this game loop in the battle.
     """
     n = rules.n_allies
-    kept = jnp.where((ordered >= 0) & alive[jnp.maximum(ordered, 0)], ordered, -1)
+    able = ((facts.damage[:n] > 0.0) | facts.heals[:n]) & alive[None, :]
+    kept = jnp.where(jnp.any(able & (ordered[:, None] == np.arange(rules.n_units)), axis=1), ordered, -1)
     cost = _attack_cost(rules, facts, gap, alive, world.target, kept)
     if rules.has(lambda unit: unit.heal):
         cost = jnp.concatenate([cost, _heal_cost(rules, facts, gap, alive, world.health)], axis=1)
