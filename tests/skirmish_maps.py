@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import dop
 from dop.envs.skirmish.environment import Skirmish
 
 
-def written(
-    folder: Path, allies: dict[str, list[list[float]]], enemies: dict[str, list[list[float]]], more: str = "", **options: Any
-) -> Skirmish:
+Team = Mapping[str, Sequence[Sequence[float]]]
+
+
+def written(folder: Path, allies: Team, enemies: Team, more: str = "", **options: Any) -> Skirmish:
     """The environment of a map with these units at these positions."""
     groups = [
-        f'[[{side}]]\nunit = "{unit}"\nat = {positions}\n'
+        f'[[{side}]]\nunit = "{unit}"\nat = {[list(position) for position in positions]}\n'
         for side, team in (("allies", allies), ("enemies", enemies))
         for unit, positions in team.items()
     ]

@@ -71,11 +71,11 @@ RUN = """
         dop.train(algorithm, "matrix-game", env_steps=int(steps), run_dir=path, **options)
 """
 ACTOR_CRITIC = {"on_policy_batch": 8, "on_policy_capacity": 8, "off_policy_batch": 16, "replay_capacity": 32}
-CASES: list[tuple[str, dict[str, Any]]] = [
+CASES: list[Any] = [  # those of slow tests compute by the same code
     ("stochastic-dop", ACTOR_CRITIC),
-    ("stochastic-dop", {**ACTOR_CRITIC, "critic_schedule": "full"}),
-    ("coma", {"on_policy_batch": 8}),
-    ("ippo", {"minibatches": 1}),
+    pytest.param("stochastic-dop", {**ACTOR_CRITIC, "critic_schedule": "full"}, marks=pytest.mark.slow),
+    pytest.param("coma", {"on_policy_batch": 8}, marks=pytest.mark.slow),
+    pytest.param("ippo", {"minibatches": 1}, marks=pytest.mark.slow),
     ("qmix", {"replay_batch": 8, "replay_capacity": 32}),
     ("maddpg", {"replay_batch": 16, "replay_capacity": 32, "warmup_episodes": 8}),
 ]

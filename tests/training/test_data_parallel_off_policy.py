@@ -61,7 +61,7 @@ UPDATE = """
     ("algorithm", "fields", "counts", "most"),
     [
         ("deterministic-dop", {"replay_batch": 64}, (1, 2), (1, 0.55)),
-        ("maac", {"replay_batch": 64, "attention_penalty": 0.5}, (1, 2, 4, 8), (1, 0.55, 0.32, 0.2)),
+        pytest.param("maac", {"replay_batch": 64, "attention_penalty": 0.5}, (1, 2, 4, 8), (1, 0.55, 0.32, 0.2), marks=pytest.mark.slow),
         ("maddpg", {"replay_batch": 63}, (1, 2), (1, 1.01)),
     ],
 )

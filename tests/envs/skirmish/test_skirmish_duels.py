@@ -182,7 +182,7 @@ def test_shields_come_back_after_a_while_and_zergs_heal_all_the_time(tmp_path: P
 
 def test_allies_that_stop_do_nothing_even_under_fire(tmp_path: Path) -> None:
     environment = written(tmp_path, {"marine": [[10, 10]]}, {"marine": [[14, 10]]})
-    world = start(environment)
+    world, step = environment.reset(jax.random.key(0))
     for _ in range(3):
         world, step = compiled(environment)(jax.random.key(1), world, jnp.array([STOP]))
     assert float(world.health[1]) == 45.0
@@ -240,7 +240,7 @@ def test_enemies_walk_around_walls_and_nobody_through_them(tmp_path: Path) -> No
 
 def test_a_won_battle_returns_20_where_nobody_regenerates(tmp_path: Path) -> None:
     environment = written(tmp_path, {"marine": [[10, 8 + 0.8 * i] for i in range(5)]}, {"marine": [[14, 10]]})
-    world, total = start(environment), 0.0
+    (world, step), total = environment.reset(jax.random.key(0)), 0.0
     for i in range(12):
         world, step = compiled(environment)(jax.random.key(i), world, jnp.full(5, FIRST_TARGET))
         total += float(step.reward)

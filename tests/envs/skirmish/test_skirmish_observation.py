@@ -34,7 +34,7 @@ LITTLE = {"obs_all_health": False, "obs_own_health": False, "obs_pathing_grid": 
 WALLS = 'terrain = """\n' + "\n".join([".." * 16] * 10 + ["." * 10 + "##^^" + "." * 14 + "^###"] * 14 + ["#." * 16] * 8) + '\n"""'
 
 
-def made(name: str, folder: Path, options: dict[str, bool]) -> Skirmish:
+def made(name: str, folder: Path, options: dict[str, Any]) -> Skirmish:
     if name != "own":
         return skirmish.make(name, **options)
     allies = {"medivac": [[5, 28], [7, 28]], "marine": [[5, 26]], "colossus": [[8, 26]], "stalker": [[2, 26]]}

@@ -27,9 +27,11 @@ def random_pair(rng: np.random.Generator, world: World) -> tuple[World, World]:
     before = alive * health * rng.uniform(0.1, 1.0, health.shape), alive * shield * rng.random(shield.shape)
     alive = alive & (rng.random(health.shape) < 0.6)
     after = alive * before[0] * rng.uniform(0.5, 1.0, health.shape), alive * shield * rng.random(shield.shape)
-    return tuple(
-        World(**{**vars(world), "health": jnp.asarray(h, jnp.float32), "shield": jnp.asarray(s, jnp.float32)}) for h, s in (before, after)
-    )
+
+    def at(health: np.ndarray, shield: np.ndarray) -> World:
+        return World(**{**vars(world), "health": jnp.asarray(health, jnp.float32), "shield": jnp.asarray(shield, jnp.float32)})
+
+    return at(*before), at(*after)
 
 
 def restated(rewards: Rewards, before: World, after: World, n: int) -> float:

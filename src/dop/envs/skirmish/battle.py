@@ -137,7 +137,7 @@ def _game_loop(
     if rules.has(lambda unit: unit.regeneration):
         health = jnp.minimum(health + facts.regeneration, facts.health)
     if rules.shielded is not None:
-        grown = jnp.where(unhurt >= SHIELD_DELAY * LOOPS_PER_SECOND, SHIELD_REGENERATION / LOOPS_PER_SECOND, 0.0)
+        grown = jnp.where(unhurt >= round(SHIELD_DELAY * LOOPS_PER_SECOND), SHIELD_REGENERATION / LOOPS_PER_SECOND, 0.0)
         shield = jnp.minimum(shield + grown, facts.shield)
     return World(
         position=position,

@@ -28,7 +28,8 @@ def choose(
     ordered: Int[Array, " ally"],
     loop: Int[Array, ""],
 ) -> Int[Array, " unit"]:
-    """The target of each unit, -1 for none: of allies as ordered while it lives and they can hit or heal it, of enemies the nearest that they can hit.
+    """The target of each unit, -1 for none: of allies as ordered while it lives and they can hit or heal it, of enemies the nearest that
+    they can hit.
 
     An enemy looks around every `Rules.reaction` game loops, not all in the same one; in between it keeps its target while that lives and is
     near. It looks within `Rules.acquire`, or within its range if that is longer, and at any distance at whoever attacks it. Targets that
