@@ -9,7 +9,6 @@ from typing import Any
 import dop
 from dop.envs.skirmish.environment import Skirmish
 
-
 Team = Mapping[str, Sequence[Sequence[float]]]
 
 

@@ -218,7 +218,7 @@ def test_a_random_map_of_ones_own(tmp_path: Path):
 def test_an_unknown_map_is_refused_with_the_nearest():
     with pytest.raises(UnknownNameError, match=r"There is no map '2s3zz'. Did you mean '2s3z'\?"):
         load("2s3zz")
-    with pytest.raises(DopError, match=r"There is no file 'nowhere\.toml'"):
+    with pytest.raises(DopError, match=r"There is no map file 'nowhere\.toml'"):
         load("nowhere.toml")
 
 
@@ -233,7 +233,7 @@ RANDOM = '[random]\nunits = ["marine", "medivac"]\nprobabilities = [0.5, 0.5]\nn
         ("count = 2", "count = 0", "[[allies]] 1: count must be a whole number from 1 to 200, got 0"),
         ("count = 2", "count = 2\ncolour = 1", "[[allies]] 1: there is no key 'colour'"),
         ("count = 2\n", "", "give either at = [[x, y], ...], or count and around = [x, y]; got around, unit"),
-        ("count = 2", "count = 2000", "there is room for"),
+        ("count = 2", "count = 2000", "from 1 to 200"),
         ("around = [1.5, 3]", 'around = ["a", 3]', "around must be a list of 2 numbers, got ['a', 3]"),
         ("at = [[6.5, 1.5], [6.5, 4.5]]", "at = []", "[[enemies]] 1: at must be a list of positions"),
         ("[6.5, 4.5]", "[6.5, 1.6]", "[[enemies]] 1: position [6.5, 1.6] overlaps the unit at [6.5, 1.5]"),

@@ -71,8 +71,8 @@ def test_medivacs_take_the_closest_wounded_until_it_is_whole_or_dead(tmp_path: P
         ("skirmish:3m", {"obs_own_pos": 3}, ("obs_own_pos", "3")),
         ("skirmish:MMM3", {}, ("MMM3", "Did you mean 'MMM'", "corridor")),
         ("skirmish:missing/my_map.toml", {}, ("missing/my_map.toml",)),
-        ("skirmish", {}, ("map", "corridor")),
-        ("skirmish:", {}, ("corridor",)),
+        ("skirmish", {}, ("needs a map", "dop list")),
+        ("skirmish:", {}, ("needs a map", "dop list")),
     ],
 )
 def test_what_cannot_be_made_is_refused_in_a_sentence(name: str, options: dict[str, Any], words: tuple[str, ...]) -> None:
