@@ -42,12 +42,12 @@ def test_win_rates() -> None:
     )
 
 
-def test_pictures_of_both(tmp_path: Path) -> None:
+def test_pictures_of_every_family(tmp_path: Path) -> None:
     lines: list[str] = []
     environments.reproduce(Options(out=tmp_path, episodes=0), lines.append)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["aggregation.png", "mill.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["aggregation.png", "mill.png", "skirmish.png"]
     assert all(path.stat().st_size > 10_000 for path in tmp_path.iterdir())
-    assert len(lines) == 2
+    assert len(lines) == 3
 
 
 def test_mill_has_a_line_for_every_team() -> None:

@@ -18,6 +18,7 @@ letter = "M"
 source = "made up"
 health = 45
 speed = 3.15
+sight = 9
 radius = 0.375
 separation = 0.375
 hit_as = ["ground"]
