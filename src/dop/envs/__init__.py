@@ -72,6 +72,11 @@ def reads_data(name: str) -> bool:
     return suffix is not None and variant.endswith(suffix)
 
 
+def files() -> tuple[str, ...]:
+    """The forms of the names of environments from files of data, for example `skirmish:PATH.toml`."""
+    return tuple(f"{family}:PATH{module.READS_DATA}" for family, module in sorted(families().items()) if hasattr(module, "READS_DATA"))
+
+
 def adapters() -> tuple[str, ...]:
     """The forms of the names of other packages' environments, for example `pettingzoo:MODULE`."""
     return tuple(f"{family}:{module.ADAPTS}" for family, module in sorted(families().items()) if hasattr(module, "ADAPTS"))
