@@ -59,10 +59,3 @@ def test_the_benchmark_of_skirmish_keeps_results_and_plays_only_what_is_missing(
 
 _TWO_EPISODES = [("random", "0%", "-"), ("attack-closest", "100%", "-")]
 """Policy, win rate and the interval, which two episodes do not have."""
-
-
-def test_the_benchmark_of_speed_names_a_version_that_the_clone_lacks(bench, tmp_path):
-    with pytest.raises(
-        SystemExit, match=r"no version v0\.0\.9\. Fetch it with `git fetch --tags`, or measure this checkout alone: --versions now"
-    ):
-        bench("speed").tree("v0.0.9", tmp_path)
