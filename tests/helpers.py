@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jaxtyping import Array, Bool, Int, Num, PRNGKeyArray, PyTree
 
 from dop.storage.checkpoints import Checkpoints, flatten
@@ -112,6 +113,15 @@ def _where(keep: Bool[Array, "*lead"], x: Num[Array, "*all"] | Bool[Array, "*all
 
 MAX_SIZES = {"hidden": 8, "batch": 3, "capacity": 12, "iteration": 4}
 """Upper bounds for fields whose names end with these words."""
+
+
+SAME_CODE = {"ippo": "mappo", "vdn": "qmix"}
+"""Algorithms that differ from another in their critic or mixer alone."""
+
+
+def slow_if_same_code(names: Iterable[str]) -> list[Any]:
+    """Parameters of a test: the names, with those of `SAME_CODE` among the slow tests."""
+    return [pytest.param(name, marks=pytest.mark.slow) if name in SAME_CODE else name for name in names]
 
 
 def toy(algorithm: Any, **changes: Any) -> Any:

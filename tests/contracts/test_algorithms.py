@@ -27,7 +27,17 @@ from dop.networks.layers import PerAgent
 from dop.training.collect import episode_shape
 from dop.training.program import Program
 from dop.types import Episode, PolicyOutput, TimeStep
-from helpers import assert_resumes, assert_trees_close, assert_trees_equal, make_episodes, make_spec, poison_padding, toy
+from helpers import (
+    SAME_CODE,
+    assert_resumes,
+    assert_trees_close,
+    assert_trees_equal,
+    make_episodes,
+    make_spec,
+    poison_padding,
+    slow_if_same_code,
+    toy,
+)
 from probes import Recurrent
 
 IN_ORDER = {"stochastic-dop": {"critic_schedule": "timestep"}, "coma": {"critic_schedule": "timestep"}}
@@ -49,9 +59,10 @@ every_class = pytest.mark.parametrize("cls", ALGORITHMS.values(), ids=ALGORITHMS
 PRESETS = [(name, preset) for name, cls in ALGORITHMS.items() for preset in presets(cls, name)]
 every_preset = pytest.mark.parametrize(("name", "preset"), PRESETS)
 by_default = pytest.mark.parametrize(
-    ("name", "preset"), [pytest.param(*found, marks=() if found[1] == "default" else pytest.mark.slow) for found in PRESETS]
+    ("name", "preset"),
+    [pytest.param(*found, marks=() if found[1] == "default" and found[0] not in SAME_CODE else pytest.mark.slow) for found in PRESETS],
 )
-"""What takes long to compile: the default preset, and the others among the slow tests."""
+"""What takes long to compile: the default preset, and the others, and those of `SAME_CODE`, among the slow tests."""
 
 
 @functools.cache
@@ -362,7 +373,7 @@ def iterated(name: str) -> tuple[Any, Any]:
     return start, compiled(lambda state: program.chunk(state, 1))
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", slow_if_same_code(ALGORITHMS))
 def test_no_random_key_is_used_twice(name: str):
     with jax.debug_key_reuse(True):
         start, iterate = iterated(name)
@@ -371,7 +382,7 @@ def test_no_random_key_is_used_twice(name: str):
     assert all(np.isfinite(value) for value in metrics.values())
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", slow_if_same_code(ALGORITHMS))
 def test_it_goes_on_from_a_checkpoint_as_if_never_stopped(name: str, tmp_path: Path):
     """Every array, random key and metric, bit for bit; `test_exact_resume.py` does it in every environment and with several seeds."""
     with jax.debug_key_reuse(True):

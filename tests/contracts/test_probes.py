@@ -29,6 +29,7 @@ from dop.algorithms.vdn import VDN
 from dop.networks.teams import recurrent
 from dop.training.program import Program
 from dop.types import Metrics
+from helpers import slow_if_same_code
 from probes import ConstantReward, Coordination, DelayedReward, ObservationValue, OneOf, Probe, Recurrent, TimeLimit
 
 LEARNED = (ConstantReward(), ObservationValue(), DelayedReward(), TimeLimit(limit=3), Coordination(), Recurrent())
@@ -184,7 +185,7 @@ ADAPTERS = {
         remembers=False,
     ),
 }
-every_algorithm = pytest.mark.parametrize("name", algorithms())
+every_algorithm = pytest.mark.parametrize("name", slow_if_same_code(algorithms()))
 
 
 class Programs(NamedTuple):
@@ -284,7 +285,7 @@ def test_agents_coordinate(name: str):
     assert (float(trained.metrics["return_mean"]) < 1) == ADAPTERS[name].explores  # with a fifth of random actions, or without
 
 
-@pytest.mark.parametrize("name", [name for name, adapter in ADAPTERS.items() if adapter.remembers])
+@pytest.mark.parametrize("name", slow_if_same_code(name for name, adapter in ADAPTERS.items() if adapter.remembers))
 def test_agents_remember(name: str):
     trained = train(name, Recurrent(), 300)
     assert float(trained.evaluation["test_return_mean"]) == 1

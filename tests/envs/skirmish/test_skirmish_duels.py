@@ -87,7 +87,7 @@ def one_after_another(
     return shield, health
 
 
-@pytest.mark.parametrize("name", ["1c3s5z", "corridor", "MMM2", "protoss_5_vs_5"])
+@pytest.mark.parametrize("name", [pytest.param("corridor", marks=pytest.mark.slow), "1c3s5z", "MMM2"])
 def test_many_attacks_at_once_are_those_attacks_one_after_another(name: str) -> None:
     environment = skirmish.make(name)
     rules = environment.rules
