@@ -21,6 +21,8 @@ from dop.types.traced import traced_values, with_values
 from helpers import toy
 
 NAMES = sorted(algorithms.algorithms())
+USUAL = ("stochastic-dop", "qmix", "maddpg", "mappo")
+"""One algorithm of each base class."""
 COMPILED: list[str] = []
 jax.monitoring.register_event_duration_secs_listener(
     lambda event, seconds, **about: COMPILED.append(event) if event == "/jax/core/compile/backend_compile_duration" else None
@@ -59,7 +61,7 @@ def other(value: float | int) -> float | int:
     return value + 3 if isinstance(value, int) else (0.75 * value or 0.25)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name if name in USUAL else pytest.param(name, marks=pytest.mark.slow) for name in NAMES])
 def test_another_value_compiles_nothing(name: str):
     of, game = algorithm(name), environment(name)
     assert {"gamma", "td_lambda"} & traced_values(of).keys()
@@ -72,7 +74,7 @@ def test_another_value_compiles_nothing(name: str):
     assert COMPILED
 
 
-@pytest.mark.parametrize("name", ["stochastic-dop", "qmix", "maddpg", "mappo"])
+@pytest.mark.parametrize("name", ["stochastic-dop", "qmix"])
 def test_values_do_what_constants_do(name: str):
     of, game = algorithm(name), environment(name)
     program = Program(algorithm=of, environment=game, train_config=TrainConfig())
@@ -99,7 +101,7 @@ def test_fields_that_are_none_or_not_traced_are_constants():
 
 def test_what_depends_on_a_value_by_mistake_is_nan():
     blank = compiled.without_values(dop.StochasticDOP(kappa=0.5))
-    assert all(np.isnan(getattr(blank, name)) for name in traced_values(blank))
+    assert all(np.isnan(getattr(blank, name)) for name in traced_values(dop.StochasticDOP(kappa=0.5)))
     assert blank == compiled.without_values(dop.StochasticDOP(kappa=0.25, gamma=0.5))
     assert blank != compiled.without_values(dop.StochasticDOP(gamma=0.5))
 
