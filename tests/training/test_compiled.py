@@ -24,9 +24,14 @@ NAMES = sorted(algorithms.algorithms())
 USUAL = ("stochastic-dop", "qmix", "maddpg", "mappo")
 """One algorithm of each base class."""
 COMPILED: list[str] = []
-jax.monitoring.register_event_duration_secs_listener(
-    lambda event, seconds, **about: COMPILED.append(event) if event == "/jax/core/compile/backend_compile_duration" else None
-)
+
+
+def count(event: str, duration_secs: float, **kwargs: str | int) -> None:
+    if event == "/jax/core/compile/backend_compile_duration":
+        COMPILED.append(event)
+
+
+jax.monitoring.register_event_duration_secs_listener(count)
 
 
 @functools.cache
