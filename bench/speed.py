@@ -7,8 +7,8 @@
     python bench/speed.py levers --out docs/results/speed   the settings that were tried, from levers.jsonl
 
 Every run is a process of its own. Processor seconds are user and system time of all its threads, read where its records appear, so other
-processes distort them little; `cores` needs an idle machine. Results are kept in OUT/speed.jsonl, and `learn` goes on where it stopped.
-Version 0.1 is checked out into OUT/baseline.
+processes distort them little; `cores` needs an idle machine. Results are kept in OUT/speed.jsonl, and `learn` does not repeat those of
+before. Version 0.1 is checked out into OUT/baseline.
 """
 
 from __future__ import annotations
@@ -337,15 +337,19 @@ def interval(values: Any) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("start", "learn", "cores", "table", "levers"))
-    parser.add_argument("--maps", nargs="+", default=["2s3z"])
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--versions", nargs="+", default=[EARLIER, "now"])
-    parser.add_argument("--devices", nargs="+", type=int, default=[1])
-    parser.add_argument("--cores", nargs="+", type=int, default=sorted(os.sched_getaffinity(0)))
-    parser.add_argument("--env-steps", type=int, default=400_000)
-    parser.add_argument("--evaluations", type=int, default=4, help="evaluations after the first that `cores` waits for")
-    parser.add_argument("--out", type=Path, default=Path("results/speed"))
+    parser.add_argument("what", choices=("start", "learn", "cores", "table", "levers"), help="see above")
+    parser.add_argument("--maps", nargs="+", default=["2s3z"], help="maps of SMAX (default: 2s3z)")
+    parser.add_argument("--seeds", type=int, default=1, help="seeds 0 to SEEDS - 1, one after the other (default: 1)")
+    parser.add_argument("--versions", nargs="+", default=[EARLIER, "now"], help=f"{EARLIER}, and `now` for this checkout (default: both)")
+    parser.add_argument("--devices", nargs="+", type=int, default=[1], help="numbers of devices to compare, of `now` alone (default: 1)")
+    parser.add_argument(
+        "--cores", nargs="+", type=int, default=sorted(os.sched_getaffinity(0)), help="cores to run on, one per device (default: all)"
+    )
+    parser.add_argument("--env-steps", type=int, default=400_000, help="the longest run, in environment steps (default: 400000)")
+    parser.add_argument("--evaluations", type=int, default=4, help="evaluations after the first that `cores` waits for (default: 4)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("results/speed"), help="folder of results; those of docs/results.md are in docs/results/speed"
+    )
     options = parser.parse_args()
     {"table": table, "levers": levers}.get(options.what, run_all)(options)
 

@@ -24,6 +24,7 @@ def test_nothing_is_cut(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
         assert f"{name} {registry.first_paragraph(network)}" in joined
     assert all(len(line) <= int(columns) for line in shown.splitlines())
     assert "\n  matrix-game\n" in shown
+    assert "\n  skirmish:PATH.toml\n" in shown
 
 
 @pytest.mark.parametrize(

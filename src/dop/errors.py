@@ -57,13 +57,13 @@ class ConfigError(DopError):
 
 
 class UnknownNameError(ConfigError):
-    """A name that no registry knows; the message has the nearest one and all that there are."""
+    """A name that no registry knows; the message has the nearest one and all that there are, and ends with the sentence `further`."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], further: str = "") -> None:
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        super().__init__(f"There is no {kind} {shown(name)}.{hint} Known: {', '.join(names) or 'none'}.")
+        super().__init__(f"There is no {kind} {shown(name)}.{hint} Known: {', '.join(names) or 'none'}.{further and ' '}{further}")
 
 
 def check_types(config: Any, where: str = "") -> None:

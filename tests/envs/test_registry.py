@@ -40,6 +40,15 @@ def test_an_unknown_name_suggests_the_nearest(wrong: str, nearest: str):
         dop.envs.make(wrong)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "instead"),
+    [("smax:MMM", "in the family skirmish, as skirmish:MMM"), ("own.toml", "A file of your own is named skirmish:own.toml")],
+)
+def test_an_unknown_name_of_another_family_names_that_family(wrong: str, instead: str):
+    with pytest.raises(UnknownNameError, match=instead):
+        dop.envs.make(wrong)
+
+
 def test_a_family_without_variants_takes_none():
     with pytest.raises(UnknownNameError, match="matrix-game:big"):
         dop.envs.make("matrix-game:big")

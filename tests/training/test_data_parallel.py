@@ -138,6 +138,17 @@ def test_idle_devices_are_named(monkeypatch: pytest.MonkeyPatch, caplog: pytest.
     assert "2 of 6 devices are idle: 4 seeds can share 4 evenly. Use as many devices as seeds, or a multiple." in caplog.text
 
 
+def test_more_devices_than_cores_are_named_if_they_were_asked_for(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
+    monkeypatch.setattr(jax, "devices", lambda: [types.SimpleNamespace(platform="cpu")] * 4)
+    monkeypatch.setattr(parallel, "Mesh", lambda devices, names: devices)
+    monkeypatch.setattr(parallel.cpu_threads, "allowed_cores", lambda: 2)
+    assert parallel.settled(None, 4) == 4
+    assert parallel.settled(2, 1) == 2
+    assert not caplog.text
+    assert parallel.settled(4, 1) == 4
+    assert "4 devices share 2 cores of the CPU: more than one for each core is of no use." in caplog.text
+
+
 @pytest.mark.parametrize(
     ("devices", "words"),
     [

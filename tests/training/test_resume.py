@@ -22,7 +22,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 import dop
-from dop import api
+from dop import api, envs
 from dop.storage import manifest, records
 from dop.storage.checkpoints import Checkpoints
 from dop.storage.run_directory import RunFolder
@@ -391,6 +391,13 @@ def test_arrays_that_the_program_does_not_have(copy: RunFolder):
 def test_changed_run_is_refused(copy: RunFolder, changes: dict[str, Any], words: str):
     edit(copy, **changes)
     with pytest.raises(dop.DopError, match=words):
+        dop.resume(copy.path, trust=True, quiet=True)
+
+
+def test_a_run_in_a_changed_file_of_data_asks_for_the_file(copy: RunFolder, monkeypatch: pytest.MonkeyPatch):
+    edit(copy, environment_spec={"version": "0"})
+    monkeypatch.setattr(envs, "reads_data", lambda name: True)
+    with pytest.raises(dop.RunError, match=r"now it is 1\. Restore that file, or pass the original from Python"):
         dop.resume(copy.path, trust=True, quiet=True)
 
 

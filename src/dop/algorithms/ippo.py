@@ -20,7 +20,8 @@ from dop.types import EnvSpec
 
 @dataclass(frozen=True, kw_only=True)
 class IPPO(PPO):
-    """IPPO (de Witt et al. 2020). Preset `jaxmarl`: JaxMARL's settings for SMAX, whose actor and critic share their first layers.
+    """IPPO, PPO of each agent with a critic of its own observations (de Witt et al. 2020). Preset `jaxmarl`: JaxMARL's settings for SMAX,
+    with whole episodes in the place of 128 steps, and separate networks for actors and critic.
 
     A_it = sum_l (gamma lambda)^l delta_i,t+l,   delta_it = r_t + gamma V_i(o_i,t+1) - V_i(o_it)
     """

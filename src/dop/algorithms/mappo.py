@@ -22,7 +22,8 @@ from dop.types import EnvSpec
 
 @dataclass(frozen=True, kw_only=True)
 class MAPPO(PPO):
-    """MAPPO (Yu et al. 2022). Preset `jaxmarl`: JaxMARL's settings for SMAX, which has runs of fixed lengths in the place of episodes.
+    """MAPPO, PPO with a critic of the global state (Yu et al. 2022). Preset `jaxmarl`: JaxMARL's settings for SMAX, with whole episodes
+    in the place of 128 steps.
 
     A_t = sum_l (gamma lambda)^l delta_{t+l},   delta_t = r_t + gamma V(s_{t+1}) - V(s_t)
     """

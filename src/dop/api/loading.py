@@ -74,9 +74,10 @@ def rebuild(
     differ = [name for name in spec if name not in LABELS and spec[name] != config.environment_spec.get(name)]
     if differ:
         was, now = in_words(config.environment_spec.get(differ[0])), in_words(spec[differ[0]])
+        advice = "Restore that file, or pass the original from" if envs.reads_data(config.environment) else "Pass the original from"
         raise RunError(
             f"{folder.path} was trained in another {config.environment}: its {differ[0]} was {was}, now it is {now}. "
-            "From Python, pass the original: environment=..."
+            f"{advice} Python: environment=..."
         )
     try:
         check_algorithm(algorithm, program.spec)

@@ -62,6 +62,9 @@ def settled(devices: Devices, seeds: int) -> int:
             "%s of %s devices are idle: %s seeds can share %s evenly. Use as many devices as seeds, or a multiple.",
             *(count - used, count, seeds, used),
         )
+    cores = cpu_threads.allowed_cores()
+    if isinstance(devices, int) and used > cores and jax.devices()[0].platform == "cpu":
+        logging.getLogger("dop").warning("%s devices share %s cores of the CPU: more than one for each core is of no use.", used, cores)
     return used
 
 

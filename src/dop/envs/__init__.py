@@ -3,7 +3,7 @@
     FAMILY: str                                     the part of the name before the colon
     make(variant: str | None, **options) -> Environment | PythonEnvironment
     variants() -> tuple[str, ...]                   the parts after the colon; empty if the family has no variants
-    READS_DATA = True                               if other variants are paths of files of data; no code is imported for them
+    READS_DATA = ".toml"                            if other variants are paths of files of data that end so; no code is imported for them
     full_name(variant: str) -> str                  with READS_DATA: the variant with an absolute path
 or
     ADAPTS: str                                     the form of the part after the colon, for example MODULE, of an adapter
@@ -65,6 +65,18 @@ def full_name(name: str) -> str:
     return f"{family}:{module.full_name(variant)}" if variant and getattr(module, "READS_DATA", False) and module else name
 
 
+def reads_data(name: str) -> bool:
+    """Whether this environment is made from a file of data."""
+    family, _, variant = name.partition(":")
+    suffix = getattr(families().get(family), "READS_DATA", None)
+    return suffix is not None and variant.endswith(suffix)
+
+
+def files() -> tuple[str, ...]:
+    """The forms of the names of environments from files of data, for example `skirmish:PATH.toml`."""
+    return tuple(f"{family}:PATH{module.READS_DATA}" for family, module in sorted(families().items()) if hasattr(module, "READS_DATA"))
+
+
 def adapters() -> tuple[str, ...]:
     """The forms of the names of other packages' environments, for example `pettingzoo:MODULE`."""
     return tuple(f"{family}:{module.ADAPTS}" for family, module in sorted(families().items()) if hasattr(module, "ADAPTS"))
@@ -88,7 +100,8 @@ def make(name: str, /, **options: Any) -> Any:
     if variant and ("." in family or plugins.is_module(family)):
         return _import_environment(family, variant, options)
     kind = "environment (and no such module on the Python path)" if variant else "environment" + plugins.hint(name, "make")
-    raise UnknownNameError(kind, name, (*names(), *adapters()))
+    files = [f"{family}:{name}" for family in families() if reads_data(f"{family}:{name}")]
+    raise UnknownNameError(kind, name, (*names(), *adapters()), f"A file of your own is named {' or '.join(files)}." if files else "")
 
 
 def checked_options(options: Any) -> dict[str, Any]:

@@ -56,6 +56,7 @@ _OWN_MAPS = {"3s_vs_3z": ((_STALKER,) * 3, (_ZEALOT,) * 3)}
 _MOVES = ("move up", "move right", "move down", "move left", "stop")
 """SMAX's first five actions. Up is where y grows, as in `draw`; the others shoot at one enemy each, in the order of the units."""
 
+_ELSEWHERE = "All maps of SMAC are in the family skirmish, as skirmish:MMM."
 _TIME_LIMITS = {"3m": 60}
 _DEFAULT_TIME_LIMIT = 100
 
@@ -85,7 +86,7 @@ def make(
         ConfigError: an option out of range.
     """
     if variant not in variants():
-        raise UnknownNameError("SMAX map", variant or "(none given)", variants())
+        raise UnknownNameError("SMAX map", variant or "(none given)", variants(), _ELSEWHERE)
     limit = _TIME_LIMITS.get(variant, _DEFAULT_TIME_LIMIT) if time_limit is None else positive_integer("time_limit", time_limit)
     smax = jaxmarl.import_quietly("jaxmarl.environments.smax")
     options = {

@@ -48,9 +48,13 @@ def test_the_numbers_in_the_text_are_those_of_the_file():
     assert f"heals {medivac.heal:g}/s for {medivac.heal_cost:g} energy each" in PAGE
 
 
-def test_the_map_of_the_page_can_be_loaded(tmp_path: Path):
-    (text,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+def test_the_map_of_the_page_can_be_loaded_and_so_can_its_random_teams(tmp_path: Path):
+    groups, random = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
     path = tmp_path / "own.toml"
-    path.write_text(text)
+    path.write_text(groups)
     loaded = load(str(path))
     assert (loaded.n_allies, loaded.n_enemies, loaded.time_limit) == (2, 3, 120)
+    path.write_text(groups.split("[[allies]]")[0] + random)
+    loaded = load(str(path))
+    assert loaded.random is not None
+    assert (loaded.n_allies, loaded.n_enemies, loaded.random.never_alone) == (5, 6, ("colossus",))

@@ -253,10 +253,12 @@ RANDOM = '[random]\nunits = ["marine", "medivac"]\nprobabilities = [0.5, 0.5]\nn
         (
             "#......#\n#..##..#",
             "#.....#\n#..##..#",
-            "terrain must have 6 rows of 8 characters, as size says; it has 6 of [7, 8] characters",
+            "terrain must have 6 rows of 8 characters, as size says; it has 6 of 7 or 8 characters",
         ),
         ("#..##..#", "#..~~..#", "row 3 of terrain has '~'; '.' is floor"),
         ('[[enemies]]\nunit = "zealot"\nat = [[6.5, 1.5], [6.5, 4.5]]', "", "there are no enemies; add a group under [[enemies]]"),
+        ("[[enemies]]", "[[enemy]]", "there is no key 'enemy'. Did you mean 'enemies'?"),
+        ('unit = "marine"', 'unit = "medivac"', "no unit of the allies can attack (medivac), so a battle would end at its start"),
         ("[[allies]]", RANDOM + "[[allies]]", "there are [[allies]], and [random]"),
         ("[[enemies]]", "[enemies]", "enemies must be groups, each under [[enemies]]"),
     ],

@@ -232,3 +232,20 @@ def test_before_the_first_step_there_is_no_last_action() -> None:
     assert not np.asarray(first.obs)[0, last].any() and not np.asarray(first.state)[-3 * width :].any()
     assert np.flatnonzero(np.asarray(second.obs)[0, last]).tolist() == [1]
     assert np.flatnonzero(np.asarray(second.state)[-3 * width :]).tolist() == [1, 1 + width, 1 + 2 * width]
+
+
+@pytest.mark.parametrize(("unit", "bound"), [("marine", 1.0), ("marauder", 1.0), ("stalker", 1.0), ("hydralisk", 1.43), ("colossus", 1.51)])
+def test_the_bound_holds_where_cooldowns_exceed_smacs_scale(tmp_path: Path, unit: str, bound: float):
+    """By hand: a colossus is loaded after 1.57 s * 22.4 + 2 - 1 = 36.2 loops at most, by SMAC's scale of 24 that is 1.508."""
+    env = written(tmp_path, {unit: [[16, 16]]}, {"spine_crawler": [[20, 16]]})
+    assert env.spec.obs_bound == bound
+    attack = len(env.spec.action_names[0]) - 1
+
+    def step(world: World, key: jax.Array) -> tuple[World, jax.Array]:
+        world, seen = env.step(key, world, jnp.array([attack]))
+        return world, jnp.max(jnp.abs(seen.state))
+
+    world, _ = env.reset(jax.random.key(0))
+    largest = jax.jit(lambda world, keys: jax.lax.scan(step, world, keys)[1])(world, jax.random.split(jax.random.key(1), 12))
+    assert jnp.max(largest) <= bound
+    assert bound == 1.0 or jnp.max(largest) > 1.0

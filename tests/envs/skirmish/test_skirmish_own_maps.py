@@ -47,6 +47,8 @@ def test_its_name_is_its_absolute_path_and_its_version_is_its_content(path: Path
 def test_it_imports_no_code():
     assert not envs.imports_code("skirmish:./own.toml")
     assert not envs.imports_code("smax:3m")
+    assert envs.reads_data("skirmish:./own.toml")
+    assert not any(map(envs.reads_data, ("skirmish:MMM", "smax:own.toml", "own.toml", "my_module:make")))
     assert envs.imports_code("my_package.mine:make")
 
 
@@ -56,7 +58,7 @@ def test_it_imports_no_code():
         ("skirmish", "needs a map, for example skirmish:MMM"),
         ("skirmish:", "needs a map, for example skirmish:MMM"),
         ("skirmish:mmm", "Did you mean 'MMM'"),
-        ("skirmish:gone.toml", "no map file .*put it back"),
+        ("skirmish:gone.toml", "no map file .*Check the path"),
         ("skirmish:folder.toml", "is not a file"),
     ],
 )

@@ -24,7 +24,7 @@ def run(_: Sequence[str]) -> None:
         _say(name, registry.first_paragraph(network))
     _say_places(networks.FAMILY.entry_points())
     say("environments:")
-    for name in (*envs.names(), *envs.adapters()):
+    for name in (*envs.names(), *envs.files(), *envs.adapters()):
         say(f"  {name}")
 
 

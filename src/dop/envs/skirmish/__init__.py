@@ -25,8 +25,8 @@ from dop.envs.skirmish.units import UNITS as SMAC
 from dop.errors import ConfigError, shown
 
 FAMILY = "skirmish"
-READS_DATA = True
-"""A name that is not listed is the path of a map, which is read as data; no code is imported."""
+READS_DATA = maps.SUFFIX
+"""A name that ends so is the path of a map, which is read as data; no code is imported."""
 
 UNITS = {"smac": SMAC, "multiplayer": MULTIPLAYER}
 DIFFICULTIES = {"easy": 24, "medium": 12, "hard": 6, "very-hard": 2}

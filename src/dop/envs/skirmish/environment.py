@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
@@ -15,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from dop.envs.skirmish import battle, drawing, observation, starts
 from dop.envs.skirmish.battle import NOBODY, Orders, World
 from dop.envs.skirmish.observation import DIRECTIONS, FIRST_MOVE, FIRST_TARGET, Shown, View
-from dop.envs.skirmish.rules import Facts, Rules
+from dop.envs.skirmish.rules import LOOPS_PER_SECOND, Facts, Rules
 from dop.types import EnvSpec, TimeStep
 
 if TYPE_CHECKING:
@@ -77,11 +78,20 @@ class Skirmish:
             action_sizes=(view.n_actions,) * n,
             state_size=state.shape[0],
             time_limit=self.rules.time_limit,
-            obs_bound=1.0,
+            obs_bound=self._bound(),
             metrics=("battle_won", "dead_allies", "dead_enemies"),
             action_names=tuple(self._action_names(i) for i in range(n)),
             options=self.options,
         )
+
+    def _bound(self) -> float:
+        """1, or more where an ally's cooldown can exceed SMAC's scale of it, as in SMAC: a colossus reaches 36 of 24 game loops.
+
+        A cooldown counts down by 1 in the loop of the shot.
+        """
+        allies = [unit for unit in self.rules.types if unit.name in self.rules.map.ally_types and unit.hits]
+        largest = [(unit.cooldown * LOOPS_PER_SECOND + MOST_DELAY - 1.0) / unit.max_cooldown for unit in allies]
+        return max([1.0, *(math.ceil(100.0 * cooldown) / 100.0 for cooldown in largest)])
 
     def _action_names(self, ally: int) -> tuple[str, ...]:
         """No-op, stop, moves and targets. Where types are drawn, a number may mean an enemy or, for a healer, an ally."""

@@ -31,14 +31,15 @@ from typing import Any, Literal
 import numpy as np
 
 from dop.envs.skirmish.placing import Circle, place
-from dop.envs.skirmish.tables import checked_table, from_table, read_toml
+from dop.envs.skirmish.tables import check_keys, checked_table, from_table, read_toml
 from dop.envs.skirmish.units import UNITS
 from dop.errors import ConfigError, UnknownNameError, is_finite, shown
 
 TERRAIN = {".": "floor", "#": "blocked for ground units", "^": "a cliff: blocked for ground units other than the colossus"}
 CLIFF_WALKERS = ("colossus",)
 
-_SUFFIX = ".toml"
+SUFFIX = ".toml"
+"""Of map files."""
 MOST_CELLS, MOST_UNITS = 256, 200
 """Of a map on each axis, as in StarCraft II; and of a team. Larger numbers are typing errors that would exhaust the memory."""
 _FOLDER = Path(__file__).parent / "maps"
@@ -146,7 +147,7 @@ def names() -> tuple[str, ...]:
 
 def full_name(name: str) -> str:
     """The name that means the same map in every working directory: that of a file is its absolute path."""
-    return str(Path(name).expanduser().absolute()) if name.endswith(_SUFFIX) else name
+    return str(Path(name).expanduser().absolute()) if name.endswith(SUFFIX) else name
 
 
 def load(name: str) -> Map:
@@ -156,10 +157,10 @@ def load(name: str) -> Map:
         UnknownNameError: there is no such map; the message has the nearest name.
         ConfigError: a file that does not describe a map; the message names the file, the key and the value.
     """
-    if name.endswith(_SUFFIX):
+    if name.endswith(SUFFIX):
         if not Path(name).exists():
             raise ConfigError(
-                f"There is no map file {shown(name, 300)}. A run with a map of your own needs its file at that place; put it back."
+                f"There is no map file {shown(name, 300)}. Check the path; a run with a map of your own needs its file where it was."
             )
         return read(Path(name))
     if name not in names():
@@ -184,6 +185,7 @@ def read(path: Path) -> Map:
         ConfigError: the file does not describe a map.
     """
     table, where = read_toml(path), f"{path}: "
+    check_keys(Map, table, where)
     size = _numbers(table.pop("size", None), 2, f"{where}size")
     if min(size) < 1.0:
         raise ConfigError(f"{where}size must be at least 1 on each axis, got {list(size)}.")
@@ -257,7 +259,7 @@ def _terrain(text: Any, size: Point, where: str) -> tuple[str, ...] | None:
         raise ConfigError(f"{where}terrain must be a text of one line per row of cells, got {shown(text)}.")
     rows = tuple(text.strip("\n").split("\n"))
     if len(rows) != size[1] or any(len(row) != size[0] for row in rows):
-        widths = sorted({len(row) for row in rows})
+        widths = " or ".join(map(str, sorted({len(row) for row in rows})))
         raise ConfigError(
             f"{where}terrain must have {size[1]:g} rows of {size[0]:g} characters, as size says; it has {len(rows)} of {widths} characters."
         )
@@ -350,6 +352,9 @@ def _check_teams(teams: dict[str, tuple[Group, ...]], random: RandomTeams | None
             raise ConfigError(f"{where}there are no {side}; add a group under [[{side}]], or a table [random].")
         if random is not None and groups:
             raise ConfigError(f"{where}there are [[{side}]], and [random], which draws teams; remove one of the two.")
+        if groups and not any(UNITS[group.unit].hits for group in groups):
+            only = ", ".join(_ordered([group.unit for group in groups]))
+            raise ConfigError(f"{where}no unit of the {side} can attack ({only}), so a battle would end at its start; add one that can.")
 
 
 def _mean(groups: tuple[Group, ...]) -> list[float] | None:

@@ -48,10 +48,7 @@ def from_table(cls: type[T], table: Any, where: str, **given: Any) -> T:
     """
     values = checked_table(table, where)
     fields = {field.name: field for field in dataclasses.fields(cls) if field.name not in given}  # pyright: ignore[reportArgumentType]
-    known = [field.name for field in dataclasses.fields(cls) if field.name != "name"]  # pyright: ignore[reportArgumentType]
-    for key in values:
-        if key not in fields:
-            raise ConfigError(f"{where}there is no key {shown(key)}.{_nearest(key, known)} Known: {', '.join(known)}.")
+    check_keys(cls, values, where)
     for name, field in fields.items():
         if name not in values and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ConfigError(f"{where}{name} is missing; add a line `{name} = ...`.")
@@ -62,6 +59,18 @@ def from_table(cls: type[T], table: Any, where: str, **given: Any) -> T:
     except UnknownNameError as error:
         raise ConfigError(f"{where}{error}") from None
     return record
+
+
+def check_keys(cls: type[Any], table: dict[str, Any], where: str) -> None:
+    """Refuse a key that is not a field of `cls`; `name` is none, since a file's name is its path.
+
+    Raises:
+        ConfigError: an unknown key; the message has the nearest and all that there are.
+    """
+    known = [field.name for field in dataclasses.fields(cls) if field.name != "name"]
+    for key in table:
+        if key not in known:
+            raise ConfigError(f"{where}there is no key {shown(key)}.{_nearest(key, known)} Known: {', '.join(known)}.")
 
 
 def checked_table(table: Any, where: str) -> dict[str, Any]:
