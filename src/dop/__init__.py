@@ -40,7 +40,7 @@ if TYPE_CHECKING:  # the same as `_HOMES`, for type checkers
     from dop.storage.records import Record
     from dop.training.callbacks import Callback, TrainingEvent
     from dop.training.preflight import Preflight
-    from dop.types import Algorithm, Environment, EnvSpec, Episode, Learner, PolicyOutput, PythonEnvironment, TimeStep, Transition
+    from dop.types import Algorithm, Environment, EnvSpec, Episode, Learner, PolicyOutput, PythonEnvironment, TimeStep, Traced, Transition
 
     __version__: str
 
@@ -79,6 +79,7 @@ _HOMES = {
     "StochasticDOP": "dop.algorithms.stochastic_dop",
     "TimeStep": "dop.types",
     "TrainingEvent": "dop.training.callbacks",
+    "Traced": "dop.types",
     "Transition": "dop.types",
     "environments": "dop.envs",
     "evaluate": "dop.api",
@@ -127,6 +128,7 @@ __all__ = [
     "RunError",
     "StochasticDOP",
     "TimeStep",
+    "Traced",
     "TrainConfig",
     "TrainingEvent",
     "Transition",

@@ -78,7 +78,7 @@ def stochastic_dop_actor_expected(
 
 
 def clipped_actor(
-    ratio: Float[Array, "*step"], advantage: Float[Array, "*step"], clip: float, mask: Bool[Array, "*step"]
+    ratio: Float[Array, "*step"], advantage: Float[Array, "*step"], clip: float | Float[Array, ""], mask: Bool[Array, "*step"]
 ) -> Float[Array, ""]:
     """PPO's loss of the actors (Schulman et al. 2017, Eq. 7). Once a ratio has left [1 - clip, 1 + clip] to its advantage's side, there
     is no gradient.
@@ -96,7 +96,11 @@ def clipped_actor(
 
 
 def clipped_critic(
-    value: Float[Array, "*step"], old: Float[Array, "*step"], target: Float[Array, "*step"], clip: float | None, mask: Bool[Array, "*step"]
+    value: Float[Array, "*step"],
+    old: Float[Array, "*step"],
+    target: Float[Array, "*step"],
+    clip: float | Float[Array, ""] | None,
+    mask: Bool[Array, "*step"],
 ) -> Float[Array, ""]:
     """PPO's loss of a critic of states: the larger squared error of the value and of the value no further than `clip` from the old one.
 
@@ -140,7 +144,10 @@ def agreed(q_taken: Float[Array, "*batch agent"], is_active: Bool[Array, "*batch
 
 
 def critic_weights(
-    mask: Bool[Array, "*batch episode"], off_policy: Bool[Array, "*batch episode"], kappa: float | None, axis: int | tuple[int, ...]
+    mask: Bool[Array, "*batch episode"],
+    off_policy: Bool[Array, "*batch episode"],
+    kappa: float | Float[Array, ""] | None,
+    axis: int | tuple[int, ...],
 ) -> Float[Array, "*batch episode"]:
     """The weight of each step's squared error (Eq. 6). Weights sum to 1 along `axis`.
 

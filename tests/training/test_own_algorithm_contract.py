@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import make_dataclass, replace
+from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +144,23 @@ def test_numbers_of_python_are_results_like_arrays(seeds: int):
     with_numbers = parallel.over_seeds(lambda x: {"twice": 2 * x, "half": 0.5, "count": 3}, parallel.mesh(1))
     found = {name: value.tolist() for name, value in with_numbers(jnp.arange(float(seeds))).items()}
     assert found == {"twice": [0.0, 2.0][:seeds], "half": [0.5] * seeds, "count": [3] * seeds}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chooses(OwnVDN):
+    def update(self, learner: Any, batch: Any, key: Any) -> Any:
+        if self.gamma > 0.5:
+            return super().update(learner, batch, key)
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChoosesByItsOwn(Chooses):
+    gamma: float = 0.9
+
+
+def test_a_choice_by_a_traced_field_is_refused_with_the_way_out():
+    config = dop.TrainConfig()
+    with pytest.raises(dop.ConfigError, match=r"Chooses\.update.*use jnp\.where .*annotate the field again"):
+        contract.check(Program(algorithm=Chooses(), environment=TWO_STEP, train_config=config))
+    contract.check(Program(algorithm=ChoosesByItsOwn(), environment=TWO_STEP, train_config=config))

@@ -34,7 +34,7 @@ from dop.networks.protocols import NetworkConfig
 from dop.networks.split_critics import CounterfactualCritic
 from dop.networks.teams import recurrent
 from dop.renamed import moved_into_parts
-from dop.types import Action, EnvSpec, Episode, Metrics, ReplayBuffer, TimeStep
+from dop.types import Action, EnvSpec, Episode, Metrics, ReplayBuffer, TimeStep, Traced
 
 Critic: TypeAlias = CounterfactualCritic | ConcatCounterfactualCritic
 COMALearner = ActorCriticLearner[Critic]
@@ -60,9 +60,9 @@ class COMA(ActorCritic[Critic]):
     """
 
     # Critic
-    td_lambda: float = 0.8
+    td_lambda: Traced[float] = 0.8
     """lambda of the TD(lambda) target."""
-    target_interval: int = 200
+    target_interval: Traced[int] = 200
     """Period of the target critic's update, in units of `target_unit` (PyMARL: 200)."""
     target_unit: Literal["iterations", "critic_steps"] = "critic_steps"
     """Unit of `target_interval`; checked at the end of each iteration."""
@@ -70,7 +70,7 @@ class COMA(ActorCritic[Critic]):
     """Critic steps per iteration: one per timestep, forwards or backwards (PyMARL), one per shuffled minibatch, or one in all."""
     critic: NetworkConfig = MLP(hidden_size=128)
     """Network of the critic; feed-forward (PyMARL: 128 units)."""
-    critic_lr: float = 5e-4
+    critic_lr: Traced[float] = 5e-4
     """Learning rate of the critic (PyMARL: 5e-4)."""
     normalise_state: bool = False
     """Normalise the global state by the running mean and variance of the on-policy episodes. PyMARL: no."""
@@ -82,21 +82,21 @@ class COMA(ActorCritic[Critic]):
     """Gradient steps of the actors per iteration (PyMARL: 1)."""
     actor_batch: int | None = None
     """Episodes per gradient step of the actors, in turns, out of those of the update. None: all (PyMARL)."""
-    actor_lr: float = 5e-4
+    actor_lr: Traced[float] = 5e-4
     """Learning rate of the actors (PyMARL: 5e-4)."""
     scale_advantage: bool = False
     """Divide the advantages by their root mean square over available actions. PyMARL: no."""
-    actor_ema_decay: float = 0.0
+    actor_ema_decay: Traced[float] = 0.0
     """Decay per iteration of the actors' exponential moving average, used for greedy evaluation. 0: the newest actors (PyMARL)."""
-    entropy_bonus: float = 0.0
+    entropy_bonus: Traced[float] = 0.0
     """Weight of the policy entropy in the actors' objective. PyMARL: 0."""
 
     # Exploration
-    epsilon_start: float = 0.5
+    epsilon_start: Traced[float] = 0.5
     """Probability of a uniform action at the start, in [0, 1] (PyMARL: 0.5)."""
-    epsilon_end: float = 0.01
+    epsilon_end: Traced[float] = 0.01
     """Probability of a uniform action after annealing, in [0, 1] (PyMARL: 0.01)."""
-    epsilon_anneal_steps: int = 100_000
+    epsilon_anneal_steps: Traced[int] = 100_000
     """Environment steps of the linear annealing of epsilon (PyMARL: 100,000)."""
     epsilon_in: Literal["behaviour", "policy"] = "policy"
     """Mix epsilon into the behaviour policy only, or also into the learned policy (PyMARL)."""
@@ -108,7 +108,7 @@ class COMA(ActorCritic[Critic]):
     """Newest episodes per update of critic and actors (PyMARL: 8)."""
 
     # Optimisation
-    max_grad_norm: float = 10.0
+    max_grad_norm: Traced[float] = 10.0
     """Maximum global norm of the gradient; larger ones are clipped (PyMARL: 10)."""
 
     @property

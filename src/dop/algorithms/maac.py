@@ -26,7 +26,7 @@ from dop.networks.teams import feed_forward
 from dop.networks.teams.feed_forward import Team
 from dop.networks.teams.greedy_policy import Policy
 from dop.renamed import moved_into_parts
-from dop.types import Action, Credit, EnvSpec, PolicyOutput, Sharing, TimeStep, Transition
+from dop.types import Action, Credit, EnvSpec, PolicyOutput, Sharing, TimeStep, Traced, Transition
 
 MAACLearner = OffPolicyLearner[AttentionCritic]
 
@@ -45,13 +45,13 @@ class MAAC(OffPolicy[AttentionCritic]):
     """Sizes of encoders, attention and output heads; must be an `MLP` (published: 128 units)."""
     attention_heads: int = 4
     """Attention heads; must divide the critic's `hidden_size` (published: 4)."""
-    attention_penalty: float = 1e-3
+    attention_penalty: Traced[float] = 1e-3
     """Weight of the mean squared attention logit, over heads and pairs of agents (published: 4e-3 in this form)."""
 
     # Actors
     share_parameters: Sharing = "all"
     """Actors, critic encoders and heads: one network for all agents, with the agent id as input, one per type, or per agent (published)."""
-    entropy_weight: float = 0.01
+    entropy_weight: Traced[float] = 0.01
     """Entropy coefficient alpha, in reward per nat (published: 0.01)."""
 
     @classmethod

@@ -37,7 +37,7 @@ from dop.networks.teams import recurrent
 from dop.networks.teams.recurrent import max_length
 from dop.renamed import moved_into_parts
 from dop.returns import expected_q, sampled_q, td_lambda, tree_backup
-from dop.types import Action, EnvSpec, Episode, Metrics, ReplayBuffer, TimeStep
+from dop.types import Action, EnvSpec, Episode, Metrics, ReplayBuffer, TimeStep, Traced
 
 
 class DecomposedCritic(eqx.Module):
@@ -109,7 +109,7 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
     """
 
     # Critic targets
-    tb_lambda: float = 0.93
+    tb_lambda: Traced[float] = 0.93
     """lambda of the tree backup (Eq. 7). The paper does not state it; released: 0.93."""
     tb_steps: int = 5
     """k of the k-step tree backup, in steps (Eq. 7, App. G.1)."""
@@ -117,7 +117,7 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
     """E_pi[Q_tot] in tree backup: exact by decomposition (Eq. 5), or estimated from sampled joint actions (ablation, Sec. 5.1.1)."""
     tb_samples: int | None = None
     """Joint actions per estimate with `sampled`. None: the paper's 20 for at most two agents, else 200."""
-    kappa: float | None = None
+    kappa: Traced[float] | None = None
     """Weight of the tree-backup loss, in [0, 1] (Eq. 6; paper: 0.5). None: one mean over all steps of both batches (released)."""
     bootstrap: Literal["expected", "taken"] = "expected"
     """On-policy value at a time limit: E_pi[Q_tot], or Q_tot of one more sampled action (released)."""
@@ -137,7 +137,7 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
     # Actors
     actor_episodes: Literal["latest", "on_policy", "off_policy"] = "latest"
     """Episodes of the actors: the newest (released), a sample of the on-policy ones (paper), or off-policy ones (Theorem 7)."""
-    ratio_clip: float = 1.0
+    ratio_clip: Traced[float] = 1.0
     """Upper bound of the joint ratio pi/beta (Theorem 7); only for `sampled` gradients from `off_policy` episodes."""
 
     # Data

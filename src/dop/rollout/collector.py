@@ -21,8 +21,10 @@ from dop.devices import compilation, parallel
 from dop.envs.making.seeding import mixed
 from dop.rollout.shared_memory import IDLE, RESET, STEP
 from dop.rollout.workers import Workers
+from dop.training import compiled
 from dop.training.collect import EpisodeSummary, episode_shape
 from dop.types import Algorithm, EnvSpec, Episode, Learner, PolicyOutput, TimeStep
+from dop.types.traced import with_values
 
 
 class Played(NamedTuple):
@@ -65,9 +67,9 @@ class Collector:
         self, learner: Learner, key: PRNGKeyArray, episode_seeds: Int[np.ndarray, "seed episode"], dtype: DTypeLike = np.float32
     ) -> Played:
         """Play one episode for each of `episode_seeds`, distributed over the slots; `learner` and `key` have a leading seed axis."""
-        leaves, tree = jax.tree.flatten(learner)
+        leaves, tree = jax.tree.flatten((learner, compiled.values_of(self._algorithm, len(episode_seeds))))
         if self._act is None:
-            act = _act(self._algorithm, self._spec, tree, explore=self._explore)
+            act = _act(compiled.without_values(self._algorithm), self._spec, tree, explore=self._explore)
             self._act = parallel.over_seeds(act, self._devices, donate=True, options=compilation.ONE_THREAD)
         rollout_buffer = _RolloutBuffer(self._spec, self._n_envs, episode_seeds, dtype)
         key_data = jax.random.key_data(key)
@@ -86,23 +88,26 @@ def slots_of(n_seeds: int, n_envs: int, groups: int, first: int) -> list[tuple[i
 
 
 def _act(algorithm: Algorithm[Any, Any], spec: EnvSpec, tree: Any, *, explore: bool) -> Callable[..., tuple[PolicyOutput, PyTree]]:
-    """The policy of one seed's agents in the environments of a group; the learner is passed as a list, which is faster to flatten."""
+    """The policy of one seed's agents in the environments of a group.
+
+    The learner, and the values of the algorithm, are passed as a list, which is faster to flatten.
+    """
 
     def act(
         carry: PyTree,
-        learner: list[Array],
+        leaves: list[Array],
         key_data: UInt32[Array, " word"],
         step: TimeStep,
         seed: UInt32[Array, " env"],
         t: Int[Array, " env"],
     ) -> tuple[PolicyOutput, PyTree]:
-        seed_learner, key = jax.tree.unflatten(tree, learner), jax.random.wrap_key_data(key_data)
-        first = algorithm.initial_carry(spec)
+        (learner, values), key = jax.tree.unflatten(tree, leaves), jax.random.wrap_key_data(key_data)
+        seed_algorithm, first = with_values(algorithm, values), algorithm.initial_carry(spec)
 
         def act_in_env(carry: PyTree, step: TimeStep, seed: UInt32[Array, ""], t: Int[Array, ""]) -> tuple[PolicyOutput, PyTree]:
             carry = jax.tree.map(lambda new, old: jnp.where(t == 0, new, old), first, carry)
             key_step = jax.random.fold_in(jax.random.fold_in(key, seed), t)
-            return algorithm.act(seed_learner, carry, step, key_step, explore=explore)
+            return seed_algorithm.act(learner, carry, step, key_step, explore=explore)
 
         return jax.vmap(act_in_env)(carry, step, seed, t)
 

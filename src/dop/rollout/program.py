@@ -99,7 +99,7 @@ class PythonDriver(Driver):
         """Whether missing metrics have been reported."""
 
     def collect(self, state: RunState) -> tuple[PRNGKeyArray, Episode, EpisodeSummary]:
-        keys, keys_collect = self._collection_keys(state)
+        keys, keys_collect = self._call("collection_keys", state)
         played = self._play(self._training, state.learner, keys_collect, self._n_envs)
         return keys, played.episodes, played.summary
 

@@ -17,10 +17,16 @@ from dop.envs.making.places import place_of
 from dop.envs.validation.episodes import time_step_layout
 from dop.errors import ConfigError, checked_integer, shown
 from dop.learning.replay import allocate
+from dop.training import compiled
 from dop.training.program import Learning
 from dop.types import Algorithm, EnvSpec, Learner, PolicyOutput, Samples, Scheduled, TimeStep
+from dop.types.traced import with_values
 
 _MOST_EPISODES = 2**31
+_ADVICE = (
+    "Compiled code cannot choose by the value of an array, nor by that of a field annotated dop.Traced: use jnp.where or jax.lax.cond, or "
+    "annotate the field again in your class, as float or int."
+)
 _NUMBERS = {jnp.integer: "whole numbers", jnp.floating: "floating-point numbers"}
 
 
@@ -30,10 +36,17 @@ def check(program: Learning) -> None:
     Raises:
         ConfigError: a method raises an exception, or returns something else; the message has its class, name and place.
     """
-    algorithm, spec = program.algorithm, program.spec
+    algorithm = program.algorithm
     if type(algorithm) in algorithms.algorithms().values():
         return
     _check_sizes(algorithm)
+    values = {name: jax.ShapeDtypeStruct((), x.dtype) for name, x in compiled.values_of(algorithm, 1).items()}
+    jax.eval_shape(lambda values: _check_methods(with_values(algorithm, values), program), values)
+
+
+def _check_methods(algorithm: Algorithm[Any, Any], program: Learning) -> None:
+    """Trace the methods of an algorithm, whose `Traced` fields are traced, too."""
+    spec = program.spec
     key = jax.eval_shape(lambda: jax.random.key(0))
     learner = _checked_learner(algorithm, spec, key)
     start = _Method(algorithm, "initial_carry")
@@ -42,7 +55,7 @@ def check(program: Learning) -> None:
         _check_act(algorithm, spec, learner, carry, key, explore=explore)
     if isinstance(algorithm, Samples):
         with plugins.named(str(_Method(algorithm, "sampling"))):
-            sampling = program.sampling
+            sampling = algorithm.sampling()
         if not isinstance(sampling, Algorithm):
             raise _Method(algorithm, "sampling").refusal(shown(sampling), "a dop.Algorithm")
         _check_act(sampling, spec, learner, carry, key, explore=True)
@@ -72,7 +85,10 @@ class _Method:
         """The result of an abstract call, as the method returns it: with tracers in the place of arrays."""
         results = []
         with plugins.named(str(self)):
-            jax.eval_shape(lambda *x: results.append(function(*x)), *arguments)
+            try:
+                jax.eval_shape(lambda *x: results.append(function(*x)), *arguments)
+            except jax.errors.ConcretizationTypeError as error:
+                raise ConfigError(f"{self}: {plugins.explain(error)} {_ADVICE}") from error
         return results[0]
 
     def shapes(self, result: PyTree, *, numbers: bool = False) -> Any:

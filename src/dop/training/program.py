@@ -8,9 +8,8 @@ collection in JAX environments; `dop.rollout.program` is the counterpart for Pyt
 
 from __future__ import annotations
 
-import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -26,7 +25,7 @@ from dop.errors import ConfigError
 from dop.learning.normalisation import RunningMeanVar
 from dop.learning.replay import Replay, allocate, size_in_bytes
 from dop.storage import config
-from dop.training import non_finite
+from dop.training import compiled, non_finite
 from dop.training.collect import EpisodeSummary, collect, episode_shape, storage_dtype
 from dop.types import Algorithm, Environment, EnvSpec, Episode, Learner, Metrics, Samples, Scheduled
 
@@ -169,13 +168,12 @@ class Driver(ABC):
     def __init__(self, program: Learning) -> None:
         self.program = program
         self.devices = parallel.mesh(len(program.train_config.seeds), program.train_config.devices)
-        self._start = parallel.over_seeds(program.start, self.devices, options=compilation.ONCE)
-        self._add = parallel.over_seeds(program.add, self.devices, donate=True)
-        self._learn = parallel.over_seeds(program.learn, self.devices, donate=True)
-        self._over_iterations = parallel.over_seeds(program.over_iterations, self.devices)
-        self._report = parallel.over_seeds(program.evaluation_report, self.devices)
-        self._collection_keys = parallel.over_seeds(program.collection_keys, self.devices)
-        self._evaluation_key = parallel.over_seeds(program.evaluation_key, self.devices)
+        self._functions = compiled.functions_of(program, self.devices)
+        self._values = parallel.place(compiled.values_of(program.algorithm, len(program.train_config.seeds)), self.devices)
+
+    def _call(self, name: str, *arguments: Any, donate: bool = False, options: Mapping[str, bool | int] | None = None, **fixed: Any) -> Any:
+        """A compiled method of the program over all seeds, with the values of the algorithm; see `compiled.Functions.method`."""
+        return self._functions.method(name, donate=donate, options=options, **fixed)(*arguments, self._values)
 
     @abstractmethod
     def collect(self, state: RunState) -> tuple[PRNGKeyArray, Episode, EpisodeSummary]:
@@ -191,23 +189,24 @@ class Driver(ABC):
 
     def start(self, keys: PRNGKeyArray, prepare: Callable[[RunState], RunState] = lambda state: state) -> RunState:
         """A new state, after `prepare` and the warm-up."""
-        state = prepare(self._start(keys))
+        state = prepare(self._call("start", keys, options=compilation.ONCE))
         for _ in range(self.program.warmup_iterations):
-            state, _ = self._add(state, *self.collect(state))
+            state, _ = self._call("add", state, *self.collect(state), donate=True)
         return state
 
     def chunk(self, state: RunState) -> tuple[RunState, Metrics]:
         """`TrainConfig.iterations_per_chunk` iterations, and their mean metrics. `state` is donated."""
         reports = []
         for _ in range(self.program.train_config.iterations_per_chunk):
-            state, report = self._learn(state, *self.collect(state))
+            state, report = self._call("learn", state, *self.collect(state), donate=True)
             reports.append(report)
         stacked = jax.tree.map(lambda *x: np.stack(x, axis=1), *jax.device_get(reports))
-        return state, self._over_iterations(state.learner, stacked)
+        return state, self._call("over_iterations", state.learner, stacked)
 
     def evaluate(self, state: RunState) -> Metrics:
         """Metrics of `TrainConfig.eval_episodes` greedy episodes, which do not affect training."""
-        return self._report(self.play(state, self._evaluation_key(state), self.program.train_config.eval_episodes, sampled=False))
+        summary = self.play(state, self._call("evaluation_key", state), self.program.train_config.eval_episodes, sampled=False)
+        return self._call("evaluation_report", summary)
 
 
 class Program(Learning):
@@ -275,22 +274,18 @@ class CompiledDriver(Driver):
     On a CPU one compiled rollout, of an iteration's episodes, serves training and greedy evaluation.
     """
 
-    def __init__(self, program: Program) -> None:
-        super().__init__(program)
-        self._rollout_of = program.rollout
-        self._rollouts: dict[tuple[int, bool], Callable[..., tuple[Episode, EpisodeSummary]]] = {}
-
     def collect(self, state: RunState) -> tuple[PRNGKeyArray, Episode, EpisodeSummary]:
-        keys, keys_collect = self._collection_keys(state)
-        rollout = self._rollout(self.program.algorithm.episodes_per_iteration, sampled=False)
-        return keys, *rollout(state.learner, keys_collect, self._flags(True))
+        keys, keys_collect = self._call("collection_keys", state)
+        return keys, *self._rollout(state, keys_collect, self.program.algorithm.episodes_per_iteration, explore=True, sampled=False)
 
     def play(self, state: RunState, keys: PRNGKeyArray, episodes: int, *, sampled: bool) -> EpisodeSummary:
         """In batches of equal size, the first with `keys` themselves; surplus episodes of the last are dropped."""
         size = self._batch_size(episodes)
-        rollout, flags = self._rollout(size, sampled=sampled), self._flags(sampled)
         later = (jax.vmap(jax.random.fold_in, (0, None))(keys, batch) for batch in range(1, -(-episodes // size)))
-        played = [jax.device_get(rollout(state.learner, parallel.place(each, self.devices), flags)[1]) for each in (keys, *later)]
+        rollouts = (
+            self._rollout(state, parallel.place(each, self.devices), size, explore=sampled, sampled=sampled) for each in (keys, *later)
+        )
+        played = [jax.device_get(summary) for _, summary in rollouts]
         return jax.tree.map(lambda *x: np.concatenate(x, axis=1)[:, :episodes], *played)
 
     def close(self) -> None:
@@ -302,12 +297,9 @@ class CompiledDriver(Driver):
             return self.program.algorithm.episodes_per_iteration
         return -(-episodes // -(-episodes // MAX_PARALLEL_EPISODES))
 
-    def _rollout(self, episodes: int, *, sampled: bool) -> Callable[..., tuple[Episode, EpisodeSummary]]:
-        """The compiled rollout of so many parallel episodes, by the algorithm or by `Learning.sampling`."""
-        if (episodes, sampled) not in self._rollouts:
-            roll = functools.partial(self._rollout_of, episodes=episodes, sampled=sampled)
-            self._rollouts[episodes, sampled] = parallel.over_seeds(roll, self.devices, options=compilation.LIGHT)
-        return self._rollouts[episodes, sampled]
-
-    def _flags(self, flag: bool) -> Bool[np.ndarray, " seed"]:
-        return np.full(len(self.program.train_config.seeds), flag)
+    def _rollout(
+        self, state: RunState, keys: PRNGKeyArray, episodes: int, *, explore: bool, sampled: bool
+    ) -> tuple[Episode, EpisodeSummary]:
+        """So many parallel episodes of each seed, by the algorithm or by `Learning.sampling`."""
+        flags = np.full(len(self.program.train_config.seeds), explore)
+        return self._call("rollout", state.learner, keys, flags, options=compilation.LIGHT, episodes=episodes, sampled=sampled)

@@ -15,6 +15,7 @@ from dop.types.algorithms import Algorithm, AssignsCredit, Exportable, HasPreset
 from dop.types.environments import Drawable, Environment, PythonEnvironment
 from dop.types.records import Action, Carry, Credit, EnvState, Episode, Learner, Metrics, PolicyOutput, TimeStep, Transition
 from dop.types.spec import LABELS, ActionKind, EnvSpec, Sharing
+from dop.types.traced import Traced
 
 __all__ = [
     "LABELS",
@@ -41,5 +42,6 @@ __all__ = [
     "Scheduled",
     "Sharing",
     "TimeStep",
+    "Traced",
     "Transition",
 ]

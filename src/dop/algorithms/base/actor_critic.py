@@ -30,7 +30,7 @@ from dop.networks.protocols import NetworkConfig
 from dop.networks.teams import recurrent
 from dop.networks.teams.greedy_policy import Policy
 from dop.networks.teams.recurrent import Carry, Team, flatten_time
-from dop.types import Action, Credit, EnvSpec, Episode, Learner, Metrics, PolicyOutput, Sharing, TimeStep
+from dop.types import Action, Credit, EnvSpec, Episode, Learner, Metrics, PolicyOutput, Sharing, TimeStep, Traced
 
 Critic = TypeVar("Critic", bound=eqx.Module)
 MOVED_FIELDS = {f"{part}_{hidden}": f"{part}.hidden_size" for part in ("actor", "critic") for hidden in ("hidden", "hidden_size")}
@@ -82,11 +82,11 @@ class ActorCritic(Generic[Critic]):
     """Common hyper-parameters and methods. Defaults: the best measured for stochastic DOP on SMAX. "Paper" and "released" mean DOP's."""
 
     # Critic
-    gamma: float = 0.99
+    gamma: Traced[float] = 0.99
     """Discount factor per step."""
-    td_lambda: float = 0.9
+    td_lambda: Traced[float] = 0.9
     """lambda of the on-policy TD(lambda) target (Eq. 8). The paper does not state it; released code: 0.8."""
-    target_interval: int = 2
+    target_interval: Traced[int] = 2
     """Period of the target critic's update, in units of `target_unit` (d of Algorithm 1)."""
     target_unit: Literal["iterations", "critic_steps"] = "iterations"
     """Unit of `target_interval`; checked at the end of each iteration."""
@@ -94,7 +94,7 @@ class ActorCritic(Generic[Critic]):
     """Critic steps per iteration: one per timestep, forwards (released) or backwards, one per shuffled minibatch, or one in all (paper)."""
     critic: NetworkConfig = MLP(hidden_size=128)
     """Network of the critic; feed-forward. Paper and released: 256 units."""
-    critic_lr: float = 1e-3
+    critic_lr: Traced[float] = 1e-3
     """Learning rate of the critic. Paper and released: 1e-4."""
     normalise_state: bool = True
     """Normalise the global state by the running mean and variance of the on-policy episodes. Published: no."""
@@ -110,21 +110,21 @@ class ActorCritic(Generic[Critic]):
     """Gradient steps of the actors per iteration. Published: 1."""
     actor_batch: int | None = 4
     """Episodes per gradient step of the actors, in turns, out of those of the update. None: all (published)."""
-    actor_lr: float = 1e-3
+    actor_lr: Traced[float] = 1e-3
     """Learning rate of the actors. Paper and released: 5e-4."""
     scale_advantage: bool = True
     """Divide the utilities by their root mean square over available actions. Published: no."""
-    actor_ema_decay: float = 0.97
+    actor_ema_decay: Traced[float] = 0.97
     """Decay per iteration of the actors' exponential moving average, used for greedy evaluation. 0: the newest actors (released)."""
-    entropy_bonus: float = 0.1
+    entropy_bonus: Traced[float] = 0.1
     """Weight of the policy entropy in the actors' objective. Published: 0."""
 
     # Exploration
-    epsilon_start: float = 0.2
+    epsilon_start: Traced[float] = 0.2
     """Probability of a uniform action at the start, in [0, 1]. Paper: 1, released: 0.5."""
-    epsilon_end: float = 0.05
+    epsilon_end: Traced[float] = 0.05
     """Probability of a uniform action after annealing, in [0, 1] (App. G.1: 0.05)."""
-    epsilon_anneal_steps: int = 20_000
+    epsilon_anneal_steps: Traced[int] = 20_000
     """Environment steps of the linear annealing of epsilon. Paper and released: 500,000."""
     epsilon_in: Literal["behaviour", "policy"] = "behaviour"
     """Mix epsilon into the behaviour policy only, or also into the learned policy (released)."""
@@ -136,11 +136,11 @@ class ActorCritic(Generic[Critic]):
     """On-policy episodes per update."""
 
     # Optimisation
-    rms_decay: float = 0.99
+    rms_decay: Traced[float] = 0.99
     """Decay of RMSprop's squared-gradient average (PyTorch's alpha)."""
-    rms_eps: float = 1e-5
+    rms_eps: Traced[float] = 1e-5
     """RMSprop's epsilon, outside the square root."""
-    max_grad_norm: float = 20.0
+    max_grad_norm: Traced[float] = 20.0
     """Maximum global norm of the gradient; larger ones are clipped."""
 
     @abstractmethod
@@ -222,7 +222,7 @@ class ActorCritic(Generic[Critic]):
         return replace(self, epsilon_start=0.0, epsilon_end=0.0)
 
     def _epsilon(self, learner: Learner) -> Float[Array, ""]:
-        return jnp.asarray(optimisers.linear(self.epsilon_start, self.epsilon_end, self.epsilon_anneal_steps)(learner.env_steps))
+        return optimisers.linear(self.epsilon_start, self.epsilon_end, self.epsilon_anneal_steps, learner.env_steps)
 
     def _mixed_policy(
         self, logits: Float[Array, "agent action"], action_mask: Bool[Array, "agent action"], epsilon: Float[Array, ""]

@@ -23,7 +23,7 @@ from dop.learning import optimisers
 from dop.networks.teams import feed_forward
 from dop.networks.teams.feed_forward import Team
 from dop.networks.teams.greedy_policy import Chosen, Policy
-from dop.types import Action, ActionKind, Credit, EnvSpec, Metrics, PolicyOutput, TimeStep, Transition
+from dop.types import Action, ActionKind, Credit, EnvSpec, Metrics, PolicyOutput, TimeStep, Traced, Transition
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,19 +31,19 @@ class Deterministic(OffPolicy[Critic]):
     """Common hyper-parameters and methods."""
 
     # Exploration
-    temperature_start: float = 1.0
+    temperature_start: Traced[float] = 1.0
     """Softmax temperature of discrete and simplex actions at the start (App. D.2)."""
-    temperature_end: float = 1.0
+    temperature_end: Traced[float] = 1.0
     """Softmax temperature after annealing."""
-    temperature_steps: int = 50_000
+    temperature_steps: Traced[int] = 50_000
     """Environment steps of the linear annealing of the temperature."""
-    action_noise: float = 0.2
+    action_noise: Traced[float] = 0.2
     """Standard deviation of the Gaussian noise on box actions, which lie in [-1, 1] (Algorithm 2's epsilon)."""
-    epsilon_start: float = 0.0
+    epsilon_start: Traced[float] = 0.0
     """Probability of a uniform action at the start, in [0, 1]."""
-    epsilon_end: float = 0.0
+    epsilon_end: Traced[float] = 0.0
     """Probability of a uniform action after annealing, in [0, 1]."""
-    epsilon_anneal_steps: int = 50_000
+    epsilon_anneal_steps: Traced[int] = 50_000
     """Environment steps of the linear annealing of epsilon."""
 
     @abstractmethod
@@ -126,10 +126,10 @@ class Deterministic(OffPolicy[Critic]):
         return replace(self, epsilon_start=0.0, epsilon_end=0.0)
 
     def _temperature(self, learner: OffPolicyLearner[Critic]) -> Float[Array, ""]:
-        return jnp.asarray(optimisers.linear(self.temperature_start, self.temperature_end, self.temperature_steps)(learner.env_steps))
+        return optimisers.linear(self.temperature_start, self.temperature_end, self.temperature_steps, learner.env_steps)
 
     def _epsilon(self, learner: OffPolicyLearner[Critic]) -> Float[Array, ""]:
-        return jnp.asarray(optimisers.linear(self.epsilon_start, self.epsilon_end, self.epsilon_anneal_steps)(learner.env_steps))
+        return optimisers.linear(self.epsilon_start, self.epsilon_end, self.epsilon_anneal_steps, learner.env_steps)
 
     # --------------------------------------------------------------------------------------------------------------- inspection
 

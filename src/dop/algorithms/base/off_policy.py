@@ -26,7 +26,7 @@ from dop.networks.mlp import MLP
 from dop.networks.protocols import NetworkConfig
 from dop.networks.teams import feed_forward
 from dop.networks.teams.feed_forward import Team
-from dop.types import EnvSpec, Learner, Metrics, ReplayBuffer, Sharing, Transition
+from dop.types import EnvSpec, Learner, Metrics, ReplayBuffer, Sharing, Traced, Transition
 
 Critic = TypeVar("Critic", bound=eqx.Module)
 MOVED_FIELDS = {f"{part}_{hidden}": f"{part}.hidden_size" for part in ("actor", "critic") for hidden in ("hidden", "hidden_size")}
@@ -76,7 +76,7 @@ class OffPolicy(Generic[Critic]):
     """Common hyper-parameters and methods. Defaults: App. G.2 of the DOP paper where it states a value."""
 
     # Critic
-    gamma: float = 0.99
+    gamma: Traced[float] = 0.99
     """Discount factor per step. The paper does not state it."""
     critic: NetworkConfig = MLP(hidden_size=256)
     """Network of the critic; feed-forward (App. G.1)."""
@@ -88,7 +88,7 @@ class OffPolicy(Generic[Critic]):
     """Actors: one network for all agents, with the agent id as input, one per type, or per agent."""
 
     # Target networks
-    tau: float = 0.01
+    tau: Traced[float] = 0.01
     """Polyak coefficient of the target networks, in (0, 1] (alpha of Algorithm 2). The paper does not state it."""
 
     # Steps
@@ -100,19 +100,19 @@ class OffPolicy(Generic[Critic]):
     """Parallel environments, with one episode each per iteration."""
 
     # Optimisation
-    critic_lr: float = 5e-4
+    critic_lr: Traced[float] = 5e-4
     """Learning rate of the critic."""
-    actor_lr: float = 5e-4
+    actor_lr: Traced[float] = 5e-4
     """Learning rate of the actors."""
     optimiser: Literal["rmsprop", "adam"] = "rmsprop"
     """Optimiser of all networks (App. G.2: RMSprop)."""
-    rms_decay: float = 0.99
+    rms_decay: Traced[float] = 0.99
     """Decay of RMSprop's squared-gradient average (App. G.2); only for RMSprop."""
-    optimiser_eps: float = 1e-5
+    optimiser_eps: Traced[float] = 1e-5
     """The optimiser's epsilon, outside the square root."""
-    max_grad_norm: float = 20.0
+    max_grad_norm: Traced[float] = 20.0
     """Maximum global norm of the gradient; larger ones are clipped."""
-    logit_penalty: float = 1e-3
+    logit_penalty: Traced[float] = 1e-3
     """Weight of the mean squared actor output in the loss, against saturation (code of Lowe et al., and of Iqbal and Sha)."""
 
     # Data

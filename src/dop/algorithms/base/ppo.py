@@ -32,7 +32,7 @@ from dop.networks.protocols import NetworkConfig
 from dop.networks.teams import recurrent
 from dop.networks.teams.greedy_policy import Policy
 from dop.networks.teams.recurrent import Carry, Team
-from dop.types import EnvSpec, Episode, Learner, Metrics, PolicyOutput, ReplayBuffer, Sharing, TimeStep
+from dop.types import EnvSpec, Episode, Learner, Metrics, PolicyOutput, ReplayBuffer, Sharing, TimeStep, Traced
 
 
 class Estimates(eqx.Module):
@@ -63,13 +63,13 @@ class PPO:
     """Common hyper-parameters and methods."""
 
     # Critic
-    gamma: float = 0.99
+    gamma: Traced[float] = 0.99
     """Discount factor per step."""
-    td_lambda: float = 0.95
+    td_lambda: Traced[float] = 0.95
     """lambda of GAE(lambda)."""
     critic: NetworkConfig = GRU(hidden_size=64)
     """Network of the critic."""
-    critic_lr: float = 1e-3
+    critic_lr: Traced[float] = 1e-3
     """Learning rate of the critic."""
     normalise_value: bool = True
     """Fit the critic to targets that are normalised by their running mean and variance (MAPPO)."""
@@ -81,13 +81,13 @@ class PPO:
     """Network of each actor."""
     share_parameters: Sharing = "all"
     """Actors, and critics per agent: one network for all agents, with the agent id as input, one per type, or per agent."""
-    actor_lr: float = 1e-3
+    actor_lr: Traced[float] = 1e-3
     """Learning rate of the actors."""
-    clip: float = 0.2
+    clip: Traced[float] = 0.2
     """Largest distance from 1 of the ratio of new and old probabilities (epsilon of PPO)."""
     normalise_advantage: bool = True
     """Normalise the advantages of each iteration by their mean and standard deviation."""
-    entropy_bonus: float = 0.01
+    entropy_bonus: Traced[float] = 0.01
     """Weight of the policy entropy in the actors' objective."""
 
     # Data
@@ -99,11 +99,11 @@ class PPO:
     """Gradient steps per epoch, each on an equal part of the episodes, drawn anew in every epoch; at most one per episode."""
 
     # Optimisation
-    optimiser_eps: float = 1e-5
+    optimiser_eps: Traced[float] = 1e-5
     """Adam's epsilon."""
-    max_grad_norm: float = 0.5
+    max_grad_norm: Traced[float] = 0.5
     """Maximum global norm of the gradient, of actors and of critic; larger ones are clipped."""
-    lr_anneal_steps: int = 0
+    lr_anneal_steps: Traced[int] = 0
     """Environment steps in which both learning rates fall linearly to 0; 0: they are constant."""
 
     @abstractmethod
@@ -260,8 +260,7 @@ class PPO:
 
     def _lr_fraction(self, learner: PPOLearner) -> Float[Array, ""]:
         """The fraction of the initial learning rates."""
-        end = 0.0 if self.lr_anneal_steps else 1.0
-        return jnp.asarray(optimisers.linear(1.0, end, self.lr_anneal_steps)(learner.env_steps))
+        return jnp.where(self.lr_anneal_steps > 0, optimisers.linear(1.0, 0.0, self.lr_anneal_steps, learner.env_steps), 1.0)
 
     def _optimiser(self, lr: float | Float[Array, ""]) -> optax.GradientTransformation:
         return optimisers.adam(lr, eps=self.optimiser_eps, max_grad_norm=self.max_grad_norm)

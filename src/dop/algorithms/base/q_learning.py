@@ -29,7 +29,7 @@ from dop.networks.protocols import NetworkConfig
 from dop.networks.teams import recurrent
 from dop.networks.teams.greedy_policy import Policy
 from dop.networks.teams.recurrent import Carry, Team
-from dop.types import Action, Credit, EnvSpec, Episode, Learner, Metrics, PolicyOutput, ReplayBuffer, Sharing, TimeStep
+from dop.types import Action, Credit, EnvSpec, Episode, Learner, Metrics, PolicyOutput, ReplayBuffer, Sharing, TimeStep, Traced
 
 
 class Mixer(Protocol):
@@ -78,11 +78,11 @@ class QLearning:
     """Common hyper-parameters and methods. Defaults: PyMARL's for SMAC (`default.yaml`, `qmix.yaml`, `vdn.yaml`)."""
 
     # Targets
-    gamma: float = 0.99
+    gamma: Traced[float] = 0.99
     """Discount factor per step."""
-    td_lambda: float = 0.0
+    td_lambda: Traced[float] = 0.0
     """lambda of the TD(lambda) target; 0: one step (PyMARL)."""
-    target_interval: int = 200
+    target_interval: Traced[int] = 200
     """Period of the target networks' update, in episodes."""
 
     # Agents
@@ -96,11 +96,11 @@ class QLearning:
     """Normalise the mixer's global state by the running mean and variance of the sampled episodes. PyMARL: no."""
 
     # Exploration
-    epsilon_start: float = 1.0
+    epsilon_start: Traced[float] = 1.0
     """Probability of a uniform action at the start, in [0, 1]."""
-    epsilon_end: float = 0.05
+    epsilon_end: Traced[float] = 0.05
     """Probability of a uniform action after annealing, in [0, 1]."""
-    epsilon_anneal_steps: int = 50_000
+    epsilon_anneal_steps: Traced[int] = 50_000
     """Environment steps of the linear annealing of epsilon."""
 
     # Data
@@ -116,13 +116,13 @@ class QLearning:
     # Optimisation
     optimiser: Literal["rmsprop", "adam", "radam"] = "rmsprop"
     """Optimiser of all networks (PyMARL: RMSprop)."""
-    lr: float = 5e-4
+    lr: Traced[float] = 5e-4
     """Learning rate."""
-    rms_decay: float = 0.99
+    rms_decay: Traced[float] = 0.99
     """Decay of RMSprop's squared-gradient average; only for RMSprop."""
-    optimiser_eps: float = 1e-5
+    optimiser_eps: Traced[float] = 1e-5
     """The optimiser's epsilon, outside the square root."""
-    max_grad_norm: float = 10.0
+    max_grad_norm: Traced[float] = 10.0
     """Maximum global norm of the gradient; larger ones are clipped."""
 
     @property
@@ -184,7 +184,7 @@ class QLearning:
         return {"epsilon": self._epsilon(learner)}
 
     def _epsilon(self, learner: QLearner) -> Float[Array, ""]:
-        return jnp.asarray(optimisers.linear(self.epsilon_start, self.epsilon_end, self.epsilon_anneal_steps)(learner.env_steps))
+        return optimisers.linear(self.epsilon_start, self.epsilon_end, self.epsilon_anneal_steps, learner.env_steps)
 
     # --------------------------------------------------------------------------------------------------------------- inspection
 

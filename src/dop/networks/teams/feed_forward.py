@@ -57,7 +57,7 @@ def explore(
     output: Float[Array, " action"],
     action_mask: Bool[Array, " action"],
     temperature: Float[Array, ""],
-    noise: float,
+    noise: float | Float[Array, ""],
 ) -> Float[Array, " action"]:
     """The exploratory action of one agent, as a vector; `noise` is the standard deviation in a box."""
     if kind != "box":

@@ -96,7 +96,9 @@ def actions(episode: Episode) -> Int[Array, "time+1 agent"]:
     return jnp.concatenate([episode.action, episode.final_action[None]]).at[length].set(episode.final_action)
 
 
-def lambda_return(episode: Episode, q_next: Float[Array, " time"], *, gamma: float, lambda_: float) -> Float[Array, " time"]:
+def lambda_return(
+    episode: Episode, q_next: Float[Array, " time"], *, gamma: float | Float[Array, ""], lambda_: float | Float[Array, ""]
+) -> Float[Array, " time"]:
     """TD(lambda) of every step of one episode, from the team's value of each next step.
 
     The last step bootstraps from its `q_next` if the episode was truncated, but not if it terminated. Later entries are ignored.
@@ -104,7 +106,9 @@ def lambda_return(episode: Episode, q_next: Float[Array, " time"], *, gamma: flo
     return returns.td_lambda(episode.reward, gamma * (1.0 - episode.terminated), q_next, lambda_ * _continues(episode))
 
 
-def advantages(episode: Episode, value: Float[Array, " time+1"], *, gamma: float, lambda_: float) -> Float[Array, " time"]:
+def advantages(
+    episode: Episode, value: Float[Array, " time+1"], *, gamma: float | Float[Array, ""], lambda_: float | Float[Array, ""]
+) -> Float[Array, " time"]:
     """GAE(lambda) of every step of one episode, from the value before each step and after the last one; ends as in `lambda_return`."""
     return returns.gae(episode.reward, gamma * (1.0 - episode.terminated), value[:-1], value[1:], lambda_ * _continues(episode))
 
