@@ -41,6 +41,8 @@ CLIFF_WALKERS = ("colossus",)
 _SUFFIX = ".toml"
 MOST_CELLS, MOST_UNITS = 256, 200
 """Of a map on each axis, as in StarCraft II; and of a team. Larger numbers are typing errors that would exhaust the memory."""
+_LEAST_OTHERS = 0.01
+"""Of the probabilities of all types that can be alone."""
 _FOLDER = Path(__file__).parent / "maps"
 _RACES = ("protoss", "terran", "zerg")
 _SIZES = ((5, 5), (10, 10), (10, 11), (20, 20), (20, 23))
@@ -77,7 +79,7 @@ class RandomTeams:
     probabilities: tuple[float, ...]
     """Of each type."""
     never_alone: tuple[str, ...] = ()
-    """Types that cannot make up a whole draw; such a draw is repeated."""
+    """Types that cannot make up a whole draw, nor all enemies; such a draw is repeated. Those without a weapon must be here."""
     n_allies: int
     n_enemies: int
     surrounded: float
@@ -157,7 +159,7 @@ def load(name: str) -> Map:
         ConfigError: a file that does not describe a map; the message names the file, the key and the value.
     """
     if name.endswith(_SUFFIX):
-        if not Path(name).exists():
+        if not _exists(name):
             raise ConfigError(
                 f"There is no map file {shown(name, 300)}. A run with a map of your own needs its file at that place; put it back."
             )
@@ -166,6 +168,8 @@ def load(name: str) -> Map:
         other_case = next((known for known in names() if known.lower() == name.lower()), None)
         if other_case is not None:
             raise ConfigError(f"There is no map {shown(name)}. Did you mean {other_case!r}?")
+        if "/" in name:
+            raise ConfigError(f"There is no map {shown(name, 300)}. The path of a map of your own must end in {_SUFFIX}; rename the file.")
         raise UnknownNameError("map", name, names())
     race, _, size = name.partition("_")
     if race not in _RACES:
@@ -175,6 +179,13 @@ def load(name: str) -> Map:
     n_allies, n_enemies = map(int, size.split("_vs_"))
     random = dataclasses.replace(loaded.random, n_allies=n_allies, n_enemies=n_enemies)
     return dataclasses.replace(loaded, name=name, random=random)
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def read(path: Path) -> Map:
@@ -199,7 +210,10 @@ def read(path: Path) -> Map:
     teams = {side: _team(side, table.pop(side, []), ground, taken, where) for side in ("allies", "enemies")}
     teams["allies"] = _by_type(teams["allies"])
     _check_teams(teams, random, where)
-    target = table.pop("target", None) or _mean(teams["allies"]) or [(bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2]
+    if random is not None and terrain is not None:
+        raise ConfigError(f"{where}there are terrain and [random], whose starts may be anywhere; remove one of the two.")
+    middle = [(bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2]
+    target = table.pop("target", _mean(teams["allies"]) or middle)
     found = from_table(
         Map,
         table,
@@ -348,6 +362,8 @@ def _check_teams(teams: dict[str, tuple[Group, ...]], random: RandomTeams | None
             raise ConfigError(f"{where}there are more than {MOST_UNITS} {side}; make the team smaller.")
         if random is None and not groups:
             raise ConfigError(f"{where}there are no {side}; add a group under [[{side}]], or a table [random].")
+        if random is None and not any(UNITS[group.unit].hits for group in groups):
+            raise ConfigError(f"{where}no unit of the {side} has a weapon, so the battle would be over at its start; add one.")
         if random is not None and groups:
             raise ConfigError(f"{where}there are [[{side}]], and [random], which draws teams; remove one of the two.")
 
@@ -372,8 +388,19 @@ def _random(table: Any, where: str) -> RandomTeams:
         raise ConfigError(f"{where}there are {len(teams.units)} units and {len(teams.probabilities)} probabilities; give one each.")
     if any(p < 0.0 for p in teams.probabilities) or abs(sum(teams.probabilities) - 1.0) > 1e-6:
         raise ConfigError(f"{where}probabilities must be at least 0 and sum to 1, got {list(teams.probabilities)}.")
-    if not any(p > 0.0 and unit not in teams.never_alone for unit, p in zip(teams.units, teams.probabilities, strict=True)):
+    others = sum(p for unit, p in zip(teams.units, teams.probabilities, strict=True) if unit not in teams.never_alone)
+    if others <= 0.0:
         raise ConfigError(f"{where}never_alone has every unit that can be drawn, {list(teams.never_alone)}; leave one out.")
+    if others < _LEAST_OTHERS:
+        raise ConfigError(
+            f"{where}the units that are not in never_alone have the probability {others:g}, so that draws would be repeated for long; "
+            f"give them at least {_LEAST_OTHERS}."
+        )
+    unarmed = [unit for unit in teams.units if not UNITS[unit].hits and unit not in teams.never_alone]
+    if unarmed:
+        raise ConfigError(
+            f"{where}{unarmed[0]} has no weapon, so a team of it alone would have lost at the start; put it into never_alone."
+        )
     if not 0.0 <= teams.surrounded <= 1.0:
         raise ConfigError(f"{where}surrounded is a probability, from 0 to 1; got {teams.surrounded}.")
     for key in ("n_allies", "n_enemies"):
