@@ -143,6 +143,12 @@ class Rules:
         return any(self.units[name].heal for name in self.map.ally_types)
 
     @cached_property
+    def limits(self) -> tuple[np.ndarray, np.ndarray]:
+        """The lowest and the highest x and y of a unit: the bounds, without the high edges, whose cells lie outside."""
+        low, high = np.split(np.array(self.map.bounds, np.float32), 2)
+        return low, np.nextafter(high, low)
+
+    @cached_property
     def floor(self) -> np.ndarray | None:
         """The cells (x, y) on which all units walk; None where the map has no walls."""
         return None if self.map.terrain is None else terrain.cells(self.map.terrain, ".")
