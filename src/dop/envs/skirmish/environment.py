@@ -31,8 +31,8 @@ class Rewards:
     """SMAC's rewards; its options of the same names.
 
     A step's reward is the health and shields that enemies lost (less what they regained), plus `reward_death_value` per enemy killed. With
-    `reward_only_positive` its absolute value counts, as in SMAC, or with random teams its positive part, as in SMACv2; without, the same sum of the allies, times `reward_negative_scale`, is
-    taken off. The end adds `reward_win` or `reward_defeat`.
+    `reward_only_positive` its absolute value counts, as in SMAC, or with random teams its positive part, as in SMACv2; without, the same
+    sum of the allies, times `reward_negative_scale`, is taken off. The end adds `reward_win` or `reward_defeat`.
     """
 
     reward_sparse: bool = False
