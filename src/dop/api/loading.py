@@ -74,9 +74,10 @@ def rebuild(
     differ = [name for name in spec if name not in LABELS and spec[name] != config.environment_spec.get(name)]
     if differ:
         was, now = in_words(config.environment_spec.get(differ[0])), in_words(spec[differ[0]])
+        hint = "Give its file the content that it had, or, from Python," if envs.is_file(config.environment) else "From Python,"
         raise RunError(
             f"{folder.path} was trained in another {config.environment}: its {differ[0]} was {was}, now it is {now}. "
-            "From Python, pass the original: environment=..."
+            f"{hint} pass the original: environment=..."
         )
     try:
         check_algorithm(algorithm, program.spec)

@@ -10,6 +10,7 @@ import dop
 from dop import envs
 from dop.envs.skirmish import maps, tables
 from dop.errors import ConfigError
+from run_factories import make_run
 
 MAP = """
 time_limit = 20
@@ -42,6 +43,16 @@ def test_its_name_is_its_absolute_path_and_its_version_is_its_content(path: Path
     assert dop.make(one.name).version == one.version
     path.write_text(MAP.replace("count = 2", "count = 3"))
     assert dop.make(one.name).version != one.version
+
+
+def test_a_run_whose_map_changed_or_vanished_says_how_to_go_on(path: Path):
+    folder = make_run(path.parent / "run", "skirmish:./own.toml", options={}, iterations=(1,)).path
+    path.write_text(MAP.replace("count = 2", "count = 3"))
+    with pytest.raises(dop.RunError, match="was trained in another skirmish:.*Give its file the content that it had"):
+        dop.evaluate(folder)
+    path.unlink()
+    with pytest.raises(dop.RunError, match="no map file .*put it back"):
+        dop.evaluate(folder)
 
 
 def test_it_imports_no_code():

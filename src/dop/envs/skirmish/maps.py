@@ -17,7 +17,8 @@
     at = [[23, 15], [23, 17]]   # or one position per unit
 
 `terrain`, if given, is a text of one line per row of cells, from the highest y to the lowest, and one character per cell; `TERRAIN` lists
-them. A map with a table `[random]` in the place of groups draws teams and starts in every episode, as SMACv2 does: see `RandomTeams`.
+them. A map with a table `[random]` in the place of groups and terrain draws teams and starts in every episode, as SMACv2 does: see
+`RandomTeams`.
 """
 
 from __future__ import annotations
