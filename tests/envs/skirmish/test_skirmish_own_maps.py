@@ -48,10 +48,10 @@ def test_its_name_is_its_absolute_path_and_its_version_is_its_content(path: Path
 def test_a_run_whose_map_changed_or_vanished_says_how_to_go_on(path: Path):
     folder = make_run(path.parent / "run", "skirmish:./own.toml", options={}, iterations=(1,)).path
     path.write_text(MAP.replace("count = 2", "count = 3"))
-    with pytest.raises(dop.RunError, match="was trained in another skirmish:.*Give its file the content that it had"):
+    with pytest.raises(dop.RunError, match=r"was trained in another skirmish:.*Give its file the content that it had"):
         dop.evaluate(folder)
     path.unlink()
-    with pytest.raises(dop.RunError, match="no map file .*put it back"):
+    with pytest.raises(dop.RunError, match=r"no map file .*put it back"):
         dop.evaluate(folder)
 
 
