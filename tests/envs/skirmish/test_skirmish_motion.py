@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dop.envs import skirmish
+from dop.envs.skirmish import terrain
 from dop.envs.skirmish.battle import World
 from dop.envs.skirmish.environment import Skirmish
 from skirmish_maps import written
@@ -72,3 +74,44 @@ def test_units_that_walk_into_one_corner_do_not_stay_at_one_point(tmp_path: Path
     for world in (stacked, after(environment, [[WEST, WEST], [SOUTH, SOUTH]] * 4 + [[STOP, STOP]] * 3)):
         one, other = np.asarray(world.position)[:2]
         assert np.linalg.norm(one - other) > 0.7
+
+
+WALL = ["." * 24] * 4 + ["....################...."] + ["." * 24] * 7
+"""A wall with a gap at either end."""
+
+
+def test_enemies_walk_around_a_wall_to_the_closest_ally(tmp_path: Path) -> None:
+    """Straight towards it, they would stand behind the wall for ever."""
+    more = 'size = [24, 12]\nenemy_order = "attack-closest"\nterrain = """\n' + "\n".join(WALL) + '\n"""'
+    path = tmp_path / "wall.toml"
+    marine = '[[allies]]\nunit = "marine"\nat = [[11.5, 10]]'
+    zealots = '[[enemies]]\nunit = "zealot"\nat = [[12, 4], [13, 4]]'
+    path.write_text(f"time_limit = 50\n{more}\n{marine}\n{zealots}\n")
+    environment = skirmish.make(str(path))
+    world = after(environment, [[STOP]] * 25)
+    assert float(world.health[0]) == 0.0
+    assert np.all(np.asarray(world.position)[1:, 1] > 8.0)
+
+
+def test_ways_between_cells_lead_along_the_floor_to_where_no_detour_is_left() -> None:
+    rng = np.random.default_rng(0)
+    floor = rng.random((14, 11)) < 0.7
+    ways = terrain.ways_between(floor)
+    assert ways is not None
+    none = len(ways.directions) - 1
+    cells, longest = np.argwhere(floor), 0
+    np.testing.assert_array_equal(ways.number[floor], np.arange(len(cells)))
+    for goal in range(len(cells)):
+        for start in np.flatnonzero(ways.step[:, goal] < none):
+            at, count = cells[start], 0
+            while ways.step[ways.number[tuple(at)], goal] < none:
+                at = at + np.sign(ways.directions[ways.step[ways.number[tuple(at)], goal]]).astype(int)
+                count += 1
+                assert floor[tuple(at)] and count < len(cells)
+            longest = max(longest, count)
+    assert longest > 3
+
+
+def test_a_floor_without_detours_needs_no_table() -> None:
+    assert terrain.ways_between(np.ones((6, 5), bool)) is None
+    assert terrain.ways_between(np.zeros((6, 5), bool)) is None

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from dop.envs.skirmish.rules import Facts, Rules
-from dop.envs.skirmish.terrain import cell
+from dop.envs.skirmish.terrain import Ways, cell
 
 if TYPE_CHECKING:
     from dop.envs.skirmish.battle import Geometry, World
@@ -52,11 +52,13 @@ def move(
 ) -> tuple[Float[Array, "unit 2"], Float[Array, " unit"]]:
     """The positions and detours after one game loop.
 
-    Who has a target out of reach walks straight to it. Other allies walk as ordered, other enemies towards the point of their attack-move.
+    Who has a target out of reach walks straight to it, or around walls that are in between. Other allies walk as ordered, other enemies towards the point of their attack-move.
     """
     n = rules.n_allies
     to_target = jnp.stack([jnp.sum(jnp.where(aims, seen.x, 0.0), axis=1), jnp.sum(jnp.where(aims, seen.y, 0.0), axis=1)], axis=1)
     has_target = jnp.any(aims, axis=1)
+    if rules.ways is not None:
+        to_target = _around_walls(rules.ways, facts, world.position, to_target)
     direction = jnp.where(walk.left[:, None] > 0.0, walk.direction, 0.0)
     otherwise = jnp.concatenate([direction, _attack_move(rules, facts, seen, alive, world.position[n:])])
     wish = _unit(jnp.where(has_target[:, None], to_target, otherwise))
@@ -73,6 +75,15 @@ def _unit(vector: Float[Array, "unit 2"]) -> Float[Array, "unit 2"]:
     """Vectors of length 1, or 0."""
     length = jnp.sqrt(jnp.sum(vector**2, axis=1, keepdims=True))
     return vector / jnp.maximum(length, 1e-6)
+
+
+def _around_walls(ways: Ways, facts: Facts, position: Float[Array, "unit 2"], to_target: Float[Array, "unit 2"]) -> Float[Array, "unit 2"]:
+    """The direction to each unit's target: for those on the ground, of the way over the floor if it is longer than without walls."""
+    number = jnp.asarray(ways.number)
+    here, there = number[cell(position, ways.number.shape)], number[cell(position + to_target, ways.number.shape)]
+    way = jnp.asarray(ways.directions)[jnp.asarray(ways.step)[here, there].astype(jnp.int32)]
+    walks_around = facts.ground & ~facts.climbs & jnp.any(way != 0.0, axis=1)
+    return jnp.where(walks_around[:, None], way, to_target)
 
 
 def _attack_move(

@@ -164,6 +164,11 @@ class Rules:
         return None if self.floor is None else terrain.way_to(self.map.target, self.floor)
 
     @cached_property
+    def ways(self) -> terrain.Ways | None:
+        """The ways between all cells for units that do not climb; None where there are no detours, or too many cells."""
+        return None if self.floor is None else terrain.ways_between(self.floor)
+
+    @cached_property
     def liners(self) -> np.ndarray:
         """The units whose attacks may hit a line."""
         return self._with_splash("line")
