@@ -30,6 +30,7 @@ A robot that crashed is inactive; with `evaporating`, so is one that arrived. Bo
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -44,10 +45,12 @@ from dop.envs.common import jaxmarl
 from dop.envs.common.jaxmarl_tasks import REFUSED, TASKS, Task
 from dop.envs.making import makers
 from dop.envs.making.options import boolean, finite, one_of, positive_integer
-from dop.errors import ConfigError, UnknownNameError
+from dop.errors import ConfigError, UnknownNameError, shown
 from dop.types import Action, EnvSpec, TimeStep
 
 FAMILY = "jaxmarl"
+MOST = 10_000
+"""The largest whole number of an option of JaxMARL's; a typing error in `num_agents` must not exhaust the memory."""
 
 
 def variants() -> tuple[str, ...]:
@@ -121,6 +124,11 @@ def _game(name: str, task: Task, time_limit: int | None, options: Mapping[str, A
         if options.get(option, task.defaults[option]) != task.defaults[option]:
             raise ConfigError(f"{option} is {options[option]!r}; a team needs {name} with {task.defaults[option]!r}. Leave it out.")
     own = {**task.defaults, **options}
+    for option, value in own.items():
+        if option in task.choices:
+            one_of(option, value, task.choices[option])
+        if isinstance(value, int) and abs(value) > MOST:
+            raise ConfigError(f"{option} is {shown(value)}; it must be at most {MOST:,}.")
     if task.limit_option in own:
         raise ConfigError(f"{name}: give time_limit={own[task.limit_option]} instead of {task.limit_option}.")
     if time_limit is not None:
@@ -128,8 +136,20 @@ def _game(name: str, task: Task, time_limit: int | None, options: Mapping[str, A
         own |= {task.limit_option: time_limit} if task.limit_option else {}
     environments = jaxmarl.import_quietly("jaxmarl.environments")
     own |= _layout(environments, task, own)
+    _check_names(name, getattr(environments, task.cls), task, own)
     with plugins.named(f"{name} cannot be made"), jaxmarl.quietly():
         return makers.call(name, getattr(environments, task.cls), **own)
+
+
+def _check_names(name: str, cls: type, task: Task, options: Mapping[str, Any]) -> None:
+    """Refuse options that a class with keywords of any name would ignore."""
+    parameters = inspect.signature(cls).parameters.values()
+    if all(parameter.kind is not inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    known = sorted({parameter.name for parameter in parameters if parameter.kind is not inspect.Parameter.VAR_KEYWORD} | set(task.loose))
+    for option in options:
+        if option not in known:
+            raise UnknownNameError(f"option of {name} called", option, known)
 
 
 def _layout(environments: Any, task: Task, options: Mapping[str, Any]) -> dict[str, Any]:

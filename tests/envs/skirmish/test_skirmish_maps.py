@@ -208,7 +208,7 @@ def test_units_at_one_point_make_room_for_those_with_a_place_of_their_own(tmp_pa
 
 def test_a_random_map_of_ones_own(tmp_path: Path):
     text = (
-        GOOD.split("[[allies]]", maxsplit=1)[0]
+        GOOD.split("terrain", maxsplit=1)[0]
         + '[random]\nunits = ["marine"]\nprobabilities = [1]\nn_allies = 2\nn_enemies = 3\nsurrounded = 0\n'
     )
     loaded = load(saved(tmp_path, text))
@@ -222,7 +222,15 @@ def test_an_unknown_map_is_refused_with_the_nearest():
         load("nowhere.toml")
 
 
-RANDOM = '[random]\nunits = ["marine", "medivac"]\nprobabilities = [0.5, 0.5]\nn_allies = 2\nn_enemies = 3\nsurrounded = 0.5\n'
+RANDOM = """
+[random]
+units = ["marine", "medivac"]
+probabilities = [0.5, 0.5]
+n_allies = 2
+n_enemies = 3
+surrounded = 0.5
+never_alone = ["medivac"]
+"""
 
 
 @pytest.mark.parametrize(
@@ -246,6 +254,11 @@ RANDOM = '[random]\nunits = ["marine", "medivac"]\nprobabilities = [0.5, 0.5]\nn
         ("time_limit = 10", "time_limit = 10\ntrget = [1, 1]", "there is no key 'trget'. Did you mean 'target'?"),
         ("[6.5, 4.5]", "[1.5, 3.1]", "[[enemies]] 1: position [1.5, 3.1] overlaps the unit at [1.5, 3.0]"),
         ("time_limit = 10", "time_limit = 10\ntarget = [99, 0]", "target [99.0, 0.0] is outside of the bounds"),
+        ("time_limit = 10", "time_limit = 10\ntarget = false", "target must be a list of 2 numbers, got False"),
+        ("time_limit = 10", "time_limit = 10\ntarget = []", "target must be a list of 2 numbers, got []"),
+        ("time_limit = 10", "time_limit = 1" + 5000 * "0", "has a number of too many digits"),
+        ('unit = "marine"', 'unit = "medivac"', "no unit of the allies can attack"),
+        ('unit = "zealot"', 'unit = "medivac"', "no unit of the enemies can attack"),
         ("time_limit = 10", 'time_limit = 10\nenemy_order = "flee"', "There is no enemy_order 'flee'"),
         ("time_limit = 10", "time_limit = 10\nbounds = [5, 0, 1, 6]", "bounds must be [low x, low y, high x, high y]"),
         ("size = [8, 6]", "size = [8]", "size must be a list of 2 numbers, got [8]"),
@@ -281,11 +294,18 @@ def test_a_bad_map_is_refused_with_its_file_key_and_value(tmp_path: Path, old: s
         ('"medivac"', '"scv"', "There is no unit (in "),
         ("n_allies = 2", "n_allies = 0", "n_allies must be at least 1, got 0"),
         ("surrounded = 0.5", "surrounded = 2", "surrounded is a probability, from 0 to 1; got 2.0"),
-        ("surrounded = 0.5", 'surrounded = 1\nnever_alone = ["marine", "medivac"]', "never_alone has every unit"),
+        ('never_alone = ["medivac"]', 'never_alone = ["marine", "medivac"]', "never_alone has every unit"),
+        ("[0.5, 0.5]", "[0.001, 0.999]", "have the probability 0.001, so that draws would be repeated for long; give them at least 0.01"),
+        (
+            'never_alone = ["medivac"]',
+            "",
+            "medivac has no weapon, so a team of it alone would have lost at the start; put it into never_alone",
+        ),
+        ("[random]", 'terrain = """\n' + "........\n" * 6 + '"""\n[random]', "there are terrain and [random]"),
     ],
 )
 def test_bad_random_teams_are_refused(tmp_path: Path, old: str, new: str, said: str):
     with pytest.raises(DopError) as refused:
-        load(saved(tmp_path, GOOD.split("[[allies]]", maxsplit=1)[0] + RANDOM.replace(old, new)))
+        load(saved(tmp_path, GOOD.split("terrain", maxsplit=1)[0] + RANDOM.replace(old, new)))
     assert said in str(refused.value)
     assert "[random]" in str(refused.value)

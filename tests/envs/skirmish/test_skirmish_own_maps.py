@@ -10,6 +10,7 @@ import dop
 from dop import envs
 from dop.envs.skirmish import maps, tables
 from dop.errors import ConfigError
+from run_factories import make_run
 
 MAP = """
 time_limit = 20
@@ -44,6 +45,16 @@ def test_its_name_is_its_absolute_path_and_its_version_is_its_content(path: Path
     assert dop.make(one.name).version != one.version
 
 
+def test_a_run_whose_map_changed_or_vanished_says_how_to_go_on(path: Path):
+    folder = make_run(path.parent / "run", "skirmish:./own.toml", options={}, iterations=(1,)).path
+    path.write_text(MAP.replace("count = 2", "count = 3"))
+    with pytest.raises(dop.RunError, match=r"was trained in another skirmish:.*Restore that file"):
+        dop.evaluate(folder)
+    path.unlink()
+    with pytest.raises(dop.RunError, match=r"no map file .*put it back"):
+        dop.evaluate(folder)
+
+
 def test_it_imports_no_code():
     assert not envs.imports_code("skirmish:./own.toml")
     assert not envs.imports_code("smax:3m")
@@ -60,6 +71,9 @@ def test_it_imports_no_code():
         ("skirmish:mmm", "Did you mean 'MMM'"),
         ("skirmish:gone.toml", "no map file .*Check the path"),
         ("skirmish:folder.toml", "is not a file"),
+        (f"skirmish:{'x' * 300}.toml", "There is no map file"),
+        ("skirmish:\0.toml", "There is no map file"),
+        ("skirmish:./own.tml", r"must end in \.toml; rename the file"),
     ],
 )
 def test_what_is_no_map_is_refused_with_a_way_out(path: Path, name: str, message: str):
@@ -88,3 +102,21 @@ def test_wrong_options_are_refused_with_the_nearest_name_and_limits():
         dop.make("skirmish:3m", rewardsparse=True)
     with pytest.raises(ConfigError, match="at most 1000"):
         dop.make("skirmish:3m", step_mul=1_000_000)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"reward_scale_rate": 0}, "reward_scale_rate is 0.0; it must be above 0"),
+        ({"reward_win": -200}, "reward_win is -200.0; with reward_scale=true it must be at least 0"),
+        ({"reward_death_value": -1}, "reward_death_value is -1.0; with reward_scale=true"),
+        ({"reward_defeat": 1e39}, r"reward_defeat is 1e\+39; it must be from -1e\+06 to 1e\+06"),
+    ],
+)
+def test_rewards_that_cannot_be_scaled_are_refused(options: dict[str, float], message: str):
+    with pytest.raises(ConfigError, match=message):
+        dop.make("skirmish:3m", **options)
+
+
+def test_rewards_may_be_negative_where_nothing_is_scaled():
+    assert dop.make("skirmish:3m", reward_scale=False, reward_win=-200).rewards.reward_win == -200.0

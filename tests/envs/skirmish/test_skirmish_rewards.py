@@ -98,6 +98,17 @@ def test_regained_shields_are_rewarded_by_their_absolute_value_as_in_smac(tmp_pa
         assert float(reward) == pytest.approx(sign * 20.0 * 20.0 / MOST)
 
 
+def test_with_random_teams_regained_shields_earn_nothing_as_in_smacv2() -> None:
+    """With `reward_only_positive` SMACv2 takes the positive part, where SMAC takes the absolute value."""
+    env = skirmish.make("protoss_5_vs_5")
+    world = env.reset(jax.random.key(0))[0]
+    low = World(**{**vars(world), "shield": world.shield.at[5].add(-20.0)})
+    facts, no = env.rules.facts(world.unit_type), jnp.array(False)
+    assert float(env._reward(facts, low, world, no, no)) == 0.0
+    most = float(jnp.sum((facts.health + facts.shield)[5:])) + 5 * 10 + 200
+    assert float(env._reward(facts, world, low, no, no)) == pytest.approx(20.0 * 20.0 / most)
+
+
 def test_the_time_limit_truncates_and_does_not_terminate() -> None:
     env = skirmish.make("3m", time_limit=2)
     world, step = env.reset(jax.random.key(0))

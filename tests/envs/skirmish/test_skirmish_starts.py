@@ -41,8 +41,27 @@ def test_types_are_drawn_with_their_probabilities_and_never_bane_alone() -> None
             expected = 0.0 if lone and unit == "baneling" else probability / kept
             sigma = np.sqrt(expected * (1.0 - expected) / sample.size)
             assert abs(np.mean(sample == unit) - expected) <= 4.0 * sigma, (unit, np.mean(sample == unit), expected)
-    np.testing.assert_array_equal(allies, types[:, 10:20])
+    np.testing.assert_array_equal(np.sort(allies, axis=1), np.sort(types[:, 10:20], axis=1))
     assert not (allies == "baneling").all(axis=1).any()
+
+
+def test_allies_of_random_teams_are_in_smacs_order_by_type_then_x_then_y() -> None:
+    rules, position, types = drawn("terran_10_vs_11", 50)
+    order = {unit.name: i for i, unit in enumerate(rules.types)}
+    for at, names in zip(position[:, :10].tolist(), types[:, :10], strict=True):
+        rows = [(order[name], *point) for name, point in zip(names, at, strict=True)]
+        assert rows == sorted(rows)
+
+
+def test_fewer_enemies_than_allies_are_never_those_alone_that_cannot_fight(tmp_path: Path) -> None:
+    """Of two allies, a medivac one time in two, the first is the only enemy."""
+    path = tmp_path / "random.toml"
+    path.write_text(
+        'time_limit = 5\nsize = [32, 32]\n[random]\nunits = ["marine", "medivac"]\nprobabilities = [0.5, 0.5]\n'
+        'never_alone = ["medivac"]\nn_allies = 2\nn_enemies = 1\nsurrounded = 0.5\n'
+    )
+    _, _, types = drawn(str(path), 200)
+    assert np.all(types[:, 2] == "marine") and np.any(types[:, :2] == "medivac")
 
 
 def test_random_starts_are_mirror_images_or_surrounded_groups_on_diagonals() -> None:
@@ -50,7 +69,8 @@ def test_random_starts_are_mirror_images_or_surrounded_groups_on_diagonals() -> 
     rules, position, _ = drawn("protoss_5_vs_5", count)
     middle = np.array(rules.map.size) / 2
     mirrored = position[:, :n] * [-1, 1] + [32, 0]
-    is_mirror = np.abs(mirrored - position[:, n:]).max(axis=(1, 2)) < 2.5
+    apart = np.abs(mirrored[:, :, None] - position[:, None, n:]).max(axis=-1)
+    is_mirror = (apart.min(axis=1) < 2.5).all(axis=1) & (apart.min(axis=2) < 2.5).all(axis=1)
     is_surrounded = np.linalg.norm(position[:, :n] - middle, axis=-1).max(axis=1) < 4.0
     assert np.all(is_mirror | is_surrounded)
     assert abs(np.mean(is_surrounded) - 0.5) < 4 * np.sqrt(0.25 / count)

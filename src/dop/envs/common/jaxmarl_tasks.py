@@ -32,6 +32,10 @@ class Task:
     """Values of its options where JaxMARL's own defaults do not suit a team."""
     fixed: tuple[str, ...] = ()
     """Options among the defaults that cannot be changed."""
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The values of options of which JaxMARL checks none."""
+    loose: tuple[str, ...] = ()
+    """Options that its class takes as keywords of any name, where it ignores the names that it does not know."""
     team: Callable[[Any], list[str]] = lambda game: game.agents
     """The names of the agents that learn; the others ignore their actions."""
     limit: Callable[[Any], int] = lambda game: game.max_steps
@@ -160,7 +164,12 @@ def _told(before: Any, after: Any, actions: Mapping[str, Array]) -> Bool[Array, 
 
 
 _PUSHES = ("stay", "left", "right", "down", "up")
-_HUNT: dict[str, Any] = {"team": lambda game: game.adversaries, "action_names": _PUSHES}
+_PHYSICS = (
+    *("rad", "moveable", "silent", "collide", "mass", "accel", "max_speed", "u_noise", "c_noise"),
+    *("damping", "contact_force", "contact_margin"),
+)
+"""Keywords that JaxMARL's `SimpleMPE` looks for."""
+_HUNT: dict[str, Any] = {"team": lambda game: game.adversaries, "action_names": _PUSHES, "loose": ("max_steps", "dt", *_PHYSICS)}
 
 TASKS: dict[str, Task] = {
     "switch_riddle": Task(
@@ -196,6 +205,7 @@ TASKS: dict[str, Task] = {
     "jaxnav": Task(
         cls="JaxNav",
         defaults={"act_type": "Discrete"},
+        choices={"act_type": ("Discrete", "Continuous")},
         ended=_all_arrived_or_crashed,
         active=_moving,
         whole=_map_and_robots,
@@ -215,7 +225,7 @@ TASKS: dict[str, Task] = {
         action_names=("right", "left", "up", "down", "stay"),
         obs_bound=1.0,
     ),
-    "MPE_simple_v3": Task(cls="SimpleMPE", action_names=_PUSHES),
+    "MPE_simple_v3": Task(cls="SimpleMPE", action_names=_PUSHES, loose=_PHYSICS),
     "MPE_simple_facmac_v1": Task(cls="SimpleFacmacMPE", **_HUNT),
     "MPE_simple_facmac_3a_v1": Task(cls="SimpleFacmacMPE3a", limit_option=None, **_HUNT),
     "MPE_simple_facmac_6a_v1": Task(cls="SimpleFacmacMPE6a", limit_option=None, **_HUNT),

@@ -8,7 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 from dop import plugins
-from dop.errors import ConfigError
+from dop.errors import ConfigError, shown
+
+_LONGEST = 60
+"""Characters of a default in a message."""
 
 
 def call(name: str, maker: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
@@ -24,8 +27,24 @@ def call(name: str, maker: Callable[..., Any], /, *args: Any, **options: Any) ->
     try:
         signature.bind(*args, **options)
     except TypeError as error:
-        raise ConfigError(f"{name} cannot be made with these options: {error}. It takes {signature}.") from error
+        raise ConfigError(f"{name} cannot be made with these options: {error}. It takes {_short(signature)}.") from error
     return maker(*args, **options)
+
+
+class _Something:
+    """In the place of a default that is too long for a message."""
+
+    def __repr__(self) -> str:
+        return "..."
+
+
+def _short(signature: inspect.Signature) -> inspect.Signature:
+    """The signature without long defaults."""
+    parameters = [
+        parameter.replace(default=_Something()) if len(shown(parameter.default, _LONGEST)) > _LONGEST else parameter
+        for parameter in signature.parameters.values()
+    ]
+    return signature.replace(parameters=parameters)
 
 
 def load(module_name: str, function_name: str) -> Callable[..., Any]:

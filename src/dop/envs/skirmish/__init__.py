@@ -18,7 +18,7 @@ from typing import Any
 
 from dop.envs.making.options import boolean, finite, one_of, positive, positive_integer
 from dop.envs.skirmish import environment, maps
-from dop.envs.skirmish.environment import Skirmish
+from dop.envs.skirmish.environment import Rewards, Skirmish
 from dop.envs.skirmish.rules import Rules
 from dop.envs.skirmish.units import MULTIPLAYER
 from dop.envs.skirmish.units import UNITS as SMAC
@@ -35,6 +35,8 @@ DIFFICULTIES = {"easy": 24, "medium": 12, "hard": 6, "very-hard": 2}
 OWN_OPTIONS = ("time_limit", "difficulty", "units", "step_mul", "move_amount")
 MOST_LOOPS = 1000
 """The largest `step_mul`."""
+MOST_REWARD = 1e6
+"""The largest number in an option of rewards."""
 _ACQUIRE = 5.0
 """How far enemies look for targets, from edge to edge; the game's own distance."""
 _RANDOM = {"obs_own_pos": True, "use_unit_ranges": True}
@@ -87,6 +89,7 @@ def make(
         raise ConfigError(f"{FAMILY}:{variant} has no option {shown(unknown[0])}.{hint} It has {', '.join(sorted(names))}.")
     checked = {name: _checked(name, options.get(name, default), default) for name, default in known.items()}
     shown_, rewards = environment.grouped(checked)
+    _check_rewards(rewards)
     if positive_integer("step_mul", step_mul) > MOST_LOOPS:
         raise ConfigError(f"step_mul is {step_mul}; it must be at most {MOST_LOOPS}.")
     limit = battlefield.time_limit if time_limit is None else positive_integer("time_limit", time_limit)
@@ -112,6 +115,19 @@ def make(
 
 def _checked(name: str, value: Any, default: Any) -> Any:
     return boolean(name, value) if isinstance(default, bool) else finite(name, value)
+
+
+def _check_rewards(rewards: Rewards) -> None:
+    """Refuse rewards that the largest return cannot scale: then it would be 0 or negative, or infinite in 32 bits."""
+    for name, value in vars(rewards).items():
+        if abs(value) > MOST_REWARD:
+            raise ConfigError(f"{name} is {value}; it must be from -{MOST_REWARD:g} to {MOST_REWARD:g}.")
+    if not rewards.reward_scale:
+        return
+    positive("reward_scale_rate", rewards.reward_scale_rate)
+    for name in ("reward_win", "reward_death_value"):
+        if getattr(rewards, name) < 0.0:
+            raise ConfigError(f"{name} is {getattr(rewards, name)}; with reward_scale=true it must be at least 0.")
 
 
 def _digest(rules: Rules) -> str:

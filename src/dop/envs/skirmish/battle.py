@@ -56,7 +56,7 @@ class Orders(eqx.Module):
     target: Int[Array, " ally"]
     """The unit to attack or heal, or `NOBODY`."""
     direction: Float[Array, "ally 2"]
-    """The direction to walk in; 0 for those that do not."""
+    """The direction to walk in, for `Rules.move_amount`; 0 for those that do not."""
 
 
 class Geometry(eqx.Module):
@@ -102,9 +102,11 @@ def fight(rules: Rules, world: World, orders: Orders, delay: Float[Array, " unit
     """
     facts = rules.facts(world.unit_type)
     pairs, first = damage.pairs(facts), world.steps * rules.step_loops
+    goal = world.position[: rules.n_allies] + rules.move_amount * orders.direction
 
     def one(loop: Int[Array, ""], now: World) -> World:
-        return _game_loop(rules, facts, pairs, now, orders, delay, first + loop)
+        walk = motion.Walk(direction=orders.direction, left=jnp.sum((goal - now.position[: rules.n_allies]) * orders.direction, axis=1))
+        return _game_loop(rules, facts, pairs, now, orders.target, walk, delay, first + loop)
 
     return jax.lax.fori_loop(0, rules.step_loops, one, world)
 
@@ -114,17 +116,18 @@ def _game_loop(
     facts: Facts,
     pairs: damage.Pairs,
     world: World,
-    orders: Orders,
+    ordered: Int[Array, " ally"],
+    walk: motion.Walk,
     delay: Float[Array, " unit"],
     loop: Int[Array, ""],
 ) -> World:
     alive = world.alive
     seen = geometry(world.position, facts.radius)
-    target = targets.choose(rules, facts, seen.gap, alive, world, orders.target, loop)
+    target = targets.choose(rules, facts, seen.gap, alive, world, ordered, loop)
     aims = (target[:, None] == np.arange(rules.n_units)) & alive[:, None]
     in_reach = jnp.any(aims & (seen.gap <= facts.reach[:, None]), axis=1)
     shoots = in_reach & facts.fights & (world.cooldown <= 0.0)
-    position, detour = motion.move(rules, facts, seen, alive, aims, in_reach, world, orders.direction)
+    position, detour = motion.move(rules, facts, seen, alive, aims, in_reach, world, walk)
     struck = damage.struck(rules, facts, seen, shoots, aims, alive)
     shield, health = damage.dealt(rules, facts, pairs, struck, world.shield, world.health)
     health = jnp.where(shoots & facts.explodes, 0.0, health)

@@ -32,8 +32,8 @@ class Rewards:
     """SMAC's rewards; its options of the same names.
 
     A step's reward is the health and shields that enemies lost (less what they regained), plus `reward_death_value` per enemy killed. With
-    `reward_only_positive` its absolute value counts, as in SMAC; without, the same sum of the allies, times `reward_negative_scale`, is
-    taken off. The end adds `reward_win` or `reward_defeat`.
+    `reward_only_positive` its absolute value counts, as in SMAC, or with random teams its positive part, as in SMACv2; without, the same
+    sum of the allies, times `reward_negative_scale`, is taken off. The end adds `reward_win` or `reward_defeat`.
     """
 
     reward_sparse: bool = False
@@ -146,7 +146,7 @@ class Skirmish:
         died = (before.alive & ~after.alive) * rewards.reward_death_value
         reward = jnp.sum((loss + died)[n:])
         if rewards.reward_only_positive:
-            reward = jnp.abs(reward)
+            reward = jnp.abs(reward) if self.rules.map.random is None else jnp.maximum(reward, 0.0)
         else:
             reward -= rewards.reward_negative_scale * jnp.sum((loss + died)[:n])
         return self._scaled(facts, reward + won * rewards.reward_win + lost * rewards.reward_defeat)

@@ -17,7 +17,8 @@
     at = [[23, 15], [23, 17]]   # or one position per unit
 
 `terrain`, if given, is a text of one line per row of cells, from the highest y to the lowest, and one character per cell; `TERRAIN` lists
-them. A map with a table `[random]` in the place of groups draws teams and starts in every episode, as SMACv2 does: see `RandomTeams`.
+them. A map with a table `[random]` in the place of groups and terrain draws teams and starts in every episode, as SMACv2 does: see
+`RandomTeams`.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ SUFFIX = ".toml"
 """Of map files."""
 MOST_CELLS, MOST_UNITS = 256, 200
 """Of a map on each axis, as in StarCraft II; and of a team. Larger numbers are typing errors that would exhaust the memory."""
+_LEAST_OTHERS = 0.01
+"""Of the probabilities of all types that can be alone."""
 _FOLDER = Path(__file__).parent / "maps"
 _RACES = ("protoss", "terran", "zerg")
 _SIZES = ((5, 5), (10, 10), (10, 11), (20, 20), (20, 23))
@@ -78,7 +81,7 @@ class RandomTeams:
     probabilities: tuple[float, ...]
     """Of each type."""
     never_alone: tuple[str, ...] = ()
-    """Types that cannot make up a whole draw; such a draw is repeated."""
+    """Types that cannot make up a whole draw, nor all enemies; such a draw is repeated. Those without a weapon must be here."""
     n_allies: int
     n_enemies: int
     surrounded: float
@@ -158,7 +161,7 @@ def load(name: str) -> Map:
         ConfigError: a file that does not describe a map; the message names the file, the key and the value.
     """
     if name.endswith(SUFFIX):
-        if not Path(name).exists():
+        if not _exists(name):
             raise ConfigError(
                 f"There is no map file {shown(name, 300)}. Check the path; a run with a map of your own needs its file where it was."
             )
@@ -167,6 +170,8 @@ def load(name: str) -> Map:
         other_case = next((known for known in names() if known.lower() == name.lower()), None)
         if other_case is not None:
             raise ConfigError(f"There is no map {shown(name)}. Did you mean {other_case!r}?")
+        if "/" in name:
+            raise ConfigError(f"There is no map {shown(name, 300)}. The path of a map of your own must end in {SUFFIX}; rename the file.")
         raise UnknownNameError("map", name, names())
     race, _, size = name.partition("_")
     if race not in _RACES:
@@ -176,6 +181,13 @@ def load(name: str) -> Map:
     n_allies, n_enemies = map(int, size.split("_vs_"))
     random = dataclasses.replace(loaded.random, n_allies=n_allies, n_enemies=n_enemies)
     return dataclasses.replace(loaded, name=name, random=random)
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def read(path: Path) -> Map:
@@ -201,7 +213,10 @@ def read(path: Path) -> Map:
     teams = {side: _team(side, table.pop(side, []), ground, taken, where) for side in ("allies", "enemies")}
     teams["allies"] = _by_type(teams["allies"])
     _check_teams(teams, random, where)
-    target = table.pop("target", None) or _mean(teams["allies"]) or [(bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2]
+    if random is not None and terrain is not None:
+        raise ConfigError(f"{where}there are terrain and [random], whose starts may be anywhere; remove one of the two.")
+    middle = [(bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2]
+    target = table.pop("target", _mean(teams["allies"]) or middle)
     found = from_table(
         Map,
         table,
@@ -377,8 +392,19 @@ def _random(table: Any, where: str) -> RandomTeams:
         raise ConfigError(f"{where}there are {len(teams.units)} units and {len(teams.probabilities)} probabilities; give one each.")
     if any(p < 0.0 for p in teams.probabilities) or abs(sum(teams.probabilities) - 1.0) > 1e-6:
         raise ConfigError(f"{where}probabilities must be at least 0 and sum to 1, got {list(teams.probabilities)}.")
-    if not any(p > 0.0 and unit not in teams.never_alone for unit, p in zip(teams.units, teams.probabilities, strict=True)):
+    others = sum(p for unit, p in zip(teams.units, teams.probabilities, strict=True) if unit not in teams.never_alone)
+    if others <= 0.0:
         raise ConfigError(f"{where}never_alone has every unit that can be drawn, {list(teams.never_alone)}; leave one out.")
+    if others < _LEAST_OTHERS:
+        raise ConfigError(
+            f"{where}the units that are not in never_alone have the probability {others:g}, so that draws would be repeated for long; "
+            f"give them at least {_LEAST_OTHERS}."
+        )
+    unarmed = [unit for unit in teams.units if not UNITS[unit].hits and unit not in teams.never_alone]
+    if unarmed:
+        raise ConfigError(
+            f"{where}{unarmed[0]} has no weapon, so a team of it alone would have lost at the start; put it into never_alone."
+        )
     if not 0.0 <= teams.surrounded <= 1.0:
         raise ConfigError(f"{where}surrounded is a probability, from 0 to 1; got {teams.surrounded}.")
     for key in ("n_allies", "n_enemies"):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from dop.envs.skirmish.rules import Facts, Rules
-from dop.envs.skirmish.terrain import cell
+from dop.envs.skirmish.terrain import Ways, cell
 
 if TYPE_CHECKING:
     from dop.envs.skirmish.battle import Geometry, World
@@ -22,10 +23,21 @@ _ARRIVED = 0.5
 """Distance to the point of an attack-move at which a unit stops."""
 _TOUCHING = 0.02
 """Distance of units that touch."""
+_COINCIDENT = 1e-4
+"""Distance below which units count as being at one point."""
 _COMMITTED = 12.0
 """Game loops for which a unit that is free again keeps to the side on which it walks around others."""
 _FOLLOWED = 2.0
 """Distance that a healer without a patient keeps to the comrade that it follows."""
+
+
+class Walk(eqx.Module):
+    """The allies' orders to move."""
+
+    direction: Float[Array, "ally 2"]
+    """0 without one."""
+    left: Float[Array, " ally"]
+    """Cells in that direction that are left to go; below 0 for those that were pushed further."""
 
 
 def move(
@@ -36,21 +48,26 @@ def move(
     aims: Bool[Array, "unit unit"],
     in_reach: Bool[Array, " unit"],
     world: World,
-    ordered: Float[Array, "ally 2"],
+    walk: Walk,
 ) -> tuple[Float[Array, "unit 2"], Float[Array, " unit"]]:
     """The positions and detours after one game loop.
 
-    Who has a target out of reach walks straight to it. Other allies walk as ordered, other enemies towards the point of their attack-move.
+    Who has a target out of reach walks straight to it, or around walls that are in between. Other allies walk as ordered, other enemies towards the point of their attack-move.
     """
     n = rules.n_allies
     to_target = jnp.stack([jnp.sum(jnp.where(aims, seen.x, 0.0), axis=1), jnp.sum(jnp.where(aims, seen.y, 0.0), axis=1)], axis=1)
     has_target = jnp.any(aims, axis=1)
-    otherwise = jnp.concatenate([ordered, _attack_move(rules, facts, seen, alive, world.position[n:])])
+    if rules.ways is not None:
+        to_target = _around_walls(rules.ways, facts, world.position, to_target)
+    direction = jnp.where(walk.left[:, None] > 0.0, walk.direction, 0.0)
+    otherwise = jnp.concatenate([direction, _attack_move(rules, facts, seen, alive, world.position[n:])])
     wish = _unit(jnp.where(has_target[:, None], to_target, otherwise))
     wish = jnp.where((alive & ~(has_target & in_reach))[:, None], wish, 0.0)
     walks = jnp.any(wish != 0.0, axis=1) & (facts.speed > 0.0)
     push, steered, detour = _contacts(facts, seen, alive, walks, wish, jnp.where(walks, world.detour, 0.0))
-    step = jnp.where(walks[:, None], facts.speed[:, None] * steered, 0.0) + jnp.where((facts.speed > 0.0)[:, None], push, 0.0)
+    left = jnp.where(jnp.any(direction != 0.0, axis=1), walk.left, jnp.inf)
+    pace = jnp.minimum(facts.speed, jnp.concatenate([left, jnp.full(rules.n_units - n, jnp.inf)]))
+    step = jnp.where(walks[:, None], pace[:, None] * steered, 0.0) + jnp.where((facts.speed > 0.0)[:, None], push, 0.0)
     return _within(rules, facts, world.position, world.position + jnp.where(alive[:, None], step, 0.0)), detour
 
 
@@ -58,6 +75,15 @@ def _unit(vector: Float[Array, "unit 2"]) -> Float[Array, "unit 2"]:
     """Vectors of length 1, or 0."""
     length = jnp.sqrt(jnp.sum(vector**2, axis=1, keepdims=True))
     return vector / jnp.maximum(length, 1e-6)
+
+
+def _around_walls(ways: Ways, facts: Facts, position: Float[Array, "unit 2"], to_target: Float[Array, "unit 2"]) -> Float[Array, "unit 2"]:
+    """The direction to each unit's target: for those on the ground, of the way over the floor if it is longer than without walls."""
+    number = jnp.asarray(ways.number)
+    here, there = number[cell(position, ways.number.shape)], number[cell(position + to_target, ways.number.shape)]
+    way = jnp.asarray(ways.directions)[jnp.asarray(ways.step)[here, there].astype(jnp.int32)]
+    walks_around = facts.ground & ~facts.climbs & jnp.any(way != 0.0, axis=1)
+    return jnp.where(walks_around[:, None], way, to_target)
 
 
 def _attack_move(
@@ -99,9 +125,11 @@ def _contacts(
     overlap = facts.separation[:, None] + facts.separation[None, :] - seen.distance
     yields = jnp.where(walks, 1.0, _STANDS)
     scale = 1.0 / jnp.maximum(seen.distance, 1e-3)
+    # Units at one point, as in a corner of the map, have no direction from one to the other: the later one goes to the right.
+    to_x = jnp.where(seen.distance < _COINCIDENT, np.sign(np.arange(n)[None, :] - np.arange(n)[:, None]), seen.x * scale)
     soft = jnp.where(walks[:, None] & walks[None, :], _SOFT, 1.0)
-    pushed = jnp.where(together, -soft * jnp.maximum(overlap, 0.0) * yields[:, None] / (yields[:, None] + yields[None, :]) * scale, 0.0)
-    push = jnp.stack([jnp.sum(pushed * seen.x, axis=1), jnp.sum(pushed * seen.y, axis=1)], axis=1)
+    pushed = jnp.where(together, -soft * jnp.maximum(overlap, 0.0) * yields[:, None] / (yields[:, None] + yields[None, :]), 0.0)
+    push = jnp.stack([jnp.sum(pushed * to_x, axis=1), jnp.sum(pushed * scale * seen.y, axis=1)], axis=1)
     ahead = (wish[:, :1] * seen.x + wish[:, 1:] * seen.y) * scale
     left = (wish[:, :1] * seen.y - wish[:, 1:] * seen.x) * scale
     blocks = together & (overlap > -_TOUCHING) & ~walks[None, :] & (ahead > 0.0)
@@ -119,8 +147,7 @@ def _contacts(
 
 def _within(rules: Rules, facts: Facts, before: Float[Array, "unit 2"], after: Float[Array, "unit 2"]) -> Float[Array, "unit 2"]:
     """The positions after a step that stays within the map's bounds and, on the ground, on floor; along a wall a unit slides."""
-    low_x, low_y, high_x, high_y = rules.map.bounds
-    after = jnp.clip(after, np.array([low_x, low_y], np.float32), np.array([high_x, high_y], np.float32))
+    after = jnp.clip(after, *rules.limits)
     if rules.floor is None:
         return after
     floor, cliff = jnp.asarray(rules.floor), jnp.asarray(rules.cliff)

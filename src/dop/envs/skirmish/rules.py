@@ -143,6 +143,12 @@ class Rules:
         return any(self.units[name].heal for name in self.map.ally_types)
 
     @cached_property
+    def limits(self) -> tuple[np.ndarray, np.ndarray]:
+        """The lowest and the highest x and y of a unit: the bounds, without the high edges, whose cells lie outside."""
+        low, high = np.split(np.array(self.map.bounds, np.float32), 2)
+        return low, np.nextafter(high, low)
+
+    @cached_property
     def floor(self) -> np.ndarray | None:
         """The cells (x, y) on which all units walk; None where the map has no walls."""
         return None if self.map.terrain is None else terrain.cells(self.map.terrain, ".")
@@ -156,6 +162,11 @@ class Rules:
     def way(self) -> np.ndarray | None:
         """The direction (x, y) of the way to the point of the enemies' attack-move, for each cell."""
         return None if self.floor is None else terrain.way_to(self.map.target, self.floor)
+
+    @cached_property
+    def ways(self) -> terrain.Ways | None:
+        """The ways between all cells for units that do not climb; None where there are no detours, or too many cells."""
+        return None if self.floor is None else terrain.ways_between(self.floor)
 
     @cached_property
     def liners(self) -> np.ndarray:

@@ -19,17 +19,20 @@ _ROUNDS = 60
 
 
 def start(rules: Rules, key: PRNGKeyArray) -> tuple[Float[Array, "unit 2"], Int[Array, " unit"]]:
-    """Positions and types at the start of an episode."""
+    """Positions and types at the start of an episode. Allies are in SMAC's order of agents: by type, then x, then y."""
     teams = rules.map.random
     if teams is None:
         assert rules.fixed_types is not None
         at = [point for side in (rules.map.allies, rules.map.enemies) for group in side for point in group.at]
-        return jnp.array(at, jnp.float32), jnp.asarray(rules.fixed_types, jnp.int32)
+        return jnp.clip(jnp.array(at, jnp.float32), *rules.limits), jnp.asarray(rules.fixed_types, jnp.int32)
     k_teams, k_which, k_surround, k_reflect, k_spread = jax.random.split(key, 5)
     unit_type = _draw_teams(rules, teams, k_teams)
     surrounded = jax.random.uniform(k_which) < teams.surrounded
     drawn = jnp.where(surrounded, _surrounded(rules, k_surround), _reflected(rules, k_reflect))
-    return _spread(rules, rules.facts(unit_type), drawn, k_spread), unit_type
+    position = _spread(rules, rules.facts(unit_type), drawn, k_spread)
+    allies = jnp.lexsort((position[: rules.n_allies, 1], position[: rules.n_allies, 0], unit_type[: rules.n_allies]))
+    order = jnp.concatenate([allies, jnp.arange(rules.n_allies, rules.n_units)])
+    return position[order], unit_type[order]
 
 
 def _draw_teams(rules: Rules, teams: RandomTeams, key: PRNGKeyArray) -> Int[Array, " unit"]:
@@ -49,7 +52,11 @@ def _draw_teams(rules: Rules, teams: RandomTeams, key: PRNGKeyArray) -> Int[Arra
             return k_next, once(k_draw)
 
         k_first, k_rest = jax.random.split(key)
-        return jax.lax.while_loop(lambda carry: jnp.all(never_alone[carry[1]]), again, (k_rest, once(k_first)))[1]
+
+        def lacks_others(carry: tuple[PRNGKeyArray, Array]) -> Array:
+            return jnp.all(never_alone[carry[1][: teams.n_enemies]])
+
+        return jax.lax.while_loop(lacks_others, again, (k_rest, once(k_first)))[1]
 
     k_allies, k_more = jax.random.split(key)
     allies, more = draw(k_allies, teams.n_allies), max(teams.n_enemies - teams.n_allies, 0)
@@ -88,8 +95,6 @@ def _spread(rules: Rules, facts: Facts, position: Float[Array, "unit 2"], key: P
 
     Units that the bounds hold at one corner have no direction from one to the other, so each is seen a little off its place.
     """
-    low_x, low_y, high_x, high_y = rules.map.bounds
-    low, high = jnp.array([low_x, low_y]), jnp.array([high_x, high_y])
     noise = jax.random.uniform(key, position.shape, minval=-1.0)
     position = position + 0.1 * noise
     room = facts.separation[:, None] + facts.separation[None, :]
@@ -101,6 +106,6 @@ def _spread(rules: Rules, facts: Facts, position: Float[Array, "unit 2"], key: P
         distance = jnp.sqrt(jnp.sum(apart**2, axis=-1))
         overlap = jnp.where(together, jnp.maximum(room - distance, 0.0), 0.0)
         moved = at + 0.5 * jnp.sum((overlap / jnp.maximum(distance, 1e-3))[..., None] * apart, axis=1)
-        return jnp.clip(moved, low, high)
+        return jnp.clip(moved, *rules.limits)
 
     return jax.lax.fori_loop(0, _ROUNDS, push, position)

@@ -36,6 +36,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} nests lists or tables too deeply.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}.") from None
+    except ValueError:  # Python does not read integers of thousands of digits
+        raise ConfigError(f"{path} has a number of too many digits; write a shorter one.") from None
 
 
 def from_table(cls: type[T], table: Any, where: str, **given: Any) -> T:

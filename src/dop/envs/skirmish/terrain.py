@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import heapq
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Bool, Float
 
 if TYPE_CHECKING:
     from dop.envs.skirmish.rules import Facts, Rules
 
+MOST_FLOOR = 2048
+"""Cells of the largest floor between all of which ways are known: 4 MB."""
 _STEPS = [(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1) if (x, y) != (0, 0)]
 
 
@@ -67,6 +71,52 @@ def way_to(target: tuple[float, float], floor: np.ndarray) -> np.ndarray:
             best = min(steps, key=lambda step: distance[at[0] + step[0], at[1] + step[1]] + np.hypot(*step))
             way[at] = np.array(best) / np.hypot(*best)
     return way
+
+
+@dataclass(frozen=True, eq=False)
+class Ways:
+    """The first steps of the shortest ways between all pairs of cells of a floor."""
+
+    number: np.ndarray
+    """The number of each cell (x, y); of one that is not floor, that of the nearest which is."""
+    step: np.ndarray
+    """(from, to): the index into `directions` of the first step; the last, none, where the way is as short as without walls, or where
+    there is none."""
+
+    directions = np.array([*(np.array(step) / np.hypot(*step) for step in _STEPS), (0.0, 0.0)], np.float32)
+
+
+def ways_between(floor: np.ndarray) -> Ways | None:
+    """The ways on a floor; None if it has more than `MOST_FLOOR` cells, whose table would be too large, or no detours."""
+    at = np.argwhere(floor)
+    if not 0 < len(at) <= MOST_FLOOR:
+        return None
+    nearest = scipy.ndimage.distance_transform_edt(~floor, return_distances=False, return_indices=True)
+    number = np.full(floor.shape, -1, np.int32)
+    number[tuple(at.T)] = np.arange(len(at))
+    number = number[tuple(nearest)]
+    edges = [
+        (number[x, y], number[x + step[0], y + step[1]], np.hypot(*step))
+        for x, y in at
+        for step in _STEPS
+        if _can_step(floor, (x, y), step)
+    ]
+    if not edges:
+        return None
+    start, end, length = zip(*edges, strict=True)
+    graph = scipy.sparse.csr_matrix((length, (start, end)), shape=(len(at), len(at)))
+    distance, before = scipy.sparse.csgraph.dijkstra(graph, return_predecessors=True)
+    apart = np.abs(at[:, None] - at[None, :])
+    octile = apart.max(axis=-1) + (np.sqrt(2.0) - 1.0) * apart.min(axis=-1)
+    detour = np.isfinite(distance) & (distance > octile + 1e-6)
+    if not detour.any():
+        return None
+    # Ways are the same in both directions: the cell before i on the way from j is the first on the way from i to j.
+    first = at[np.where(detour, before.T, 0)] - at[:, None]
+    step = np.full(detour.shape, len(_STEPS), np.int8)
+    for index, offset in enumerate(_STEPS):
+        step[detour & (first == offset).all(axis=-1)] = index
+    return Ways(number, step)
 
 
 def _can_step(floor: np.ndarray, at: tuple[int, ...], step: tuple[int, int]) -> bool:
