@@ -1,15 +1,15 @@
 """A network that treats entities of one kind alike: equivariant to the order of enemies and allies.
 
-From the literature: one shared encoder per kind of entity, pooled (Zaheer et al. 2017, Deep sets); the value of an action that refers to an
-entity depends on that entity's own numbers (Wang et al. 2020, ASN; Hu et al. 2021, UPDeT), as a product whose weights a network computes (Hao
-et al. 2023, HPN). Here x_j are the numbers of entity j, and o all numbers of the input that belong to no entity:
+From the literature: one shared encoder per kind of entity, pooled (Zaheer et al. 2017, Deep sets); the value of an action that refers to
+an entity depends on that entity's own numbers (Wang et al. 2020, ASN; Hu et al. 2021, UPDeT), as a product whose weights a network computes
+(Hao et al. 2023, HPN). Here x_j are the numbers of entity j, and o all numbers of the input that belong to no entity:
 
     e_j = ReLU(W_kind x_j + b_kind), and 0 for an absent entity, whose blocks are all zeros
     h'  = GRU(ReLU(V (o, mean of e_j over each kind) + c), h);  feed-forward: h' = ReLU(U ReLU(...) + d)
     output of an action that refers to nothing      w . h' + v
     output of an action that refers to entity j     (K_kind h' + k_kind) . e_j + m_kind . h' + n_kind
 
-So another order of the entities of a kind reorders the outputs of actions that refer to them, and changes nothing else. The mean is over all
+Another order of the entities of a kind reorders the outputs of actions that refer to them, and changes nothing else. The mean is over all
 entities, absent ones included, so that it also counts them. If an agent's action refers to entities of two kinds, the terms are added.
 """
 
@@ -313,8 +313,8 @@ def _export_scattered(graph: Graph, layout: InputLayout, entities: EntitySet, ta
 
 @dataclass(frozen=True)
 class Entities:
-    """Network that treats entities of one kind alike, for environments that state them (`EnvSpec.obs_entities`): an encoder for each kind, a
-    mean, a GRU. Where an algorithm admits no hidden state, a linear layer takes the GRU's place."""
+    """Network that treats entities of one kind alike, for environments that state them (`EnvSpec.obs_entities`): an encoder for each kind,
+    a mean, a GRU. Where an algorithm admits no hidden state, a linear layer takes the GRU's place."""
 
     hidden_size: int = 64
     """Units of an entity's embedding, of the layer before the GRU, and of the GRU."""
@@ -333,14 +333,14 @@ class Entities:
         if not layout.entities:
             fields = " or ".join(f"EnvSpec.{part}_entities" for part, _ in layout.parts if part in ("obs", "state"))
             raise ConfigError(
-                f"{layout.environment} does not state which of the network's inputs belong to which entity. Use another network, for example "
-                f"dop.GRU() or dop.MLP(), or let the environment give {fields} (docs/own-environment.md)."
+                f"{layout.environment} does not state which of the network's inputs belong to which entity. Use another network, for "
+                f"example dop.GRU() or dop.MLP(), or let the environment give {fields} (docs/own-environment.md)."
             )
         by_agent = any(table is not None and np.any(table != table[0]) for table in (_table(layout, one) for one in layout.entities))
         if by_agent and layout.start("agent_id") is None:
             raise ConfigError(
-                f"In {layout.environment} it depends on the agent which entity an action refers to, but the agent id is not among the network's "
-                "inputs. Add it (critic_inputs='state_obs_id'), or use another network."
+                f"In {layout.environment} it depends on the agent which entity an action refers to, but the agent id is no input of "
+                "the network. Add it (critic_inputs='state_obs_id'), or use another network."
             )
         return EntitiesInLayout(hidden_size=self.hidden_size, layout=layout)
 

@@ -100,8 +100,8 @@ def check_agree(where: str, blocks: Iterable[EntityBlocks], n_agents: int) -> No
         both = [one.actions_by_agent(n_agents) for one in (other, block) if one.actions]
         if block.agents != other.agents or (len(both) == 2 and both[0] != both[1]):
             raise ConfigError(
-                f"{where}two EntityBlocks describe the same {block.count} entities, since both are of kind {block.kind}, but differ in their "
-                "actions or in `agents`. Give different entities different kinds."
+                f"{where}two EntityBlocks describe the same {block.count} entities, since both are of kind {block.kind}, but differ in "
+                "their actions or in `agents`. Give different entities different kinds."
             )
         if block.actions and not other.actions:
             known[block.kind, block.count] = block

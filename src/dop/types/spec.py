@@ -49,8 +49,8 @@ class EnvSpec:
     """Names of each agent's actions, or of the components of a continuous one, shown instead of indices. Empty: no names. A run can resume
     with other names."""
     obs_entities: tuple[EntityBlocks, ...] = ()
-    """Which numbers of an observation belong to which other entity, for `dop.Entities`. Empty: not stated. Not recorded: change `version` with
-    it."""
+    """Which numbers of an observation belong to which other entity, for `dop.Entities`. Empty: not stated. Not recorded: change `version`
+    with it."""
     state_entities: tuple[EntityBlocks, ...] = ()
     """The same for the global state."""
     options: tuple[tuple[str, Any], ...] = ()

@@ -161,7 +161,7 @@ class View:
         return (allies, foes, *last)
 
     def _targets(self) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:
-        """For each ally the actions that target the enemies, and those of healers that target other allies; the latter empty if none heals."""
+        """For each ally the actions that target the enemies, and those of a healer that target other allies; no healer: empty."""
         n, types = self.rules.n_allies, self.rules.fixed_types
         attack = tuple(range(FIRST_TARGET, FIRST_TARGET + self.rules.map.n_enemies))
         if not self.rules.ally_heals:
