@@ -49,8 +49,8 @@ class EnvSpec:
     """Names of each agent's actions, or of the components of a continuous one, shown instead of indices. Empty: no names. A run can resume
     with other names."""
     obs_entities: tuple[EntityBlocks, ...] = ()
-    """Which numbers of an observation belong to which other entity, for `dop.Entities`. Empty: not stated. Not recorded: change `version`
-    with it."""
+    """Which numbers of an observation belong to which other entity, for `dop.Entities`. Empty: not stated. Like
+    `action_names` no reason to refuse a run: where the meaning of an observation changes, change `version`."""
     state_entities: tuple[EntityBlocks, ...] = ()
     """The same for the global state."""
     options: tuple[tuple[str, Any], ...] = ()
@@ -146,4 +146,4 @@ class EnvSpec:
 
 
 LABELS = ("action_names", "obs_entities", "state_entities")
-"""Fields of `EnvSpec` that only describe: they are not recorded, and do not distinguish runs."""
+"""Fields of `EnvSpec` that only describe: a run can resume with other values, and is compared with runs that have others."""
