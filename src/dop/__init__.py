@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # the same as `_HOMES`, for type checkers
     from dop.envs import make
     from dop.envs import names as environments
     from dop.loggers.protocol import LoggedRun, Logger
+    from dop.networks.entities import Entities
     from dop.networks.gru import GRU
     from dop.networks.layer_norm_gru import LayerNormGRU
     from dop.networks.mlp import MLP
@@ -40,7 +41,18 @@ if TYPE_CHECKING:  # the same as `_HOMES`, for type checkers
     from dop.storage.records import Record
     from dop.training.callbacks import Callback, TrainingEvent
     from dop.training.preflight import Preflight
-    from dop.types import Algorithm, Environment, EnvSpec, Episode, Learner, PolicyOutput, PythonEnvironment, TimeStep, Transition
+    from dop.types import (
+        Algorithm,
+        EntityBlocks,
+        Environment,
+        EnvSpec,
+        Episode,
+        Learner,
+        PolicyOutput,
+        PythonEnvironment,
+        TimeStep,
+        Transition,
+    )
 
     __version__: str
 

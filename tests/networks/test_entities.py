@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import equinox as eqx
@@ -254,6 +254,40 @@ def test_what_cannot_be_used_is_refused(algorithm: Any, spec: EnvSpec, message: 
 
 def test_critics_of_states_alone_can_be_used_where_actions_do_not_depend_on_the_agent():
     dop.StochasticDOP(critic=dop.Entities(), critic_inputs="state").check(team_spec())
+
+
+@dataclass(frozen=True)
+class OwnMean:
+    """A network of one's own that asks for the layout: the mean of the first numbers of its entities."""
+
+    places: tuple[int, ...] = ()
+
+    def for_layout(self, layout: InputLayout) -> OwnMean:
+        (start, size), *_ = layout.entities[0].blocks
+        return OwnMean(tuple(range(start, start + size * layout.entities[0].count, size)))
+
+    def build(self, inputs: int, outputs: int, *, key: Any) -> Any:
+        del inputs, key
+        return Mean(jnp.ones(outputs), self.places)
+
+
+class Mean(eqx.Module):
+    scale: Any
+    places: tuple[int, ...] = eqx.field(static=True)
+
+    def init_state(self) -> tuple[()]:
+        return ()
+
+    def __call__(self, state: tuple[()], x: Any) -> tuple[tuple[()], Any]:
+        return state, jnp.mean(x[jnp.array(self.places)]) * self.scale
+
+
+def test_a_network_of_ones_own_can_ask_for_the_layout():
+    spec, obs = team_spec(), numbers(N, 16)
+    dop.QMIX(actor=OwnMean()).check(spec)
+    team = recurrent.make_team(spec, OwnMean(), sharing="all", key=KEY)
+    _, y = recurrent.step_team(team, (), jnp.asarray(obs), jnp.full(N, -1))
+    np.testing.assert_allclose(y, np.repeat(obs[:, [1, 3, 5]].mean(axis=1)[:, None], 5, axis=1), rtol=1e-5)
 
 
 def test_sizes_alone_build_no_entity_network():
