@@ -15,7 +15,7 @@ import pytest
 from jaxtyping import Array, Bool, Int, Num, PRNGKeyArray, PyTree
 
 from dop.storage.checkpoints import Checkpoints, flatten
-from dop.types import EnvSpec, Episode
+from dop.types import EntityBlocks, EnvSpec, Episode
 
 
 def assert_trees_equal(one: PyTree, other: PyTree) -> None:
@@ -46,6 +46,20 @@ def make_spec(
         state_size=state_size,
         time_limit=time_limit,
     )
+
+
+def stating_entities(spec: EnvSpec) -> EnvSpec:
+    """The spec with two enemies in observations and in the state; action 0 attacks the second one, action 1 the first one."""
+    seen = EntityBlocks(kind="enemy", start=1, size=1, count=2, actions=(1, 0))
+    return dataclasses.replace(spec, obs_entities=(seen,), state_entities=(dataclasses.replace(seen, start=0),))
+
+
+class Stated:
+    """An environment whose spec is `stating_entities`."""
+
+    def __init__(self, environment: Any) -> None:
+        self.spec = stating_entities(environment.spec)
+        self.reset, self.step = environment.reset, environment.step
 
 
 def make_episodes(key: PRNGKeyArray, spec: EnvSpec, lengths: Sequence[int]) -> Episode:

@@ -238,7 +238,7 @@ def fails(*_: Any) -> Any:
     ("part", "words"),
     [
         (dop.GRU, r"actor is the class GRU; pass an object of it: GRU\(\)"),
-        (3, "actor must be one of dop.GRU.*, or an object of your own with a method `build`; got 3"),
+        (3, "actor must be one of dop.Entities.*, or an object of your own with a method `build`; got 3"),
         (Half(), "actor must be one of"),
         (dop.GRU(hidden_size=0), "actor.hidden_size must be positive, got 0"),
         (dop.GRU(hidden_size=2.0), r"actor.hidden_size must be a whole number, got 2.0. Write 2"),  # pyright: ignore[reportArgumentType]
@@ -518,7 +518,11 @@ def test_an_annotation_without_a_meaning_is_said_with_its_class(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--actor", "gur"], "no network 'gur'. Did you mean 'gru'? Known: gru, layer-norm-gru, mlp."),
+        (["--actor", "gur"], "no network 'gur'. Did you mean 'gru'? Known: entities, gru, layer-norm-gru, mlp."),
+        (
+            ["--actor", "entities"],
+            "actor=Entities(hidden_size=64) cannot be used: matrix-game does not state which of the network's inputs",
+        ),
         (["--actor", "no_such_module:X"], "Cannot load the network 'no_such_module:X': No module named 'no_such_module'"),
         (
             ["--actor", "outside:OwnLogger"],
@@ -603,4 +607,4 @@ def test_entry_points_are_loaded_by_name(tmp_path: Path, monkeypatch: pytest.Mon
 def test_protocols_say_what_is_a_network():
     assert isinstance(dop.GRU(3), dop.NetworkConfig)
     assert not isinstance(Half(), dop.NetworkConfig)
-    assert set(FAMILY.names()) == {"gru", "layer-norm-gru", "mlp"}
+    assert set(FAMILY.names()) == {"entities", "gru", "layer-norm-gru", "mlp"}

@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # the same as `_HOMES`, for type checkers
     from dop.envs import make
     from dop.envs import names as environments
     from dop.loggers.protocol import LoggedRun, Logger
+    from dop.networks.entities import Entities
     from dop.networks.gru import GRU
     from dop.networks.layer_norm_gru import LayerNormGRU
     from dop.networks.mlp import MLP
@@ -40,7 +41,19 @@ if TYPE_CHECKING:  # the same as `_HOMES`, for type checkers
     from dop.storage.records import Record
     from dop.training.callbacks import Callback, TrainingEvent
     from dop.training.preflight import Preflight
-    from dop.types import Algorithm, Environment, EnvSpec, Episode, Learner, PolicyOutput, PythonEnvironment, TimeStep, Traced, Transition
+    from dop.types import (
+        Algorithm,
+        EntityBlocks,
+        Environment,
+        EnvSpec,
+        Episode,
+        Learner,
+        PolicyOutput,
+        PythonEnvironment,
+        TimeStep,
+        Traced,
+        Transition,
+    )
 
     __version__: str
 
@@ -60,6 +73,8 @@ _HOMES = {
     "Callback": "dop.training.callbacks",
     "PolicyOutput": "dop.types",
     "DeterministicDOP": "dop.algorithms.deterministic_dop",
+    "Entities": "dop.networks.entities",
+    "EntityBlocks": "dop.types",
     "EnvSpec": "dop.types",
     "Environment": "dop.types",
     "Episode": "dop.types",
@@ -108,6 +123,8 @@ __all__ = [
     "ConfigError",
     "DeterministicDOP",
     "DopError",
+    "Entities",
+    "EntityBlocks",
     "EnvSpec",
     "Environment",
     "Episode",

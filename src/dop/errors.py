@@ -133,7 +133,7 @@ def _describe(hint: Any) -> str:
     if get_origin(hint) is tuple and get_args(hint)[0] in _PLURALS:
         return f"a tuple of {_PLURALS[get_args(hint)[0]]}"
     if get_origin(hint) is tuple and get_origin(get_args(hint)[0]) is tuple:
-        return "a tuple of tuples of strings"
+        return f"a tuple of tuples of {_PLURALS.get(get_args(get_args(hint)[0])[0], 'values')}"
     return _TYPE_NAMES.get(get_origin(hint) or hint, str(hint))
 
 

@@ -24,23 +24,28 @@ from dop.export import parity, policy_files
 from dop.networks.protocols import ExportsItself
 from dop.networks.teams import recurrent
 from dop.training.program import Program
-from helpers import assert_resumes, assert_trees_equal, make_episodes, make_spec, poison_padding, toy
+from helpers import Stated, assert_resumes, assert_trees_equal, make_episodes, make_spec, poison_padding, stating_entities, toy
 from outside import OwnLSTM, OwnTanh
 
-SPEC = make_spec(time_limit=5)
-RECURRENT = {"gru": dop.GRU(8), "layer-norm-gru": dop.LayerNormGRU(8), "outside:OwnLSTM": OwnLSTM()}
+SPEC = stating_entities(make_spec(time_limit=5))
+RECURRENT = {"gru": dop.GRU(8), "layer-norm-gru": dop.LayerNormGRU(8), "entities": dop.Entities(8), "outside:OwnLSTM": OwnLSTM()}
+"""Without a hidden state in the algorithms that admit none, if there are such networks."""
 FEED_FORWARD = {"mlp": dop.MLP(8), "outside:OwnTanh": OwnTanh()}
 ACTOR_IS_FEED_FORWARD = ("deterministic-dop", "maddpg", "maac")
 ACTORS = [
-    (name, actor) for name in algorithms.names() for actor in (FEED_FORWARD if name in ACTOR_IS_FEED_FORWARD else RECURRENT | FEED_FORWARD)
+    (name, actor)
+    for name in algorithms.names()
+    for actor in ((*FEED_FORWARD, "entities") if name in ACTOR_IS_FEED_FORWARD else RECURRENT | FEED_FORWARD)
 ]
 TRACED, LEARNS, RESUMES, EXPORTED = "trace", "learn", "resume", "export"
 FAST: dict[str, list[tuple[str, str]]] = {
     TRACED: [pair for pair in ACTORS if pair[0] in ("stochastic-dop", "qmix", "maac")],
-    LEARNS: [("stochastic-dop", "layer-norm-gru"), ("deterministic-dop", "outside:OwnTanh")],
-    RESUMES: [("qmix", "outside:OwnLSTM")],
+    LEARNS: [("stochastic-dop", "layer-norm-gru"), ("stochastic-dop", "entities"), ("deterministic-dop", "outside:OwnTanh")],
+    RESUMES: [("qmix", "outside:OwnLSTM"), ("vdn", "entities")],
     EXPORTED: [
         ("stochastic-dop", "layer-norm-gru"),
+        ("stochastic-dop", "entities"),
+        ("deterministic-dop", "entities"),
         ("qmix", "outside:OwnLSTM"),
         ("deterministic-dop", "outside:OwnTanh"),
         ("coma", "mlp"),
@@ -83,12 +88,13 @@ def test_it_starts_acts_and_learns_in_shape(name: str, actor: str):
         choice, after = jax.eval_shape(functools.partial(algorithm.act, explore=explore), learner, memory, step, KEY)
         assert shapes(after) == shapes(memory)
         assert choice.action.shape == SPEC.action_shape
-    assert (len(jax.tree.leaves(getattr(memory, "hidden", ()))) > 0) == (actor in RECURRENT)
+    is_recurrent = actor in RECURRENT and name not in ACTOR_IS_FEED_FORWARD
+    assert (len(jax.tree.leaves(getattr(memory, "hidden", ()))) > 0) == is_recurrent
     after, _ = jax.eval_shape(functools.partial(updated, algorithm), learner, jax.eval_shape(lambda: make_episodes(KEY, SPEC, LENGTHS)))
     assert shapes(after) == shapes(learner)
 
 
-@pytest.mark.parametrize("critic", [pytest.param(dop.MLP(8, layers=3), marks=pytest.mark.slow), OwnTanh()], ids=str)
+@pytest.mark.parametrize("critic", [pytest.param(dop.MLP(8, layers=3), marks=pytest.mark.slow), dop.Entities(8), OwnTanh()], ids=str)
 @pytest.mark.parametrize("name", CRITICS)
 def test_every_critic_that_is_taken_learns_in_shape(name: str, critic: Any):
     """Only traced."""
@@ -113,9 +119,10 @@ def test_it_learns_and_not_from_padding(name: str, actor: str):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("critic", [OwnTanh(), dop.Entities(8)], ids=str)
 @pytest.mark.parametrize("name", CRITICS)
-def test_an_own_critic_learns(name: str):
-    algorithm = make(name, "mlp", OwnTanh())
+def test_other_critics_than_the_default_learn(name: str, critic: Any):
+    algorithm = make(name, "mlp", critic)
     learner = compiled(lambda: algorithm.init(KEY, SPEC))()
     after, metrics = compiled(functools.partial(updated, algorithm))(learner, make_episodes(jax.random.key(1), SPEC, LENGTHS))
     assert differ(learner.critic, after.critic)
@@ -124,7 +131,7 @@ def test_an_own_critic_learns(name: str):
 
 @pairs(RESUMES)
 def test_resuming_continues_to_the_same_bits(name: str, actor: str, tmp_path: Path):
-    program = Program(algorithm=make(name, actor), environment=dop.make("two-step"))
+    program = Program(algorithm=make(name, actor), environment=Stated(dop.make("two-step")))
     devices = parallel.mesh(1)
     start = parallel.over_seeds(lambda key: program.warm_up(program.start(key)), devices)
     iterate = parallel.over_seeds(lambda state: program.chunk(state, 1), devices)
@@ -134,7 +141,7 @@ def test_resuming_continues_to_the_same_bits(name: str, actor: str, tmp_path: Pa
 @pairs(EXPORTED)
 def test_what_is_exported_does_the_same(name: str, actor: str):
     pytest.importorskip("onnxruntime")
-    algorithm, environment = make(name, actor), dop.make("mill", n_agents=3, actions="discrete")
+    algorithm, environment = make(name, actor), Stated(dop.make("mill", n_agents=3, actions="discrete"))
     learner = algorithm.init(KEY, environment.spec)
     policy = algorithm.policy(learner)
     if not isinstance(policy.team.network.network, ExportsItself):

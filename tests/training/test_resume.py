@@ -409,6 +409,14 @@ def test_other_names_of_actions_change_nothing(copy: RunFolder, names: Any):
     assert api.rebuild(copy, None, trust=True)[0].environment_spec["action_names"] == []
 
 
+def test_a_run_from_before_entities_were_stated_can_resume(copy: RunFolder):
+    record = json.loads(copy.config.read_text())
+    del record["environment_spec"]["obs_entities"], record["environment_spec"]["state_entities"]
+    copy.config.write_text(json.dumps(record))
+    assert trainer.iteration_of(restore(copy)) > 0
+    assert api.rebuild(copy, None, trust=True)[0].environment_spec["state_entities"] == []
+
+
 def test_config_that_is_no_json_or_of_another_format(copy: RunFolder):
     text = copy.config.read_text()
     copy.config.write_text(text[:50])

@@ -28,7 +28,8 @@ from dop import losses, policies
 from dop.algorithms.base.actor_critic import MOVED_FIELDS, ActorCritic, ActorCriticLearner, Batch, Values
 from dop.learning import dynamic_scan, minibatches
 from dop.learning.gradient_step import Loss
-from dop.networks.critics import ConcatCounterfactualCritic, counterfactual_critic
+from dop.networks.critics import ConcatCounterfactualCritic, counterfactual_critic, counterfactual_layout
+from dop.networks.inputs import InputLayout
 from dop.networks.mlp import MLP
 from dop.networks.protocols import NetworkConfig
 from dop.networks.split_critics import CounterfactualCritic
@@ -136,6 +137,9 @@ class COMA(ActorCritic[Critic]):
 
     def _make_critic(self, key: PRNGKeyArray, spec: EnvSpec) -> Critic:
         return counterfactual_critic(self.critic, spec, key=key)
+
+    def _critic_layout(self, spec: EnvSpec) -> InputLayout:
+        return counterfactual_layout(spec)
 
     def _update_critic(self, learner: COMALearner, batch: Batch, key: PRNGKeyArray) -> tuple[COMALearner, Metrics, Int[Array, ""]]:
         episodes = recurrent.time_first(batch.on_policy)

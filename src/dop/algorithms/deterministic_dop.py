@@ -23,7 +23,8 @@ from dop import policies
 from dop.algorithms.base.deterministic import Deterministic
 from dop.algorithms.base.off_policy import MOVED_FIELDS, Loss, OffPolicyLearner, Rows
 from dop.mixers import LinearMixer
-from dop.networks.critics import action_critic
+from dop.networks.critics import action_critic, action_layout
+from dop.networks.inputs import InputLayout
 from dop.networks.layers import PerAgent
 from dop.networks.teams.feed_forward import Team
 from dop.renamed import moved_into_parts
@@ -103,6 +104,9 @@ class DeterministicDOP(Deterministic[DecomposedActionCritic]):
             mixer=LinearMixer(spec.state_size, spec.n_agents, key=key_mixer, bias=self.mixer_bias),
             local_inputs=local_inputs,
         )
+
+    def _critic_layout(self, spec: EnvSpec) -> InputLayout:
+        return action_layout(spec, local_inputs=self.critic_inputs == "state_obs_id")
 
     def _values(
         self,

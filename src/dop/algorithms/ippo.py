@@ -14,6 +14,7 @@ from jaxtyping import PRNGKeyArray
 from dop.algorithms.base.ppo import PPO
 from dop.networks import value_critics
 from dop.networks.gru import GRU
+from dop.networks.inputs import InputLayout
 from dop.networks.value_critics import AgentValues
 from dop.types import EnvSpec
 
@@ -47,8 +48,8 @@ class IPPO(PPO):
         """Raise ConfigError for unusable hyper-parameters or an unsupported environment."""
         self._check(spec, "ippo")
 
-    def _critic_inputs(self, spec: EnvSpec) -> int:
-        return spec.obs_size + spec.n_agents
+    def _critic_layout(self, spec: EnvSpec) -> InputLayout:
+        return value_critics.agent_layout(spec, sees_state=False)
 
     def _make_critic(self, key: PRNGKeyArray, spec: EnvSpec) -> AgentValues:
         return value_critics.agent_values(self.critic, spec, sees_state=False, sharing=self.share_parameters, key=key)

@@ -20,6 +20,7 @@ from dop import losses, policies
 from dop.algorithms.base.off_policy import MOVED_FIELDS, Loss, OffPolicy, OffPolicyLearner, Rows, td_loss
 from dop.errors import ConfigError, check_not_negative, check_positive, shown
 from dop.networks.attention import AttentionCritic
+from dop.networks.inputs import InputLayout, input_layout
 from dop.networks.mlp import MLP
 from dop.networks.protocols import NetworkConfig
 from dop.networks.teams import feed_forward
@@ -92,6 +93,10 @@ class MAAC(OffPolicy[AttentionCritic]):
         sizes, layers = (spec.obs_size, spec.action_size, self._critic_sizes.hidden_size), self._critic_sizes.layers
         groups = spec.groups(self.share_parameters)
         return AttentionCritic(*sizes, layers=layers, groups=groups, heads=self.attention_heads, key=key)
+
+    def _critic_layout(self, spec: EnvSpec) -> InputLayout:
+        """Of an encoder."""
+        return input_layout(spec, "obs", "agent_id", feed_forward=True)
 
     @property
     def _critic_sizes(self) -> MLP:

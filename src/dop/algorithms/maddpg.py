@@ -17,7 +17,8 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from dop import policies
 from dop.algorithms.base.deterministic import Deterministic
 from dop.algorithms.base.off_policy import MOVED_FIELDS
-from dop.networks.critics import ConcatJointCritic, joint_critic
+from dop.networks.critics import ConcatJointCritic, joint_critic, joint_layout
+from dop.networks.inputs import InputLayout
 from dop.networks.layers import PerAgent
 from dop.networks.mlp import MLP
 from dop.networks.split_critics import JointCritic
@@ -67,6 +68,9 @@ class MADDPG(Deterministic[JointCritics]):
             return joint_critic(self.critic, spec, key=key)
 
         return PerAgent(make, spec.groups(self.share_parameters), key=key)
+
+    def _critic_layout(self, spec: EnvSpec) -> InputLayout:
+        return joint_layout(spec)
 
     def _values(
         self,

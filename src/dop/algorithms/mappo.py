@@ -16,6 +16,7 @@ from jaxtyping import PRNGKeyArray
 from dop.algorithms.base.ppo import PPO
 from dop.networks import value_critics
 from dop.networks.gru import GRU
+from dop.networks.inputs import InputLayout
 from dop.networks.value_critics import AgentValues, StateValue
 from dop.types import EnvSpec
 
@@ -53,8 +54,8 @@ class MAPPO(PPO):
         """Raise ConfigError for unusable hyper-parameters or an unsupported environment."""
         self._check(spec, "mappo")
 
-    def _critic_inputs(self, spec: EnvSpec) -> int:
-        return spec.state_size + (spec.obs_size + spec.n_agents if self.critic_inputs == "state_and_obs" else 0)
+    def _critic_layout(self, spec: EnvSpec) -> InputLayout:
+        return value_critics.state_layout(spec) if self.critic_inputs == "state" else value_critics.agent_layout(spec, sees_state=True)
 
     def _make_critic(self, key: PRNGKeyArray, spec: EnvSpec) -> StateValue | AgentValues:
         if self.critic_inputs == "state":

@@ -29,7 +29,8 @@ from dop.errors import ConfigError, check_fractions, check_not_negative, check_p
 from dop.learning import dynamic_scan, minibatches
 from dop.learning.gradient_step import Loss
 from dop.mixers import LinearMixer
-from dop.networks.critics import local_critic
+from dop.networks.critics import local_critic, local_layout
+from dop.networks.inputs import InputLayout
 from dop.networks.layers import PerAgent
 from dop.networks.mlp import MLP
 from dop.networks.protocols import NetworkConfig
@@ -245,6 +246,9 @@ class StochasticDOP(ActorCritic[DecomposedCritic]):
             local=PerAgent(make_local, spec.groups(self.share_parameters), key=key_local),
             mixer=LinearMixer(spec.state_size, spec.n_agents, key=key_mixer, weights=self.mixer_weights, bias=self.mixer_bias),
         )
+
+    def _critic_layout(self, spec: EnvSpec) -> InputLayout:
+        return local_layout(spec, local_inputs=self.critic_inputs == "state_obs_id", dueling=self.dueling)
 
     def _update_critic(self, learner: DOPLearner, batch: Batch, key: PRNGKeyArray) -> tuple[DOPLearner, Metrics, Int[Array, ""]]:
         key_targets, key_rows = jax.random.split(key)

@@ -54,13 +54,7 @@ def names() -> tuple[str, ...]:
 
 def imports_code(name: str) -> bool:
     """Whether making this environment imports code from outside the library, as unlisted names do, except in families that read data."""
-    return name not in names() and not is_file(name)
-
-
-def is_file(name: str) -> bool:
-    """Whether this environment is described by a file of data, whose path is in its name."""
-    module = families().get(name.partition(":")[0])
-    return name not in names() and bool(getattr(module, "READS_DATA", False))
+    return name not in names() and not reads_data(name)
 
 
 def full_name(name: str) -> str:

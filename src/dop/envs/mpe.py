@@ -37,7 +37,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 from dop.envs.common import canvas, jaxmarl
 from dop.envs.making.options import one_of, positive_integer
 from dop.errors import UnknownNameError
-from dop.types import Action, EnvSpec, TimeStep
+from dop.types import Action, EntityBlocks, EnvSpec, TimeStep
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,10 +81,24 @@ def make(variant: str | None, *, time_limit: int = 25, actions: str = "discrete"
         action_kind="box" if actions == "box" else "discrete",
         state_size=sum(obs_sizes),
         time_limit=time_limit,
+        obs_entities=_entities(game) if variant == "spread" else (),
+        state_entities=(EntityBlocks(kind="agent", start=0, size=obs_sizes[0], count=game.num_agents, agents=True),)
+        if variant == "spread"
+        else (),
         action_names=_action_names(variant, actions),
         options=(("time_limit", time_limit), ("actions", actions)),
     )
     return Mpe(spec=spec, game=game)
+
+
+def _entities(game: Any) -> tuple[EntityBlocks, ...]:
+    """Spread: after an agent's velocity and position those of the landmarks and of the others, relative to it, and what the others say."""
+    others, landmarks = game.num_agents - 1, game.num_landmarks
+    return (
+        EntityBlocks(kind="landmark", start=4, size=2, count=landmarks),
+        EntityBlocks(kind="agent", start=4 + 2 * landmarks, size=2, count=others),
+        EntityBlocks(kind="agent", start=4 + 2 * landmarks + 2 * others, size=game.dim_c, count=others),
+    )
 
 
 def _action_names(variant: str, actions: str) -> tuple[tuple[str, ...], ...]:

@@ -35,7 +35,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from dop.envs.common import canvas, jaxmarl
 from dop.envs.making.options import boolean, one_of, positive, positive_integer
 from dop.errors import UnknownNameError
-from dop.types import EnvSpec, TimeStep
+from dop.types import EntityBlocks, EnvSpec, TimeStep
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -116,6 +116,8 @@ def _scenario(variant: str) -> Any:
 
 
 def _spec(variant: str, game: Any, time_limit: int, options: dict[str, Any]) -> EnvSpec:
+    allies, enemies, seen, own = game.num_allies, game.num_enemies, len(game.unit_features), len(game.own_features)
+    attacks = tuple(range(len(_MOVES), len(_MOVES) + enemies))
     return EnvSpec(
         name=f"{FAMILY}:{variant}",
         version=jaxmarl.version(revision=1),
@@ -127,6 +129,14 @@ def _spec(variant: str, game: Any, time_limit: int, options: dict[str, Any]) -> 
         time_limit=time_limit,
         obs_bound=1.0,
         metrics=("battle_won",),
+        obs_entities=(
+            EntityBlocks(kind="ally", start=0, size=seen, count=allies - 1),
+            EntityBlocks(kind="enemy", start=seen * (allies - 1), size=seen, count=enemies, actions=attacks),
+        ),
+        state_entities=(
+            EntityBlocks(kind="ally", start=0, size=own, count=allies, agents=True),
+            EntityBlocks(kind="enemy", start=own * allies, size=own, count=enemies, actions=attacks),
+        ),
         action_names=((*_MOVES, *(f"attack enemy {i}" for i in range(game.num_enemies))),) * game.num_allies,
         options=tuple(options.items()),
     )

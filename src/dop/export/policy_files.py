@@ -31,6 +31,7 @@ from equinox.nn import LayerNorm
 from dop import plugins
 from dop.errors import ConfigError, MissingExtraError
 from dop.export.graph import INPUT, Graph, hidden_names
+from dop.networks.entities import EntityNetwork
 from dop.networks.layer_norm_gru import LayerNormGRUCell
 from dop.networks.layers import MLP, Agent, GRUCell, Linear, PerAgent
 from dop.networks.mlp import FeedForward
@@ -115,7 +116,7 @@ _ACTION_WORDS = {
 
 # -------------------------------------------------------------------------------------------------------------------- kinds
 
-_NETWORKS = (RecurrentNetwork, FeedForward)
+_NETWORKS = (RecurrentNetwork, FeedForward, EntityNetwork)
 _KNOWN = (Policy, PerAgent, Agent, *_NETWORKS, GRUCell, LayerNormGRUCell, LayerNorm, MLP, Linear)
 """Classes with a known graph. A subclass may compute something else."""
 

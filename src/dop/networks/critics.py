@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from dop.networks import split_critics
+from dop.networks import parts, split_critics
+from dop.networks.inputs import InputLayout, input_layout
 from dop.networks.mlp import MLP
 from dop.networks.protocols import NetworkConfig
 from dop.types import EnvSpec
@@ -41,13 +42,18 @@ class ConcatLocalCritic(eqx.Module):
         return q[:-1] + q[-1] if self.dueling else q
 
 
+def local_layout(spec: EnvSpec, *, local_inputs: bool, dueling: bool) -> InputLayout:
+    """Inputs and outputs of a local critic."""
+    inputs = ("state", "obs", "agent_id") if local_inputs else ("state",)
+    return input_layout(spec, *inputs, outputs=spec.action_size + dueling, output_actions=spec.action_size, feed_forward=True)
+
+
 def local_critic(config: NetworkConfig, spec: EnvSpec, *, local_inputs: bool, dueling: bool, key: PRNGKeyArray) -> Any:
     """Q_i(tau, .): values of all discrete actions, from the state and, with `local_inputs`, own observation and agent id."""
     if type(config) is MLP:
         sizes = (spec.state_size, spec.obs_size, spec.action_size, spec.n_agents, config.hidden_size)
         return split_critics.LocalCritic(*sizes, layers=config.layers, local_inputs=local_inputs, dueling=dueling, key=key)
-    inputs = spec.state_size + (spec.obs_size + spec.n_agents if local_inputs else 0)
-    network = config.build(inputs, spec.action_size + dueling, key=key)
+    network = parts.build(config, local_layout(spec, local_inputs=local_inputs, dueling=dueling), key=key)
     return ConcatLocalCritic(network=network, n_agents=spec.n_agents, local_inputs=local_inputs, dueling=dueling)
 
 
@@ -64,13 +70,19 @@ class ConcatActionCritic(eqx.Module):
         return _output(self.network, state, obs, action, own)[0]
 
 
+def action_layout(spec: EnvSpec, *, local_inputs: bool) -> InputLayout:
+    """Inputs and output of a local critic of one vector action."""
+    inputs = ("state", "obs", "action", "agent_id") if local_inputs else ("state", "action", "agent_id")
+    return input_layout(spec, *inputs, outputs=1, feed_forward=True)
+
+
 def action_critic(config: NetworkConfig, spec: EnvSpec, obs_size: int, *, key: PRNGKeyArray) -> Any:
     """Q_i(tau, a_i): one value, from state, own observation (of `obs_size`, which may be 0), own action and agent id."""
     if type(config) is MLP:
         sizes = (spec.state_size, obs_size, spec.action_size, spec.n_agents, config.hidden_size)
         return split_critics.LocalActionCritic(*sizes, layers=config.layers, key=key)
-    inputs = spec.state_size + obs_size + spec.action_size + spec.n_agents
-    return ConcatActionCritic(network=config.build(inputs, 1, key=key), n_agents=spec.n_agents)
+    network = parts.build(config, action_layout(spec, local_inputs=obs_size > 0), key=key)
+    return ConcatActionCritic(network=network, n_agents=spec.n_agents)
 
 
 class ConcatJointCritic(eqx.Module):
@@ -88,13 +100,18 @@ class ConcatJointCritic(eqx.Module):
         return jax.vmap(lambda i, own: self(state, action.at[i].set(own)))(jnp.arange(len(action)), own)
 
 
+def joint_layout(spec: EnvSpec) -> InputLayout:
+    """Inputs and output of a critic of the joint action."""
+    return input_layout(spec, "state", "joint_action", outputs=1, feed_forward=True)
+
+
 def joint_critic(config: NetworkConfig, spec: EnvSpec, *, key: PRNGKeyArray) -> Any:
     """Q(s, a): one value, from the state and all agents' vector actions."""
     if type(config) is MLP:
         return split_critics.JointCritic(
             spec.state_size, spec.action_size, spec.n_agents, config.hidden_size, layers=config.layers, key=key
         )
-    return ConcatJointCritic(network=config.build(spec.state_size + spec.n_agents * spec.action_size, 1, key=key))
+    return ConcatJointCritic(network=parts.build(config, joint_layout(spec), key=key))
 
 
 class ConcatCounterfactualCritic(eqx.Module):
@@ -117,10 +134,14 @@ class ConcatCounterfactualCritic(eqx.Module):
         return jax.vmap(of_agent)(obs, ids)
 
 
+def counterfactual_layout(spec: EnvSpec) -> InputLayout:
+    """Inputs and outputs of COMA's critic."""
+    return input_layout(spec, "state", "obs", "joint_action", "agent_id", feed_forward=True)
+
+
 def counterfactual_critic(config: NetworkConfig, spec: EnvSpec, *, key: PRNGKeyArray) -> Any:
     """Q_i(s, o_i, (a_-i, .)): values of all discrete actions, from state, own observation, the others' actions and agent id."""
     if type(config) is MLP:
         sizes = (spec.state_size, spec.obs_size, spec.action_size, spec.n_agents, config.hidden_size)
         return split_critics.CounterfactualCritic(*sizes, layers=config.layers, key=key)
-    inputs = spec.state_size + spec.obs_size + spec.n_agents * spec.action_size + spec.n_agents
-    return ConcatCounterfactualCritic(network=config.build(inputs, spec.action_size, key=key), action_size=spec.action_size)
+    return ConcatCounterfactualCritic(network=parts.build(config, counterfactual_layout(spec), key=key), action_size=spec.action_size)

@@ -10,13 +10,14 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+from jaxtyping import PRNGKeyArray, PyTree
 
 from dop import plugins
 from dop.errors import ConfigError, shown
 from dop.networks import FAMILY
+from dop.networks.inputs import InputLayout
 from dop.networks.layers import parameter_dtype
-from dop.networks.protocols import Network, NetworkConfig
+from dop.networks.protocols import NeedsLayout, Network, NetworkConfig
 
 KIND = "kind"
 """The key of a network's name in `config.json`: `{"kind": "gru", "hidden_size": 64}`."""
@@ -30,14 +31,13 @@ def is_part(value: Any) -> bool:
 # --------------------------------------------------------------------------------------------------------------------- validation
 
 
-def check(part: Any, field: str, *, inputs: int = 3, outputs: int = 2, feed_forward: str | None = None) -> None:
+def check(part: Any, field: str, layout: InputLayout, *, feed_forward: str | None = None) -> None:
     """Raise ConfigError unless `part` builds a usable network for this field of the algorithm.
 
     Args:
         part: the value of the field.
         field: `actor` or `critic`.
-        inputs: number of inputs.
-        outputs: number of outputs.
+        layout: its inputs and outputs.
         feed_forward: why the network must not have a hidden state, as a sentence; None if it may.
     """
     if isinstance(part, type):
@@ -48,10 +48,10 @@ def check(part: Any, field: str, *, inputs: int = 3, outputs: int = 2, feed_forw
     FAMILY.check(type(part), f"{field}={shown(part)}")
     _check_fields(part, field)
     _check_hash(part, field)
-    network, state = _built(part, field, inputs, outputs)
+    network, state = _built(part, field, layout)
     if feed_forward is not None and jax.tree.leaves(state):
         raise ConfigError(f"{field}={shown(part)} has a hidden state. {feed_forward}")
-    _check_step(network, state, f"The network of {field}={shown(part)}", inputs, outputs)
+    _check_step(network, state, f"The network of {field}={shown(part)}", layout.size, layout.outputs)
 
 
 def _check_hash(part: Any, field: str) -> None:
@@ -78,10 +78,25 @@ def _check_fields(part: Any, field: str) -> None:
             raise ConfigError(f"{field}{place}{text}") from error
 
 
-def _built(part: Any, field: str, inputs: int, outputs: int) -> tuple[Any, PyTree]:
+def build(part: NetworkConfig, layout: InputLayout, *, key: PRNGKeyArray) -> Any:
+    """The network for these inputs and outputs."""
+    return _in_layout(part, layout).build(layout.size, layout.outputs, key=key)
+
+
+def _in_layout(part: NetworkConfig, layout: InputLayout) -> NetworkConfig:
+    """The configuration to build, if it depends on what its inputs are."""
+    return part.for_layout(layout) if isinstance(part, NeedsLayout) else part
+
+
+def _built(part: Any, field: str, layout: InputLayout) -> tuple[Any, PyTree]:
     """The network, as shapes only, and the hidden state at the start of an episode."""
-    with plugins.named(f"The network of {field}={shown(part)} cannot be built for {inputs} inputs and {outputs} outputs"):
-        network = eqx.filter_eval_shape(part.build, inputs, outputs, key=jax.random.key(0))
+    name = f"{field}={shown(part)}"
+    with plugins.named(f"The network of {name} cannot be built for {layout.size} inputs and {layout.outputs} outputs"):
+        try:
+            placed = _in_layout(part, layout)
+        except ConfigError as error:
+            raise ConfigError(f"{name} cannot be used: {error}") from error
+        network = eqx.filter_eval_shape(placed.build, layout.size, layout.outputs, key=jax.random.key(0))
     if not isinstance(network, eqx.Module) or not isinstance(network, Network):
         lacking = [name for name in ("init_state", "__call__") if not hasattr(network, name)]
         what = f"it has no {' and no '.join(lacking)}" if lacking else "it is not an equinox.Module"
@@ -112,9 +127,9 @@ def _check_step(network: Any, state: PyTree, name: str, inputs: int, outputs: in
         raise ConfigError(f"{name} must keep the shapes and types of its hidden state; it was {shown(before)} and became {shown(after)}.")
 
 
-def initial_state(part: NetworkConfig, inputs: int, outputs: int) -> PyTree:
+def initial_state(part: NetworkConfig, layout: InputLayout) -> PyTree:
     """The hidden state of one agent at the start of an episode."""
-    return _built(part, "actor", inputs, outputs)[1]
+    return _built(part, "actor", layout)[1]
 
 
 # --------------------------------------------------------------------------------------------------------------------- serialisation

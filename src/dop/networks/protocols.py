@@ -9,14 +9,18 @@ The network is an `equinox.Module`:
     init_state()                    its hidden state at the start of an episode; `()` for a feed-forward network
     __call__(state, x)              one step: the next hidden state and the output
 
-Optional, for `dop export`: `export(graph, state, x)`, the same computation with names of ONNX values in place of arrays.
+Optional for a configuration: `for_layout(layout)`, a configuration that knows what the inputs are (`NeedsLayout`).
+Optional for a network, for `dop export`: `export(graph, state, x)`, the same computation with names of ONNX values in place of arrays.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+if TYPE_CHECKING:
+    from dop.networks.inputs import InputLayout
 
 
 @runtime_checkable
@@ -38,6 +42,19 @@ class NetworkConfig(Protocol):
 
     def build(self, inputs: int, outputs: int, *, key: PRNGKeyArray) -> Any:
         """A `Network` with `inputs` inputs and `outputs` outputs; `key` draws its parameters."""
+        ...
+
+
+@runtime_checkable
+class NeedsLayout(Protocol):
+    """Optional for a `NetworkConfig`: a network that depends on what its inputs are."""
+
+    def for_layout(self, layout: InputLayout) -> NetworkConfig:
+        """The configuration whose `build` is called, for this layout of inputs and outputs.
+
+        Raises:
+            ConfigError: there is no such network for this layout.
+        """
         ...
 
 

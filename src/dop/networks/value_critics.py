@@ -14,6 +14,8 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from dop import losses, policies
 from dop.learning import dynamic_scan
+from dop.networks import parts
+from dop.networks.inputs import InputLayout, input_layout
 from dop.networks.layers import Agent, PerAgent, parameter_dtype
 from dop.networks.protocols import NetworkConfig
 from dop.types import EnvSpec, Episode, Sharing
@@ -70,17 +72,27 @@ class AgentValues(eqx.Module):
         return hidden, losses.agreed(value[:, 0], is_active)
 
 
+def state_layout(spec: EnvSpec) -> InputLayout:
+    """Input and output of V(s)."""
+    return input_layout(spec, "state", outputs=1)
+
+
 def state_value(config: NetworkConfig, spec: EnvSpec, *, key: PRNGKeyArray) -> StateValue:
     """V(s), from the global state."""
-    return StateValue(network=config.build(spec.state_size, 1, key=key))
+    return StateValue(network=parts.build(config, state_layout(spec), key=key))
+
+
+def agent_layout(spec: EnvSpec, *, sees_state: bool) -> InputLayout:
+    """Inputs and output of V_i."""
+    inputs = ("obs", "state", "agent_id") if sees_state else ("obs", "agent_id")
+    return input_layout(spec, *inputs, outputs=1)
 
 
 def agent_values(config: NetworkConfig, spec: EnvSpec, *, sees_state: bool, sharing: Sharing, key: PRNGKeyArray) -> AgentValues:
     """V_i, from own observation, agent id and, with `sees_state`, the global state."""
-    inputs = spec.obs_size + (spec.state_size if sees_state else 0) + spec.n_agents
 
     def make(key: PRNGKeyArray) -> Agent:
-        network = config.build(inputs, 1, key=key)
+        network = parts.build(config, agent_layout(spec, sees_state=sees_state), key=key)
         return Agent(network=network, kind=spec.action_kind, n_agents=spec.n_agents, action_size=spec.action_size, sees_last_action=False)
 
     return AgentValues(agents=PerAgent(make, spec.groups(sharing), key=key), sees_state=sees_state)

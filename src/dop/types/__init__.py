@@ -12,6 +12,7 @@ Every record holds ONE example (one step, one episode). `jax.vmap` adds batch ax
 """
 
 from dop.types.algorithms import Algorithm, AssignsCredit, Exportable, HasPresets, Listed, ReplayBuffer, Samples, Scheduled
+from dop.types.entities import EntityBlocks
 from dop.types.environments import Drawable, Environment, PythonEnvironment
 from dop.types.records import Action, Carry, Credit, EnvState, Episode, Learner, Metrics, PolicyOutput, TimeStep, Transition
 from dop.types.spec import LABELS, ActionKind, EnvSpec, Sharing
@@ -26,6 +27,7 @@ __all__ = [
     "Carry",
     "Credit",
     "Drawable",
+    "EntityBlocks",
     "EnvSpec",
     "EnvState",
     "Environment",

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from dop.errors import ConfigError, check_names, check_types, shown
-
-if TYPE_CHECKING:
-    pass
-
+from dop.types.entities import EntityBlocks, check_agree, check_blocks
 
 ActionKind: TypeAlias = Literal["discrete", "box", "simplex"]
 """The kind of one agent's action; see `EnvSpec.action_kind`."""
@@ -51,6 +48,11 @@ class EnvSpec:
     action_names: tuple[tuple[str, ...], ...] = ()
     """Names of each agent's actions, or of the components of a continuous one, shown instead of indices. Empty: no names. A run can resume
     with other names."""
+    obs_entities: tuple[EntityBlocks, ...] = ()
+    """Which numbers of an observation belong to which other entity, for `dop.Entities`. Empty: not stated. Like
+    `action_names` no reason to refuse a run: where the meaning of an observation changes, change `version`."""
+    state_entities: tuple[EntityBlocks, ...] = ()
+    """The same for the global state."""
     options: tuple[tuple[str, Any], ...] = ()
     """Keyword arguments of `dop.make` for this environment; a resumed run uses them, and detects changes."""
 
@@ -72,6 +74,7 @@ class EnvSpec:
         if self.types and len(self.types) != n:
             raise ConfigError(f"{self.name}: types must name one for each of the {n} agents, or none at all; got {shown(self.types)}.")
         self._check_action_names()
+        self._check_entities()
         for field in ("state_size", "time_limit"):
             if getattr(self, field) < 1:
                 raise ConfigError(f"{self.name}: {field} must be positive; got {shown(getattr(self, field))}.")
@@ -94,6 +97,12 @@ class EnvSpec:
                 raise ConfigError(
                     f"{self.name}: action_names of {agent} must be {size} different names, one for each of its actions; got {shown(names)}."
                 )
+
+    def _check_entities(self) -> None:
+        """Raise ConfigError unless the blocks of entities fit observations, state and actions."""
+        for field, size in (("obs_entities", self.obs_size), ("state_entities", self.state_size)):
+            check_blocks(f"{self.name}: {field}", getattr(self, field), size, self.action_sizes)
+        check_agree(f"{self.name}: ", (*self.obs_entities, *self.state_entities), self.n_agents)
 
     @property
     def n_agents(self) -> int:
@@ -136,5 +145,5 @@ class EnvSpec:
         return (self.n_agents,) if self.action_kind == "discrete" else (self.n_agents, self.action_size)
 
 
-LABELS = ("action_names",)
-"""Fields of `EnvSpec` that are only labels: a run can resume with other values."""
+LABELS = ("action_names", "obs_entities", "state_entities")
+"""Fields of `EnvSpec` that only describe: a run can resume with other values, and is compared with runs that have others."""

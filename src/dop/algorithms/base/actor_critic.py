@@ -25,6 +25,7 @@ from dop.learning.normalisation import RunningMeanVar
 from dop.networks import parts
 from dop.networks.critics import CRITIC_IS_FEED_FORWARD
 from dop.networks.gru import GRU
+from dop.networks.inputs import InputLayout
 from dop.networks.mlp import MLP
 from dop.networks.protocols import NetworkConfig
 from dop.networks.teams import recurrent
@@ -147,6 +148,10 @@ class ActorCritic(Generic[Critic]):
     def _make_critic(self, key: PRNGKeyArray, spec: EnvSpec) -> Critic: ...
 
     @abstractmethod
+    def _critic_layout(self, spec: EnvSpec) -> InputLayout:
+        """Inputs and outputs of the network of the critic."""
+
+    @abstractmethod
     def _update_critic(
         self, learner: ActorCriticLearner[Critic], batch: Any, key: PRNGKeyArray
     ) -> tuple[ActorCriticLearner[Critic], Metrics, Int[Array, ""]]:
@@ -176,7 +181,7 @@ class ActorCritic(Generic[Critic]):
         if self.actor_ema_decay == 1 or self.rms_decay == 1:
             raise ConfigError("actor_ema_decay and rms_decay must be below 1: at 1 the average never changes.")
         recurrent.check(self.actor, spec)
-        parts.check(self.critic, "critic", feed_forward=CRITIC_IS_FEED_FORWARD)
+        parts.check(self.critic, "critic", self._critic_layout(spec), feed_forward=CRITIC_IS_FEED_FORWARD)
 
     # ---------------------------------------------------------------------------------------------------------------- acting
 

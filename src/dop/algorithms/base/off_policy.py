@@ -22,6 +22,7 @@ from dop.learning import minibatches, optimisers, transitions
 from dop.learning.gradient_step import Loss, gradient_step
 from dop.networks import parts
 from dop.networks.critics import CRITIC_IS_FEED_FORWARD
+from dop.networks.inputs import InputLayout
 from dop.networks.mlp import MLP
 from dop.networks.protocols import NetworkConfig
 from dop.networks.teams import feed_forward
@@ -127,6 +128,10 @@ class OffPolicy(Generic[Critic]):
     def _make_critic(self, key: PRNGKeyArray, spec: EnvSpec) -> Critic: ...
 
     @abstractmethod
+    def _critic_layout(self, spec: EnvSpec) -> InputLayout:
+        """Inputs and outputs of the network of the critic."""
+
+    @abstractmethod
     def _critic_loss(self, critic: Critic, learner: OffPolicyLearner[Critic], rows: Rows) -> Loss:
         """The critic's loss, a sum over rows."""
 
@@ -150,7 +155,7 @@ class OffPolicy(Generic[Critic]):
                 f"replay_capacity ({self.replay_capacity}) must hold episodes_per_iteration ({self.episodes_per_iteration}): raise it."
             )
         feed_forward.check(self.actor, spec, ACTOR_IS_FEED_FORWARD)
-        parts.check(self.critic, "critic", feed_forward=CRITIC_IS_FEED_FORWARD)
+        parts.check(self.critic, "critic", self._critic_layout(spec), feed_forward=CRITIC_IS_FEED_FORWARD)
 
     def init(self, key: PRNGKeyArray, spec: EnvSpec) -> OffPolicyLearner[Critic]:
         key_actor, key_critic = jax.random.split(key)

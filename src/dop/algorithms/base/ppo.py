@@ -28,6 +28,7 @@ from dop.learning.gradient_step import Loss, gradient_step
 from dop.learning.normalisation import RunningMeanVar
 from dop.networks import parts, value_critics
 from dop.networks.gru import GRU
+from dop.networks.inputs import InputLayout
 from dop.networks.protocols import NetworkConfig
 from dop.networks.teams import recurrent
 from dop.networks.teams.greedy_policy import Policy
@@ -111,8 +112,8 @@ class PPO:
         """The critic, a `ValueCritic`."""
 
     @abstractmethod
-    def _critic_inputs(self, spec: EnvSpec) -> int:
-        """Number of inputs of the critic's network."""
+    def _critic_layout(self, spec: EnvSpec) -> InputLayout:
+        """Inputs and output of the critic's network."""
 
     @property
     def replay_capacity(self) -> int:
@@ -141,7 +142,7 @@ class PPO:
                 "change one of them."
             )
         recurrent.check(self.actor, spec)
-        parts.check(self.critic, "critic", inputs=self._critic_inputs(spec), outputs=1)
+        parts.check(self.critic, "critic", self._critic_layout(spec))
 
     # ---------------------------------------------------------------------------------------------------------------- acting
 

@@ -80,6 +80,8 @@ class Skirmish:
             time_limit=self.rules.time_limit,
             obs_bound=self._bound(),
             metrics=("battle_won", "dead_allies", "dead_enemies"),
+            obs_entities=view.obs_entities(),
+            state_entities=view.state_entities(obs.shape[1]),
             action_names=tuple(self._action_names(i) for i in range(n)),
             options=self.options,
         )

@@ -23,6 +23,7 @@ move over all ground, and colossi over cliffs; a medivac cannot heal machines; t
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -31,6 +32,8 @@ from jaxtyping import Array, Bool, Float
 from dop.envs.skirmish.battle import Geometry, World, geometry
 from dop.envs.skirmish.rules import Facts, Rules
 from dop.envs.skirmish.terrain import is_floor
+from dop.types import EntityBlocks
+from dop.types.entities import NO_ACTION
 
 SIGHT, SHOOTING = 9.0, 6.0
 """SMAC's ranges, between centres, the same for all units."""
@@ -130,6 +133,45 @@ class View:
         if shown.state_timestep_number:
             parts.append((world.steps / self.rules.time_limit)[None])
         return jnp.concatenate(parts)
+
+    def obs_entities(self) -> tuple[EntityBlocks, ...]:
+        """The blocks of `obs`."""
+        n, enemies, shown = self.rules.n_allies, self.rules.map.n_enemies, self.shown
+        each = 4 + self.type_bits + (1 if shown.obs_all_health else 0)
+        enemy = each + (self.enemy_shields and shown.obs_all_health)
+        ally = each + (self.ally_shields and shown.obs_all_health) + (self.n_actions if shown.obs_last_action else 0)
+        start = FIRST_TARGET - FIRST_MOVE + (len(_AROUND) if shown.obs_pathing_grid else 0)
+        attack, heal = self._targets()
+        others = tuple(tuple(number for j, number in enumerate(row) if j != i) for i, row in enumerate(heal))
+        blocks = [EntityBlocks(kind="enemy", start=start, size=enemy, count=enemies, actions=attack)]
+        if n > 1:
+            blocks.append(EntityBlocks(kind="ally", start=blocks[0].end, size=ally, count=n - 1, actions=others))
+        return tuple(blocks)
+
+    def state_entities(self, obs_size: int) -> tuple[EntityBlocks, ...]:
+        """The blocks of `state`, where observations have `obs_size` numbers."""
+        n, enemies = self.rules.n_allies, self.rules.map.n_enemies
+        attack, heal = self._targets()
+        side: dict[str, Any] = {"kind": "ally", "count": n, "actions": heal, "agents": True}
+        if self.shown.obs_instead_of_state:
+            return (EntityBlocks(start=0, size=obs_size, **side),)
+        allies = EntityBlocks(start=0, size=4 + self.ally_shields + self.type_bits, **side)
+        foes = EntityBlocks(kind="enemy", start=allies.end, size=3 + self.enemy_shields + self.type_bits, count=enemies, actions=attack)
+        last = (EntityBlocks(start=foes.end, size=self.n_actions, **side),) if self.shown.state_last_action else ()
+        return (allies, foes, *last)
+
+    def _targets(self) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:
+        """For each ally the actions that target the enemies, and those of a healer that target other allies; no healer: empty."""
+        n, types = self.rules.n_allies, self.rules.fixed_types
+        attack = tuple(range(FIRST_TARGET, FIRST_TARGET + self.rules.map.n_enemies))
+        if not self.rules.ally_heals:
+            return (attack,) * n, ()
+        # Where types are drawn, every ally may be of either kind.
+        heals = [types is None or self.rules.types[types[i]].heal > 0 for i in range(n)]
+        fights = [types is None or not healer for healer in heals]
+        none = (NO_ACTION,) * max(n, len(attack))
+        heal = [[FIRST_TARGET + j if healer and i != j else NO_ACTION for j in range(n)] for i, healer in enumerate(heals)]
+        return tuple(attack if one else none[: len(attack)] for one in fights), tuple(map(tuple, heal))
 
     def _last_actions(self, world: World) -> Float[Array, "ally action"]:
         """One-hot; zeros before the first step."""

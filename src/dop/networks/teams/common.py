@@ -7,6 +7,7 @@ from typing import TypeAlias
 from jaxtyping import PRNGKeyArray, PyTree
 
 from dop.networks import parts
+from dop.networks.inputs import InputLayout, input_layout
 from dop.networks.layers import Agent, PerAgent
 from dop.networks.protocols import NetworkConfig
 from dop.types import EnvSpec, Sharing
@@ -19,7 +20,7 @@ def make_team(spec: EnvSpec, network: NetworkConfig, *, sharing: Sharing, sees_l
 
     def make(key: PRNGKeyArray) -> Agent:
         return Agent(
-            network=network.build(_inputs(spec, sees_last_action), spec.action_size, key=key),
+            network=parts.build(network, layout(spec, sees_last_action=sees_last_action), key=key),
             kind=spec.action_kind,
             n_agents=spec.n_agents,
             action_size=spec.action_size,
@@ -31,14 +32,17 @@ def make_team(spec: EnvSpec, network: NetworkConfig, *, sharing: Sharing, sees_l
 
 def check(network: NetworkConfig, spec: EnvSpec, *, sees_last_action: bool, feed_forward: str | None = None) -> None:
     """Raise ConfigError if this `actor` cannot be used in `spec`. `feed_forward`: why it must not have a hidden state."""
-    parts.check(network, "actor", inputs=_inputs(spec, sees_last_action), outputs=spec.action_size, feed_forward=feed_forward)
+    parts.check(network, "actor", layout(spec, sees_last_action=sees_last_action), feed_forward=feed_forward)
 
 
 def initial_state(network: NetworkConfig, spec: EnvSpec, *, sees_last_action: bool) -> PyTree:
     """The hidden state of one agent at the start of an episode."""
-    return parts.initial_state(network, _inputs(spec, sees_last_action), spec.action_size)
+    return parts.initial_state(network, layout(spec, sees_last_action=sees_last_action))
 
 
-def _inputs(spec: EnvSpec, sees_last_action: bool) -> int:
-    """Number of inputs: own observation, own last action with `sees_last_action`, and agent id."""
-    return spec.obs_size + (spec.action_size if sees_last_action else 0) + spec.n_agents
+def layout(spec: EnvSpec, *, sees_last_action: bool) -> InputLayout:
+    """An actor's inputs: own observation, own last action with `sees_last_action`, and agent id. Actors without the last action learn from
+    single steps and have no hidden state."""
+    if sees_last_action:
+        return input_layout(spec, "obs", "action", "agent_id")
+    return input_layout(spec, "obs", "agent_id", feed_forward=True)
