@@ -51,7 +51,7 @@ def test_a_run_whose_map_changed_or_vanished_says_how_to_go_on(path: Path):
     with pytest.raises(dop.RunError, match=r"was trained in another skirmish:.*Restore that file"):
         dop.evaluate(folder)
     path.unlink()
-    with pytest.raises(dop.RunError, match=r"no map file .*put it back"):
+    with pytest.raises(dop.RunError, match=r"no map file .*needs its file where it was"):
         dop.evaluate(folder)
 
 
