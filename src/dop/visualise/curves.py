@@ -317,7 +317,9 @@ def _style_axes(axes: Axes, panel: Panel) -> None:
         axes.set_xlabel("environment steps", fontsize=9, color=_INK)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
     else:
-        axes.set_xlabel("wall-clock minutes", fontsize=9, color=_INK)
+        axes.set_xlabel(
+            "processor minutes of training" if panel.axis == "processor_seconds" else "wall-clock minutes", fontsize=9, color=_INK
+        )
     if panel.fraction:
         axes.set_ylim(-0.02, 1.02)
         axes.set_yticks(np.linspace(0, 1, 6))
@@ -340,7 +342,7 @@ def _all_whole(axes: Axes) -> bool:
 
 def _unit(axis: Axis) -> float:
     """The unit of the axis: seconds are shown as minutes."""
-    return 60.0 if axis == "wall_seconds" else 1.0
+    return 1.0 if axis == "env_steps" else 60.0
 
 
 def _colour(index: int) -> str:
