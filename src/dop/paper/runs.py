@@ -132,19 +132,29 @@ def finish_all(options: RunOptions, log: Log) -> None:
             if not finished_evaluations(piece, options) and not run_piece(piece, options, log):
                 return
         for piece in group:
-            seconds = reference_seconds(piece, references[piece.family, piece.map], options)
-            kept = finished_evaluations(piece, options, seconds=seconds or 0.0)
-            if seconds is not None and not kept and not run_piece(piece, options, log, seconds=seconds):
+            reference = references[piece.family, piece.map]
+            if reference is not None and not run_to_reference(piece, reference, options, log):
                 return
 
 
-def reference_seconds(piece: Piece, reference: str | None, options: RunOptions) -> float | None:
+def run_to_reference(piece: Piece, reference: str, options: RunOptions, log: Log) -> bool:
+    """Train a finished piece until it has taken the processor seconds of its reference, whose run may not be finished yet.
+
+    Returns:
+        False if the user interrupted it.
+    """
+    seconds = reference_seconds(piece, reference, options)
+    if seconds is None:
+        log(f"{piece}: at equal processor seconds later, when {reference} has finished the same seed; re-run then")
+        return True
+    return bool(finished_evaluations(piece, options, seconds=seconds)) or run_piece(piece, options, log, seconds=seconds)
+
+
+def reference_seconds(piece: Piece, reference: str, options: RunOptions) -> float | None:
     """The processor seconds that the reference method takes for the same map, seed and environment steps.
 
-    None: there is no reference, its run is not finished, or its seconds are unknown.
+    None: its run is not finished, or its seconds are unknown.
     """
-    if reference is None:
-        return None
     kept = finished_evaluations(replace(piece, variant=reference), options)
     return kept[-1].processor_seconds if kept else None
 
@@ -175,9 +185,15 @@ def train(piece: Piece, folder: RunFolder) -> bool:
     """Start or resume the run. Returns whether it finished."""
     if folder.config.exists():
         return dop.resume(folder.path, env_steps=piece.env_steps).outcome.finished
-    algorithm, environment = algorithm_of(piece.variant), envs.make(piece.environment)
-    settings = {"chunk_iterations": chunk_iterations(algorithm.episodes_per_iteration * environment.spec.time_limit)}
-    run = dop.train(algorithm, environment, env_steps=piece.env_steps, seeds=[piece.seed], run_dir=folder.path, **settings)
+    algorithm = algorithm_of(piece.variant)
+    run = dop.train(
+        algorithm,
+        piece.environment,
+        env_steps=piece.env_steps,
+        seeds=[piece.seed],
+        run_dir=folder.path,
+        chunk_iterations=chunk_iterations(algorithm.episodes_per_iteration * envs.make(piece.environment).spec.time_limit),
+    )
     return run.outcome.finished
 
 

@@ -29,7 +29,10 @@ from dop.storage.records import Record
 if TYPE_CHECKING:
     from dop.visualise.curves import Line, Panel
 
-GROUPS = {"PPO": ("dop", "mappo", "mappo-jaxmarl", "ippo", "ippo-jaxmarl"), "QMIX, VDN and COMA": ("dop", "qmix", "vdn", "coma")}
+GROUPS = {
+    "DOP, MAPPO and IPPO": ("dop", "mappo", "mappo-jaxmarl", "ippo", "ippo-jaxmarl"),
+    "DOP, QMIX, VDN and COMA": ("dop", "qmix", "vdn", "coma"),
+}
 """The methods of each column of a figure."""
 STYLES = {"dop": 0, "mappo": 1, "ippo": 2, "qmix": 3, "vdn": 4, "coma": 5, "mappo-jaxmarl": 8, "ippo-jaxmarl": 9}
 """The style of each method's line; a preset has the colour of its method."""
@@ -89,6 +92,7 @@ def reproduce(options: Options, log: Log) -> None:
 
 def read(comparison: Comparison, options: Options) -> list[Finished]:
     """The finished runs, by map and method in the comparison's order."""
+    assert comparison.reference is not None, "a comparison at equal processor seconds has a reference"
     found: dict[tuple[str, str], Finished] = {}
     for piece in runs.pieces_of(comparison, options):
         empty: dict[Axis, Seeds] = {"env_steps": [], "processor_seconds": []}
@@ -107,8 +111,8 @@ def summarise(comparison: Comparison, found: Sequence[Finished], options: Option
         log("nothing has finished yet")
         return
     tables = [map_table(found, comparison), all_maps_table(found)]
-    if any(own.method == comparison.reference for own in found):
-        tables.append(efficiency_table(found, str(comparison.reference)))
+    if comparison.reference in {own.method for own in found}:
+        tables.append(efficiency_table(found, comparison.reference))
     text = "\n\n".join("\n".join(lines) for lines in tables)
     log(text)
     files.write_text(options.out / "table.md", text + "\n")
@@ -213,7 +217,7 @@ def efficiency_table(found: Sequence[Finished], reference: str) -> list[str]:
         f"Environment steps until the mean over seeds, of three evaluations, first reaches a fraction of the best peer's final win rate: "
         f"of {reference}, of that peer, and {reference}'s divided by the peer's."
     )
-    columns = (f"{reference} to {level:.0%} | peer to {level:.0%} | ratio" for level in LEVELS)
+    columns = (f"{reference}'s steps to {level:.0%} | peer's | ratio" for level in LEVELS)
     header = f"| map | best peer | its win rate | {' | '.join(columns)} |"
     rows = []
     for own in (own for own in found if own.method == reference):
@@ -268,7 +272,7 @@ def map_panel(found: Sequence[Finished], name: str, equal: Axis, group: str) -> 
     """The win rates on one map, of the methods of one group."""
     from dop.visualise import curves  # noqa: PLC0415
 
-    panel = curves.Panel(metric=WIN, axis=equal, title=f"{name}: DOP, {group}", fraction=True)
+    panel = curves.Panel(metric=WIN, axis=equal, title=f"{name}: {group}", fraction=True)
     seeds = {own.method: own.seeds[equal] for own in found if own.map == name and own.method in GROUPS[group]}
     records = {method: [record for kept in each for record in kept] for method, each in seeds.items()}
     return panel, [replace(line, place=STYLES[line.label]) for line in curves.lines_of(panel, records, curves.Look())]
@@ -278,9 +282,10 @@ def overall_panel(found: Sequence[Finished], equal: Axis, group: str) -> tuple[P
     """The interquartile means over maps, of the methods of one group, over fractions of their runs."""
     from dop.visualise import curves  # noqa: PLC0415
 
-    maps = ", ".join(common_maps(found, equal))
-    reference = "" if equal == "env_steps" else " of training that dop takes"
-    panel = curves.Panel(metric=WIN, axis=equal, title=f"{maps}: DOP, {group}", fraction=True, x_words=f"{EQUAL[equal]}{reference}")
+    count = len(common_maps(found, equal))
+    words = f"of the {EQUAL[equal]}{'' if equal == 'env_steps' else ' of training that dop takes'}"
+    title = f"{count} map{'s' if count > 1 else ''}: {group}"
+    panel = curves.Panel(metric=WIN, axis=equal, title=title, fraction=True, x_words=words)
     lines = []
     for method in (method for method in GROUPS[group] if any(own.method == method for own in found)):
         estimates = np.array([overall(found, method, equal, fraction) for fraction in FRACTIONS])

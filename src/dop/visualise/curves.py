@@ -342,7 +342,7 @@ def _name_lines(axes: Axes, ends: Sequence[End]) -> None:
             fontsize=8.5,
             color=_INK,
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": end.colour, "linewidth": 1.0, "shrinkA": 1, "shrinkB": 2},
+            arrowprops={"arrowstyle": "-", "color": end.colour, "linewidth": 1.0, "relpos": (0, 0.5), "shrinkA": 1, "shrinkB": 2},
         )
 
 
