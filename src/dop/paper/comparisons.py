@@ -82,17 +82,7 @@ def _peers(env_steps: Mapping[str, int], seeds: Mapping[str, int]) -> Comparison
     return Comparison(family=SMAX, variants=tuple(SMAX_METHODS), env_steps=env_steps, seeds=seeds, reference="dop")
 
 
-_MAPS: tuple[str, ...] = (
-    "2s3z",
-    "3s5z",
-    "5m_vs_6m",
-    "10m_vs_11m",
-    "27m_vs_30m",
-    "3s5z_vs_3s6z",
-    "6h_vs_8z",
-    "smacv2_5_units",
-    "smacv2_10_units",
-)
+_MAPS = ("2s3z", "3s5z", "5m_vs_6m", "10m_vs_11m", "27m_vs_30m", "3s5z_vs_3s6z", "6h_vs_8z", "smacv2_5_units", "smacv2_10_units")
 """The maps on which methods are usually compared on SMAX."""
 _HARDEST = ("27m_vs_30m", "3s5z_vs_3s6z", "5m_vs_6m")
 _FIVE_SEEDS = ("2s3z", "3s5z", "6h_vs_8z", "smacv2_5_units")
