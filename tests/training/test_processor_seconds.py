@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jax
 import pytest
 
 import dop
+from dop.devices import compilation
 from dop.storage import manifest
 from dop.storage.run_directory import RunFolder
 from dop.training import trainer
@@ -20,22 +22,28 @@ SECONDS = {"start": 10.0, "chunk": 1.0, "evaluate": 100.0}
 MEASURED: dict[str, Any] = {"eval_interval": 16, "eval_episodes": 4, "chunk_iterations": 2}
 
 
+_now = 0.0
+
+
+def time_passes(seconds: float) -> None:
+    global _now  # noqa: PLW0603
+    _now += seconds
+
+
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time passes in the driver's calls alone."""
-    passed = 0.0
 
     def timed(name: str, call: Any) -> Any:
         def wrapped(*arguments: Any, **named: Any) -> Any:
-            nonlocal passed
-            passed += SECONDS[name]
+            time_passes(SECONDS[name])
             return call(*arguments, **named)
 
         return wrapped
 
     for name in SECONDS:
         monkeypatch.setattr(Driver, name, timed(name, getattr(Driver, name)))
-    monkeypatch.setattr(trainer.time, "process_time", lambda: passed)
+    monkeypatch.setattr(trainer.time, "process_time", lambda: _now)
 
 
 def train(folder: Path, env_steps: int) -> dop.Run:
@@ -75,3 +83,20 @@ def test_after_a_checkpoint_without_them_they_are_unknown(tmp_path: Path) -> Non
     found = seconds(resume(folder.path, 64))
     assert found[0] == ("evaluation", 10.0)
     assert {value for _, value in found[before:]} == {None}
+
+
+def test_compilation_counts_apart_and_happens_once() -> None:
+    """The clock of this file does not advance by itself; tracing advances it here."""
+    traced = 0
+
+    def double(x: jax.Array) -> jax.Array:
+        nonlocal traced
+        traced += 1
+        time_passes(5.0)
+        return 2 * x
+
+    before = compilation.spent()
+    function = compilation.CompiledFirst(jax.jit(double))
+    assert [float(function(jax.numpy.float32(x))) for x in (1, 2)] == [2, 4]
+    assert compilation.spent() - before == 5.0
+    assert traced == 1

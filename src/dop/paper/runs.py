@@ -214,7 +214,7 @@ def next_length(piece: Piece, folder: RunFolder, seconds: float) -> int:
     middle, last = kept[len(kept) // 2 - 1], kept[-1]
     if middle.processor_seconds is None or last.processor_seconds is None:
         raise RunError(f"{folder.path} has no processor seconds, as version 0.1 did not record them. Delete it to train it again.")
-    # The later half has no compilation. A little more, since steps do not take equally long.
+    # Of the later half, as short episodes come early. A little more, since steps do not take equally long.
     per_step = (last.processor_seconds - middle.processor_seconds) / max(last.env_steps - middle.env_steps, 1)
     per_step = per_step or last.processor_seconds / last.env_steps
     return last.env_steps + round(1.02 * max(seconds - last.processor_seconds, 0.0) / per_step) + 1

@@ -46,7 +46,7 @@ class Record:
     """Seconds of computing since the start of the run, without interruptions."""
     processor_seconds: float | None = field(default=None, compare=False)
     """Processor seconds of training since the start of the run: of all threads of the training process, for all seeds of the run together,
-    with compilation, without evaluations and worker processes. None if unknown: version 0.1 did not measure them. Not compared by `==`."""
+    without compilation, evaluations and worker processes. None if unknown: version 0.1 did not measure them. Not compared by `==`."""
     metrics: dict[str, float]
     """Means over the episodes or iterations since the previous record."""
 

@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias
 import jax
 import numpy as np
 
-from dop.devices import memory, parallel
+from dop.devices import compilation, memory, parallel
 from dop.errors import ConfigError, RunError, plain, shown
 from dop.loggers.protocol import Logger
 from dop.storage import initial, records
@@ -107,11 +107,11 @@ class Trainer:
 
     @contextlib.contextmanager
     def _timed(self) -> Iterator[None]:
-        """Count the processor seconds of the block."""
-        begun = time.process_time()
+        """Count the processor seconds of the block, without compilation."""
+        begun = time.process_time() - compilation.spent()
         yield
         if self._processor_seconds is not None:
-            self._processor_seconds += time.process_time() - begun
+            self._processor_seconds += time.process_time() - compilation.spent() - begun
 
     def rewind(self, state: RunState) -> None:
         """Discard records and snapshots after a restored `state`.
