@@ -50,8 +50,9 @@ class Options(runs.RunOptions):
     KNOWN = tuple(SMAX_METHODS)
 
     scale: Literal["small", "full"] = "small"
-    """small: 300,000 environment steps on 2s3z, 3s5z and 6h_vs_8z, 3 seeds. full: 1 million (2 million on 27m_vs_30m, 3s5z_vs_3s6z and
-    5m_vs_6m) on 9 maps, 3 or 5 seeds."""
+    """small: 300,000 environment steps on 2s3z, 3s5z and 6h_vs_8z, 3 seeds; about six hours of one core. full: 1 million (2 million on
+    27m_vs_30m, 3s5z_vs_3s6z and 5m_vs_6m) on 9 maps, 3 or 5 seeds; one to two weeks of one core, more than half of it 27m_vs_30m. Start it
+    several times to use several cores."""
     maps: tuple[str, ...] = ()
     """Only these of the scale's maps; full has also 5m_vs_6m, 10m_vs_11m, 27m_vs_30m, 3s5z_vs_3s6z, smacv2_5_units and smacv2_10_units."""
     variants: tuple[str, ...] = ()
