@@ -148,7 +148,9 @@ def records(run: Path, until: float = float("inf")) -> list[dict[str, Any]]:
     path = run / "metrics.jsonl"
     complete = path.read_bytes().rpartition(b"\n")[0].splitlines() if path.exists() else []
     found = [json.loads(line) for line in complete]
-    return [{name: value for name, value in record.items() if name != "wall_seconds"} for record in found if record["iteration"] <= until]
+    return [
+        {name: value for name, value in record.items() if not name.endswith("_seconds")} for record in found if record["iteration"] <= until
+    ]
 
 
 def newest(run: Path) -> int:

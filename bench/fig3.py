@@ -1,7 +1,8 @@
-"""How long the runs of Fig. 3 take: processor time of training and of evaluations, by map and variant.
+"""How long the runs of `dop reproduce fig3` and `smax` take: processor time of training and of evaluations, by map and variant.
 
     PJRT_NPROC=1 taskset -c 0 python bench/fig3.py --maps skirmish:MMM --chunks 2     one map; about a minute per variant
     PJRT_NPROC=1 taskset -c 0 python bench/fig3.py --maps skirmish --variants dop     one variant on all maps
+    PJRT_NPROC=1 taskset -c 0 python bench/fig3.py --of smax --scale full --variants dop --chunks 2           DOP on the maps of `smax`
 
 Policies are untrained, so their episodes differ in length from those of a whole run. Times are processor times, which exclude other
 processes.
@@ -17,13 +18,14 @@ import jax
 import numpy as np
 
 from dop import envs
-from dop.paper.comparisons import SCALES
-from dop.paper.fig3 import Options, Piece, all_pieces
+from dop.paper import fig3, smax
+from dop.paper.runs import Piece, all_pieces
 from dop.paper.variants import algorithm_of
 from dop.storage.config import TrainConfig
 from dop.training.program import Program
 from machine import describe
 
+REPRODUCTIONS = {"fig3": fig3.Options, "smax": smax.Options}
 CONFIG = TrainConfig(seeds=(0,), chunk_iterations=4)
 
 
@@ -65,7 +67,8 @@ def cost(piece: Piece, chunks: int) -> Cost:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scale", choices=tuple(SCALES), default="small")
+    parser.add_argument("--of", choices=tuple(REPRODUCTIONS), default="fig3")
+    parser.add_argument("--scale", default="small")
     parser.add_argument("--maps", nargs="*", default=())
     parser.add_argument("--variants", nargs="*", default=())
     parser.add_argument("--chunks", type=int, default=4, help=f"timed chunks of {CONFIG.iterations_per_chunk} iterations")
@@ -73,7 +76,7 @@ def main() -> None:
     print(describe())
     print("| map | variant | first chunk (s) | steps per second | evaluation (s) | environment steps of a run | minutes of a run |")
     print("|---|---|---|---|---|---|---|")
-    chosen = Options(scale=options.scale, maps=tuple(options.maps), variants=tuple(options.variants), seeds=1)
+    chosen = REPRODUCTIONS[options.of](scale=options.scale, maps=tuple(options.maps), variants=tuple(options.variants), seeds=1)
     for piece in all_pieces(chosen):
         found = cost(piece, options.chunks)
         cells = [f"{found.start:.0f}", f"{1 / found.per_step:,.0f}", f"{found.evaluation:.2f}", f"{piece.env_steps:,}"]

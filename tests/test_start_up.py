@@ -61,9 +61,10 @@ def test_what_shows_algorithms_and_environments_imports_nothing_that_draws_or_sa
     assert not found & DRAWS_AND_SAVES
 
 
-def test_help_of_a_figure_imports_nothing_that_draws_or_saves():
+@pytest.mark.parametrize("name", ["fig3", "smax"])
+def test_help_of_a_figure_imports_nothing_that_draws_or_saves(name: str):
     """Except for SciPy, whose statistics are imported by their users."""
-    assert not imported(MAIN.format(["reproduce", "fig3", "--help"])) & (DRAWS_AND_SAVES - {"scipy"})
+    assert not imported(MAIN.format(["reproduce", name, "--help"])) & (DRAWS_AND_SAVES - {"scipy"})
 
 
 def test_a_command_that_is_asked_for_imports_no_other():

@@ -328,6 +328,8 @@ def test_dop_plot_draws_runs_and_others(trained: Path, tmp_path: Path, name: str
         assert written["figure"].read_bytes() == before
         _, remarks = views.plot([trained], out=written["figure"], others=[other], axes=("env_steps", "wall_seconds"))
         assert remarks == ["ippo (theirs) is left out: it has no elapsed_time."]
+        _, remarks = views.plot([trained], out=written["figure"], others=[other], axes=("processor_seconds", "env_steps"))
+        assert remarks == ["ippo (theirs) is left out: it has no processor_seconds."]
 
 
 def test_dop_plot_refuses_what_it_cannot_do(trained: Path, tmp_path: Path):

@@ -1,6 +1,7 @@
 """Means, Student's t intervals and common points, by hand."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -102,6 +103,8 @@ def test_curves_are_by_seed_over_either_axis_and_skip_what_lacks_the_metric():
     assert list(found) == [1, 5]
     np.testing.assert_array_equal(found[5], [[10, 20], [1, 2]])
     np.testing.assert_array_equal(curves(records, "a", "wall_seconds")[5].x, [1, 2])
+    timed = [replace(record, processor_seconds=record.env_steps / 5) for record in records[1:]]
+    np.testing.assert_array_equal(curves([records[0], *timed], "a", "processor_seconds")[5].x, [2])
     assert curves(records, "c") == {}
 
 

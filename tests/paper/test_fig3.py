@@ -11,40 +11,20 @@ import pytest
 from dop import envs
 from dop.algorithms import algorithms
 from dop.errors import ConfigError, RunError, UnknownNameError
-from dop.paper import fig3
-from dop.paper.comparisons import SCALES
-from dop.paper.fig3 import Options, Piece
-from dop.paper.variants import VARIANTS, algorithm_of
-from dop.storage.config import RunConfig, TrainConfig
+from dop.paper import fig3, runs
+from dop.paper.comparisons import FIG3_SCALES, SMAX_SCALES
+from dop.paper.fig3 import Options
+from dop.paper.runs import Piece
+from dop.paper.variants import FIG3, METHODS, algorithm_of
 from dop.storage.records import Record
 from dop.storage.run_directory import RunFolder
+from paper_runs import GOAL, write_run
 
-GOAL = 300_000
 SKIRMISH_MAPS = "MMM so_many_baneling 2s_vs_1sc 3s_vs_3z 2s3z 3s5z 10m_vs_11m MMM2"
 
 
 def options(folder: Path, **changes: Any) -> Options:
     return Options(**{"maps": ("3m",), "variants": ("dop", "coma"), "seeds": 2, "runs": folder / "runs", "out": folder / "out", **changes})
-
-
-def write_run(piece: Piece, folder: RunFolder, steps: int = GOAL) -> None:
-    """Write a run directory whose win rate rises to 1 - seed / 10."""
-    config = RunConfig(
-        algorithm="stochastic-dop",
-        hyper_parameters={"gamma": 0.99},
-        environment=piece.environment,
-        environment_options={},
-        environment_spec={},
-        train_config=TrainConfig(seeds=(piece.seed,)),
-    )
-    if not folder.config.exists():
-        folder.create(config)
-    points = range(0, steps + 1, 50_000)
-    at = [{"seed": piece.seed, "iteration": k, "env_steps": x, "wall_seconds": 60.0 * k} for k, x in enumerate(points)]
-    metrics = [{fig3.WIN: x["env_steps"] / GOAL * (1 - piece.seed / 10), "test_return_mean": 20.0} for x in at]
-    records = [Record(kind="evaluation", metrics=m, **x) for x, m in zip(at, metrics, strict=True)]
-    records.append(Record(kind="train", metrics={"critic_loss": 1.0}, **at[-1]))
-    folder.metrics.write_text("".join(record.to_json() + "\n" for record in records))
 
 
 @pytest.fixture
@@ -57,25 +37,25 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         done.append(str(piece))
         return True
 
-    monkeypatch.setattr(fig3, "train", train)
+    monkeypatch.setattr(runs, "train", train)
     return done
 
 
 def test_every_variant_is_a_preset_that_exists() -> None:
-    for variant, (name, preset) in VARIANTS.items():
+    for variant, (name, preset) in METHODS.items():
         assert algorithm_of(variant) == algorithms()[name].presets()[preset]
 
 
 def test_every_map_of_every_scale_exists() -> None:
     known = envs.names()
-    compared = [comparison for scale in SCALES.values() for comparison in scale]
+    compared = [comparison for scale in (*FIG3_SCALES.values(), *SMAX_SCALES.values()) for comparison in scale]
     assert all(f"{comparison.family}:{name}" in known for comparison in compared for name in comparison.env_steps)
 
 
 def test_seeds_are_outermost(tmp_path: Path) -> None:
-    names = [str(piece) for piece in fig3.all_pieces(options(tmp_path))]
+    names = [str(piece) for piece in runs.all_pieces(options(tmp_path))]
     assert names == ["3m dop seed 0", "3m coma seed 0", "3m dop seed 1", "3m coma seed 1"]
-    assert len(list(fig3.all_pieces(Options()))) == 4 * len(VARIANTS) * 5
+    assert len(list(runs.all_pieces(Options()))) == 4 * len(FIG3) * 5
 
 
 def test_finished_pieces_are_not_trained_again(tmp_path: Path, trained: list[str]) -> None:
@@ -88,7 +68,7 @@ def test_finished_pieces_are_not_trained_again(tmp_path: Path, trained: list[str
 
 def test_a_finished_run_without_a_data_file_only_gets_the_file(tmp_path: Path, trained: list[str]) -> None:
     chosen = options(tmp_path, variants=("dop",), seeds=1)
-    (piece,) = fig3.all_pieces(chosen)
+    (piece,) = runs.all_pieces(chosen)
     write_run(piece, piece.folder(chosen))
     fig3.reproduce(chosen, lambda _: None)
     assert trained == []
@@ -105,15 +85,15 @@ def test_a_finished_run_without_a_data_file_only_gets_the_file(tmp_path: Path, t
 
 def test_an_interrupted_run_is_resumed_and_a_second_interrupt_ends_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = options(tmp_path, variants=("dop",))
-    first, _ = fig3.all_pieces(chosen)
+    first, _ = runs.all_pieces(chosen)
     write_run(first, first.folder(chosen), steps=100_000)
-    assert not fig3.finished(first.folder(chosen), GOAL)
+    assert not runs.finished(first.folder(chosen), GOAL)
     trained = Record(kind="train", seed=0, iteration=9, env_steps=GOAL, wall_seconds=1.0, metrics={"critic_loss": 1.0})
     with first.folder(chosen).metrics.open("a") as file:  # killed before the last evaluation
         file.write(trained.to_json() + "\n")
-    assert not fig3.finished(first.folder(chosen), GOAL)
+    assert not runs.finished(first.folder(chosen), GOAL)
     requested = []
-    monkeypatch.setattr(fig3, "train", lambda piece, folder: requested.append(str(piece)))
+    monkeypatch.setattr(runs, "train", lambda piece, folder: requested.append(str(piece)))
     fig3.reproduce(chosen, lambda _: None)
     assert requested == ["3m dop seed 0"]
     assert not first.data(chosen).exists()
@@ -121,17 +101,17 @@ def test_an_interrupted_run_is_resumed_and_a_second_interrupt_ends_the_work(tmp_
 
 def test_a_piece_in_training_by_another_process_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = options(tmp_path, variants=("dop",), seeds=1)
-    (piece,) = fig3.all_pieces(chosen)
+    (piece,) = runs.all_pieces(chosen)
     write_run(piece, piece.folder(chosen), steps=100_000)
 
     def refused(piece: Piece, folder: RunFolder) -> bool:
         raise RunError("is being trained by another process")
 
-    monkeypatch.setattr(fig3, "train", refused)
+    monkeypatch.setattr(runs, "train", refused)
     with piece.folder(chosen).locked():
-        assert fig3.run_piece(piece, chosen, lambda _: None)
+        assert runs.run_piece(piece, chosen, lambda _: None)
     with pytest.raises(RunError):
-        fig3.run_piece(piece, chosen, lambda _: None)
+        runs.run_piece(piece, chosen, lambda _: None)
 
 
 def test_the_table_has_means_over_the_last_evaluations_and_seeds(tmp_path: Path, trained: list[str]) -> None:
@@ -153,7 +133,7 @@ def test_a_longer_scale_continues_a_shorter_ones_run_and_both_have_their_rows(tm
         trained.append(f"{piece.env_steps}")
         return True
 
-    monkeypatch.setattr(fig3, "train", train)
+    monkeypatch.setattr(runs, "train", train)
     lines: list[str] = []
     small = options(tmp_path, maps=("2s3z",), variants=("dop",), seeds=1)
     paper = options(tmp_path, maps=("2s3z",), variants=("dop",), seeds=1, scale="paper")
@@ -175,7 +155,7 @@ def test_a_summary_without_finished_pieces_says_so(tmp_path: Path) -> None:
 
 
 def test_skirmish_is_the_papers_maps_and_methods() -> None:
-    found = list(fig3.all_pieces(Options(maps=("skirmish",))))
+    found = list(runs.all_pieces(Options(maps=("skirmish",))))
     assert len(found) == 8 * 5 * 5
     assert {piece.environment for piece in found} == {f"skirmish:{name}" for name in SKIRMISH_MAPS.split()}
     assert {piece.variant for piece in found} == {"dop", "on-policy-dop", "undecomposed-dop", "coma", "qmix"}
@@ -184,7 +164,7 @@ def test_skirmish_is_the_papers_maps_and_methods() -> None:
 
 def test_single_maps_of_skirmish_and_any_variant_can_be_requested() -> None:
     chosen = Options(maps=("skirmish:MMM", "skirmish:2s_vs_1sc"), variants=("vdn",), seeds=1)
-    assert [str(piece) for piece in fig3.all_pieces(chosen)] == ["skirmish:MMM vdn seed 0", "skirmish:2s_vs_1sc vdn seed 0"]
+    assert [str(piece) for piece in runs.all_pieces(chosen)] == ["skirmish:MMM vdn seed 0", "skirmish:2s_vs_1sc vdn seed 0"]
 
 
 def test_families_have_folders_tables_and_figures_of_their_own(tmp_path: Path, trained: list[str]) -> None:
@@ -196,7 +176,7 @@ def test_families_have_folders_tables_and_figures_of_their_own(tmp_path: Path, t
     data = sorted(str(path.relative_to(out / "data")) for path in out.rglob("*.json"))
     assert data == [f"{folder}/dop/seed-{seed}.json" for folder in ("2s3z", "skirmish/2s3z") for seed in (0, 1)]
     about = json.loads((out / "data/skirmish/2s3z/dop/seed-0.json").read_text())["about"]
-    assert (about["family"], about["map"], about["env_steps"]) == ("skirmish", "2s3z", SCALES["small"][1].env_steps["2s3z"])
+    assert (about["family"], about["map"], about["env_steps"]) == ("skirmish", "2s3z", FIG3_SCALES["small"][1].env_steps["2s3z"])
     assert sorted(path.name for path in out.iterdir() if path.is_file()) == [
         "fig3-skirmish.png",
         "fig3.png",
@@ -215,13 +195,13 @@ def test_a_long_run_of_coma_is_made_on_request_alone_and_continues_the_short_one
         trained.append(piece.env_steps)
         return True
 
-    monkeypatch.setattr(fig3, "train", train)
+    monkeypatch.setattr(runs, "train", train)
     long = options(tmp_path, scale="long-coma", maps=(), variants=(), seeds=None)
-    assert [str(piece) for piece in fig3.all_pieces(long)] == [f"skirmish:so_many_baneling coma seed {seed}" for seed in (0, 1)]
+    assert [str(piece) for piece in runs.all_pieces(long)] == [f"skirmish:so_many_baneling coma seed {seed}" for seed in (0, 1)]
     short = options(tmp_path, maps=("skirmish:so_many_baneling",), variants=("coma",))
     for chosen in (short, long, short):
         fig3.reproduce(chosen, lambda _: None)
-    length = SCALES["small"][1].env_steps["so_many_baneling"]
+    length = FIG3_SCALES["small"][1].env_steps["so_many_baneling"]
     assert trained == [length, length, 2_000_000, 2_000_000]
     assert "2000k:" in (tmp_path / "out" / "table-long-coma.md").read_text()
     assert "2000k:" not in (tmp_path / "out" / "table-skirmish.md").read_text()

@@ -24,7 +24,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 def test_theorems_are_listed_and_shared_modules_are_not():
     assert "theorems" in paper.reproductions()
-    assert not {"pieces", "variants"} & set(paper.reproductions())
+    assert not {"pieces", "runs", "comparisons", "variants"} & set(paper.reproductions())
 
 
 @pytest.mark.parametrize("name", paper.reproductions())
@@ -63,7 +63,7 @@ def test_mistyped_name_ends_in_one_sentence(monkeypatch: pytest.MonkeyPatch, cap
     [
         (("theorems", "--seed", "-1"), "seed must not be negative"),
         (("environments", "--episodes", "-1"), "episodes must not be negative"),
-        *(((name, "--seeds", "0"), "seeds must be positive") for name in ("fig1", "fig3", "fig4", "games")),
+        *(((name, "--seeds", "0"), "seeds must be positive") for name in ("fig1", "fig3", "fig4", "games", "smax")),
         (("fig1", "--actions", "1"), "at least 2"),
         (("fig1", "--variance-agents", "2", "0"), "variance_agents must be positive"),
         (("fig1", "--critic-hidden", "30"), "must divide critic.hidden_size"),

@@ -35,6 +35,14 @@ def test_a_line_is_flat_and_has_the_documented_names():
     assert line == '{"kind": "evaluation", "seed": 3, "iteration": 20, "env_steps": 2000, "wall_seconds": 10.0, "return_mean": 1.5}'
 
 
+def test_processor_seconds_are_in_the_line_if_they_are_known():
+    line = replace(record(), processor_seconds=7.5).to_json()
+    assert line == GOOD.replace('"wall_seconds": 10.0', '"wall_seconds": 10.0, "processor_seconds": 7.5')
+    assert Record.from_json(line).processor_seconds == 7.5
+    assert Record.from_json(line).metrics == {"x": 1.0}
+    assert Record.from_json(GOOD).processor_seconds is None
+
+
 def test_records_come_back_exactly(path: Path):
     written = [record(1, seed, critic_loss=0.1 + 0.2, policy_entropy=1e-300) for seed in (0, 1)]
     fill(path, *written)
@@ -69,6 +77,7 @@ GOOD = record().to_json()
         (GOOD.replace("1.0", "NaN"), "NaN is not JSON"),
         (GOOD.replace("1.0", '"high"'), "x must be a finite number, found 'high'"),
         (GOOD.replace("10.0", "null"), "wall_seconds must be a finite number"),
+        (GOOD.replace('"x"', '"processor_seconds": null, "x"'), "processor_seconds must be a finite number"),
         (GOOD[:-5], "Expecting value"),
     ],
 )

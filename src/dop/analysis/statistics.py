@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from dop.storage.records import Record
 
-Axis: TypeAlias = Literal["env_steps", "wall_seconds"]
+Axis: TypeAlias = Literal["env_steps", "wall_seconds", "processor_seconds"]
 LARGEST = 1e100
 """The largest absolute value; larger numbers count as not finite, since sums of their squares may overflow."""
 
@@ -58,7 +58,7 @@ def finite_mean(values: Float[np.ndarray, " value"]) -> float:
 
 
 def curves(records: Iterable[Record], metric: str, axis: Axis = "env_steps", *, smooth: int = 0) -> dict[int, Curve]:
-    """`metric` over environment steps or seconds, by seed (see `known`).
+    """`metric` over environment steps or seconds, by seed (see `known`), without records whose processor seconds are unknown.
 
     Args:
         records: of one run.
@@ -68,8 +68,8 @@ def curves(records: Iterable[Record], metric: str, axis: Axis = "env_steps", *, 
     """
     points: dict[int, list[tuple[float, float, float]]] = defaultdict(list)
     for record in records:
-        if metric in record.metrics:
-            points[record.seed].append((getattr(record, axis), record.metrics[metric], record.env_steps))
+        if metric in record.metrics and (place := getattr(record, axis)) is not None:
+            points[record.seed].append((place, record.metrics[metric], record.env_steps))
     found = {}
     for seed in sorted(points):
         rows = known(points[seed])

@@ -12,9 +12,11 @@ import logging
 import os
 import re
 import stat
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import jax
 
@@ -43,6 +45,35 @@ def options(wanted: Mapping[str, bool | int]) -> dict[str, bool | int] | None:
         return None
     flags = os.environ.get("XLA_FLAGS", "")
     return {name: value for name, value in wanted.items() if f"--{name}=" not in flags} or None
+
+
+_spent = 0.0
+
+
+def spent() -> float:
+    """Processor seconds of this process until now in the compilation of `CompiledFirst` functions."""
+    return _spent
+
+
+class CompiledFirst:
+    """A jitted function whose first call compiles before it runs, so that `spent` counts the compilation."""
+
+    def __init__(self, jitted: Any) -> None:
+        self._jitted = jitted
+        self._compiled = False
+
+    def __call__(self, *args: Any) -> Any:
+        global _spent  # noqa: PLW0603  (a clock of the process, as `time.process_time` is)
+        if not self._compiled:
+            begun = time.process_time()
+            self._jitted.lower(*args).compile()  # which the call then uses
+            self._compiled = True
+            _spent += time.process_time() - begun
+        return self._jitted(*args)
+
+    def lower(self, *args: Any) -> Any:
+        """As that of the jitted function."""
+        return self._jitted.lower(*args)
 
 
 def use_cache() -> None:

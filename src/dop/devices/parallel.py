@@ -86,7 +86,7 @@ def mesh(seeds: int, devices: Devices = None) -> Mesh:
 
 def over_seeds(
     function: Callable[..., Any], devices: Mesh, *, donate: bool = False, options: Mapping[str, bool | int] | None = None
-) -> Callable[..., Any]:
+) -> compilation.CompiledFirst:
     """`function` of one seed's state, jitted over the leading seed axis of its arguments and results.
 
     Args:
@@ -106,7 +106,8 @@ def over_seeds(
 
     spec = PartitionSpec(AXIS)
     mapped = jax.shard_map(block, mesh=devices, in_specs=spec, out_specs=spec, check_vma=False)
-    return jax.jit(mapped, donate_argnums=(0,) if donate else (), compiler_options=compilation.options(options or {}))
+    jitted = jax.jit(mapped, donate_argnums=(0,) if donate else (), compiler_options=compilation.options(options or {}))
+    return compilation.CompiledFirst(jitted)
 
 
 def place(tree: PyTree, devices: Mesh) -> PyTree:

@@ -33,7 +33,16 @@ class Replay(eqx.Module, Generic[Item]):
         """Append the items of `batch` (leading axis), overwriting the oldest."""
         n = jax.tree.leaves(batch)[0].shape[0]
         indices = (self.added + jnp.arange(n)) % self.capacity
-        items = jax.tree.map(lambda old, new: old.at[indices].set(new.astype(old.dtype), unique_indices=True), self.items, batch)
+        if n == 1:
+            # XLA makes a slice update of a scatter of one row, fuses it into the draws that follow, and then copies the whole buffer.
+            # A second row, beyond the end and therefore dropped, keeps it a scatter in place.
+            indices = jnp.append(indices, self.capacity)
+            batch = jax.tree.map(lambda new: jnp.concatenate([new, new]), batch)
+
+        def overwritten(old: Array, new: Array) -> Array:
+            return old.at[indices].set(new.astype(old.dtype), mode="drop", unique_indices=True)
+
+        items = jax.tree.map(overwritten, self.items, batch)
         return Replay(items=items, added=self.added + n)
 
     def latest(self, n: int) -> Item:

@@ -1,4 +1,4 @@
-"""What Fig. 3 compares: methods on the maps of a family of environments, with run lengths and seeds.
+"""What `fig3` and `smax` compare: methods on the maps of a family of environments, with run lengths and seeds.
 
 The maps of SMAX have their plain names, those of another family are `FAMILY:MAP`, and `FAMILY` is all of them.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from dop.errors import ConfigError
 from dop.paper import pieces
-from dop.paper.variants import VARIANTS
+from dop.paper.variants import FIG3, SMAX_METHODS
 
 SMAX = "smax"
 SKIRMISH = "skirmish"
@@ -25,7 +25,10 @@ class Comparison:
     """Unless others are requested."""
     env_steps: Mapping[str, int]
     """Environment steps of a run, by map."""
-    seeds: int
+    seeds: Mapping[str, int]
+    """Number of seeds, by map."""
+    reference: str | None = None
+    """The method that sets the processor seconds of a second comparison: the runs of the others continue until they have taken as many."""
     suffix: str = ""
     """Of the names of table and figure, which keeps comparisons in one folder apart."""
 
@@ -44,14 +47,16 @@ _SKIRMISH_MAPS = ("MMM", "so_many_baneling", "2s_vs_1sc", "3s_vs_3z", "2s3z", "3
 
 
 def _smax(maps: tuple[str, ...], env_steps: int, seeds: int) -> Comparison:
-    return Comparison(family=SMAX, variants=tuple(VARIANTS), env_steps=dict.fromkeys(maps, env_steps), seeds=seeds)
+    return Comparison(family=SMAX, variants=tuple(FIG3), env_steps=dict.fromkeys(maps, env_steps), seeds=dict.fromkeys(maps, seeds))
 
 
 def _skirmish(env_steps: Mapping[str, int], seeds: int) -> Comparison:
-    return Comparison(family=SKIRMISH, variants=_PAPER_METHODS, env_steps=env_steps, seeds=seeds, suffix="-skirmish")
+    return Comparison(
+        family=SKIRMISH, variants=_PAPER_METHODS, env_steps=env_steps, seeds=dict.fromkeys(env_steps, seeds), suffix="-skirmish"
+    )
 
 
-SCALES = {
+FIG3_SCALES = {
     "small": (
         _smax(("3m", "2s3z", "3s_vs_3z", "3s5z"), 300_000, seeds=5),
         _skirmish(dict.fromkeys(_SKIRMISH_MAPS, 500_000), seeds=5),
@@ -61,22 +66,49 @@ SCALES = {
         _skirmish(dict.fromkeys(_SKIRMISH_MAPS, 3_000_000), seeds=12),
     ),
     "long-coma": (
-        Comparison(family=SKIRMISH, variants=("coma",), env_steps={"so_many_baneling": 2_000_000}, seeds=2, suffix="-long-coma"),
+        Comparison(
+            family=SKIRMISH,
+            variants=("coma",),
+            env_steps={"so_many_baneling": 2_000_000},
+            seeds={"so_many_baneling": 2},
+            suffix="-long-coma",
+        ),
     ),
 }
-"""The comparisons of every scale. Without `--maps`, the first one is made."""
+"""The comparisons of Fig. 3, by scale. Without `--maps`, the first one is made."""
 
 
-def chosen(scale: str, maps: Sequence[str]) -> tuple[Comparison, ...]:
-    """The comparisons of the scale on these maps, in this order; without maps, the first one.
+def _peers(env_steps: Mapping[str, int], seeds: Mapping[str, int]) -> Comparison:
+    return Comparison(family=SMAX, variants=tuple(SMAX_METHODS), env_steps=env_steps, seeds=seeds, reference="dop")
+
+
+_MAPS = ("2s3z", "3s5z", "5m_vs_6m", "10m_vs_11m", "27m_vs_30m", "3s5z_vs_3s6z", "6h_vs_8z", "smacv2_5_units", "smacv2_10_units")
+"""The maps on which methods are usually compared on SMAX."""
+_HARDEST = ("27m_vs_30m", "3s5z_vs_3s6z", "5m_vs_6m")
+_FIVE_SEEDS = ("2s3z", "3s5z", "6h_vs_8z", "smacv2_5_units")
+_SMALL = ("2s3z", "3s5z", "6h_vs_8z")
+
+SMAX_SCALES = {
+    "small": (_peers(dict.fromkeys(_SMALL, 300_000), seeds=dict.fromkeys(_SMALL, 3)),),
+    "full": (
+        _peers(
+            {name: 2_000_000 if name in _HARDEST else 1_000_000 for name in _MAPS},
+            seeds={name: 5 if name in _FIVE_SEEDS else 3 for name in _MAPS},
+        ),
+    ),
+}
+"""The comparison of methods on SMAX, by scale."""
+
+
+def chosen(comparisons: Sequence[Comparison], maps: Sequence[str]) -> tuple[Comparison, ...]:
+    """The comparisons on these maps, in this order; without maps, the first one.
 
     Raises:
-        UnknownNameError: a map that the scale does not have.
+        UnknownNameError: a map that none of them has.
         ConfigError: a map given twice.
     """
-    comparisons = SCALES[scale]
     if not maps:
-        return comparisons[:1]
+        return tuple(comparisons[:1])
     _check(maps, comparisons)
     found = []
     for comparison in comparisons:

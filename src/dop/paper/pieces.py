@@ -66,7 +66,7 @@ def _check_options(path: Path, found: Mapping[str, Any], about: Mapping[str, Any
 def write(path: Path, about: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     """Write a data file: the results, the date and `about`."""
     made_by = {**about, "date": datetime.date.today().isoformat()}
-    files.write_text(path, json.dumps({"about": made_by, **_rounded(dict(found))}) + "\n")
+    files.write_text(path, json.dumps({"about": made_by, **rounded(dict(found))}) + "\n")
 
 
 def read(path: Path) -> dict[str, Any] | None:
@@ -104,12 +104,12 @@ def evaluations(path: Path) -> list[Record]:
         raise _damaged(path, error) from error
 
 
-def _rounded(found: Any) -> Any:
+def rounded(found: Any) -> Any:
     """Numbers rounded to six digits, for small files."""
     if isinstance(found, dict):
-        return {name: _rounded(value) for name, value in found.items()}
+        return {name: rounded(value) for name, value in found.items()}
     if isinstance(found, list):
-        return [_rounded(value) for value in found]
+        return [rounded(value) for value in found]
     return float(f"{found:.6g}") if isinstance(found, float) else found
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from dop import algorithms
 from dop.types import Algorithm
 
-VARIANTS = {
+FIG3 = {
     "dop": ("stochastic-dop", "default"),
     "dop-paper": ("stochastic-dop", "paper"),
     "on-policy-dop": ("stochastic-dop", "on-policy"),
@@ -22,7 +22,15 @@ VARIANTS = {
 """Algorithm and preset of each method of Fig. 3."""
 RELAXED = {name: (name, "default") for name in ("deterministic-dop", "maddpg", "maac")}
 """Algorithm and preset of each method of Fig. 4 with relaxed actions (points of a simplex)."""
-METHODS = VARIANTS | RELAXED
+PPO = {
+    "mappo": ("mappo", "default"),
+    "mappo-jaxmarl": ("mappo", "jaxmarl"),
+    "ippo": ("ippo", "default"),
+    "ippo-jaxmarl": ("ippo", "jaxmarl"),
+}
+SMAX_METHODS = {name: (FIG3 | PPO)[name] for name in ("dop", *PPO, "qmix", "vdn", "coma")}
+"""Algorithm and preset of each method of the table on SMAX."""
+METHODS = FIG3 | RELAXED | PPO
 
 
 def algorithm_of(variant: str) -> Algorithm[Any, Any]:

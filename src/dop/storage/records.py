@@ -1,7 +1,8 @@
 """Records: the metrics that a run reports during training.
 
-A record is one line of `metrics.jsonl`, a flat JSON object: `kind`, `seed`, `iteration`, `env_steps`, `wall_seconds`, and metrics under
-PyMARL's names (`return_mean`, `ep_length_mean`, `critic_loss` ...; `test_return_mean`, `test_battle_won_mean` ... in evaluations).
+A record is one line of `metrics.jsonl`, a flat JSON object: `kind`, `seed`, `iteration`, `env_steps`, `wall_seconds`, `processor_seconds`
+(not in records of version 0.1), and metrics under PyMARL's names (`return_mean`, `ep_length_mean`, `critic_loss` ...; `test_return_mean`,
+`test_battle_won_mean` ... in evaluations).
 
 JSON has neither NaN nor infinity: a metric that is not finite is written as null, and null is read as NaN.
 A line is complete with its newline. A last line without one, the result of a crash, is ignored.
@@ -13,7 +14,7 @@ import json
 import math
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeAlias, get_args
 
@@ -23,6 +24,8 @@ from dop.storage import files
 Kind: TypeAlias = Literal["train", "evaluation"]
 _COUNTS = ("seed", "iteration", "env_steps")
 _HEADER = ("kind", *_COUNTS, "wall_seconds")
+_OPTIONAL = "processor_seconds"
+_FIELDS = (*_HEADER, _OPTIONAL)
 _MOST = 2**63
 """Upper bound of counts, exclusive."""
 
@@ -41,15 +44,20 @@ class Record:
     """Environment steps of this seed so far, without those of evaluations."""
     wall_seconds: float
     """Seconds of computing since the start of the run, without interruptions."""
+    processor_seconds: float | None = field(default=None, compare=False)
+    """Processor seconds of training since the start of the run: of all threads of the training process, for all seeds of the run together,
+    without compilation, evaluations and worker processes. None if unknown: version 0.1 did not measure them. Not compared by `==`."""
     metrics: dict[str, float]
     """Means over the episodes or iterations since the previous record."""
 
     def to_json(self) -> str:
         """One line, without its newline; metrics that are not finite become null."""
-        clash = sorted(set(self.metrics) & set(_HEADER))
+        clash = sorted(set(self.metrics) & set(_FIELDS))
         if clash:
             raise RunError(f"A metric cannot be called {clash[0]!r}, which is a field of every record. Rename the metric.")
         header = {name: getattr(self, name) for name in _HEADER}
+        if self.processor_seconds is not None:
+            header[_OPTIONAL] = self.processor_seconds
         check_names("metrics", self.metrics)
         metrics = {name: float(value) if math.isfinite(value) else None for name, value in self.metrics.items()}
         return json.dumps(header | metrics, allow_nan=False)
@@ -75,7 +83,8 @@ class Record:
         return cls(
             kind=found["kind"],
             wall_seconds=_number("wall_seconds", found["wall_seconds"]),
-            metrics={name: math.nan if value is None else _number(name, value) for name, value in found.items() if name not in _HEADER},
+            processor_seconds=_number(_OPTIONAL, found[_OPTIONAL]) if _OPTIONAL in found else None,
+            metrics={name: math.nan if value is None else _number(name, value) for name, value in found.items() if name not in _FIELDS},
             **{name: _count(name, found[name]) for name in _COUNTS},
         )
 

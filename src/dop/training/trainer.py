@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias
 import jax
 import numpy as np
 
-from dop.devices import memory, parallel
+from dop.devices import compilation, memory, parallel
 from dop.errors import ConfigError, RunError, plain, shown
 from dop.loggers.protocol import Logger
 from dop.storage import initial, records
@@ -75,6 +75,8 @@ class Trainer:
         self.driver = program.drive()
         self.devices = self.driver.devices
         self._started = time.monotonic()
+        self._processor_seconds: float | None = 0.0
+        """Of training; None if the run has a checkpoint of before they were measured."""
         self._saved_at = self._evaluated_at = -1
         self._warned: set[str] = set()
         self.stopped_by: str | None = None
@@ -90,7 +92,9 @@ class Trainer:
 
     def start(self) -> RunState:
         """A new state, warmed up, evaluated and saved, so that there is always a checkpoint to resume from."""
-        state = self.driver.start(parallel.place(parallel.keys(self.train_config.seeds), self.devices), self._prepare)
+        with self._timed():
+            state = self.driver.start(parallel.place(parallel.keys(self.train_config.seeds), self.devices), self._prepare)
+            jax.block_until_ready(state.learner)
         found = parallel.over_seeds(lambda s: non_finite.of_episodes(s.replay.items), self.devices)(state)
         self._check_found(state, non_finite.split(found)[1])
         new_records = self._record("evaluation", state, self.driver.evaluate(state))
@@ -100,6 +104,14 @@ class Trainer:
         self._call("on_evaluation", state, new_records)
         self._call("on_checkpoint", state)
         return state
+
+    @contextlib.contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Count the processor seconds of the block, without compilation."""
+        begun = time.process_time() - compilation.spent()
+        yield
+        if self._processor_seconds is not None:
+            self._processor_seconds += time.process_time() - compilation.spent() - begun
 
     def rewind(self, state: RunState) -> None:
         """Discard records and snapshots after a restored `state`.
@@ -168,6 +180,8 @@ class Trainer:
         like = jax.eval_shape(jax.vmap(self.program.start), parallel.keys(self.train_config.seeds))
         state, meta = self.checkpoints.restore(like, self._accept)
         self._started = time.monotonic() - float(meta["wall_seconds"])
+        processor = meta.get("processor_seconds")
+        self._processor_seconds = None if processor is None else float(processor)
         self._saved_at = iteration_of(state)
         return parallel.place(state, self.devices)
 
@@ -201,7 +215,9 @@ class Trainer:
                 *(self.folder.path, f"{steps:,}", f"{train_config.env_steps:,}", self.program.algorithm.warmup_episodes),
             )
         while steps < train_config.env_steps and not (stop.is_set() or self.stopped_by):
-            state, metrics = self.driver.chunk(state)
+            with self._timed():
+                state, metrics = self.driver.chunk(state)
+                jax.block_until_ready(metrics)
             new_records = self._record("train", state, metrics)
             before, steps = steps, lowest_steps(state)
             evaluation = None
@@ -281,7 +297,12 @@ class Trainer:
 
     def _meta(self) -> dict[str, Any]:
         """The metadata of a checkpoint, which `_accept` checks."""
-        return {"wall_seconds": time.monotonic() - self._started, "library_version": library_version(), "made_by": self.config.made_by}
+        return {
+            "wall_seconds": time.monotonic() - self._started,
+            "processor_seconds": self._processor_seconds,
+            "library_version": library_version(),
+            "made_by": self.config.made_by,
+        }
 
     def _accept(self, meta: dict[str, Any]) -> None:
         """Check the metadata of a checkpoint.
@@ -292,10 +313,11 @@ class Trainer:
         """
         try:
             version, made_by, seconds = str(meta["library_version"]), dict(meta["made_by"]), float(meta["wall_seconds"])
+            processor = float(meta.get("processor_seconds") or 0)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"meta.json is damaged: {error!r}") from error
-        if not 0 <= seconds < math.inf:
-            raise ValueError(f"meta.json is damaged: {seconds} seconds")
+        if not (0 <= seconds < math.inf and 0 <= processor < math.inf):
+            raise ValueError(f"meta.json is damaged: {seconds} seconds, {processor} of a processor")
         check_version(version, self.folder.checkpoints)
         differ = differences(made_by, self.config.made_by)
         if differ:
@@ -309,6 +331,7 @@ class Trainer:
         if kind == "evaluation":
             self._evaluated_at = iteration_of(state)
         seconds = round(time.monotonic() - self._started, 3)
+        processor = None if self._processor_seconds is None else round(self._processor_seconds, 3)
         metrics, found = non_finite.split(metrics)
         values = {name: np.asarray(value) for name, value in metrics.items()}
         env_steps = np.asarray(state.learner.env_steps)
@@ -319,6 +342,7 @@ class Trainer:
                 iteration=iteration_of(state),
                 env_steps=int(env_steps[place]),
                 wall_seconds=seconds,
+                processor_seconds=processor,
                 metrics={name: float(value[place]) for name, value in values.items()},
             )
             for place, seed in enumerate(self.train_config.seeds)

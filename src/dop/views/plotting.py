@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
@@ -57,7 +58,7 @@ def plot(
     runs, others = files.checked_paths("runs", runs), files.checked_paths("others", others)
     places = _places({"out": out, "data": data, "csv": csv, "latex": latex}, runs, others)
     if not isinstance(axes, list | tuple) or not axes or not all(axis in get_args(Axis) for axis in axes):
-        raise ConfigError(f"axes must have env_steps, wall_seconds or both, in a list; got {shown(axes)}.")
+        raise ConfigError(f"axes must have env_steps, wall_seconds or processor_seconds, in a list; got {shown(axes)}.")
     if not isinstance(title, str) or not isinstance(metric, str | None):
         raise ConfigError(f"title and metric must be texts; got {shown(title)} and {shown(metric)}.")
     check_flags(seed_lines=seed_lines)
@@ -157,11 +158,15 @@ def _common_metric(comparison: compare.Comparison, others: bool) -> str:
 
 
 def _with_times(found: marl_eval.Results, axes: Sequence[Axis], remarks: list[str]) -> marl_eval.Results:
-    """The results without lines that have no times, if there is an axis of time."""
-    if "wall_seconds" not in axes:
-        return found
-    timeless = {
-        label for own in found.values() for label, kept in own.items() if any(record.wall_seconds != record.wall_seconds for record in kept)
-    }
-    remarks += [f"{label} is left out: it has no elapsed_time." for label in sorted(timeless)]
+    """The results without lines whose times are unknown, if there is an axis of time."""
+    lines = [(label, kept) for own in found.values() for label, kept in own.items()]
+    timeless: set[str] = set()
+    if "wall_seconds" in axes:
+        without = {label for label, kept in lines if any(math.isnan(record.wall_seconds) for record in kept)}
+        remarks += [f"{label} is left out: it has no elapsed_time." for label in sorted(without)]
+        timeless |= without
+    if "processor_seconds" in axes:
+        without = {label for label, kept in lines if any(record.processor_seconds is None for record in kept)}
+        remarks += [f"{label} is left out: it has no processor_seconds." for label in sorted(without - timeless)]
+        timeless |= without
     return {task: {label: [] if label in timeless else kept for label, kept in own.items()} for task, own in found.items()}

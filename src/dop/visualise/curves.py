@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
-from dop.analysis.statistics import FEWEST_SEEDS, Axis, align, curves, seeds_interval
+from dop.analysis.statistics import FEWEST_SEEDS, Axis, Curve, Interval, align, curves, seeds_interval
 from dop.errors import RunError
 from dop.loggers.progress import compact
 from dop.storage import files
@@ -31,6 +31,11 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 """Okabe and Ito's, which most colour-blind people can tell apart."""
 DASHES = ("-", "--", ":")
 """Once all colours are used, the next style begins."""
+AXIS_WORDS: Mapping[Axis, str] = {
+    "env_steps": "environment steps",
+    "wall_seconds": "wall-clock minutes",
+    "processor_seconds": "processor minutes of training",
+}
 _INK, _FAINT = "#333333", "#e6e6e6"
 
 
@@ -45,6 +50,22 @@ class Panel:
     """Whether the metric is a fraction in [0, 1]."""
     from_zero: bool = False
     """Whether the scale begins at 0, where closeness to 0 matters."""
+    x_words: str = ""
+    """What the x axis is a fraction of, which is then shown in percent; empty: it is `axis`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A mean over seeds in a panel."""
+
+    label: str
+    place: int
+    """Of its style; see `style`."""
+    x: np.ndarray
+    interval: Interval
+    """At each x; bounds may be NaN."""
+    seeds: Sequence[Curve] = ()
+    """Drawn as thin lines."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +123,7 @@ def figure(records_by_label: Mapping[str, Sequence[Record]], *, title: str) -> F
     height = 3.1 * rows + 0.7 + _ROW * _legend_rows(4.6 * columns, captions)
     picture = Figure(figsize=(4.6 * columns, height), layout="constrained", facecolor="white")
     for panel, axes in zip(panels, picture.subplots(rows, columns, squeeze=False).ravel(), strict=True):
-        _draw_panel(axes, panel, records_by_label)
+        _draw_panel(axes, panel, lines_of(panel, records_by_label, Look(seed_lines=True)))
     picture.suptitle(title, fontsize=13, fontweight="bold", color=_INK)
     _add_legend(picture, captions, _line_words(records_by_label, Look(seed_lines=True)))
     return picture
@@ -145,15 +166,41 @@ def draw_grid(
     for axis, row in zip(axes_of, grid, strict=True):
         for (task, by_label), axes in zip(records.items(), row, strict=True):
             panel = Panel(metric=metric, axis=axis, title=task, fraction=metric in look.fractions)
-            ends = _draw_panel(axes, panel, by_label, look=look)
-            if direct:
-                _name_lines(axes, ends)
+            _draw_panel(axes, panel, lines_of(panel, by_label, look), named=direct)
         row[0].set_ylabel(metric_words(metric), fontsize=9, color=_INK)
     picture.suptitle(title, fontsize=13, fontweight="bold", color=_INK)
     if direct:
         picture.supxlabel(_line_words(labels, look), fontsize=8.5, color=_INK)
     else:
         _add_legend(picture, captions, _line_words(labels, look))
+    save(picture, path)
+
+
+def draw_multiples(
+    panels: Sequence[Sequence[tuple[Panel, Sequence[Line]]]], path: Path, *, metric: str, title: str, remark: str = ""
+) -> None:
+    """Small multiples: rows of panels with up to five lines each, which are named at their ends.
+
+    Args:
+        panels: rows of equal length, each panel with its lines.
+        path: as `draw`.
+        metric: the y axis.
+        title: may be empty.
+        remark: what lines and bands are.
+
+    Raises:
+        ValueError: a panel has more lines.
+    """
+    if (most := max(len(lines) for row in panels for _, lines in row)) > _MOST_DIRECT:
+        raise ValueError(f"a panel has {most} lines, more than {_MOST_DIRECT}")
+    picture = Figure(figsize=(5.4 * len(panels[0]), 0.8 + 2.7 * len(panels)), layout="constrained", facecolor="white")
+    grid = picture.subplots(len(panels), len(panels[0]), squeeze=False)
+    for row, all_axes in zip(panels, grid, strict=True):
+        for (panel, lines), axes in zip(row, all_axes, strict=True):
+            _draw_panel(axes, panel, lines, named=True)
+        all_axes[0].set_ylabel(metric_words(metric), fontsize=9, color=_INK)
+    picture.suptitle(title, fontsize=13, fontweight="bold", color=_INK)
+    picture.supxlabel(remark, fontsize=8.5, color=_INK)
     save(picture, path)
 
 
@@ -188,7 +235,7 @@ def panel_figure(panel: Panel, records_by_label: Mapping[str, Sequence[Record]])
     """One panel alone, without a title or a legend; a label without records still counts for the colours."""
     picture = Figure(figsize=(4.8, 3.2), layout="constrained", facecolor="white")
     axes = picture.subplots()
-    _draw_panel(axes, panel, records_by_label)
+    _draw_panel(axes, panel, lines_of(panel, records_by_label, Look(seed_lines=True)))
     axes.set_title("", loc="left")
     return picture
 
@@ -237,31 +284,36 @@ class End(NamedTuple):
     y: float
 
 
-def _draw_panel(axes: Axes, panel: Panel, records_by_label: Mapping[str, Sequence[Record]], *, look: Look | None = None) -> list[End]:
-    """Draw lines and bands. Returns the ends of the bold lines."""
-    look = look or Look(seed_lines=True)
-    bands, ends = [], []
-    for index, (label, records) in enumerate(records_by_label.items()):
+def lines_of(panel: Panel, records_by_label: Mapping[str, Sequence[Record]], look: Look) -> list[Line]:
+    """The lines of a panel: of every label with records, in the style of its place."""
+    lines = []
+    for place, (label, records) in enumerate(records_by_label.items()):
         found = curves(records, panel.metric, panel.axis, smooth=look.smooth)
         seeds = [seed._replace(x=seed.x / _unit(panel.axis)) for seed in found.values()]
         if not seeds:
             continue
         common = align(seeds)
         interval = seeds_interval(common.y, (0.0, 1.0) if panel.fraction else LIMITLESS)
-        if len(seeds) == 2 or (look.seed_lines and len(seeds) > 1):
-            for seed in seeds:
-                axes.plot(seed.x, seed.y, color=_colour(index), linewidth=0.7, alpha=0.35, zorder=2)
-        dots = "o" if len(common.x) < 10 else ""  # A line of one point would be invisible.
-        axes.plot(common.x, interval.mean, marker=dots, markersize=4, zorder=3, clip_on=not dots, **style(index))
-        ends += _end(label, _colour(index), common.x, interval.mean)
-        if np.isfinite(interval.low).any():
-            bands.append((common.x, interval.low, interval.high, _colour(index)))
+        thin = seeds if len(seeds) == 2 or (look.seed_lines and len(seeds) > 1) else ()
+        lines.append(Line(label=label, place=place, x=common.x, interval=interval, seeds=thin))
+    return lines
+
+
+def _draw_panel(axes: Axes, panel: Panel, lines: Sequence[Line], *, named: bool = False) -> None:
+    """Draw lines and bands; `named`: with the labels at the ends of the bold lines."""
+    for line in lines:
+        for seed in line.seeds:
+            axes.plot(seed.x, seed.y, color=_colour(line.place), linewidth=0.7, alpha=0.35, zorder=2)
+        dots = "o" if len(line.x) < 10 else ""  # A line of one point would be invisible.
+        axes.plot(line.x, line.interval.mean, marker=dots, markersize=4, zorder=3, clip_on=not dots, **style(line.place))
     _style_axes(axes, panel)
     limits = axes.get_ylim()
-    for x, low, high, colour in bands:
-        axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0, zorder=1)
+    for line in lines:
+        if np.isfinite(line.interval.low).any():
+            axes.fill_between(line.x, line.interval.low, line.interval.high, color=_colour(line.place), alpha=0.15, linewidth=0, zorder=1)
     axes.set_ylim(limits)  # The lines set the scale: the band of a few seeds can be several times as wide.
-    return ends
+    if named:
+        _name_lines(axes, [end for line in lines for end in _end(line.label, _colour(line.place), line.x, line.interval.mean)])
 
 
 def _end(label: str, colour: str, x: np.ndarray, y: np.ndarray) -> list[End]:
@@ -290,7 +342,7 @@ def _name_lines(axes: Axes, ends: Sequence[End]) -> None:
             fontsize=8.5,
             color=_INK,
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": end.colour, "linewidth": 1.0, "shrinkA": 1, "shrinkB": 2},
+            arrowprops={"arrowstyle": "-", "color": end.colour, "linewidth": 1.0, "relpos": (0, 0.5), "shrinkA": 1, "shrinkB": 2},
         )
 
 
@@ -311,13 +363,13 @@ def _style_axes(axes: Axes, panel: Panel) -> None:
     axes.set_title(panel.title, loc="left", fontsize=10.5, color=_INK)
     axes.margins(x=0, y=0.12)
     axes.set_xlim(left=0)
-    axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10], integer=panel.axis == "env_steps"))
+    axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10], integer=panel.axis == "env_steps" and not panel.x_words))
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=_all_whole(axes), min_n_ticks=1))
+    axes.set_xlabel(panel.x_words or AXIS_WORDS[panel.axis], fontsize=9, color=_INK)
     if panel.axis == "env_steps":
-        axes.set_xlabel("environment steps", fontsize=9, color=_INK)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
-    else:
-        axes.set_xlabel("wall-clock minutes", fontsize=9, color=_INK)
+    if panel.x_words:
+        axes.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     if panel.fraction:
         axes.set_ylim(-0.02, 1.02)
         axes.set_yticks(np.linspace(0, 1, 6))
@@ -340,7 +392,7 @@ def _all_whole(axes: Axes) -> bool:
 
 def _unit(axis: Axis) -> float:
     """The unit of the axis: seconds are shown as minutes."""
-    return 60.0 if axis == "wall_seconds" else 1.0
+    return 1.0 if axis == "env_steps" else 60.0
 
 
 def _colour(index: int) -> str:
