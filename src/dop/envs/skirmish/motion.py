@@ -52,7 +52,8 @@ def move(
 ) -> tuple[Float[Array, "unit 2"], Float[Array, " unit"]]:
     """The positions and detours after one game loop.
 
-    Who has a target out of reach walks straight to it, or around walls that are in between. Other allies walk as ordered, other enemies towards the point of their attack-move.
+    Who has a target out of reach walks straight to it, or around walls that are in between. Other allies walk as ordered, other enemies
+    towards the point of their attack-move.
     """
     n = rules.n_allies
     to_target = jnp.stack([jnp.sum(jnp.where(aims, seen.x, 0.0), axis=1), jnp.sum(jnp.where(aims, seen.y, 0.0), axis=1)], axis=1)
