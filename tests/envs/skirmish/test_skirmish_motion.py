@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +37,7 @@ def after(environment: Skirmish, orders: list[list[int]]) -> World:
         ({"step_mul": 100, "move_amount": 3.0}, 3.0),
     ],
 )
-def test_an_order_to_move_goes_as_far_as_speed_and_move_amount_allow(options: dict[str, float], distance: float, tmp_path: Path) -> None:
+def test_an_order_to_move_goes_as_far_as_speed_and_move_amount_allow(options: dict[str, Any], distance: float, tmp_path: Path) -> None:
     """A stalker's speed is 4.1343 cells per second of 22.4 game loops."""
     environment = written(tmp_path, {"stalker": [[8, 16]]}, FAR, **options)
     for action, direction in ((NORTH, [0, 1]), (SOUTH, [0, -1]), (EAST, [1, 0]), (WEST, [-1, 0])):
