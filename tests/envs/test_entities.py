@@ -44,8 +44,8 @@ def advance(mask: np.ndarray, east: int, rng: np.random.Generator) -> int:
     return int(rng.choice(targets)) if len(targets) else east if mask[east] else int(np.flatnonzero(mask)[0])
 
 
-def rows(x: np.ndarray, block: EntityBlocks) -> np.ndarray:
-    return x[block.start : block.end].reshape(block.count, block.size)
+def rows(x: Any, block: EntityBlocks) -> np.ndarray:
+    return np.asarray(x)[block.start : block.end].reshape(block.count, block.size)
 
 
 def of_kind(blocks: tuple[EntityBlocks, ...], kind: str) -> EntityBlocks:
@@ -141,8 +141,8 @@ def test_spread_states_landmarks_and_the_other_agents():
     landmarks, others, _ = spec.obs_entities
     for agent in range(3):
         place = np.asarray(state.p_pos)
-        np.testing.assert_allclose(rows(np.asarray(step.obs[agent]), landmarks), place[3:] - place[agent], atol=1e-6)
+        np.testing.assert_allclose(rows(step.obs[agent], landmarks), place[3:] - place[agent], atol=1e-6)
         relative = {tuple(np.round(place[j] - place[agent], 4)) for j in range(3) if j != agent}
-        assert {tuple(row) for row in np.round(rows(np.asarray(step.obs[agent]), others), 4)} == relative
+        assert {tuple(row) for row in np.round(rows(step.obs[agent], others), 4)} == relative
     (team,) = spec.state_entities
-    np.testing.assert_array_equal(rows(np.asarray(step.state), team), step.obs)
+    np.testing.assert_array_equal(rows(step.state, team), step.obs)

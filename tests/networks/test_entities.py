@@ -37,7 +37,7 @@ def team_spec(**changes: Any) -> EnvSpec:
     ally = EntityBlocks(kind="ally", start=7, size=4, count=ALLIES)
     whole = (EntityBlocks(kind="ally", start=0, size=2, count=N, agents=True), replace(enemy, start=6, size=1))
     sizes: dict[str, Any] = {"obs_sizes": (16,) * N, "action_sizes": (5,) * N, "state_size": 9, "time_limit": 5}
-    stated = {"obs_entities": (enemy, ally), "state_entities": whole}
+    stated: dict[str, Any] = {"obs_entities": (enemy, ally), "state_entities": whole}
     return EnvSpec(name="units", version="1", agents=("a_0", "a_1", "b"), **sizes | stated | changes)
 
 
@@ -96,7 +96,8 @@ def test_it_equals_a_loop_over_entities(spec: EnvSpec, agent: int, last_action: 
     allies = [embedded(of_allies, block, *fact) for block, fact in zip(blocks(obs, 7, 4, ALLIES), healed, strict=True)]
     own = [obs[0], obs[15], last_action == 0, last_action == 1, *np.eye(N)[agent]]
     features = np.maximum(dense(network.input_layer, np.concatenate([own, np.mean(enemies, axis=0), np.mean(allies, axis=0)])), 0)
-    hidden = np.asarray(network.cell(jnp.asarray(features, jnp.float32), jnp.asarray(state)))
+    cell: Any = network.cell
+    hidden = np.asarray(cell(jnp.asarray(features, jnp.float32), jnp.asarray(state)))
     given = dense(network.output_layer, hidden)
     expected = np.concatenate([given[:2], np.zeros(3)])
     if attacks:

@@ -16,21 +16,19 @@ entities, absent ones included, so that it also counts them. If an agent's actio
 from __future__ import annotations
 
 import functools
-import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from dop.errors import ConfigError, check_positive, check_types
+from dop.networks import entity_positions as positions
 from dop.networks.inputs import EntitySet, InputLayout
 from dop.networks.layers import GRUCell, Linear
 from dop.networks.protocols import Graph
-from dop.types.entities import NO_ACTION
 
 
 class EntityNetwork(eqx.Module):
@@ -46,32 +44,31 @@ class EntityNetwork(eqx.Module):
 
     def __init__(self, layout: InputLayout, hidden_size: int, *, key: PRNGKeyArray) -> None:
         key_encoders, key_input, key_cell, key_output = jax.random.split(key, 4)
-        sizes = [_features(layout, entities) for entities in layout.entities]
+        sizes = [positions.features(layout, entities) for entities in layout.entities]
         keys = jax.random.split(key_encoders, len(sizes))
         self.encoders = tuple(Linear(size, hidden_size, key=key) for size, key in zip(sizes, keys, strict=True))
-        own = sum(end - start for start, end in _own(layout))
+        own = sum(end - start for start, end in positions.own_ranges(layout))
         self.input_layer = Linear(own + hidden_size * len(sizes), hidden_size, key=key_input)
         self.cell = (Linear if layout.feed_forward else GRUCell)(hidden_size, hidden_size, key=key_cell)
-        plain = sum(end - start for start, end in _plain(layout))
-        self.output_layer = Linear(hidden_size, plain + (hidden_size + 1) * len(_acted(layout)), key=key_output)
+        plain = sum(end - start for start, end in positions.plain_ranges(layout))
+        self.output_layer = Linear(hidden_size, plain + (hidden_size + 1) * len(positions.acted(layout)), key=key_output)
         self.layout = layout
 
     @property
     def _hidden_size(self) -> int:
         return self.input_layer.weight.shape[-2]
 
-    def init_state(self) -> Float[Array, " hidden"] | tuple[()]:
+    def init_state(self) -> PyTree:
+        """The GRU's hidden state; `()` of a feed-forward network."""
         return () if isinstance(self.cell, Linear) else jnp.zeros(self.cell.hidden_layer.in_features, self.cell.hidden_layer.weight.dtype)
 
-    def __call__(
-        self, state: Float[Array, " hidden"] | tuple[()], x: Float[Array, " input"]
-    ) -> tuple[Float[Array, " hidden"] | tuple[()], Float[Array, " output"]]:
+    def __call__(self, state: PyTree, x: Float[Array, " input"]) -> tuple[PyTree, Float[Array, " output"]]:
         tables = [_table_of(self.layout, entities, x) for entities in self.layout.entities]
         embedded = [
             self._embedded(encoder, entities, table, x)
             for encoder, entities, table in zip(self.encoders, self.layout.entities, tables, strict=True)
         ]
-        own = [x[start:end] for start, end in _own(self.layout)]
+        own = [x[start:end] for start, end in positions.own_ranges(self.layout)]
         features = jax.nn.relu(self.input_layer(jnp.concatenate([*own, *(jnp.mean(one, axis=0) for one in embedded)])))
         if isinstance(self.cell, Linear):
             hidden = jax.nn.relu(self.cell(features))
@@ -83,18 +80,17 @@ class EntityNetwork(eqx.Module):
         self, encoder: Linear, entities: EntitySet, table: Float[Array, "entity action"] | None, x: Float[Array, " input"]
     ) -> Float[Array, "entity hidden"]:
         """e_j of every entity."""
-        blocks, facts = ([x[start : start + size * entities.count].reshape(entities.count, size) for start, size in of]
-                         for of in (entities.blocks, entities.facts))  # fmt: skip
-        start = self.layout.start("action")
-        sees_action = table is not None and start is not None and _sees_action_by_table(self.layout, entities)
-        referred = [(table @ x[start : start + table.shape[1]])[:, None]] if sees_action else []
+        blocks, facts = _rows(x, entities.blocks, entities.count), _rows(x, entities.facts, entities.count)
+        start, referred = self.layout.start("action"), []
+        if table is not None and start is not None and positions.sees_action_by_table(self.layout, entities):
+            referred = [(table @ x[start : start + table.shape[1]])[:, None]]
         present = functools.reduce(jnp.logical_or, (jnp.any(block != 0, axis=1) for block in blocks))
         return jnp.where(present[:, None], jax.nn.relu(encoder(jnp.concatenate([*blocks, *facts, *referred], axis=1))), 0)
 
     def _outputs(
         self, hidden: Float[Array, " hidden"], embedded: list[Float[Array, "entity hidden"]], tables: list[Array | None]
     ) -> Float[Array, " output"]:
-        size, acted = self._hidden_size, _acted(self.layout)
+        size, acted = self._hidden_size, positions.acted(self.layout)
         of_hidden = self.output_layer(hidden)
         plain, weights = jnp.split(of_hidden, [len(of_hidden) - (size + 1) * len(acted)])
         values = {}
@@ -108,19 +104,18 @@ class EntityNetwork(eqx.Module):
                 output += jnp.pad(values[place] @ table, (0, self.layout.outputs - table.shape[1]))
         return output
 
-    def export(self, graph: Graph, state: str | tuple[()], x: str) -> tuple[str | tuple[()], str]:
+    def export(self, graph: Graph, state: PyTree, x: str) -> tuple[PyTree, str]:
         """`__call__` with all entities of a set in one product."""
-        layout, size, acted = self.layout, self._hidden_size, _acted(self.layout)
+        layout, size, acted = self.layout, self._hidden_size, positions.acted(self.layout)
         tables = [_export_table(graph, layout, entities, x) for entities in layout.entities]
         embedded = [_export_embedded(graph, layout, *parts, x) for parts in zip(self.encoders, layout.entities, tables, strict=True)]
-        own = _export_columns(graph, layout, x, [i for start, end in _own(layout) for i in range(start, end)])
+        own = _export_columns(graph, layout, x, [i for start, end in positions.own_ranges(layout) for i in range(start, end)])
         pooled = [graph.add("ReduceMean", one, axes=[1], keepdims=0) for one in embedded]
         features = graph.add("Concat", *own, *pooled, axis=1)
         features = graph.add("Relu", graph.linear(features, self.input_layer.weight, self.input_layer.bias))
         if isinstance(self.cell, Linear):
             hidden = graph.add("Relu", graph.linear(features, self.cell.weight, self.cell.bias))
         else:
-            assert isinstance(state, str)
             hidden = state = self.cell.export(graph, state, features)
         weight, bias = np.asarray(self.output_layer.weight), np.asarray(self.output_layer.bias)
         plain = len(bias) - (size + 1) * len(acted)
@@ -136,49 +131,12 @@ class EntityNetwork(eqx.Module):
         return state, output
 
 
-# ------------------------------------------------------------------------------------------------------------------ positions
+# -------------------------------------------------------------------------------------------------------- outputs and tables
 
 
-@functools.cache
-def _acted(layout: InputLayout) -> tuple[int, ...]:
-    """Indices of the sets of entities that outputs refer to."""
-    return tuple(place for place, entities in enumerate(layout.entities) if entities.actions) if layout.output_actions else ()
-
-
-@functools.cache
-def _referring(layout: InputLayout) -> frozenset[int]:
-    """The actions that refer to an entity, for some agent."""
-    return frozenset(action for entities in layout.entities for row in entities.actions for action in row if action != NO_ACTION)
-
-
-def _runs(numbers: Iterator[int]) -> tuple[tuple[int, int], ...]:
-    """Increasing numbers as ranges: start, end."""
-    grouped = itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])
-    runs = [[number for _, number in group] for _, group in grouped]
-    return tuple((run[0], run[-1] + 1) for run in runs)
-
-
-@functools.cache
-def _own(layout: InputLayout) -> tuple[tuple[int, int], ...]:
-    """Ranges of the input that belong to no entity."""
-    taken = {
-        index
-        for entities in layout.entities
-        for start, size in (*entities.blocks, *entities.facts)
-        if start != layout.start("agent_id")
-        for index in range(start, start + size * entities.count)
-    }
-    action = layout.start("action")
-    if action is not None:
-        taken |= {action + number for number in _referring(layout)}
-    return _runs(index for index in range(layout.size) if index not in taken)
-
-
-@functools.cache
-def _plain(layout: InputLayout) -> tuple[tuple[int, int], ...]:
-    """Ranges of the outputs that refer to no entity."""
-    referring = _referring(layout) if layout.output_actions else frozenset()
-    return _runs(output for output in range(layout.outputs) if output not in referring)
+def _rows(x: Float[Array, " input"], blocks: tuple[tuple[int, int], ...], count: int) -> list[Float[Array, "entity _"]]:
+    """The numbers of `count` entities in each group of blocks."""
+    return [x[start : start + size * count].reshape(count, size) for start, size in blocks]
 
 
 def _in_order(
@@ -186,7 +144,7 @@ def _in_order(
 ) -> Float[Array, " output"]:
     """Plain outputs, and those of entities by the number of their first, at their places; 0 elsewhere."""
     pieces, place, used = [], 0, 0
-    starts = dict(_plain(layout))
+    starts = dict(positions.plain_ranges(layout))
     while place < layout.outputs:
         if place in starts:
             length = starts[place] - place
@@ -205,45 +163,13 @@ def _in_order(
 def _placed_rows(layout: InputLayout, rows: np.ndarray) -> np.ndarray:
     """The rows of the plain outputs at their places among all; zeros elsewhere."""
     placed = np.zeros((layout.outputs, *rows.shape[1:]), rows.dtype)
-    placed[[i for start, end in _plain(layout) for i in range(start, end)]] = rows
+    placed[[i for start, end in positions.plain_ranges(layout) for i in range(start, end)]] = rows
     return placed
-
-
-# --------------------------------------------------------------------------------------------------------------------- tables
-
-
-def _actions_of(layout: InputLayout) -> int:
-    """Length of the part `action`, or number of outputs that stand for actions."""
-    return dict(layout.parts).get("action", layout.output_actions)
-
-
-@functools.cache
-def _table(layout: InputLayout, entities: EntitySet) -> np.ndarray | None:
-    """[agent, entity, action]: 1 where an agent's action refers to the entity. None if nothing needs it: the actions are consecutive."""
-    if not entities.actions or not _actions_of(layout) or _is_direct(layout, entities):
-        return None
-    return (np.array(entities.actions)[:, :, None] == np.arange(_actions_of(layout))).astype(np.float32)
-
-
-def _is_direct(layout: InputLayout, entities: EntitySet) -> bool:
-    """Whether the entities' outputs are one range, which no other entities refer to."""
-    others = {action for other in layout.entities if other != entities for row in other.actions for action in row}
-    return entities.first_action is not None and not others & set(entities.actions[0])
-
-
-def _features(layout: InputLayout, entities: EntitySet) -> int:
-    """Numbers per entity."""
-    return sum(size for _, size in (*entities.blocks, *entities.facts)) + _sees_action_by_table(layout, entities)
-
-
-def _sees_action_by_table(layout: InputLayout, entities: EntitySet) -> bool:
-    """Whether the own action is a number of each entity by the table; of consecutive actions it is among `EntitySet.facts`."""
-    return layout.start("action") is not None and bool(entities.actions) and entities.first_action is None
 
 
 def _table_of(layout: InputLayout, entities: EntitySet, x: Float[Array, " input"]) -> Float[Array, "entity action"] | None:
     """This agent's part of the table."""
-    table = _table(layout, entities)
+    table = positions.action_table(layout, entities)
     if table is None:
         return None
     if np.all(table == table[0]):
@@ -270,7 +196,7 @@ def _export_blocks(graph: Graph, layout: InputLayout, x: str, blocks: tuple[tupl
 
 def _export_table(graph: Graph, layout: InputLayout, entities: EntitySet, x: str) -> str | None:
     """[batch, entity, action], as `_table_of`."""
-    table = _table(layout, entities)
+    table = positions.action_table(layout, entities)
     if table is None:
         return None
     weight, bias = np.zeros((table[0].size, layout.size), np.float32), np.zeros(table[0].size, np.float32)
@@ -287,8 +213,8 @@ def _export_embedded(graph: Graph, layout: InputLayout, encoder: Linear, entitie
     (blocks,) = _export_blocks(graph, layout, x, entities.blocks, entities.count)
     numbers = [blocks, *_export_blocks(graph, layout, x, entities.facts, entities.count)]
     start = layout.start("action")
-    if table is not None and start is not None and _sees_action_by_table(layout, entities):
-        (action,) = _export_columns(graph, layout, x, list(range(start, start + _actions_of(layout))))
+    if table is not None and start is not None and positions.sees_action_by_table(layout, entities):
+        (action,) = _export_columns(graph, layout, x, list(range(start, start + positions.n_actions(layout))))
         numbers.append(graph.add("MatMul", table, graph.add("Unsqueeze", action, graph.constant(np.array([2])))))
     product = graph.add("MatMul", graph.add("Concat", *numbers, axis=2), graph.constant(np.asarray(encoder.weight, np.float32).T))
     value = graph.add("Relu", graph.add("Add", product, graph.constant(np.asarray(encoder.bias, np.float32))))
@@ -304,7 +230,7 @@ def _export_scattered(graph: Graph, layout: InputLayout, entities: EntitySet, ta
         return graph.linear(values, placed.astype(np.float32))
     axis = graph.constant(np.array([1]))
     placed = graph.add("Squeeze", graph.add("MatMul", graph.add("Unsqueeze", values, axis), table), axis)
-    padded = np.eye(layout.outputs, _actions_of(layout), dtype=np.float32)
+    padded = np.eye(layout.outputs, positions.n_actions(layout), dtype=np.float32)
     return graph.linear(placed, padded)
 
 
@@ -336,7 +262,9 @@ class Entities:
                 f"{layout.environment} does not state which of the network's inputs belong to which entity. Use another network, for "
                 f"example dop.GRU() or dop.MLP(), or let the environment give {fields} (docs/own-environment.md)."
             )
-        by_agent = any(table is not None and np.any(table != table[0]) for table in (_table(layout, one) for one in layout.entities))
+        by_agent = any(
+            table is not None and np.any(table != table[0]) for table in (positions.action_table(layout, one) for one in layout.entities)
+        )
         if by_agent and layout.start("agent_id") is None:
             raise ConfigError(
                 f"In {layout.environment} it depends on the agent which entity an action refers to, but the agent id is no input of "

@@ -7,7 +7,7 @@ A network that only needs sizes ignores it (`NetworkConfig.build`). A configurat
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from dop.types import EntityBlocks, EnvSpec
@@ -78,7 +78,7 @@ def input_layout(
         "joint_action": n * actions,
         "agent_id": n,
     }
-    sized = tuple((part, sizes[part]) for part in parts)
+    sized: tuple[tuple[Part, int], ...] = tuple((part, sizes[part]) for part in parts)
     return InputLayout(
         environment=spec.name,
         size=sum(size for _, size in sized),
@@ -111,8 +111,7 @@ def _entities(spec: EnvSpec, parts: Sequence[tuple[Part, int]]) -> Iterator[Enti
         found = EntitySet(
             kind=kind, count=count, blocks=tuple((start + block.start, block.size) for start, block in placed), facts=(), actions=actions
         )
-        facts = _facts(spec, found, starts, agents=placed[0][1].agents)
-        yield EntitySet(kind=kind, count=count, blocks=found.blocks, facts=tuple(facts), actions=actions)
+        yield replace(found, facts=tuple(_facts(spec, found, starts, agents=placed[0][1].agents)))
 
 
 def _facts(spec: EnvSpec, found: EntitySet, starts: dict[Part, int], *, agents: bool) -> Iterator[tuple[int, int]]:
