@@ -182,7 +182,7 @@ class Driver(ABC):
         """The next key, and the episodes of one iteration: the arguments of `Learning.add` and `Learning.learn` after the state."""
 
     @abstractmethod
-    def play(self, state: RunState, keys: PRNGKeyArray, episodes: int, *, sampled: bool) -> EpisodeSummary:
+    def play(self, learner: Learner, keys: PRNGKeyArray, episodes: int, *, sampled: bool) -> EpisodeSummary:
         """Episodes with the given keys, greedy or by `Learning.sampling`; axes: seed, episode."""
 
     @abstractmethod
@@ -207,7 +207,7 @@ class Driver(ABC):
 
     def evaluate(self, state: RunState) -> Metrics:
         """Metrics of `TrainConfig.eval_episodes` greedy episodes, which do not affect training."""
-        return self._report(self.play(state, self._evaluation_key(state), self.program.train_config.eval_episodes, sampled=False))
+        return self._report(self.play(state.learner, self._evaluation_key(state), self.program.train_config.eval_episodes, sampled=False))
 
 
 class Program(Learning):
@@ -285,12 +285,12 @@ class CompiledDriver(Driver):
         rollout = self._rollout(self.program.algorithm.episodes_per_iteration, sampled=False)
         return keys, *rollout(state.learner, keys_collect, self._flags(True))
 
-    def play(self, state: RunState, keys: PRNGKeyArray, episodes: int, *, sampled: bool) -> EpisodeSummary:
+    def play(self, learner: Learner, keys: PRNGKeyArray, episodes: int, *, sampled: bool) -> EpisodeSummary:
         """In batches of equal size, the first with `keys` themselves; surplus episodes of the last are dropped."""
         size = self._batch_size(episodes)
         rollout, flags = self._rollout(size, sampled=sampled), self._flags(sampled)
         later = (jax.vmap(jax.random.fold_in, (0, None))(keys, batch) for batch in range(1, -(-episodes // size)))
-        played = [jax.device_get(rollout(state.learner, parallel.place(each, self.devices), flags)[1]) for each in (keys, *later)]
+        played = [jax.device_get(rollout(learner, parallel.place(each, self.devices), flags)[1]) for each in (keys, *later)]
         return jax.tree.map(lambda *x: np.concatenate(x, axis=1)[:, :episodes], *played)
 
     def close(self) -> None:
