@@ -80,7 +80,7 @@ def test_sampled_play_explores_in_the_environments_for_evaluation():
     config = dop.TrainConfig(seeds=(4,))
     driver = PythonDriver(PythonProgram(algorithm=TINY, environment=Source(game.spec, lambda: AsPython(game)), train_config=config))
     state: Any = jax.vmap(driver.program.start)(keys((4,)))
-    greedy, sampled = (np.asarray(driver.play(state, keys((9,)), 40, sampled=how).undiscounted_return) for how in (False, True))
+    greedy, sampled = (np.asarray(driver.play(state.learner, keys((9,)), 40, sampled=how).undiscounted_return) for how in (False, True))
     driver.close()
     assert greedy.shape == sampled.shape == (1, 40)
     assert len(np.unique(greedy)) == 1

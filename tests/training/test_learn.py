@@ -126,12 +126,12 @@ def test_any_number_of_episodes_is_played_in_batches():
     """10 episodes in 3 batches of an iteration's 4, of which the last has two too many; the first is what these keys have always given."""
     driver = CompiledDriver(PROGRAM)
     state, keys = jax.tree.map(lambda x: x[None], (warm(), jax.random.key(3)))
-    at_once = driver.play(state, keys, 4, sampled=True)
-    found = driver.play(state, keys, 10, sampled=True)
+    at_once = driver.play(state.learner, keys, 4, sampled=True)
+    found = driver.play(state.learner, keys, 10, sampled=True)
     assert found.undiscounted_return.shape == found.length.shape == (1, 10)
     assert found.metrics.shape == (1, 10, 0)
     np.testing.assert_array_equal(found.undiscounted_return[:, :4], at_once.undiscounted_return)
-    many = driver.play(state, keys, 200, sampled=True).undiscounted_return.reshape(50, 4)
+    many = driver.play(state.learner, keys, 200, sampled=True).undiscounted_return.reshape(50, 4)
     assert len(np.unique(many, axis=0)) > 10
 
 

@@ -136,6 +136,7 @@ def read(path: Path) -> Entry:
         RunError: the path is not a run, it is damaged, or it has no evaluation yet.
     """
     folder = RunFolder(path)
+    folder.check_is_run("it has no records to compare. Compare runs; `dop evaluate` evaluates a model.")
     config = folder.read_config()
     found = json.loads(files.read_text(folder.config))
     evaluations = records.read(folder.metrics)

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from dop.analysis.evaluation import Evaluation
-from dop.api.loading import AnyAlgorithm, rebuild
+from dop.api.loading import AnyAlgorithm, learners_at, rebuild
 from dop.api.programs import AnyEnvironment
 from dop.devices.parallel import place
 from dop.errors import (
@@ -65,7 +65,7 @@ def evaluate_episodes(
     """Evaluate the newest checkpoint, or another moment of the run: each episode's return, means and 95% intervals.
 
     Args:
-        run_dir: a run directory.
+        run_dir: a run directory, or a model (`dop.views.export_model`).
         episodes: number of episodes for each of the run's seeds.
         seed: seed of the episodes. Each of the run's seeds has different episodes.
         sampled: draw actions from the stochastic policy of the newest actors, without epsilon's uniform actions: stochastic DOP, COMA,
@@ -86,20 +86,21 @@ def evaluate_episodes(
     at = checked_at(at)
     folder = RunFolder(files.checked_path("run_dir", run_dir))
     config, program = rebuild(folder, environment, algorithm=algorithm, trust=trust)
-    measure(program, folder).check(saves=False)
+    if not folder.is_model:  # which has no replay
+        measure(program, folder).check(saves=False)
     # Different from the initial key of a run with this seed.
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(b"dop.evaluate"))
     with contextlib.closing(Trainer(program, config, folder)) as trainer:
-        state = trainer.restore_at(at)
+        learners = learners_at(trainer, at)
         # The episodes of a seed do not depend on the other seeds.
         own = jax.vmap(jax.random.fold_in, (None, 0))(key, np.array(config.train_config.seeds, np.uint32))
         keys = place(own, trainer.devices)
-        played = trainer.driver.play(state, keys, episodes, sampled=sampled)
+        played = trainer.driver.play(learners, keys, episodes, sampled=sampled)
     return Evaluation(
         policy="sampled" if sampled else "greedy",
         at=str(at),
         seeds=config.train_config.seeds,
-        env_steps=tuple(np.asarray(state.learner.env_steps).tolist()),
+        env_steps=tuple(np.asarray(learners.env_steps).tolist()),
         returns=np.asarray(played.undiscounted_return),
         lengths=np.asarray(played.length),
         metrics=dict(zip(program.spec.metrics, np.moveaxis(np.asarray(played.metrics), -1, 0), strict=True)),

@@ -18,6 +18,7 @@ from dop.errors import (
     UnknownNameError,
     check_flags,
 )
+from dop.export import model
 from dop.hyper_parameters import as_json
 from dop.renamed import formerly
 from dop.rollout.program import PythonProgram
@@ -26,7 +27,8 @@ from dop.storage.run_directory import RunFolder
 from dop.storage.surroundings import in_words
 from dop.training import contract
 from dop.training.program import Program
-from dop.types import LABELS, Algorithm, EnvSpec
+from dop.training.trainer import At, Trainer
+from dop.types import LABELS, Algorithm, EnvSpec, Learner
 
 AnyAlgorithm: TypeAlias = Algorithm[Any, Any] | type[Algorithm[Any, Any]] | str
 """An algorithm with the run's hyper-parameters, its class, or the name of the class."""
@@ -88,6 +90,20 @@ def rebuild(
     contract.check(program)
     program.check()
     return replace(config, environment_spec=spec), program
+
+
+def learners_at(trainer: Trainer, at: At) -> Learner:
+    """The learners of a run at a moment, or that of a model, on their devices; leading axis: seed.
+
+    Raises:
+        RunError: there is no readable checkpoint, no such snapshot, or the model is damaged; or a model has no other moment.
+    """
+    folder = trainer.folder
+    if not folder.is_model:
+        return trainer.restore_at(at).learner
+    if at != "latest":
+        raise RunError(f"{folder.path} is a model, with one moment of its run, which card.json names: leave out --at (at={at!r}).")
+    return parallel.place(model.read_learner(folder, trainer.program), trainer.devices)
 
 
 def check_algorithm(algorithm: Algorithm[Any, Any], spec: EnvSpec) -> None:

@@ -174,6 +174,7 @@ def resume(
     check_flags(quiet=quiet)
     observers = _Observers(loggers=chosen(loggers, online=logger_online), callbacks=callback_lookup.chosen(callbacks), quiet=quiet)
     folder = RunFolder(files.checked_path("run_dir", run_dir))
+    folder.check_is_run("there is nothing to resume. Train again: its card.json names the settings.")
     changes = {"env_steps": env_steps, "on_non_finite": on_non_finite, "threads": threads, "devices": devices}
     config, program = rebuild(folder, environment, algorithm=algorithm, trust=trust, changes=changes)
     measure(program, folder).check()

@@ -108,8 +108,8 @@ class PythonDriver(Driver):
         dropped, self._dropped = self._dropped, np.zeros_like(self._dropped)
         return state, metrics | {"episodes_dropped": jnp.asarray(dropped)}
 
-    def play(self, state: RunState, keys: PRNGKeyArray, episodes: int, *, sampled: bool) -> EpisodeSummary:
-        summary = self._play(self._sampling if sampled else self._evaluating, state.learner, keys, episodes).summary
+    def play(self, learner: Learner, keys: PRNGKeyArray, episodes: int, *, sampled: bool) -> EpisodeSummary:
+        summary = self._play(self._sampling if sampled else self._evaluating, learner, keys, episodes).summary
         self._warn_missing_metrics()
         return summary
 

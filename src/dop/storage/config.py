@@ -12,7 +12,7 @@ import numpy as np
 
 from dop.devices import cpu_threads
 from dop.errors import ConfigError, check_positive, check_types, shown
-from dop.storage.surroundings import _flat
+from dop.storage.surroundings import flat
 from dop.types import LABELS
 
 WorkerKind: TypeAlias = Literal["local", "processes", "ray"]
@@ -176,4 +176,4 @@ class RunConfig:
         made = json.loads(json.dumps(dataclasses.asdict(self)))
         made["environment_spec"] = {name: value for name, value in made["environment_spec"].items() if name not in LABELS}
         made["train_config"] = {name: value for name, value in made["train_config"].items() if name not in _FREE}
-        return dict(_flat(made, ""))
+        return dict(flat(made, ""))

@@ -27,8 +27,11 @@ from dop.errors import ConfigError, RunError, shown
 _NO_LINK = os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 """Opening a pipe without a writer does not block."""
-KEPT = ("config.json", "metrics.jsonl", "initial.npz", "lock", "logger-id", "checkpoints", "snapshots", "tensorboard")
-"""Names in a run directory that hold the run itself."""
+KEPT = (
+    *("config.json", "metrics.jsonl", "initial.npz", "lock", "logger-id", "checkpoints", "snapshots", "tensorboard"),
+    *("card.json", "model.npz"),
+)
+"""Names in a run directory, or in a model, that hold the run or the model itself."""
 _LONGEST_NAME = 255
 """Bytes of a file name that file systems accept."""
 _LONGEST_PART = 100

@@ -42,6 +42,7 @@ def read(source: RunFolder, algorithm: str, learner: Learner, seeds: tuple[int, 
         ConfigError: `source` is a run of another algorithm, or its networks have other sizes.
         RunError: it is not a run directory, or has no checkpoint.
     """
+    source.check_is_run("it has not all networks that a run starts from. Name a run.")
     config = source.read_config()
     if config.algorithm != algorithm:
         raise ConfigError(f"{source.path} is a run of {config.algorithm}: {algorithm} cannot start from its networks.")

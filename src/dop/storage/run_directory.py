@@ -7,6 +7,8 @@ checkpoints/     the whole state              (`dop.storage.checkpoints`)
 snapshots/       learners over the run, and the best  (`dop.storage.snapshots`)
 initial.npz      initial networks, if from another run  (`dop.storage.initial`)
 curve.png        the learning curve           (`dop.visualise.curves`)
+
+A model, a trained team without its run, has a `config.json` of the same form, with `card.json` and `model.npz` (`dop.export.model`).
 """
 
 from __future__ import annotations
@@ -25,11 +27,11 @@ from pathlib import Path
 from dop.errors import ConfigError, RunError, UnknownNameError, check_types, is_nested_deeper
 from dop.storage import files, records
 from dop.storage.config import RunConfig, TrainConfig
-from dop.storage.surroundings import _flat, check_version, differences, surroundings
+from dop.storage.surroundings import check_version, differences, flat, surroundings
 
 FORMAT = 2
-_FILES = ("config.json", "metrics.jsonl", "lock", "logger-id", "curve.png", "initial.npz")
-_FOLDERS = ("checkpoints", "snapshots", "tensorboard", "credit", "films", "export", "wandb", "mlruns")
+_FILES = ("config.json", "metrics.jsonl", "lock", "logger-id", "curve.png", "initial.npz", "card.json", "model.npz")
+_FOLDERS = ("checkpoints", "snapshots", "tensorboard", "credit", "films", "export", "model", "wandb", "mlruns")
 """Contents of a run directory, which are never read or written through a link."""
 _DEEPEST = 50
 """Maximum nesting of lists and objects in a config.json."""
@@ -71,6 +73,24 @@ class RunFolder:
     @property
     def curve(self) -> Path:
         return self.path / "curve.png"
+
+    @property
+    def card(self) -> Path:
+        return self.path / "card.json"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model.npz"
+
+    @property
+    def is_model(self) -> bool:
+        """Whether this is a model, not a run."""
+        return os.path.lexists(self.card) or os.path.lexists(self.model)
+
+    def check_is_run(self, refusal: str) -> None:
+        """Raise RunError if this is a model; `refusal` says what a model cannot do, and what to do."""
+        if self.is_model:
+            raise RunError(f"{self.path} is a model, a trained team without its run: {refusal}")
 
     def create(self, config: RunConfig) -> None:
         """Make the directory and its config.json, as `created` does, without training in it."""
@@ -178,7 +198,8 @@ class RunFolder:
             if found["format"] != FORMAT:
                 words = f"has format {found['format']}, this version of dop reads format {FORMAT}"
                 raise RunError(f"{self.config} {words}: use the version that wrote it.")
-            check_version(str(found["library_version"]), self.config)
+            if not self.is_model:
+                check_version(str(found["library_version"]), self.config)
             train_config = TrainConfig(**{**found["train_config"], "seeds": tuple(found["train_config"]["seeds"])})
             train_config.check()
             names = {field.name for field in dataclasses.fields(RunConfig) if field.default is dataclasses.MISSING or field.name in found}
@@ -189,10 +210,16 @@ class RunFolder:
             raise RunError(f"{self.config} is damaged: {type(error).__name__}: {error}") from error
 
     def changed_surroundings(self) -> list[str]:
-        """Differences in versions, JAX settings and kind of device from those of the run, in words. Starts JAX."""
+        """Differences in versions, JAX settings and kind of device from those of the run, in words. Starts JAX.
+
+        A model has one at most, of the library's own version: it plays the same on any machine, up to rounding.
+        """
         found, now = json.loads(files.read_text(self.config)), surroundings()
+        if self.is_model:
+            name = "library_version"
+            return differences({name: found.get(name)}, {name: now[name]})
         was = {name: found[name] for name in ("versions", "settings", "device") if name in found}
-        return differences(dict(_flat(was, "")), dict(_flat({name: now[name] for name in was}, "")))
+        return differences(dict(flat(was, "")), dict(flat({name: now[name] for name in was}, "")))
 
 
 def default_folder(environment: str, algorithm: str) -> RunFolder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -35,18 +36,33 @@ def in_words(value: Any) -> str:
     return value if isinstance(value, str) else shown(value)
 
 
-def _flat(values: Any, name: str) -> Iterator[tuple[str, Any]]:
+def flat(values: Any, name: str) -> Iterator[tuple[str, Any]]:
     """`{"a": {"b": 1}}` as `("a.b", 1)`."""
     if not isinstance(values, dict):
         yield name, values
         return
     for key, value in values.items():
-        yield from _flat(value, f"{name}.{key}" if name else key)
+        yield from flat(value, f"{name}.{key}" if name else key)
 
 
 def library_version() -> str:
     """The version of dop."""
     return metadata.version("dop-marl")
+
+
+def commit() -> str | None:
+    """The Git commit of this package, with `-dirty` if its files have been changed since; None outside a repository of it."""
+    package = Path(__file__).parents[1]
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(package), *words]
+        return subprocess.run(command, capture_output=True, check=True, text=True, timeout=20).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", "__init__.py")  # fails if the repository is another, around an installed package
+        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--", ".") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def check_version(found: str, where: Path) -> None:

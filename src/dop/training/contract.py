@@ -68,6 +68,13 @@ def _check_methods(algorithm: Algorithm[Any, Any], program: Learning) -> None:
         method.check_scalars(method.returned(algorithm.schedules, learner), "a dict of numbers by name")
 
 
+def step_shapes(spec: EnvSpec) -> TimeStep:
+    """Shapes and types of a time step."""
+    layout = time_step_layout(spec).items()
+    fields: dict[str, Any] = {name: jax.ShapeDtypeStruct(shape, bool if kind == "bool" else jnp.float32) for name, (shape, kind) in layout}
+    return TimeStep(**fields)
+
+
 class _Method:
     """A method of an algorithm, for tracing it and for messages about its results."""
 
@@ -150,11 +157,8 @@ def _checked_learner(algorithm: Algorithm[Any, Any], spec: EnvSpec, key: Any) ->
 
 def _check_act(algorithm: Algorithm[Any, Any], spec: EnvSpec, learner: PyTree, carry: PyTree, key: Any, *, explore: bool) -> None:
     method = _Method(algorithm, "act")
-    layout = time_step_layout(spec).items()
-    fields: dict[str, Any] = {name: jax.ShapeDtypeStruct(shape, bool if kind == "bool" else jnp.float32) for name, (shape, kind) in layout}
-    step = TimeStep(**fields)
     act = lambda *x: algorithm.act(*x, explore=explore)  # noqa: E731
-    output, later = method.pair(method.returned(act, learner, carry, step, key), "dop.PolicyOutput, carry", PolicyOutput)
+    output, later = method.pair(method.returned(act, learner, carry, step_shapes(spec), key), "dop.PolicyOutput, carry", PolicyOutput)
     method.check_array("action", output.action, spec.action_shape, jnp.integer if spec.action_kind == "discrete" else jnp.floating)
     method.check_array("behaviour_prob", output.behaviour_prob, (spec.n_agents,), jnp.floating)
     method.check_same("a carry", carry, method.shapes(later, numbers=True), "initial_carry")

@@ -180,7 +180,7 @@ class Driver(ABC):
         """The next key, and the episodes of one iteration: the arguments of `Learning.add` and `Learning.learn` after the state."""
 
     @abstractmethod
-    def play(self, state: RunState, keys: PRNGKeyArray, episodes: int, *, sampled: bool) -> EpisodeSummary:
+    def play(self, learner: Learner, keys: PRNGKeyArray, episodes: int, *, sampled: bool) -> EpisodeSummary:
         """Episodes with the given keys, greedy or by `Learning.sampling`; axes: seed, episode."""
 
     @abstractmethod
@@ -205,7 +205,7 @@ class Driver(ABC):
 
     def evaluate(self, state: RunState) -> Metrics:
         """Metrics of `TrainConfig.eval_episodes` greedy episodes, which do not affect training."""
-        summary = self.play(state, self._call("evaluation_key", state), self.program.train_config.eval_episodes, sampled=False)
+        summary = self.play(state.learner, self._call("evaluation_key", state), self.program.train_config.eval_episodes, sampled=False)
         return self._call("evaluation_report", summary)
 
 
@@ -276,14 +276,14 @@ class CompiledDriver(Driver):
 
     def collect(self, state: RunState) -> tuple[PRNGKeyArray, Episode, EpisodeSummary]:
         keys, keys_collect = self._call("collection_keys", state)
-        return keys, *self._rollout(state, keys_collect, self.program.algorithm.episodes_per_iteration, explore=True, sampled=False)
+        return keys, *self._rollout(state.learner, keys_collect, self.program.algorithm.episodes_per_iteration, explore=True, sampled=False)
 
-    def play(self, state: RunState, keys: PRNGKeyArray, episodes: int, *, sampled: bool) -> EpisodeSummary:
+    def play(self, learner: Learner, keys: PRNGKeyArray, episodes: int, *, sampled: bool) -> EpisodeSummary:
         """In batches of equal size, the first with `keys` themselves; surplus episodes of the last are dropped."""
         size = self._batch_size(episodes)
         later = (jax.vmap(jax.random.fold_in, (0, None))(keys, batch) for batch in range(1, -(-episodes // size)))
         rollouts = (
-            self._rollout(state, parallel.place(each, self.devices), size, explore=sampled, sampled=sampled) for each in (keys, *later)
+            self._rollout(learner, parallel.place(each, self.devices), size, explore=sampled, sampled=sampled) for each in (keys, *later)
         )
         played = [jax.device_get(summary) for _, summary in rollouts]
         return jax.tree.map(lambda *x: np.concatenate(x, axis=1)[:, :episodes], *played)
@@ -298,8 +298,8 @@ class CompiledDriver(Driver):
         return -(-episodes // -(-episodes // MAX_PARALLEL_EPISODES))
 
     def _rollout(
-        self, state: RunState, keys: PRNGKeyArray, episodes: int, *, explore: bool, sampled: bool
+        self, learner: Learner, keys: PRNGKeyArray, episodes: int, *, explore: bool, sampled: bool
     ) -> tuple[Episode, EpisodeSummary]:
         """So many parallel episodes of each seed, by the algorithm or by `Learning.sampling`."""
         flags = np.full(len(self.program.train_config.seeds), explore)
-        return self._call("rollout", state.learner, keys, flags, options=compilation.LIGHT, episodes=episodes, sampled=sampled)
+        return self._call("rollout", learner, keys, flags, options=compilation.LIGHT, episodes=episodes, sampled=sampled)

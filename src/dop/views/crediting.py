@@ -9,10 +9,12 @@ from matplotlib.figure import Figure
 
 from dop import api
 from dop.analysis.playback import Player, Trajectory, best_and_worst
-from dop.errors import check_flags, checked_episodes, checked_seed
+from dop.errors import RunError, check_flags, checked_episodes, checked_seed
+from dop.export import model
 from dop.renamed import formerly
 from dop.storage import files
 from dop.training.trainer import At
+from dop.types import AssignsCredit
 from dop.views.rendering import speed_of
 from dop.views.trained import Trained, episodes_key, load, output_folder
 from dop.visualise import credit_figures, curves, film
@@ -36,7 +38,7 @@ def credit(
     """Per-agent credit as figures and data, by name, in `out` (default: `credit/` in the run directory).
 
     Args:
-        run_dir: a run directory.
+        run_dir: a run directory, or a model (`export_model`).
         out: a folder; existing files of the same names are replaced.
         episodes: number of greedy episodes for the means; the best and the worst are shown step by step.
         training_episodes: number of greedy episodes at each of the run's snapshots.
@@ -57,6 +59,9 @@ def credit(
     check_flags(films=films)
     folder = output_folder(run_dir, out, "credit")
     trained = load(run_dir, run_seed=run_seed, at=at, environment=environment, algorithm=algorithm, trust=trust)
+    can = isinstance(trained.program.algorithm, AssignsCredit)
+    if can and trained.folder.is_model and not model.read_card(trained.folder).credit:
+        raise RunError(f"{trained.folder.path} has no critic, as its card.json says: export the model again with --credit yes.")
     many, training = credit_episodes(trained, episodes, training_episodes, seed)
     shown, env = best_and_worst(many), trained.program.environment
     written: dict[str, Path] = {}

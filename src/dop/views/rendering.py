@@ -35,7 +35,7 @@ def render(
     the team's behaviour at each of the run's snapshots up to `at`.
 
     Args:
-        run_dir: a run directory.
+        run_dir: a run directory, or a model (`export_model`).
         out: a folder; existing files of the same names are replaced.
         kind: `gif`, or `mp4`, which needs ffmpeg.
         episodes: number of episodes to choose from.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from dop import api
 from dop.devices.parallel import keys
@@ -20,13 +21,13 @@ from dop.storage.config import RunConfig
 from dop.storage.run_directory import RunFolder
 from dop.storage.snapshots import Snapshots
 from dop.training.program import Program
-from dop.training.trainer import At, Trainer, checked_at, lowest_steps
+from dop.training.trainer import At, Trainer, checked_at
 from dop.types import Learner
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trained:
-    """One seed of a run, at its newest checkpoint or another moment."""
+    """One seed of a run, at its newest checkpoint or another moment; or the team of a model."""
 
     folder: RunFolder
     """The run on disk."""
@@ -75,10 +76,10 @@ def load(
     algorithm: api.AnyAlgorithm | None = None,
     trust: bool = False,
 ) -> Trained:
-    """Restore the learner of a run.
+    """Restore the learner of a run, or of a model.
 
     Args:
-        run_dir: a run directory.
+        run_dir: a run directory, or a model (`export_model`).
         run_seed: one of the run's seeds; default: the first.
         at: as in `dop.evaluate_episodes`.
         environment: as in `dop.resume`.
@@ -86,7 +87,7 @@ def load(
         trust: as in `dop.resume`.
 
     Raises:
-        RunError: this is not a run, it has no readable checkpoint, or it has no such seed.
+        RunError: this is neither a run nor a model, it has no readable checkpoint, or it has no such seed.
     """
     at = checked_at(at)
     folder = RunFolder(files.checked_path("run_dir", run_dir))
@@ -94,12 +95,12 @@ def load(
     seed = config.train_config.seeds[0] if run_seed is None else run_seed
     if seed not in config.train_config.seeds:
         raise RunError(f"{folder.path} has no seed {shown(seed)}; its seeds are {', '.join(map(str, config.train_config.seeds))}.")
-    if not folder.checkpoints.is_dir():
+    if not folder.is_model and not folder.checkpoints.is_dir():
         raise RunError(f"{folder.path} has no checkpoint yet. The first is written when training starts: wait, or `dop resume` it.")
     with contextlib.closing(Trainer(program, config, folder)) as trainer:
-        state = trainer.restore_at(at)
-    learner = _one_of(state.learner, config.train_config.seeds.index(seed))
-    steps = int(learner.env_steps) if at == "best" else lowest_steps(state)
+        learners = api.learners_at(trainer, at)
+    learner = _one_of(learners, config.train_config.seeds.index(seed))
+    steps = int(learner.env_steps) if at == "best" else int(np.min(np.asarray(learners.env_steps)))
     return Trained(folder=folder, config=config, program=program, seed=seed, env_steps=steps, learner=learner, moment=at)
 
 
