@@ -15,10 +15,12 @@ import pytest
 
 import dop
 from dop import hyper_parameters, policies
+from dop.export import policy_files
 from dop.networks import critics, parts
 from dop.networks.entities import EntityNetwork
 from dop.networks.inputs import InputLayout, input_layout
 from dop.networks.teams import common, recurrent
+from dop.networks.teams.greedy_policy import Policy
 from dop.types import EntityBlocks, EnvSpec
 from helpers import make_spec
 
@@ -225,6 +227,23 @@ def test_parameters_are_shared_as_those_of_other_networks(sharing: Any):
         own = team.of(agent)(jax.tree.map(lambda x: x[0], recurrent.initial_hidden(team)), obs[agent], last[agent], jnp.asarray(agent))
         np.testing.assert_allclose(own[0], hidden[agent], atol=1e-6)
         np.testing.assert_allclose(own[1], y[agent], atol=1e-6)
+
+
+@every_spec
+def test_what_is_exported_does_the_same(spec: EnvSpec):
+    """Also for a healer, whose actions refer to other entities than those of the rest."""
+    runtime = pytest.importorskip("onnxruntime")
+    team = recurrent.make_team(spec, dop.Entities(6), sharing="all", key=KEY)
+    models = policy_files.models(Policy(team=team, chosen="argmax"), spec)
+    obs, hidden, last = numbers(N, 16), numbers(N, 6), np.array([2, -1, 3])
+    obs[:, 3:5] = 0
+    after, scores = recurrent.step_team(team, jnp.asarray(hidden), jnp.asarray(obs), jnp.asarray(last))
+    for place, model in enumerate(models.values()):
+        session = runtime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        given = {"obs": obs[place], "hidden": hidden[place], "last_action": last[place], "action_mask": np.ones(5, bool)}
+        found = session.run(["scores", "next_hidden"], {name: value[None] for name, value in given.items()})
+        np.testing.assert_allclose(found[0][0], scores[place], atol=1e-5)
+        np.testing.assert_allclose(found[1][0], after[place], atol=1e-5)
 
 
 # -------------------------------------------------------------------------------------------------------- configuration
