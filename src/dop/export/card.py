@@ -92,8 +92,12 @@ def _lines(card: Card) -> Iterator[str]:
 
 
 def _origin(card: Card) -> str:
-    chosen = ", ".join(f"seed {seed}: {value:.3f}" for seed, value in card.run_seeds.items())
-    own = f" Chosen among the run's seeds by episodes that do not count below ({chosen})." if chosen else ""
+    own = ""
+    if card.compared is not None:
+        means = [(found, "not finite" if found["mean"] is None else f"{found['mean']:.3f}") for found in card.compared["candidates"]]
+        listed = ", ".join(f"seed {found['run_seed']} at {code(found['at'])} {mean}" for found, mean in means)
+        by = f"{card.compared['episodes']:,} other episodes (`--seed {card.compared['seed']}`)"
+        own = f" Chosen by {code(card.compared['metric'])} in {by}: {listed}."
     return own + (" The run started from the networks of another run." if card.starts_from_another_run else "")
 
 

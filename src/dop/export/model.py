@@ -65,8 +65,8 @@ class Card:
     """The moment of the run: `best`, `latest`, or the environment steps of a snapshot."""
     run_env_steps: int
     """Environment steps that the run was to have."""
-    run_seeds: dict[str, Any]
-    """The run's seeds and the mean of the metric by which this one was chosen among them, by seed; empty if it was not chosen so."""
+    compared: dict[str, Any] | None
+    """The choice of seed and moment: the metric, the number and seed of the episodes, and the candidates' means. None: they were given."""
     starts_from_another_run: bool
     """Whether the run started with the networks of another one (`dop train --init-from`)."""
     evaluation: dict[str, Any] | None

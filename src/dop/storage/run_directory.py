@@ -119,6 +119,7 @@ class RunFolder:
     def _check_free(self) -> None:
         is_free = self.path.is_dir() and (all(path == self._lock for path in self.path.iterdir()) or self._failed_at_the_start)
         if self.path.exists() and not is_free:
+            self.check_is_run("choose another --run-dir.")
             raise RunError(f"{self.path} exists already. Resume it with `dop resume {self.path}`, or choose another --run-dir.")
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import secrets
 from pathlib import Path
@@ -17,7 +18,7 @@ from dop.export import card as cards
 from dop.export import model
 from dop.storage import files, surroundings
 from dop.storage.run_directory import RunFolder
-from dop.storage.snapshots import score
+from dop.storage.snapshots import Snapshots, score
 from dop.training.trainer import At
 from dop.views.trained import Trained, load, output_folder
 
@@ -29,7 +30,7 @@ def export_model(
     *,
     out: Path | str | None = None,
     run_seed: int | None = None,
-    at: At | str = "best",
+    at: At | str | None = None,
     episodes: int = 1024,
     seed: int = 0,
     credit: str = "auto",
@@ -45,8 +46,9 @@ def export_model(
     Args:
         run_dir: a run directory.
         out: a folder, new or empty; default: `model/` in the run directory.
-        run_seed: one of the run's seeds; default: the one with the best of `episodes` greedy episodes, which are others than the card's.
-        at: as in `dop.evaluate_episodes`.
+        run_seed: one of the run's seeds.
+        at: as in `dop.evaluate_episodes`. Without `run_seed`, `at` or both, the candidates, all seeds, or `latest` and `best`, are compared
+            by the fraction among the metrics (the win rate), then the return, in `episodes` greedy episodes that are not the card's.
         episodes: number of greedy episodes for the card.
         seed: seed of these episodes.
         credit: `yes` or `no`: with or without the critic, which `credit` needs; `auto`: with it if the arrays have at most 1 MB.
@@ -67,14 +69,12 @@ def export_model(
     if place.is_dir() and any(place.iterdir()):
         raise RunError(f"{place} exists already and is not empty: delete it, or choose another --out.")
     given: dict[str, Any] = {"environment": environment, "algorithm": algorithm, "trust": trust}
-    chosen: dict[str, float] = {}
-    if run_seed is None:
-        run_seed, chosen = _best_seed(source, episodes, seed ^ 1, at=at, **given)
+    run_seed, at, compared = _chosen(source, run_seed, at, episodes, seed ^ 1, given)
     trained = load(run_dir, run_seed=run_seed, at=at, **given)
-    # Beside its place, where no command finds it before it is complete.
+    # In the same folder, to be renamed once it is complete.
     building = RunFolder(place.parent / f".{secrets.token_hex(8)}.tmp")
     try:
-        card = _write(building, trained, chosen, credit=_INCLUDE[credit])
+        card = _write(building, trained, compared, credit=_INCLUDE[credit])
         found = api.evaluate_episodes(building.path, episodes=episodes, seed=seed, **given)
         card = dataclasses.replace(card, evaluation=cards.evaluation(found, seed))
         model.write_card(building, card)
@@ -89,18 +89,38 @@ def export_model(
     return {"card": place / "card.json", "readme": place / "README.md", "model": place / "model.npz", "config": place / "config.json"}
 
 
-def _best_seed(source: RunFolder, episodes: int, seed: int, *, at: At | str, **given: Any) -> tuple[int, dict[str, float]]:
-    """The seed with the best greedy episodes, and the compared means by seed; none are played if there is only one."""
+def _chosen(
+    source: RunFolder, run_seed: int | None, at: At | str | None, episodes: int, seed: int, given: dict[str, Any]
+) -> tuple[int, At | str, dict[str, Any] | None]:
+    """The seed and the moment to export, and how they were compared; None if there was no choice."""
     seeds = source.read_config().train_config.seeds
-    if len(seeds) == 1:
-        return seeds[0], {}
-    found = api.evaluate_episodes(source.path, episodes=episodes, seed=seed, at=at, **given)
-    means = found.means()
-    fractions = _fractions(found)
-    scores = [score({name: values[i] for name, values in means.items()}, fractions) for i in range(len(seeds))]
-    best = max(range(len(seeds)), key=lambda i: scores[i])
-    compared = means[(*fractions, "test_return_mean")[0]]
-    return seeds[best], {str(of): float(value) for of, value in zip(seeds, compared, strict=True) if np.isfinite(value)}
+    moments = [at] if at is not None else ["latest", *(["best"] if Snapshots(source.snapshots).best.exists() else [])]
+    if len(moments) == 1 and (run_seed is not None or len(seeds) == 1):
+        return seeds[0] if run_seed is None else run_seed, moments[0], None
+    played = {moment: api.evaluate_episodes(source.path, episodes=episodes, seed=seed, at=moment, **given) for moment in moments}
+    fractions = [name for name in _fractions(played[moments[0]]) if all(name in _fractions(found) for found in played.values())]
+    candidates = [
+        (score({name: values[place] for name, values in found.means().items()}, fractions), own, moment)
+        for moment, found in played.items()
+        for place, own in enumerate(seeds)
+        if run_seed in (None, own)
+    ]
+    if not candidates:
+        return seeds[0] if run_seed is None else run_seed, moments[0], None  # no such seed, which `load` refuses
+    _, best_seed, best_moment = max(candidates, key=lambda candidate: candidate[0])
+    compared = {
+        "metric": fractions[0] if fractions else "test_return_mean",
+        "episodes": episodes,
+        "seed": seed,
+        "candidates": [{"run_seed": own, "at": str(moment), "mean": _number(found, fractions)} for found, own, moment in candidates],
+    }
+    return best_seed, best_moment, compared
+
+
+def _number(found: tuple[float, float], fractions: list[str]) -> float | None:
+    """The compared number of a score; None if it is not finite."""
+    value = found[0] if fractions else found[1]
+    return value if math.isfinite(value) else None
 
 
 def _fractions(found: Evaluation) -> list[str]:
@@ -109,7 +129,7 @@ def _fractions(found: Evaluation) -> list[str]:
     return [name for name, is_fraction in inside.items() if is_fraction]
 
 
-def _write(building: RunFolder, trained: Trained, chosen: dict[str, float], *, credit: bool | None) -> model.Card:
+def _write(building: RunFolder, trained: Trained, compared: dict[str, Any] | None, *, credit: bool | None) -> model.Card:
     """Write config.json, model.npz and a card without evaluation, which make `building` a model."""
     config, spec = trained.config, trained.program.spec
     written = model.write_arrays(building, trained.learner, model.needed(trained.program), credit=credit)
@@ -127,7 +147,7 @@ def _write(building: RunFolder, trained: Trained, chosen: dict[str, float], *, c
         env_steps=trained.env_steps,
         at=str(trained.moment),
         run_env_steps=config.train_config.env_steps,
-        run_seeds=dict(chosen),
+        compared=compared,
         starts_from_another_run=config.init_from is not None,
         evaluation=None,
         credit=written.credit,

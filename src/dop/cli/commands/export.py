@@ -26,11 +26,11 @@ class Options(RunOptions):
     """onnx: to run without this library. model: to run with it."""
     at: str | None = None
     """latest: the newest checkpoint. best: each seed at its best greedy evaluation (win rate, then return). Or the environment steps of a
-    snapshot, the name of a file in RUN/snapshots. Default: latest, or best for a model."""
+    snapshot, the name of a file in RUN/snapshots. Default: latest, or for a model the better of latest and best."""
     run_seed: int | None = None
-    """One of the run's seeds. Default: its first, or for a model the best in greedy episodes."""
+    """One of the run's seeds. Default: its first, or for a model the best."""
     episodes: int = 1024
-    """Number of greedy episodes for the card of a model."""
+    """Number of greedy episodes for a model's card, and of others to choose seed and moment."""
     seed: int = 0
     """Seed of these episodes."""
     credit: Literal["auto", "yes", "no"] = "auto"
@@ -45,4 +45,4 @@ def run(arguments: Sequence[str]) -> None:
         listed(dop.views.export(options.run, at=options.at or "latest", **chosen))
         return
     of_card = {name: getattr(options, name) for name in ("episodes", "seed", "credit")}
-    listed(dop.views.export_model(options.run, at=options.at or "best", **of_card, **chosen))
+    listed(dop.views.export_model(options.run, at=options.at, **of_card, **chosen))
