@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 import numpy as np
-import scipy
 from jaxtyping import Array, Bool, Float
 
 if TYPE_CHECKING:
@@ -88,6 +87,8 @@ class Ways:
 
 def ways_between(floor: np.ndarray) -> Ways | None:
     """The ways on a floor; None if it has more than `MOST_FLOOR` cells, whose table would be too large, or no detours."""
+    import scipy  # noqa: PLC0415  # loaded for maps with terrain alone
+
     at = np.argwhere(floor)
     if not 0 < len(at) <= MOST_FLOOR:
         return None
