@@ -6,12 +6,16 @@ BIN := $(VENV)/bin
 UV := build/tools/bin/uv
 RUN_DIR ?= runs/smax-3m/stochastic-dop/first
 
-.PHONY: train test check fast docs slow wheel lowest lock clean
+.PHONY: train play test check fast docs slow wheel lowest lock clean
 
 # Typed again, it goes on where it was stopped.
 train: $(VENV)/installed
 	if [ -e $(RUN_DIR)/config.json ]; then $(BIN)/dop resume $(RUN_DIR); \
 	else $(BIN)/dop train stochastic-dop --env smax:3m --env-steps 200000 --run-dir $(RUN_DIR); fi
+
+# A trained team, in two films.
+play: $(VENV)/installed
+	$(BIN)/dop render models/smax-3m-stochastic-dop
 
 test: check fast docs
 

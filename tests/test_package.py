@@ -70,7 +70,7 @@ def test_the_sdist_is_small_and_without_results(tmp_path: Path):
     with tarfile.open(sdist) as files:
         names = {name.partition("/")[2] for name in files.getnames()}
     assert {"src/dop/py.typed", "pyproject.toml", "LICENSE", "README.md", "CITATION.cff"} <= names
-    assert not [name for name in names if name.startswith(("docs/results/", "tests/"))]
+    assert not [name for name in names if name.startswith(("docs/results/", "models/", "tests/"))]
 
 
 def test_everything_that_is_imported_is_declared():

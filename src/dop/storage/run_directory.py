@@ -94,6 +94,7 @@ class RunFolder:
 
     def check_is_run(self, refusal: str) -> None:
         """Raise RunError if this is a model; `refusal` says what a model cannot do, and what to do."""
+        files.check_kinds(self.path, plain_files=(self.card.name, self.model.name), folders=())
         if self.is_model:
             raise RunError(f"{self.path} is a model, a trained team without its run: {refusal}")
 
