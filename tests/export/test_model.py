@@ -243,8 +243,8 @@ def test_a_critic_that_is_too_large_is_left_out(trained: Path, tmp_path: Path, m
     assert card_of(tmp_path / "auto")["compared"] is None
     with pytest.raises(dop.RunError, match=r"has no critic, as its card\.json says: export the model again with --credit yes"):
         views.credit(tmp_path / "auto", **OWN)
-    returns = [dop.evaluate_episodes(tmp_path / name, episodes=4, **OWN).returns for name in ("auto", "yes")]
-    np.testing.assert_array_equal(*returns)
+    without, with_critic = (dop.evaluate_episodes(tmp_path / name, episodes=4, **OWN).returns for name in ("auto", "yes"))
+    np.testing.assert_array_equal(without, with_critic)
 
 
 # ------------------------------------------------------------------------------------------------------------------- refusals
@@ -359,7 +359,10 @@ def wrong_type(folder: RunFolder) -> None:
 
 
 def an_array_less(folder: RunFolder) -> None:
-    rewrite_arrays(folder, lambda arrays: arrays.pop("env_steps") and None)
+    def removed(arrays: dict[str, np.ndarray]) -> None:
+        del arrays["env_steps"]
+
+    rewrite_arrays(folder, removed)
 
 
 def an_array_more(folder: RunFolder) -> None:
