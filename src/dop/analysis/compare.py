@@ -157,7 +157,7 @@ def _check(folder: RunFolder, spec: dict[str, Any], made_by: dict[str, Any]) -> 
 
 
 def gather(paths: Sequence[Path]) -> Comparison:
-    """Read runs, or all runs inside folders, and compare them. An unreadable run inside a folder gets a remark.
+    """Read runs, or all runs (no models) inside folders, and compare them. An unreadable run inside a folder gets a remark.
 
     Raises:
         RunError: there is no path, a path neither is nor contains a run, or a named run cannot be read.
@@ -169,7 +169,8 @@ def gather(paths: Sequence[Path]) -> Comparison:
         if os.path.lexists(path / "config.json"):
             entries.append(read(path))
             continue
-        inside = sorted(config.parent for config in path.rglob("config.json"))
+        folders = sorted(config.parent for config in path.rglob("config.json"))
+        inside = [folder for folder in folders if not RunFolder(folder).is_model]
         if not inside:
             raise RunError(f"{path} is not a run directory and contains none: there is no config.json. Runs are under runs/<environment>/.")
         for run in inside:

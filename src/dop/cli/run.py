@@ -14,7 +14,7 @@ class RunOptions:
     """The run, and permission to import the code that it names."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """Run directory."""
+    """Run directory. Instead of one, all commands but resume read a model (dop export --format model)."""
     trust: bool = False
     """Permit the import of environment, algorithm and networks outside dop that the run directory names; this runs their code."""
     env: str | None = None

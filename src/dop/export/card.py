@@ -20,7 +20,10 @@ from dop.storage.config import RunConfig, TrainConfig
 from dop.storage.surroundings import flat
 from dop.types import Algorithm
 
-_OF_THE_RUN = ("env_steps", "seeds", "threads", "devices", "env_workers", "env_timeout", "chunk_iterations", "snapshots")
+_OF_THE_RUN = (
+    *("env_steps", "seeds", "threads", "devices", "env_workers", "env_timeout", "chunk_iterations"),
+    *("eval_interval", "eval_episodes", "checkpoint_interval", "snapshots"),
+)
 """Fields of `TrainConfig` that say nothing about how a seed learned, or that a card names elsewhere."""
 
 
@@ -83,7 +86,7 @@ def _lines(card: Card) -> Iterator[str]:
         yield f"A run like it: {code(command)}; another number of threads or another machine gives other numbers."
     if card.evaluation is not None:
         yield from _results(card.evaluation)
-    kept = "actors and critic" if card.credit else "actors, without a critic, which `dop credit` needs"
+    kept = "actors and critic" if card.credit else "the actors alone, which is not enough for `dop credit`"
     sizes = ", ".join(f"{code(name)} ({count:,} numbers)" for name, count in card.left_out.items())
     yield f"`model.npz` ({card.bytes:,} bytes) has {kept}; left out: {sizes or 'nothing'}."
     versions = ", ".join(f"{name} {version}" for name, version in card.versions.items())
