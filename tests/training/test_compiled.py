@@ -21,8 +21,8 @@ from dop.types.traced import traced_values, with_values
 from helpers import toy
 
 NAMES = sorted(algorithms.algorithms())
-USUAL = ("stochastic-dop", "qmix", "maddpg", "mappo")
-"""One algorithm of each base class."""
+USUAL = ("stochastic-dop", "qmix")
+"""Not among the slow tests."""
 COMPILED: list[str] = []
 
 

@@ -76,6 +76,7 @@ def records(run: Path) -> list[dict[str, Any]]:
     return [{name: value for name, value in record.items() if "seconds" not in name} for record in found]
 
 
+@pytest.mark.slow
 @two_cores
 def test_a_run_of_networks_of_usual_size_goes_on_to_the_same_bits_on_other_cores(tmp_path: Path):
     measured = ["--eval-interval=100000", "--checkpoint-interval=1000000", "--chunk-iterations=5", "--quiet"]

@@ -76,7 +76,7 @@ CASES: list[Any] = [  # those of slow tests compute by the same code
     pytest.param("stochastic-dop", {**ACTOR_CRITIC, "critic_schedule": "full"}, marks=pytest.mark.slow),
     pytest.param("coma", {"on_policy_batch": 8}, marks=pytest.mark.slow),
     pytest.param("ippo", {"minibatches": 1}, marks=pytest.mark.slow),
-    ("qmix", {"replay_batch": 8, "replay_capacity": 32}),
+    pytest.param("qmix", {"replay_batch": 8, "replay_capacity": 32}, marks=pytest.mark.slow),
     pytest.param("maddpg", {"replay_batch": 16, "replay_capacity": 32, "warmup_episodes": 8}, marks=pytest.mark.slow),
 ]
 

@@ -6,6 +6,7 @@ tested: on the same machine the same program is compiled to the same instruction
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
@@ -85,14 +86,27 @@ def said(result: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.fixture(scope="session")  # a worker may come back to the module
-def lives(tmp_path_factory: pytest.TempPathFactory) -> Lives:
-    folder = tmp_path_factory.mktemp("runs")
-    whole, broken = folder / "whole", folder / "broken"
+def lives(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Lives:
+    """Lived once for all workers, each of which has copies of the runs."""
+    own = tmp_path_factory.mktemp("runs")
+    common = (tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent) / "lives"
+    common.mkdir(exist_ok=True)
+    results, runs = common / "results.json", common / "runs"
+    with (common / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not results.exists():
+            results.write_text(json.dumps(live(runs / "whole", runs / "broken")))
+        shutil.copytree(runs, own, dirs_exist_ok=True)
+    return Lives(own / "whole", own / "broken", **json.loads(results.read_text()))
+
+
+def live(whole: Path, broken: Path) -> dict[str, Any]:
     said(child("train", whole, GOAL, 0, 0))
-    interrupted = said(child("train", broken, GOAL - 100, signal.SIGINT, 120))
-    killed = child("resume", broken, 0, signal.SIGKILL, 250).returncode
-    resumed = said(child("resume", broken, GOAL, 0, 0))
-    return Lives(whole=whole, broken=broken, interrupted=interrupted, killed=killed, resumed=resumed)
+    return {
+        "interrupted": said(child("train", broken, GOAL - 100, signal.SIGINT, 120)),
+        "killed": child("resume", broken, 0, signal.SIGKILL, 250).returncode,
+        "resumed": said(child("resume", broken, GOAL, 0, 0)),
+    }
 
 
 @pytest.fixture
