@@ -274,8 +274,10 @@ def test_what_a_model_cannot_do_is_a_sentence(exported: Path, trained: Path, tmp
         with pytest.raises(dop.DopError, match=re.escape(words)):
             refused()
     assert {path.name for path in exported.iterdir()} == FILES
-    with pytest.raises(dop.UnknownNameError, match="credit"):
-        views.export_model(trained, out=tmp_path / "x", credit="maybe", **OWN)
+    wrong: list[tuple[str, dict[str, Any]]] = [("credit", {"credit": "maybe"}), ("credit", {"credit": []}), ("at must be", {"at": []})]
+    for words, values in wrong:
+        with pytest.raises(dop.ConfigError, match=words):
+            views.export_model(trained, out=tmp_path / "x", **values, **OWN)
 
 
 def test_a_report_of_a_folder_leaves_its_models_out(exported: Path, trained: Path, tmp_path: Path):
