@@ -96,12 +96,14 @@ def _chosen(
     """The seed and the moment to export, and how they were compared; None if there was no choice."""
     seeds = source.read_config().train_config.seeds
     newest_and_best: list[At] = ["latest", "best"] if Snapshots(source.snapshots).best.exists() else ["latest"]
-    moments = newest_and_best if at is None else [at]
+    moments: list[At] = newest_and_best if at is None else [at]
     if len(moments) == 1 and (run_seed is not None or len(seeds) == 1):
         return seeds[0] if run_seed is None else run_seed, moments[0], None
-    played = {moment: api.evaluate_episodes(source.path, episodes=episodes, seed=seed, at=moment, **given) for moment in moments}
+    played: dict[At, Evaluation] = {
+        moment: api.evaluate_episodes(source.path, episodes=episodes, seed=seed, at=moment, **given) for moment in moments
+    }
     fractions = [name for name in _fractions(played[moments[0]]) if all(name in _fractions(found) for found in played.values())]
-    candidates = [
+    candidates: list[tuple[tuple[float, float], int, At]] = [
         (score({name: values[place] for name, values in found.means().items()}, fractions), own, moment)
         for moment, found in played.items()
         for place, own in enumerate(seeds)
