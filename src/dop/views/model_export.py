@@ -13,13 +13,13 @@ import numpy as np
 
 from dop import api
 from dop.analysis.evaluation import Evaluation
-from dop.errors import RunError, UnknownNameError, checked_episodes, checked_seed
+from dop.errors import RunError, UnknownNameError, checked_episodes, checked_seed, shown
 from dop.export import card as cards
 from dop.export import model
 from dop.storage import files, surroundings
 from dop.storage.run_directory import RunFolder
 from dop.storage.snapshots import Snapshots, score
-from dop.training.trainer import At
+from dop.training.trainer import At, checked_at
 from dop.views.trained import Trained, load, output_folder
 
 _INCLUDE: dict[str, bool | None] = {"auto": None, "yes": True, "no": False}
@@ -61,8 +61,9 @@ def export_model(
         RunError: as `load`; `run_dir` is a model; or `out` exists already or cannot be written to. Nothing half-written is left.
     """
     episodes, seed = checked_episodes("episodes", episodes), checked_seed("seed", seed)
-    if credit not in _INCLUDE:
-        raise UnknownNameError("credit", credit, _INCLUDE)
+    if not isinstance(credit, str) or credit not in _INCLUDE:
+        raise UnknownNameError("credit", credit if isinstance(credit, str) else shown(credit), _INCLUDE)
+    at = None if at is None else checked_at(at)
     source = RunFolder(files.checked_path("run_dir", run_dir))
     source.check_is_run("it is exported already. Copy the folder.")
     place = output_folder(run_dir, out, "model")
@@ -90,16 +91,19 @@ def export_model(
 
 
 def _chosen(
-    source: RunFolder, run_seed: int | None, at: At | str | None, episodes: int, seed: int, given: dict[str, Any]
-) -> tuple[int, At | str, dict[str, Any] | None]:
+    source: RunFolder, run_seed: int | None, at: At | None, episodes: int, seed: int, given: dict[str, Any]
+) -> tuple[int, At, dict[str, Any] | None]:
     """The seed and the moment to export, and how they were compared; None if there was no choice."""
     seeds = source.read_config().train_config.seeds
-    moments = [at] if at is not None else ["latest", *(["best"] if Snapshots(source.snapshots).best.exists() else [])]
+    newest_and_best: list[At] = ["latest", "best"] if Snapshots(source.snapshots).best.exists() else ["latest"]
+    moments: list[At] = newest_and_best if at is None else [at]
     if len(moments) == 1 and (run_seed is not None or len(seeds) == 1):
         return seeds[0] if run_seed is None else run_seed, moments[0], None
-    played = {moment: api.evaluate_episodes(source.path, episodes=episodes, seed=seed, at=moment, **given) for moment in moments}
+    played: dict[At, Evaluation] = {
+        moment: api.evaluate_episodes(source.path, episodes=episodes, seed=seed, at=moment, **given) for moment in moments
+    }
     fractions = [name for name in _fractions(played[moments[0]]) if all(name in _fractions(found) for found in played.values())]
-    candidates = [
+    candidates: list[tuple[tuple[float, float], int, At]] = [
         (score({name: values[place] for name, values in found.means().items()}, fractions), own, moment)
         for moment, found in played.items()
         for place, own in enumerate(seeds)
