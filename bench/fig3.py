@@ -22,6 +22,7 @@ from dop.paper import fig3, smax
 from dop.paper.runs import Piece, all_pieces
 from dop.paper.variants import algorithm_of
 from dop.storage.config import TrainConfig
+from dop.training import compiled
 from dop.training.program import Program
 from machine import describe
 
@@ -48,7 +49,7 @@ class Cost:
 
 def cost(piece: Piece, chunks: int) -> Cost:
     """Time one run's parts: `chunks` chunks after the first, and an evaluation after the first."""
-    jax.clear_caches()
+    compiled.clear()
     begun = time.process_time()
     program = Program(algorithm=algorithm_of(piece.variant), environment=envs.make(piece.environment), train_config=CONFIG)
     driver = program.drive()
@@ -60,9 +61,9 @@ def cost(piece: Piece, chunks: int) -> Cost:
     steps = int(np.sum(state.learner.env_steps)) - steps_before
     trained = time.process_time()
     driver.evaluate(state)
-    compiled = time.process_time()
+    evaluated = time.process_time()
     driver.evaluate(state)
-    return Cost(start=started - begun, per_step=(trained - started) / steps, evaluation=time.process_time() - compiled)
+    return Cost(start=started - begun, per_step=(trained - started) / steps, evaluation=time.process_time() - evaluated)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 import dop
 from dop import algorithms, envs
-from dop.devices import parallel
+from dop.devices import compilation, parallel
 from dop.errors import ConfigError
 from dop.storage.checkpoints import flatten
 from dop.storage.config import TrainConfig
@@ -125,3 +125,18 @@ def test_a_users_environment_has_functions_of_its_own():
     assert compiled.functions_of(library, mesh) is compiled.functions_of(made_again, mesh)
     rewards = Program(algorithm=of, environment=environment("coma"), train_config=TrainConfig(reward_scale=2.0))
     assert compiled.functions_of(library, mesh) is not compiled.functions_of(rewards, mesh)
+    two_seeds = Program(algorithm=of, environment=environment("coma"), train_config=TrainConfig(seeds=(0, 1)))
+    assert compiled.functions_of(library, mesh) is not compiled.functions_of(two_seeds, mesh)  # whose compilation is timed, too
+
+
+def test_cleared_functions_compile_again_and_their_compilation_is_timed():
+    of, game = algorithm("qmix"), environment("qmix")
+    trained(of, game)
+    before = compilation.spent()
+    trained(of, game)
+    assert compilation.spent() == before
+    compiled.clear()
+    COMPILED.clear()
+    trained(of, game)
+    assert COMPILED
+    assert compilation.spent() > before

@@ -21,6 +21,7 @@ from dop.errors import ConfigError, RunError, UnknownNameError
 from dop.storage import files
 from dop.storage.records import Record
 from dop.storage.surroundings import surroundings
+from dop.training import compiled
 from dop.training.program import Program, RunState
 
 Log = Callable[[str], None]
@@ -49,7 +50,7 @@ def finish(path: Path, name: str, log: Log, about: Mapping[str, Any], work: Call
         _check_options(path, found, about)
         return
     log(f"== {name}")
-    jax.clear_caches()
+    compiled.clear()
     # Recorded before the work, which may take hours: the installed packages may change meanwhile.
     made_by = {**about, **surroundings()}
     write(path, made_by, work())

@@ -14,8 +14,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-import jax
-
 import dop
 from dop import envs
 from dop.errors import RunError, check_positive
@@ -27,6 +25,7 @@ from dop.storage import files, records
 from dop.storage.config import TrainConfig
 from dop.storage.records import Record
 from dop.storage.run_directory import RunFolder
+from dop.training import compiled
 
 WIN = "test_battle_won_mean"
 
@@ -169,7 +168,7 @@ def run_piece(piece: Piece, options: RunOptions, log: Log, *, seconds: float = 0
     log(f"== {piece}{f', to {seconds / 60:.1f} processor minutes' if seconds else ''}")
     try:
         while not finished(folder, piece.env_steps, seconds):
-            jax.clear_caches()
+            compiled.clear()
             if not train(replace(piece, env_steps=next_length(piece, folder, seconds)), folder):
                 return False
     except RunError as error:

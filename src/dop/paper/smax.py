@@ -98,11 +98,12 @@ def read(comparison: Comparison, options: Options) -> list[Finished]:
     for piece in runs.pieces_of(comparison, options):
         empty: dict[Axis, Seeds] = {"env_steps": [], "processor_seconds": []}
         own = found.setdefault((piece.map, piece.variant), Finished(map=piece.map, method=piece.variant, seeds=empty))
-        if kept := runs.finished_evaluations(piece, options):
-            own.seeds["env_steps"].append(kept)
+        kept = pieces.evaluations(piece.data(options))
+        if runs.reaches(kept, piece.env_steps):
+            own.seeds["env_steps"].append(runs.up_to(kept, piece.env_steps))
         seconds = runs.reference_seconds(piece, comparison.reference, options)
-        if seconds is not None and runs.finished_evaluations(piece, options, seconds=seconds):
-            own.seeds["processor_seconds"].append(runs.up_to(pieces.evaluations(piece.data(options)), seconds=seconds))
+        if seconds is not None and runs.reaches(kept, piece.env_steps, seconds):
+            own.seeds["processor_seconds"].append(runs.up_to(kept, seconds=seconds))
     return [own for own in found.values() if own.seeds["env_steps"]]
 
 

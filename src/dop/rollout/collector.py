@@ -62,12 +62,16 @@ class Collector:
         self._n_envs = n_envs
         self._groups = [_Group(number, part, workers, algorithm, spec, devices) for number, part in zip(groups, parts, strict=True)]
         self._act: Callable[..., Any] | None = None
+        self._values: PyTree = None
+        """Those of the algorithm, on the devices."""
 
     def play(
         self, learner: Learner, key: PRNGKeyArray, episode_seeds: Int[np.ndarray, "seed episode"], dtype: DTypeLike = np.float32
     ) -> Played:
         """Play one episode for each of `episode_seeds`, distributed over the slots; `learner` and `key` have a leading seed axis."""
-        leaves, tree = jax.tree.flatten((learner, compiled.values_of(self._algorithm, len(episode_seeds))))
+        if self._values is None:
+            self._values = parallel.place(compiled.values_of(self._algorithm, len(episode_seeds)), self._devices)
+        leaves, tree = jax.tree.flatten((learner, self._values))
         if self._act is None:
             act = _act(compiled.without_values(self._algorithm), self._spec, tree, explore=self._explore)
             self._act = parallel.over_seeds(act, self._devices, donate=True, options=compilation.ONE_THREAD)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import PyTree
@@ -81,7 +82,7 @@ def functions_of(program: Learning, devices: Mesh) -> Functions:
 
 @dataclass(frozen=True, eq=False)
 class _Same:
-    """A program and its devices, equal to others with the same compiled functions."""
+    """A program and its devices, equal to others with the same compiled functions, for as many seeds."""
 
     program: Learning
     devices: Mesh
@@ -94,7 +95,7 @@ class _Same:
         own = type(environment).__module__.partition(".")[0] == "dop"
         same_environment = (type(environment), self.program.spec) if own else id(environment)
         used = tuple(getattr(config, name) for name in _USED)
-        return type(self.program), without_values(self.program.algorithm), used, same_environment, self.devices
+        return type(self.program), without_values(self.program.algorithm), used, len(config.seeds), same_environment, self.devices
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Same) and self.key == other.key
@@ -106,3 +107,9 @@ class _Same:
 @functools.lru_cache(maxsize=_MOST_PROGRAMS)
 def _kept(same: _Same) -> Functions:
     return Functions(same.program, same.devices)
+
+
+def clear() -> None:
+    """Forget the compiled functions of all programs, and JAX's, which frees their memory."""
+    _kept.cache_clear()
+    jax.clear_caches()
